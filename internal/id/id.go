@@ -1,0 +1,90 @@
+// Package id makes the identifiers of everything Triarch stores: a short noun, an underscore and 26 characters
+// of Crockford base 32 over 48 bits of milliseconds and 80 random bits (the ULID layout), so that ids sort by
+// time, need no coordination and fit a fixed 16-byte field of the ledger.
+package id
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+)
+
+const alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
+
+// Raw is an id without its noun: the fixed-size form for binary records.
+type Raw [16]byte
+
+// Maker makes ids from a clock and a source of randomness, both of which tests replace.
+type Maker struct {
+	Now  func() time.Time
+	Rand io.Reader
+	mu   sync.Mutex
+}
+
+// Default is the Maker of running programs: wall clock and the operating system's randomness.
+func Default() *Maker { return &Maker{Now: time.Now, Rand: rand.Reader} }
+
+// New returns noun_ followed by a fresh id. It panics if the source of randomness fails, since no program can
+// go on safely without one.
+func (m *Maker) New(noun string) string { return noun + "_" + m.Raw().String() }
+
+// Raw returns a fresh id without a noun.
+func (m *Maker) Raw() Raw {
+	var r Raw
+	binary.BigEndian.PutUint64(r[:8], uint64(m.Now().UnixMilli())<<16)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := io.ReadFull(m.Rand, r[6:]); err != nil {
+		panic("id: no randomness: " + err.Error())
+	}
+	return r
+}
+
+// String is the 26-character form.
+func (r Raw) String() string {
+	var out [26]byte
+	hi, lo := binary.BigEndian.Uint64(r[:8]), binary.BigEndian.Uint64(r[8:])
+	for i := 25; i >= 0; i-- {
+		out[i] = alphabet[lo&31]
+		lo = lo>>5 | hi<<59
+		hi >>= 5
+	}
+	return string(out[:])
+}
+
+// ParseRaw reads the 26-character form, with or without a noun before it.
+func ParseRaw(s string) (Raw, error) {
+	if i := strings.LastIndexByte(s, '_'); i >= 0 {
+		s = s[i+1:]
+	}
+	var r Raw
+	if len(s) != 26 || s[0] > '7' {
+		return r, fmt.Errorf("id: %q is not an id", s)
+	}
+	var hi, lo uint64
+	for i := range len(s) {
+		v := strings.IndexByte(alphabet, s[i])
+		if v < 0 {
+			return r, fmt.Errorf("id: %q is not an id", s)
+		}
+		hi = hi<<5 | lo>>59
+		lo = lo<<5 | uint64(v)
+	}
+	binary.BigEndian.PutUint64(r[:8], hi)
+	binary.BigEndian.PutUint64(r[8:], lo)
+	return r, nil
+}
+
+// Valid says whether s is noun_ followed by a well-formed id.
+func Valid(noun, s string) bool {
+	rest, ok := strings.CutPrefix(s, noun+"_")
+	if !ok || strings.Contains(rest, "_") {
+		return false
+	}
+	_, err := ParseRaw(rest)
+	return err == nil
+}
