@@ -18,19 +18,19 @@ type Kind string
 
 // The kinds. Each maps to one HTTP status (HTTPStatus) and one exit code of the command line (ExitCode).
 const (
-	Invalid         Kind = "invalid"           // the request is wrong; Field says where
-	Unauthenticated Kind = "unauthenticated"   // no key, or a key that is unknown, revoked or expired
-	Forbidden       Kind = "forbidden"         // the key is good, its role or scope is not enough
-	NotFound        Kind = "not_found"         // no such object in the caller's project
-	Conflict        Kind = "conflict"          // the object's state forbids it now
-	TooLarge        Kind = "too_large"         // a body, file or count above its limit
-	RateLimited     Kind = "rate_limited"      // too many requests or tokens a minute; later it works
+	Invalid         Kind = "invalid"            // the request is wrong; Field says where
+	Unauthenticated Kind = "unauthenticated"    // no key, or a key that is unknown, revoked or expired
+	Forbidden       Kind = "forbidden"          // the key is good, its role or scope is not enough
+	NotFound        Kind = "not_found"          // no such object in the caller's project
+	Conflict        Kind = "conflict"           // the object's state forbids it now
+	TooLarge        Kind = "too_large"          // a body, file or count above its limit
+	RateLimited     Kind = "rate_limited"       // too many requests or tokens a minute; later it works
 	NoMoney         Kind = "insufficient_quota" // the budget cannot pay; waiting does not help
-	Unsupported     Kind = "unsupported"       // a thing this build or engine does not do
-	Unavailable     Kind = "unavailable"       // a part that is needed is down or starting; later it works
-	Timeout         Kind = "timeout"           // it took longer than its limit
-	Canceled        Kind = "canceled"          // the caller went away
-	Internal        Kind = "internal"          // a defect or a broken machine; the log has the cause
+	Unsupported     Kind = "unsupported"        // a thing this build or engine does not do
+	Unavailable     Kind = "unavailable"        // a part that is needed is down or starting; later it works
+	Timeout         Kind = "timeout"            // it took longer than its limit
+	Canceled        Kind = "canceled"           // the caller went away
+	Internal        Kind = "internal"           // a defect or a broken machine; the log has the cause
 )
 
 // Error is a failure with a kind, a sentence and, where known, the field and the fix.
