@@ -39,11 +39,11 @@ type Setting struct {
 
 // Sources is what Load reads besides the struct's defaults. A zero Sources loads the defaults alone.
 type Sources struct {
-	File       string            // YAML file; empty means none
-	MustExist  bool              // an absent File is an error
-	Env        []string          // "NAME=value", as os.Environ gives them
-	KnownEnv   []string          // TRIARCH_ variables that others read (clients), not errors here
-	Flags      map[string]string // name -> value as given on the command line
+	File      string            // YAML file; empty means none
+	MustExist bool              // an absent File is an error
+	Env       []string          // "NAME=value", as os.Environ gives them
+	KnownEnv  []string          // TRIARCH_ variables that others read (clients), not errors here
+	Flags     map[string]string // name -> value as given on the command line
 }
 
 type field struct {
