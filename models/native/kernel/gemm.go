@@ -1,0 +1,261 @@
+package kernel
+
+import (
+	"fmt"
+	"sync"
+)
+
+// MatMulNT sets C[m,n] = A[m,k] B[n,k]^T, or adds it to c when acc is set. It is the forward product of a linear layer.
+func MatMulNT(p *Pool, c, a, b []float32, m, n, k int, acc bool) {
+	MatMulNTStrided(p, c, n, a, k, b, k, m, n, k, acc, 1)
+}
+
+// MatMulNN sets C[m,n] = A[m,k] B[k,n], or adds it to c when acc is set. It gives a linear layer's input gradient.
+func MatMulNN(p *Pool, c, a, b []float32, m, n, k int, acc bool) {
+	MatMulNNStrided(p, c, n, a, k, b, n, m, n, k, acc, 1)
+}
+
+// MatMulTN sets C[m,n] = A[k,m]^T B[k,n], or adds it to c when acc is set. It gives a linear layer's weight gradient.
+func MatMulTN(p *Pool, c, a, b []float32, m, n, k int, acc bool) {
+	MatMulTNStrided(p, c, n, a, m, b, n, m, n, k, acc, 1)
+}
+
+// MatMulNTStrided sets C = alpha A B^T (adds it when acc is set) where A is m rows of k, B n rows of k and C m rows of n,
+// with lda, ldb and ldc floats from one row to the next. alpha multiplies the elements of B before the products.
+func MatMulNTStrided(p *Pool, c []float32, ldc int, a []float32, lda int, b []float32, ldb int, m, n, k int, acc bool, alpha float32) {
+	checkMatrix("A", a, lda, m, k)
+	checkMatrix("B", b, ldb, n, k)
+	g := gemm{c: c, ldc: ldc, a: a, rs: lda, cs: 1, b: b, ldb: ldb, bt: true, m: m, n: n, k: k, acc: acc, alpha: alpha}
+	g.run(p)
+}
+
+// MatMulNNStrided sets C = alpha A B (adds it when acc is set) where A is m rows of k, B k rows of n and C m rows of n.
+// See MatMulNTStrided for strides and alpha.
+func MatMulNNStrided(p *Pool, c []float32, ldc int, a []float32, lda int, b []float32, ldb int, m, n, k int, acc bool, alpha float32) {
+	checkMatrix("A", a, lda, m, k)
+	checkMatrix("B", b, ldb, k, n)
+	g := gemm{c: c, ldc: ldc, a: a, rs: lda, cs: 1, b: b, ldb: ldb, m: m, n: n, k: k, acc: acc, alpha: alpha}
+	g.run(p)
+}
+
+// MatMulTNStrided sets C = alpha A^T B (adds it when acc is set) where A is k rows of m, B k rows of n and C m rows of n.
+// See MatMulNTStrided for strides and alpha.
+func MatMulTNStrided(p *Pool, c []float32, ldc int, a []float32, lda int, b []float32, ldb int, m, n, k int, acc bool, alpha float32) {
+	checkMatrix("A", a, lda, k, m)
+	checkMatrix("B", b, ldb, k, n)
+	g := gemm{c: c, ldc: ldc, a: a, rs: 1, cs: lda, b: b, ldb: ldb, m: m, n: n, k: k, acc: acc, alpha: alpha}
+	g.run(p)
+}
+
+// checkMatrix panics when x cannot hold rows of cols floats, ld apart. The assembly relies on it.
+func checkMatrix(name string, x []float32, ld, rows, cols int) {
+	if rows < 0 || cols < 0 {
+		panic(fmt.Sprintf("kernel: matrix %s has a negative size: %d x %d", name, rows, cols))
+	}
+	if rows == 0 || cols == 0 {
+		return
+	}
+	if ld < cols && rows > 1 {
+		panic(fmt.Sprintf("kernel: matrix %s has rows of %d floats but a stride of %d", name, cols, ld))
+	}
+	if len(x) < cols || (rows > 1 && (len(x)-cols)/(rows-1) < ld) {
+		panic(fmt.Sprintf("kernel: matrix %s of %d x %d with stride %d does not fit in %d floats", name, rows, cols, ld, len(x)))
+	}
+}
+
+// gemm is one product. Element (i,p) of A is a[i*rs+p*cs]; element (p,j) of B is b[p*ldb+j], or b[j*ldb+p] when bt is set.
+type gemm struct {
+	path    *path
+	c, a, b []float32
+	ldc     int
+	rs, cs  int
+	ldb     int
+	bt      bool
+	m, n, k int
+	acc     bool
+	alpha   float32
+
+	// The block of B in work, packed: columns [j0,j0+nb), depths [k0,k0+kb), in panels of nr columns.
+	packed         []float32
+	j0, nb, k0, kb int
+	load           bool // the block continues sums that are already in c
+	mc, chunk      int  // rows and panels of one task
+	chunks         int  // tasks beside each other in a block of rows
+}
+
+const (
+	packFloats = 4 << 20 // most floats of B packed at once
+	maxDepth   = 8192    // most depth packed at once
+	rowBlock   = 120     // rows of C in one task, a multiple of every mr
+	serialWork = 1 << 19 // multiply-adds below which waking workers costs more than it saves
+)
+
+func (g *gemm) run(p *Pool) {
+	checkMatrix("C", g.c, g.ldc, g.m, g.n)
+	if g.m == 0 || g.n == 0 {
+		return
+	}
+	if g.k == 0 {
+		if !g.acc {
+			for i := range g.m {
+				clear(g.c[i*g.ldc : i*g.ldc+g.n])
+			}
+		}
+		return
+	}
+	g.path = selected.Load()
+	if g.m*g.n*g.k < serialWork {
+		p = nil
+	}
+	s := takeScratch()
+	defer putScratch(s)
+	kb := min(g.k, maxDepth)
+	nb := max(packFloats/kb/g.path.nr, 1) * g.path.nr
+	for g.j0 = 0; g.j0 < g.n; g.j0 += nb {
+		g.nb = min(nb, g.n-g.j0)
+		for g.k0 = 0; g.k0 < g.k; g.k0 += kb {
+			g.kb = min(kb, g.k-g.k0)
+			g.load = g.acc || g.k0 > 0
+			g.block(p, s)
+		}
+	}
+}
+
+// block packs one block of B and multiplies all of A's rows by it.
+func (g *gemm) block(p *Pool, s *scratch) {
+	nr := g.path.nr
+	panels := (g.nb + nr - 1) / nr
+	s.b = grow(s.b, panels*nr*g.kb)
+	g.packed = s.b
+	p.Run(panels, func(i int) { g.packPanel(i) })
+	g.share(p)
+}
+
+// share splits C into tasks of some rows and some panels each. How it is split never shows in the result.
+func (g *gemm) share(p *Pool) {
+	panels := (g.nb + g.path.nr - 1) / g.path.nr
+	g.mc = rowBlock
+	blocks := (g.m + g.mc - 1) / g.mc
+	g.chunks = 1
+	if want := 2 * p.Threads(); p.Threads() > 1 && blocks < want {
+		g.chunks = min((want+blocks-1)/blocks, panels)
+	}
+	g.chunk = (panels + g.chunks - 1) / g.chunks
+	g.chunks = (panels + g.chunk - 1) / g.chunk
+	p.Run(blocks*g.chunks, func(i int) { g.task(i/g.chunks, i%g.chunks) })
+}
+
+func (g *gemm) packPanel(i int) {
+	nr := g.path.nr
+	j := g.j0 + i*nr
+	cols := min(nr, g.j0+g.nb-j)
+	dst := g.packed[i*nr*g.kb : (i+1)*nr*g.kb]
+	if g.bt {
+		g.path.packTrans(dst, nr, g.b[j*g.ldb+g.k0:], g.ldb, cols, g.kb)
+	} else {
+		g.path.packCopy(dst, nr, g.b[g.k0*g.ldb+j:], g.ldb, cols, g.kb)
+	}
+	if g.alpha != 1 {
+		Scale(dst, g.alpha)
+	}
+}
+
+// task multiplies one block of rows by one chunk of panels, depth by depth.
+func (g *gemm) task(block, chunk int) {
+	s := takeScratch()
+	defer putScratch(s)
+	i0, first := block*g.mc, chunk*g.chunk
+	rows := min(g.mc, g.m-i0)
+	last := min(first+g.chunk, (g.nb+g.path.nr-1)/g.path.nr)
+	step := evenStep(g.kb, g.path.kc)
+	for p0 := 0; p0 < g.kb; p0 += step {
+		kc := min(step, g.kb-p0)
+		a, rs, cs := g.rowsOfA(s, i0, rows, g.k0+p0, kc)
+		for q := first; q < last; q++ {
+			b := g.packed[q*g.path.nr*g.kb+p0*g.path.nr:]
+			g.tiles(s, i0, rows, g.j0+q*g.path.nr, kc, a, rs, cs, b, g.load || p0 > 0)
+		}
+	}
+}
+
+// evenStep splits n into equal parts of at most most, so that no part is a short rest.
+func evenStep(n, most int) int {
+	parts := (n + most - 1) / most
+	return (n + parts - 1) / parts
+}
+
+// rowsOfA gives the rows [i0,i0+rows) at depths [p0,p0+kc) as blocks of mr rows: packed one after another when cs is
+// the returned mr, or in place.
+func (g *gemm) rowsOfA(s *scratch, i0, rows, p0, kc int) (a []float32, rs, cs int) {
+	if g.cs == 1 {
+		return g.a[i0*g.rs+p0:], g.rs, 1
+	}
+	mr := g.path.mr
+	s.a = grow(s.a, (rows+mr-1)/mr*mr*kc)
+	for i := 0; i < rows; i += mr {
+		g.path.packCopy(s.a[i*kc:i*kc+mr*kc], mr, g.a[p0*g.cs+i0+i:], g.cs, min(mr, rows-i), kc)
+	}
+	return s.a, 1, mr
+}
+
+// tiles runs the micro-kernel down one panel of B.
+func (g *gemm) tiles(s *scratch, i0, rows, j, kc int, a []float32, rs, cs int, b []float32, load bool) {
+	mr, nr := g.path.mr, g.path.nr
+	cols := min(nr, g.n-j)
+	for i := 0; i < rows; i += mr {
+		r := min(mr, rows-i)
+		at := i * rs
+		if cs != 1 {
+			at = i * kc
+		}
+		c := g.c[(i0+i)*g.ldc+j:]
+		if cols == nr {
+			g.path.rows[r](kc, a[at:], rs, cs, b, nr, c, g.ldc, load)
+			continue
+		}
+		edgeTile(g.path, s, r, cols, kc, a[at:], rs, cs, b, nr, c, g.ldc, load)
+	}
+}
+
+// edgeTile computes a full tile in a buffer of its own and copies the columns that exist.
+func edgeTile(pa *path, s *scratch, r, cols, kc int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool) {
+	nr := pa.nr
+	s.tile = grow(s.tile, pa.mr*nr)
+	t := s.tile
+	if load {
+		clear(t)
+		for i := range r {
+			copy(t[i*nr:], c[i*ldc:i*ldc+cols])
+		}
+	}
+	pa.rows[r](kc, a, rs, cs, b, bs, t, nr, load)
+	for i := range r {
+		copy(c[i*ldc:i*ldc+cols], t[i*nr:])
+	}
+}
+
+// scratch is the working memory of one goroutine inside a product. It goes back to a list of our own rather than to a
+// sync.Pool, which the collector may empty in the middle of a training step.
+type scratch struct{ a, b, tile []float32 }
+
+var scratches struct {
+	sync.Mutex
+	free []*scratch
+}
+
+func takeScratch() *scratch {
+	scratches.Lock()
+	defer scratches.Unlock()
+	if l := len(scratches.free); l > 0 {
+		s := scratches.free[l-1]
+		scratches.free = scratches.free[:l-1]
+		return s
+	}
+	return &scratch{}
+}
+
+func putScratch(s *scratch) {
+	scratches.Lock()
+	defer scratches.Unlock()
+	scratches.free = append(scratches.free, s)
+}

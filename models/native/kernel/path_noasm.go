@@ -1,0 +1,3 @@
+package kernel
+
+func paths() []*path { return []*path{portablePath} }

@@ -1,0 +1,141 @@
+package kernel
+
+import "math"
+
+// The portable vector functions; callers have made all slices equally long.
+
+func dotGo(a, b []float32) float32 {
+	var s0, s1, s2, s3 float32
+	i := 0
+	for ; i+4 <= len(a); i += 4 {
+		x, y := a[i:i+4:i+4], b[i:i+4:i+4]
+		s0 += x[0] * y[0]
+		s1 += x[1] * y[1]
+		s2 += x[2] * y[2]
+		s3 += x[3] * y[3]
+	}
+	for ; i < len(a); i++ {
+		s0 += a[i] * b[i]
+	}
+	return (s0 + s1) + (s2 + s3)
+}
+
+func dot3Go(a, b, c []float32) float32 {
+	var s0, s1 float32
+	i := 0
+	for ; i+2 <= len(a); i += 2 {
+		s0 += a[i] * b[i] * c[i]
+		s1 += a[i+1] * b[i+1] * c[i+1]
+	}
+	if i < len(a) {
+		s0 += a[i] * b[i] * c[i]
+	}
+	return s0 + s1
+}
+
+func axpyGo(y []float32, alpha float32, x []float32) {
+	for i := range y {
+		y[i] += alpha * x[i]
+	}
+}
+
+func addGo(dst, a, b []float32) {
+	for i := range dst {
+		dst[i] = a[i] + b[i]
+	}
+}
+
+func mulGo(dst, a, b []float32) {
+	for i := range dst {
+		dst[i] = a[i] * b[i]
+	}
+}
+
+func mulScaledGo(dst, x, w []float32, s float32) {
+	for i := range dst {
+		dst[i] = x[i] * s * w[i]
+	}
+}
+
+func scaleGo(x []float32, s float32) {
+	for i := range x {
+		x[i] *= s
+	}
+}
+
+func expGo(dst, x []float32) {
+	for i, v := range x {
+		dst[i] = float32(math.Exp(float64(v)))
+	}
+}
+
+func maxGo(x []float32) float32 {
+	top := x[0]
+	for _, v := range x[1:] {
+		top = max(top, v)
+	}
+	return top
+}
+
+// softmaxExpGo replaces x by e^(x-max) and returns the sum.
+func softmaxExpGo(x []float32) float32 {
+	top := maxGo(x)
+	var sum float32
+	for i, v := range x {
+		e := float32(math.Exp(float64(v - top)))
+		x[i] = e
+		sum += e
+	}
+	return sum
+}
+
+func sigmoid(g float32) float32 { return float32(1 / (1 + math.Exp(-float64(g)))) }
+
+func siluMulGo(dst, gate, up []float32) {
+	for i, g := range gate {
+		dst[i] = g * sigmoid(g) * up[i]
+	}
+}
+
+func siluMulBackwardGo(dgate, dup, dout, gate, up []float32) {
+	for i, g := range gate {
+		s, d, u := sigmoid(g), dout[i], up[i]
+		dup[i] = d * g * s
+		dgate[i] = d * u * s * (1 + g*(1-s))
+	}
+}
+
+// rmsNormBackwardGo uses q = invRMS^3 * mean(dy*w*x).
+func rmsNormBackwardGo(dx, dw, dy, x, w []float32, invRMS, q float32) {
+	for i, xi := range x {
+		d := dy[i] * invRMS
+		dw[i] += d * xi
+		dx[i] += d*w[i] - xi*q
+	}
+}
+
+func sumSquaresGo(x []float32) float64 {
+	var s0, s1 float64
+	i := 0
+	for ; i+2 <= len(x); i += 2 {
+		a, b := float64(x[i]), float64(x[i+1])
+		s0 += a * a
+		s1 += b * b
+	}
+	if i < len(x) {
+		a := float64(x[i])
+		s0 += a * a
+	}
+	return s0 + s1
+}
+
+func adamWGo(w, g, m, v []float32, h *adam) {
+	for i := range w {
+		gi := g[i] * h.gscale
+		mi := h.beta1*m[i] + h.grow1*gi
+		vi := h.beta2*v[i] + h.grow2*gi*gi
+		m[i], v[i] = mi, vi
+		den := float32(math.Sqrt(float64(vi)))*h.rootBC2 + h.eps
+		w[i] = w[i]*h.decay - h.step*mi/den
+	}
+}
