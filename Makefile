@@ -1,0 +1,38 @@
+# Triarch: `make help` lists what can be made.
+GO      ?= go
+BIN     ?= bin/triarch
+DATA    ?= $(HOME)/.triarch
+LISTEN  ?= 127.0.0.1:8420
+LINT    ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+export CGO_ENABLED = 0
+
+.PHONY: help build up test parity lint bench generate clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the static binary bin/triarch
+	$(GO) build -trimpath -ldflags "-s -w -X github.com/triarch-ai/triarch/system.Version=$(VERSION)" -o $(BIN) ./cmd/triarch
+
+up: build ## run Triarch: DATA=folder LISTEN=host:port; on an empty folder it first makes the starter model
+	$(BIN) up --data "$(DATA)" --listen "$(LISTEN)"
+
+test: ## run every test (PostgreSQL 15 must be installed; clients of other languages are tested if .ci/run fetched them)
+	$(GO) vet ./...
+	$(GO) test -timeout 20m ./...
+
+parity: ## install PyTorch, transformers, tokenizers and llama.cpp into .venv and write the goldens that `make test` reads
+	test/parity/run
+
+lint: ## run golangci-lint at the pinned version
+	$(GO) run $(LINT) run ./...
+
+bench: ## measure speed as ratios against peers in the same run (see docs/bench.md)
+	test/bench/run
+
+generate: ## make the assembly kernels and the OpenAPI document anew
+	$(GO) generate ./...
+
+clean: ## remove what was built
+	rm -rf bin
