@@ -1,0 +1,181 @@
+package system
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// Format is the number of the data directory's layout. A directory of a higher number was written by a newer
+// Triarch and is refused untouched; one of a lower number is brought forward by the migrations of its parts.
+const Format = 1
+
+// DataDir is an opened, locked data directory. One process holds it at a time.
+type DataDir struct {
+	Path string
+	lock *os.File
+}
+
+// OpenDataDir makes path if need be, checks that it is on a local file system, of a known format and not in
+// use, and locks it until Close. Supervisors and workers do not hold the lock.
+func OpenDataDir(path string) (*DataDir, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fault.Wrap(err, "finding the data directory")
+	}
+	if err := checkFormat(abs); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(abs, 0o700); err != nil {
+		return nil, fault.New(fault.Invalid, "The data directory "+abs+" cannot be made: "+reason(err)+".", fault.Field("data"),
+			fault.Fix("Choose another with --data"), fault.Cause(err))
+	}
+	if name := networkFileSystem(abs); name != "" {
+		return nil, fault.New(fault.Invalid, fmt.Sprintf("The data directory %s is on a network file system (%s), where neither the database nor the ledger is safe.", abs, name),
+			fault.Field("data"), fault.Fix("Choose a folder on a local disk with --data"))
+	}
+	d := &DataDir{Path: abs}
+	if err := d.acquire(); err != nil {
+		return nil, err
+	}
+	if err := d.layOut(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func checkFormat(path string) error {
+	text, err := os.ReadFile(filepath.Join(path, "format"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return foreignFolder(path)
+	}
+	if err != nil {
+		return fault.New(fault.Invalid, "The data directory "+path+" cannot be read: "+reason(err)+".", fault.Field("data"), fault.Cause(err))
+	}
+	var f struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(text, &f); err != nil || f.Format < 1 {
+		return fault.New(fault.Conflict, "The file format in "+path+" is damaged.", fault.Field("data"),
+			fault.Fix("Restore it from a backup; it holds "+strings.TrimSpace(string(formatText()))))
+	}
+	if f.Format > Format {
+		return fault.New(fault.Conflict, fmt.Sprintf("The data directory %s has format %d; this Triarch knows up to %d.", path, f.Format, Format),
+			fault.Field("data"), fault.Fix("Install a newer Triarch, or choose another folder with --data"))
+	}
+	return nil
+}
+
+// foreignFolder refuses a folder that holds something which is not Triarch's, such as a mistyped home.
+func foreignFolder(path string) error {
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil // it will be made
+	}
+	for _, e := range entries {
+		switch e.Name() {
+		case "config.yaml", "lost+found", "lock":
+		default:
+			return fault.New(fault.Conflict, fmt.Sprintf("The folder %s holds %s and is not a data directory of Triarch.", path, e.Name()),
+				fault.Field("data"), fault.Fix("Choose an empty folder with --data"))
+		}
+	}
+	return nil
+}
+
+func (d *DataDir) acquire() error {
+	f, err := os.OpenFile(d.File("lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fault.New(fault.Invalid, "The data directory "+d.Path+" cannot be written: "+reason(err)+".", fault.Field("data"),
+			fault.Fix("Make it writable or choose another with --data"), fault.Cause(err))
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return fault.New(fault.Conflict, "The data directory "+d.Path+" is in use by another Triarch.", fault.Field("data"),
+			fault.Fix("Use that one, stop it with `triarch down --data "+d.Path+"`, or choose another folder with --data"), fault.Cause(err))
+	}
+	d.lock = f
+	return nil
+}
+
+func (d *DataDir) layOut() error {
+	for _, sub := range []string{"blobs", "ledger", "work", "models", "logs"} {
+		if err := os.MkdirAll(d.File(sub), 0o700); err != nil {
+			return diskFault(err, "making the data directory")
+		}
+	}
+	if _, err := os.Stat(d.File("format")); err == nil {
+		return nil
+	}
+	return diskFault(writeDurably(d.File("format"), formatText(), 0o600), "writing the data directory's format")
+}
+
+func formatText() []byte { return fmt.Appendf(nil, "{\"format\":%d}\n", Format) }
+
+// File is the path of a name inside the directory.
+func (d *DataDir) File(name ...string) string { return filepath.Join(append([]string{d.Path}, name...)...) }
+
+// Close lets another process have the directory.
+func (d *DataDir) Close() error {
+	if d.lock == nil {
+		return nil
+	}
+	err := d.lock.Close()
+	d.lock = nil
+	return err
+}
+
+// writeDurably puts text at path so that after a crash the old or the new content is there, never a mixture.
+func writeDurably(path string, text []byte, mode fs.FileMode) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := f.Chmod(mode); err != nil {
+		return err
+	}
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}
+
+// diskFault turns a failed write into a sentence; a full disk is named.
+func diskFault(err error, doing string) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fault.New(fault.Unavailable, "The disk is full: "+doing+" failed.", fault.Fix("Free some space and try again"), fault.Cause(err))
+	}
+	return fault.Wrap(err, doing)
+}
+
+func reason(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err.Error()
+	}
+	return err.Error()
+}
