@@ -1,0 +1,80 @@
+// Package engine is the contract between Triarch and a program that serves a model: how it is started, whether
+// it is well, and how a request is put to it and its answer read back as bytes with running token counts.
+//
+// Rules for callers: an Engine is safe for concurrent use, a Stream belongs to one goroutine; close every Stream,
+// and close it (or cancel the context of Open) to make the engine stop generating; a Chunk's bytes are valid only
+// until the next call of Next. Rules for drivers: pass enginetest.Run; hand the engine's bytes through and count,
+// do not re-encode; hold no state between requests but pooled connections.
+package engine
+
+import (
+	"context"
+
+	"github.com/triarch-ai/triarch/compute/job"
+)
+
+// Spec says what a replica is to serve and with how much.
+type Spec struct {
+	ModelDir    string // folder with the model's files in the engine's format
+	ModelName   string // name the engine announces; requests may name any model
+	Threads     int    // 0 = the engine decides
+	MaxContext  int    // tokens; 0 = the model's own
+	MemoryBytes int64  // for the key-value cache; 0 = the engine decides
+}
+
+// Endpoint is where one running replica answers.
+type Endpoint struct {
+	Replica string // id of the replica
+	Addr    string // host:port
+	Secret  string // bearer secret that the replica demands; never logged
+}
+
+// Engine is one kind of serving program.
+type Engine interface {
+	// Name is the driver's name, such as "native".
+	Name() string
+	// Command renders how a replica is started; it starts nothing.
+	Command(Spec) (job.Command, error)
+	// Health returns nil once the replica answers requests; otherwise a fault of kind Unavailable.
+	Health(context.Context, Endpoint) error
+	// Open sends a request and returns when the status line of the answer is there. An answer of any status is a
+	// Stream; an error means that no answer came (fault kinds Unavailable, Timeout, Canceled).
+	Open(context.Context, Endpoint, Request) (Stream, error)
+}
+
+// Counter is what an engine offers that can count the tokens of a request without serving it.
+type Counter interface {
+	// Count returns the number of prompt tokens that the request of this path and body would be charged.
+	Count(ctx context.Context, to Endpoint, path string, body []byte) (int, error)
+}
+
+// Request is a call in the OpenAI dialect: the caller's bytes plus where they go.
+type Request struct {
+	Path      string // such as "/v1/chat/completions"
+	Body      []byte // JSON; not kept after Open's Stream is closed
+	RequestID string // sent as x-request-id
+}
+
+// Stream is an answer being read.
+type Stream interface {
+	// Status is the HTTP status of the answer.
+	Status() int
+	// Header returns the first value of a header of the answer, or "".
+	Header(name string) string
+	// Next returns what arrived since the last call, waiting for at least something; io.EOF after a complete
+	// answer, io.ErrUnexpectedEOF or another error after a broken one.
+	Next() (Chunk, error)
+	// Close ends the request, complete or not, and makes the engine stop generating. It may be called from
+	// another goroutine, once or more often; Next then fails.
+	Close() error
+}
+
+// Chunk is a piece of an answer. For an event stream it holds whole events only; for a JSON answer the pieces
+// concatenate to the body.
+type Chunk struct {
+	Data       []byte // to forward; may be empty when only the counts moved; valid until the next Next
+	Prompt     int    // prompt tokens so far, 0 while unknown; never falls
+	Completion int    // completion tokens over all choices so far, Data included; never falls
+	Usage      bool   // Data is exactly the event that only carries usage, for callers who asked for it
+	Done       bool   // Data ends with the event that closes the stream ("data: [DONE]")
+}

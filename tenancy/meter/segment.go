@@ -1,0 +1,176 @@
+package meter
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// segment is one mapped file. Slots are handed out by an atomic counter and written by their request alone.
+type segment struct {
+	number int64
+	path   string
+	data   []byte // header page, then slots
+	slots  int64
+
+	next    atomic.Int64 // slots handed out; may run past slots
+	closed  atomic.Int64 // slots settled or voided
+	shipped atomic.Int64 // slots that need no more shipping
+	used    int64        // slots that will ever be used: slots, or fewer in a recovered segment
+	dirty   atomic.Bool
+	sent    []int64 // slots that the store acknowledged; guarded by the shipper's lock
+
+	gate sync.RWMutex // held for reading while data is used by anybody but a slot's request
+	gone bool
+}
+
+const segmentSuffix = ".seg"
+
+func segmentName(number int64) string { return fmt.Sprintf("%020d%s", number, segmentSuffix) }
+
+// segmentNumber reads the number from a file name; false for other files.
+func segmentNumber(name string) (int64, bool) {
+	stem, ok := strings.CutSuffix(name, segmentSuffix)
+	if !ok || len(stem) != 20 {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(stem, 10, 64)
+	return n, err == nil && n > 0
+}
+
+func (s *segment) slot(i int64) []byte {
+	off := headerSize + i*recordSize
+	return s.data[off : off+recordSize : off+recordSize]
+}
+
+func (s *segment) touch() {
+	if !s.dirty.Load() {
+		s.dirty.Store(true)
+	}
+}
+
+// createSegment makes a file with all its blocks allocated, durable under its final name, and maps it. Zeros are
+// written rather than reserved, so that a later store into the mapping cannot meet a full disk.
+func createSegment(dir, node string, number int64, slots int) (*segment, error) {
+	path := filepath.Join(dir, segmentName(number))
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := fillSegment(f, node, number, slots); err != nil {
+		os.Remove(tmp)
+		return nil, err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		os.Remove(tmp)
+		return nil, err
+	}
+	if err := syncDir(dir); err != nil {
+		return nil, err
+	}
+	return mapSegment(f, path, number, int64(slots))
+}
+
+func fillSegment(f *os.File, node string, number int64, slots int) error {
+	block := make([]byte, 64<<10)
+	putHeader(block, node, number, slots)
+	for left := headerSize + slots*recordSize; left > 0; {
+		n, err := f.Write(block[:min(left, len(block))])
+		if err != nil {
+			return err
+		}
+		left -= n
+		clear(block[:headerSize])
+	}
+	return f.Sync()
+}
+
+func mapSegment(f *os.File, path string, number, slots int64) (*segment, error) {
+	data, err := unix.Mmap(int(f.Fd()), 0, headerSize+int(slots)*recordSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, os.NewSyscallError("mmap", err)
+	}
+	return &segment{number: number, path: path, data: data, slots: slots, used: slots}, nil
+}
+
+// openSegment maps an existing file. A file cut short gives the slots it still has.
+func openSegment(path string, number int64) (*segment, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	slots := (st.Size() - headerSize) / recordSize
+	if st.Size() < headerSize || slots <= 0 || slots > maxSlots {
+		return nil, errNoSegment
+	}
+	return mapSegment(f, path, number, slots)
+}
+
+// sync writes what changed to the disk.
+func (s *segment) sync() error {
+	if !s.dirty.Swap(false) {
+		return nil
+	}
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	if s.gone {
+		return nil
+	}
+	if err := unix.Msync(s.data, unix.MS_SYNC); err != nil {
+		s.dirty.Store(true)
+		return os.NewSyscallError("msync", err)
+	}
+	return nil
+}
+
+// finished says whether every slot is settled and shipped, so that the file is no longer needed.
+func (s *segment) finished() bool {
+	return s.shipped.Load() >= s.used
+}
+
+// unmap gives the memory back; the caller makes sure that no request still holds a slot.
+func (s *segment) unmap() error {
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	if s.gone {
+		return nil
+	}
+	s.gone = true
+	data := s.data
+	s.data = nil
+	return unix.Munmap(data)
+}
+
+// read copies the record in slot i.
+func (s *segment) read(node string, i int64) (Record, slotState) {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	r := Record{Node: node, Segment: s.number, Slot: i}
+	if s.gone {
+		return r, slotEmpty
+	}
+	state := readSlot(s.slot(i), &r)
+	return r, state
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
