@@ -1,0 +1,43 @@
+// Package auth says who is asking: it turns the secret of an API key into a Principal and carries that through a
+// request's context.
+//
+// Rules for callers: a Principal is shared between requests and must not be changed. Authenticate reads memory
+// only; the ring behind it is refreshed by changes in this process (Refresh) and by Loop for changes made in others,
+// so a key revoked elsewhere stops working within a second. Secrets are never logged or stored.
+package auth
+
+import (
+	"context"
+	"time"
+
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/tenancy"
+)
+
+// Principal is an authenticated key.
+type Principal struct {
+	KeyID, OrgID, ProjectID string // key_..., org_..., prj_...
+	Key, Org, Project       id.Raw // the same ids as the ledger keeps them
+	Role                    tenancy.Role
+	Scopes                  []tenancy.Scope // empty: tenancy.Ordinary
+	Limits                  tenancy.Limits
+	ExpiresAt               time.Time // zero: never
+}
+
+// May says whether the principal has the role and the scope.
+func (p *Principal) May(role tenancy.Role, scope tenancy.Scope) bool {
+	return p != nil && p.Role.AtLeast(role) && tenancy.Allows(p.Scopes, scope)
+}
+
+type contextKey struct{}
+
+// With returns a context that carries p.
+func With(ctx context.Context, p *Principal) context.Context {
+	return context.WithValue(ctx, contextKey{}, p)
+}
+
+// From returns the principal that With put into ctx.
+func From(ctx context.Context) (*Principal, bool) {
+	p, ok := ctx.Value(contextKey{}).(*Principal)
+	return p, ok && p != nil
+}

@@ -1,0 +1,203 @@
+// Package tenancy is who someone is and what belongs to whom: organisations, their projects, the members of a
+// project, API keys and budgets.
+//
+// Rules for callers: work, data, models and keys belong to one project, and every Store method about a project's
+// things takes the project, so that another project's object does not exist (fault.NotFound). A key's role, scopes
+// and expiry never exceed those of the key that made it. A key's secret is returned once, by the call that makes it;
+// only its SHA-256 is stored. Changes go through Service, which tells the key ring.
+package tenancy
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// Role is what a member or a key may do in its project.
+type Role string
+
+// The roles, each of which includes the ones after it.
+const (
+	Owner     Role = "owner"     // everything, with members, keys and budgets
+	Developer Role = "developer" // makes and removes data, runs, models and deployments
+	Viewer    Role = "viewer"    // looks at them and calls models
+)
+
+var rank = map[Role]int{Viewer: 1, Developer: 2, Owner: 3}
+
+// ParseRole reads a role's name.
+func ParseRole(s string) (Role, error) {
+	if rank[Role(s)] == 0 {
+		return "", fault.New(fault.Invalid, "There is no role "+quote(s)+".", fault.Field("role"),
+			fault.Fix("Use owner, developer or viewer."))
+	}
+	return Role(s), nil
+}
+
+// AtLeast says whether r includes min. An unknown role includes nothing.
+func (r Role) AtLeast(min Role) bool { return rank[min] > 0 && rank[r] >= rank[min] }
+
+// Lesser is the weaker of two roles.
+func Lesser(a, b Role) Role {
+	if rank[a] <= rank[b] {
+		return a
+	}
+	return b
+}
+
+// Scope is one of the powers a key can be restricted to. A key without scopes has Ordinary, all that its role
+// allows; the wider powers must be named.
+type Scope string
+
+// The scopes. Each endpoint asks for one of them together with a role.
+const (
+	Inference Scope = "inference"    // call models
+	Read      Scope = "read"         // look at the project's things
+	Write     Scope = "write"        // make, change and remove them
+	Admin     Scope = "admin"        // members, keys and budgets of the project
+	OrgWide   Scope = "organisation" // projects and budget of the organisation, keys and members of its projects
+	Platform  Scope = "platform"     // make and list organisations
+)
+
+// Ordinary are the scopes that a key without a list has.
+var Ordinary = []Scope{Inference, Read, Write, Admin}
+
+// ParseScope reads a scope's name.
+func ParseScope(s string) (Scope, error) {
+	if x := Scope(s); slices.Contains(Ordinary, x) || x == OrgWide || x == Platform {
+		return x, nil
+	}
+	return "", fault.New(fault.Invalid, "There is no scope "+quote(s)+".", fault.Field("scopes"),
+		fault.Fix("Use inference, read, write, admin, organisation or platform."))
+}
+
+// Allows says whether a list of scopes contains want; the empty list stands for Ordinary.
+func Allows(scopes []Scope, want Scope) bool {
+	if len(scopes) == 0 {
+		scopes = Ordinary
+	}
+	return slices.Contains(scopes, want)
+}
+
+// Organisation owns projects.
+type Organisation struct {
+	ID        string // org_...
+	Name      string // unique in the installation
+	CreatedAt time.Time
+}
+
+// Project owns work, data, models and keys.
+type Project struct {
+	ID        string // prj_...
+	OrgID     string
+	Name      string // unique in the organisation
+	CreatedAt time.Time
+}
+
+// Member is a person's role in a project.
+type Member struct {
+	ProjectID string
+	Email     string // lower case
+	Role      Role
+	CreatedAt time.Time
+}
+
+// Limits bound the use of one key. 0 means no limit.
+type Limits struct {
+	RPM         int64 // requests a minute
+	TPM         int64 // tokens a minute, prompt and completion together
+	Concurrency int64 // requests in flight
+}
+
+// Key is an API key without its secret.
+type Key struct {
+	ID           string // key_...
+	OrgID        string
+	ProjectID    string
+	Name         string
+	Role         Role
+	Scopes       []Scope // empty: Ordinary
+	Member       string  // email of the member it belongs to; empty: the project itself
+	Hint         string  // last characters of the secret, to tell keys apart
+	Limits       Limits
+	BudgetMicros *int64     // the key's own Budget in micro-units; nil: none
+	ExpiresAt    *time.Time // nil: never
+	RevokedAt    *time.Time // nil: not revoked
+	CreatedBy    string     // id of the key that made it; empty for the first
+	CreatedAt    time.Time
+}
+
+// The things a Budget can bound.
+const (
+	OfOrganisation = "organisation"
+	OfProject      = "project"
+	OfKey          = "key"
+)
+
+// Budget bounds what an organisation, project or key may spend in all, in micro-units of money.
+type Budget struct {
+	Scope       string // OfOrganisation, OfProject or OfKey
+	ID          string // of the thing it bounds
+	LimitMicros int64  // at least 0
+}
+
+// Entry is a key as authentication needs it: with the hash of its secret, and the role that its member, if it has
+// one, still has.
+type Entry struct {
+	Key
+	Hash       [32]byte
+	MemberRole Role // empty when Key.Member is
+}
+
+// Snapshot is all keys and budgets at one moment. Generation grows with every change.
+type Snapshot struct {
+	Generation int64
+	Keys       []Entry
+	Budgets    []Budget
+}
+
+// Store keeps tenancy. Names taken are fault.Conflict, absent objects fault.NotFound.
+type Store interface {
+	// AddOrganisation inserts an organisation with its first project and that project's first key in one
+	// transaction. With onlyIfFirst it does nothing and returns false when any organisation exists.
+	AddOrganisation(ctx context.Context, o Organisation, p Project, k Key, hash [32]byte, onlyIfFirst bool) (bool, error)
+	Organisations(ctx context.Context) ([]Organisation, error)
+	Organisation(ctx context.Context, id string) (Organisation, error)
+
+	AddProject(ctx context.Context, p Project) error
+	Projects(ctx context.Context, org string) ([]Project, error)
+	Project(ctx context.Context, org, id string) (Project, error)
+
+	// PutMember inserts the member or changes the role; it refuses (fault.Conflict) to take the last owner's role.
+	PutMember(ctx context.Context, m Member) error
+	Members(ctx context.Context, project string) ([]Member, error)
+	Member(ctx context.Context, project, email string) (Member, error)
+	// RemoveMember removes the member and revokes the member's keys; the last owner stays (fault.Conflict).
+	RemoveMember(ctx context.Context, project, email string, at time.Time) error
+
+	// AddKey inserts the key, with its budget if it has one.
+	AddKey(ctx context.Context, k Key, hash [32]byte) error
+	Keys(ctx context.Context, project string) ([]Key, error)
+	Key(ctx context.Context, project, id string) (Key, error)
+	// RevokeKey is idempotent: the first time stands.
+	RevokeKey(ctx context.Context, project, id string, at time.Time) error
+
+	// SetBudget inserts or replaces a budget of a thing that belongs to org.
+	SetBudget(ctx context.Context, org string, b Budget) error
+	RemoveBudget(ctx context.Context, org string, scope, id string) error
+	// Budgets lists those of the organisation, its projects and their keys.
+	Budgets(ctx context.Context, org string) ([]Budget, error)
+
+	// Snapshot returns all keys and budgets; if the generation is still `known` it returns false instead.
+	Snapshot(ctx context.Context, known int64) (Snapshot, bool, error)
+}
+
+func quote(s string) string {
+	r := []rune(s)
+	if len(r) > 60 {
+		s = string(r[:60]) + "..."
+	}
+	return `"` + s + `"`
+}
