@@ -2,7 +2,6 @@ package job
 
 import (
 	"context"
-	"iter"
 	"time"
 )
 
@@ -23,10 +22,8 @@ type Store interface {
 	Update(ctx context.Context, j Job) error
 	// Delete forgets a job of a project.
 	Delete(ctx context.Context, project, id string) error
-	// Ended goes over every final job of every project, for collecting what they left. It is the keeper's.
-	Ended(ctx context.Context) iter.Seq2[Job, error]
-	// Known says which of the ids are jobs of any project. It is the keeper's.
-	Known(ctx context.Context, ids []string) (map[string]bool, error)
+	// Find gives those of the ids that are jobs of any project. It is the keeper's.
+	Find(ctx context.Context, ids []string) (map[string]Job, error)
 }
 
 // Task is one attempt to be started.
@@ -60,6 +57,7 @@ type Status struct {
 	StartedAt time.Time // when its process started, as far as known
 	PID       int       // of its main process while it runs; 0 = not known
 	Limits    string    // by which means it is bounded, for people
+	Touched   time.Time // when the executor last changed something of it, as far as known
 }
 
 // Exit is how an attempt ended.
@@ -85,6 +83,10 @@ const (
 // StopDown is the reason given to Stop when a whole data directory is taken down: the keeper that finds an
 // attempt ended for it queues the job again and counts no restart.
 const StopDown = "down"
+
+// ExitStopped is the exit code by which a worker says that it ended before its work was done because it got
+// SIGTERM, as a shell would report it. A worker must not exit with 0 then.
+const ExitStopped = 143
 
 // Executor runs attempts. All methods may be called again after a crash at any moment, by a keeper that does not
 // know what the one before it had already asked.

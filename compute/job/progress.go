@@ -10,7 +10,7 @@ import (
 // Line is one line of progress: a JSON object a worker appended to ProgressFile, one per attempt and step.
 type Line struct {
 	Attempt int             `json:"attempt"`
-	Step    int64           `json:"step"` // the object's "step"; 0 if it has none
+	Step    int64           `json:"step"` // the object's "step"; -1 if it has none
 	Data    json.RawMessage `json:"data"` // the whole object
 }
 
@@ -42,22 +42,29 @@ func parseLines(attempt int, data []byte) []Line {
 	for line := range bytes.Lines(data) {
 		line = bytes.TrimSpace(line)
 		var head struct {
-			Step int64 `json:"step"`
+			Step *int64 `json:"step"`
 		}
 		if len(line) == 0 || line[0] != '{' || json.Unmarshal(line, &head) != nil {
 			continue
 		}
-		out = append(out, Line{Attempt: attempt, Step: head.Step, Data: json.RawMessage(bytes.Clone(line))})
+		step := int64(-1)
+		if head.Step != nil {
+			step = *head.Step
+		}
+		out = append(out, Line{Attempt: attempt, Step: step, Data: json.RawMessage(bytes.Clone(line))})
 	}
 	return out
 }
 
 // Merge turns the lines of all attempts, in the order Progress gives them, into the history that led to the
 // result: where an attempt went back to a checkpoint and did steps again, what the earlier attempt wrote for
-// those steps and the ones after them is dropped. One line is left per step.
+// those steps and the ones after them is dropped. One line is left per step; lines without a step are left out.
 func Merge(lines []Line) []Line {
 	var out []Line
 	for _, l := range lines {
+		if l.Step < 0 {
+			continue
+		}
 		for len(out) > 0 && out[len(out)-1].Step >= l.Step {
 			out = out[:len(out)-1]
 		}

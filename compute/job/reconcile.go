@@ -1,0 +1,264 @@
+package job
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// Loop runs Reconcile until ctx ends: when something changed, when a back-off has passed, and every Tick.
+// Failures of single passes are logged; the next pass tries again. It returns ctx's error.
+func (k *Keeper) Loop(ctx context.Context) error {
+	for ctx.Err() == nil {
+		due, err := k.reconcile(ctx)
+		if err != nil && ctx.Err() == nil {
+			k.opt.Log.Error("jobs could not all be brought forward", "error", err)
+		}
+		wait := k.opt.Tick
+		if !due.IsZero() {
+			wait = min(wait, max(time.Millisecond, due.Sub(k.now())))
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-k.wake:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+	return ctx.Err()
+}
+
+// Reconcile is one pass: it brings every open job one step further if what the executor says allows it, and lets
+// those that are first in the queue start. It goes on past a job that fails and returns all failures together.
+func (k *Keeper) Reconcile(ctx context.Context) error {
+	_, err := k.reconcile(ctx)
+	return err
+}
+
+// reconcile also returns when the next back-off passes; zero if none is running.
+func (k *Keeper) reconcile(ctx context.Context) (due time.Time, err error) {
+	k.pass.Lock()
+	defer k.pass.Unlock()
+	jobs, err := k.opt.Store.Open(ctx)
+	if err != nil {
+		return due, err
+	}
+	var errs []error
+	for i := range jobs {
+		if err := k.advance(ctx, &jobs[i]); err != nil {
+			errs = append(errs, fmt.Errorf("job %s: %w", jobs[i].ID, err))
+		}
+	}
+	if err := k.admit(ctx, jobs); err != nil {
+		errs = append(errs, err)
+	}
+	for _, j := range jobs {
+		if !j.State.Final() && !j.NextStartAt.IsZero() && (due.IsZero() || j.NextStartAt.Before(due)) {
+			due = j.NextStartAt
+		}
+	}
+	return due, errors.Join(errs...)
+}
+
+// advance compares one job with its attempt and acts on the difference.
+func (k *Keeper) advance(ctx context.Context, j *Job) error {
+	if j.State == Queued || j.State.Final() {
+		return nil
+	}
+	st, err := k.opt.Executor.Status(ctx, j.ID, j.Attempt)
+	if err != nil {
+		return err
+	}
+	switch {
+	case st.Phase == PhaseEnded:
+		return k.ended(ctx, j, *st.Exit)
+	case st.Phase == PhaseOrphaned:
+		// Nothing may follow while a part of it lives; the next pass finds it ended.
+		return k.opt.Executor.Stop(ctx, j.ID, j.Attempt, 0, "its supervisor died")
+	case j.State == Stopping:
+		return k.stop(ctx, j)
+	case st.Phase == PhaseRunning:
+		return k.seenRunning(ctx, j, st)
+	case st.Phase == PhaseAbsent && j.State == Starting:
+		return k.start(ctx, j)
+	case st.Phase == PhaseAbsent:
+		// It was seen running and its folder is gone: somebody deleted it.
+		return k.ended(ctx, j, Exit{Code: -1, Lost: LostSupervisor, EndedAt: k.now()})
+	}
+	return nil
+}
+
+// stop ends a cancelled job's attempt. One that never started ends here and now.
+func (k *Keeper) stop(ctx context.Context, j *Job) error {
+	if err := k.opt.Executor.Stop(ctx, j.ID, j.Attempt, j.Grace, j.Reason); err != nil {
+		return err
+	}
+	st, err := k.opt.Executor.Status(ctx, j.ID, j.Attempt)
+	if err != nil {
+		return err
+	}
+	if st.Phase == PhaseEnded {
+		return k.ended(ctx, j, *st.Exit)
+	}
+	return nil
+}
+
+func (k *Keeper) seenRunning(ctx context.Context, j *Job, st Status) error {
+	if j.State == Running && j.Limits == st.Limits {
+		return nil
+	}
+	if j.State != Running {
+		j.AttemptAt = k.now()
+		if j.StartedAt.IsZero() {
+			j.StartedAt = j.AttemptAt
+		}
+		j.Reason, j.Fault, j.NextStartAt = "", "", time.Time{}
+		if j.Restarts > 0 {
+			j.Reason = sprintf("Attempt %d; restarted %s.", j.Attempt, times(j.Restarts))
+		}
+	}
+	j.State, j.Limits = Running, st.Limits
+	return k.save(ctx, j)
+}
+
+// start asks the executor for the newest attempt. A start that fails is tried again, later and later: nobody
+// knows whether it took, and the attempt's number makes asking again safe.
+func (k *Keeper) start(ctx context.Context, j *Job) error {
+	now := k.now()
+	if j.NextStartAt.After(now) {
+		return nil
+	}
+	err := k.opt.Executor.Start(ctx, Task{Job: j.ID, Attempt: j.Attempt, Command: j.Command, CPUs: j.CPUs,
+		MemoryBytes: j.MemoryBytes, Grace: j.Grace})
+	switch {
+	case err == nil:
+		delete(k.tries, j.ID)
+		return nil
+	case ctx.Err() != nil:
+		return err
+	case fault.Is(err, fault.Conflict):
+		// The executor has seen a higher number: the store is older than the folder. Take the next number.
+		j.State, j.Reason, j.Fault = Queued, "A newer attempt than the one on record was found.", FaultPlatform
+		return k.save(ctx, j)
+	case fault.Is(err, fault.Invalid):
+		return k.ended(ctx, j, Exit{Code: -1, NotStarted: fault.As(err).Sentence(), EndedAt: now})
+	}
+	k.tries[j.ID]++
+	j.NextStartAt = now.Add(j.Restart.backoff(k.tries[j.ID]))
+	j.Reason, j.Fault = "It could not be started and will be tried again: "+fault.As(err).Sentence(), FaultPlatform
+	return errors.Join(err, k.save(ctx, j))
+}
+
+// ended decides what becomes of a job whose newest attempt is over.
+func (k *Keeper) ended(ctx context.Context, j *Job, e Exit) error {
+	now := k.now()
+	wasStopping := j.State == Stopping
+	v := judge(*j, e, now)
+	j.State, j.Reason, j.Fault = v.state, v.reason, v.fault
+	j.ExitCode, j.Restarts, j.Streak = e.Code, v.restarts, v.streak
+	j.NextStartAt = time.Time{}
+	if v.state == Queued {
+		j.NextStartAt = now.Add(v.wait)
+	} else {
+		j.EndedAt = now
+	}
+	if wasStopping && e.Killed {
+		j.Reason = join(j.Reason, sprintf("It did not end within %s and was killed.", j.Grace))
+	}
+	delete(k.tries, j.ID)
+	return k.save(ctx, j)
+}
+
+// admit gives attempt numbers to the queued jobs whose turn it is, and starts them. Strictly first in, first
+// out within a priority: a job that does not fit holds up those behind it, so that it cannot starve.
+func (k *Keeper) admit(ctx context.Context, jobs []Job) error {
+	free, queue := k.opt.CPUs, []*Job{}
+	for i := range jobs {
+		switch j := &jobs[i]; {
+		case j.State == Queued:
+			queue = append(queue, j)
+		case !j.State.Final():
+			free -= k.slots(j)
+		}
+	}
+	slices.SortFunc(queue, func(a, b *Job) int {
+		return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	now, ahead := k.now(), 0
+	waiting := map[string]string{}
+	var errs []error
+	for _, j := range queue {
+		need := k.slots(j)
+		switch {
+		case j.NextStartAt.After(now):
+			waiting[j.ID] = sprintf("Tried again in %s.", j.NextStartAt.Sub(now).Round(100*time.Millisecond))
+		case need > 0 && (ahead > 0 || need > free):
+			waiting[j.ID] = k.queueReason(need, free, ahead)
+			ahead++
+		default:
+			free -= need
+			if err := k.begin(ctx, j); err != nil {
+				errs = append(errs, fmt.Errorf("job %s: %w", j.ID, err))
+			}
+		}
+	}
+	k.mu.Lock()
+	k.waiting = waiting
+	k.mu.Unlock()
+	return errors.Join(errs...)
+}
+
+// begin makes the next attempt's number durable, and only then asks for it.
+func (k *Keeper) begin(ctx context.Context, j *Job) error {
+	was := *j
+	j.Attempt++
+	j.State, j.NextStartAt, j.Limits = Starting, time.Time{}, ""
+	if err := k.save(ctx, j); err != nil {
+		*j = was
+		return err
+	}
+	return k.start(ctx, j)
+}
+
+// slots is what a job takes of the capacity; one larger than a capacity that shrank takes all of it.
+func (k *Keeper) slots(j *Job) int { return min(j.CPUs, k.opt.CPUs) }
+
+func (k *Keeper) queueReason(need, free, ahead int) string {
+	s := sprintf("Waits for %s; %d of %d are free", count(need, "CPU"), max(0, free), k.opt.CPUs)
+	if ahead > 0 {
+		return s + sprintf(" and %s before it.", be(ahead, "job"))
+	}
+	return s + " and it is the next."
+}
+
+// explained puts why a queued job waits into its reason.
+func (k *Keeper) explained(j Job) Job {
+	if j.State != Queued {
+		return j
+	}
+	k.mu.Lock()
+	why := k.waiting[j.ID]
+	k.mu.Unlock()
+	j.Reason = join(j.Reason, why)
+	return j
+}
+
+// save stores a job. When somebody else changed it meanwhile, a cancel as a rule, nothing is stored and the next
+// pass looks at it afresh.
+func (k *Keeper) save(ctx context.Context, j *Job) error {
+	if err := k.opt.Store.Update(ctx, *j); err != nil {
+		if fault.Is(err, fault.Conflict) {
+			k.Wake()
+		}
+		return err
+	}
+	j.Revision++
+	k.changed(*j)
+	return nil
+}

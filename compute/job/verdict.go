@@ -1,0 +1,125 @@
+package job
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// verdict is what becomes of a job after an attempt.
+type verdict struct {
+	state            State
+	reason, fault    string
+	restarts, streak int
+	wait             time.Duration // before the next attempt, if state is Queued
+}
+
+// judge decides what becomes of a job whose newest attempt ended with e. It is pure.
+func judge(j Job, e Exit, now time.Time) verdict {
+	v := verdict{restarts: j.Restarts, streak: j.Streak}
+	again := j.Restart.Forever || j.Restart.Max > 0
+	switch {
+	case j.State == Stopping:
+		v.state, v.reason = Cancelled, j.Reason
+		return v
+	case e.Stopped && e.StopReason == StopDown && again:
+		v.state, v.reason = Queued, "It was taken down with everything else and goes on from its last checkpoint."
+		return v
+	case e.clean() && !j.Restart.Forever:
+		v.state = Succeeded
+		return v
+	}
+	v.fault, v.reason = explain(e, j)
+	if !j.AttemptAt.IsZero() && now.Sub(j.AttemptAt) >= j.Restart.Healthy && j.AttemptAt.After(j.CreatedAt) {
+		v.streak = 0
+	}
+	innocent := e.Lost == LostMachine || e.Stopped // neither the job nor its luck is to blame
+	if !again || !j.Restart.Forever && (e.NotStarted != "" || !innocent && v.streak >= j.Restart.Max) {
+		v.state = Failed
+		if j.Restart.Max > 0 && e.NotStarted == "" {
+			v.reason = join(v.reason, sprintf("It was restarted %s in a row and is not tried again.", times(v.streak)))
+		}
+		return v
+	}
+	v.state, v.restarts = Queued, v.restarts+1
+	if !innocent {
+		v.streak++
+		v.wait = j.Restart.backoff(v.streak)
+	}
+	return v
+}
+
+// clean says whether the program ended by itself and was content.
+func (e Exit) clean() bool {
+	return e.Code == 0 && e.Signal == "" && e.Lost == "" && e.NotStarted == "" && !e.OOM && !e.Stopped
+}
+
+// explain names who must act on an end that was no success, and why, in a sentence.
+func explain(e Exit, j Job) (fault, reason string) {
+	switch {
+	case e.NotStarted != "":
+		return FaultProgram, "Its command could not be started: " + strings.TrimRight(e.NotStarted, ".") + "."
+	case e.Lost == LostMachine:
+		return FaultNode, "The machine restarted while it ran."
+	case e.Lost != "":
+		return FaultPlatform, "Its supervisor died, and its process with it; how the process ended is not known."
+	case e.OOM:
+		limit := "the machine had no memory left"
+		if j.MemoryBytes > 0 {
+			limit = sprintf("its limit was %d MiB (%s)", j.MemoryBytes>>20, j.Limits)
+		}
+		return FaultNode, "It ended for lack of memory: " + limit + ". Give it more memory or less work at a time."
+	case e.Stopped && e.StopReason == StopDown:
+		return FaultNode, "It was taken down with everything else."
+	case e.Stopped, e.Signal == "SIGTERM", e.Signal == "SIGINT", e.Signal == "SIGHUP", e.Code == ExitStopped:
+		return FaultNode, "It was asked to end from outside, as a machine does that shuts down."
+	case e.Signal == "SIGKILL":
+		return FaultNode, "It was killed from outside (SIGKILL)."
+	case e.Signal != "":
+		return FaultProgram, sprintf("It crashed (%s); the end of its log says where.", e.Signal)
+	case e.Code == 0:
+		return FaultProgram, "It ended by itself though it was to keep running."
+	}
+	return FaultProgram, sprintf("It ended with exit code %d; the end of its log says why.", e.Code)
+}
+
+// backoff is the wait before the n-th restart of a row, n from 1: base, doubled each time, at most max.
+func (r Restart) backoff(n int) time.Duration {
+	d := r.BackoffBase
+	for i := 1; i < n && d < r.BackoffMax; i++ {
+		d *= 2
+	}
+	return min(d, r.BackoffMax)
+}
+
+func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
+
+// join puts two sentences together, either of which may be empty.
+func join(a, b string) string {
+	return strings.TrimSpace(strings.TrimSpace(a) + " " + b)
+}
+
+func times(n int) string {
+	switch n {
+	case 1:
+		return "once"
+	case 2:
+		return "twice"
+	}
+	return sprintf("%d times", n)
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return sprintf("%d %ss", n, noun)
+}
+
+// be is count with the verb.
+func be(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun + " is"
+	}
+	return count(n, noun) + " are"
+}
