@@ -1,0 +1,72 @@
+// Package ref says what a name of a thing in the models tier looks like and how a version is referred to by name.
+//
+// Rules for callers: every name from outside passes Check before it is stored, so that stored names can be shown,
+// put into URLs and typed into a shell without quoting.
+package ref
+
+import (
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// MaxName is the most bytes a name has.
+const MaxName = 128
+
+// Check says whether s may name a data set, model, run, deployment or route: 1 to MaxName bytes of letters, digits,
+// and . _ - (and / and : inside), beginning and ending with a letter or digit. The error names the field.
+func Check(field, s string) error {
+	bad := func(why string) error {
+		return fault.New(fault.Invalid, "The name "+Quote(s)+" "+why+".", fault.Field(field),
+			fault.Fix("Use letters, digits and . _ - / : with a letter or digit at both ends, at most %d in all.", MaxName))
+	}
+	switch {
+	case s == "":
+		return fault.InvalidField(field, "The %s is missing.", field)
+	case len(s) > MaxName:
+		return bad("is too long")
+	case !alnum(s[0]) || !alnum(s[len(s)-1]):
+		return bad("does not begin and end with a letter or digit")
+	}
+	for i := range len(s) {
+		if !alnum(s[i]) && !strings.ContainsRune("._-/:", rune(s[i])) {
+			return bad("has a character that names cannot have")
+		}
+		if i > 0 && s[i] == '/' && s[i-1] == '/' || s[i] == '.' && s[i-1] == '.' {
+			return bad("has two marks in a row")
+		}
+	}
+	return nil
+}
+
+func alnum(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+}
+
+// Split reads "name" (number 0: the newest) or "name@number".
+func Split(field, s string) (name string, number int, err error) {
+	name, num, has := strings.Cut(s, "@")
+	if has {
+		number, err = strconv.Atoi(num)
+		if err != nil || number < 1 || number > 1<<30 {
+			return "", 0, fault.New(fault.Invalid, "The version in "+Quote(s)+" is not a number from 1.", fault.Field(field),
+				fault.Fix("Write name@3, or the name alone for the newest."))
+		}
+	}
+	return name, number, Check(field, name)
+}
+
+// Quote quotes text from outside for a sentence and keeps it short.
+func Quote(s string) string {
+	const most = 60
+	if len(s) > most {
+		cut := most
+		for cut > 0 && !utf8.RuneStart(s[cut]) {
+			cut--
+		}
+		s = s[:cut] + "…"
+	}
+	return strconv.Quote(s)
+}

@@ -1,0 +1,175 @@
+// Package registry keeps models: named, numbered, immutable versions of weights with their files, card, lineage,
+// metrics and loss curve.
+//
+// Rules for callers: a version's files are blobs and never change; AddVersion with a run id gives one version for
+// that run however often it is called; Materialise gives a folder that engines may read and must not write. A
+// version cannot be removed while a deployment serves it or a run that has not ended starts from it.
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"time"
+
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/ref"
+	"github.com/triarch-ai/triarch/storage/blob"
+)
+
+// Model is a name under which versions are kept.
+type Model struct {
+	ID        string // mdl_...
+	Project   string
+	Name      string // unique in the project
+	Versions  int
+	Latest    int // number of the newest version, 0 when all were removed
+	CreatedAt time.Time
+}
+
+// File is one file of a version.
+type File struct {
+	Ref  blob.Ref `json:"ref"`
+	Size int64    `json:"size"` // bytes
+}
+
+// Lineage says where a version comes from.
+type Lineage struct {
+	RunID       string          `json:"run_id,omitempty"`       // run_..., empty for an imported model
+	DataVersion string          `json:"data_version,omitempty"` // dv_...
+	Base        string          `json:"base,omitempty"`         // mv_... that training started from
+	Recipe      json.RawMessage `json:"recipe,omitempty"`       // the recipe with its defaults filled in
+	CodeVersion string          `json:"code_version,omitempty"` // version of the program that trained it
+	Source      string          `json:"source,omitempty"`       // "run" or "import"
+}
+
+// Point is one point of a loss curve.
+type Point struct {
+	Step int     `json:"step"`
+	Loss float64 `json:"loss"` // nats per token
+	LR   float64 `json:"lr"`
+}
+
+// Shape says what the model is, for people and for admission.
+type Shape struct {
+	Arch    string `json:"arch"`       // "llama"
+	Params  int64  `json:"params"`     // parameters, tied ones once
+	Vocab   int    `json:"vocab_size"` // tokens
+	Context int    `json:"context"`    // longest sequence, tokens
+	DType   string `json:"dtype"`      // "f32", "bf16", "f16"
+	Chat    bool   `json:"chat"`       // has a chat template
+}
+
+// Version is one immutable set of weights.
+type Version struct {
+	ID        string // mv_...
+	Project   string
+	ModelID   string
+	Model     string // the model's name
+	Number    int    // 1, 2, ... within the model
+	Files     map[string]File
+	Shape     Shape
+	Card      string // Markdown
+	Lineage   Lineage
+	Metrics   map[string]float64 // final loss and the like
+	LossCurve []Point            // at most CurvePoints
+	CreatedBy string             // key id, may be empty
+	CreatedAt time.Time
+}
+
+// CurvePoints is the most points a stored loss curve has; longer ones are thinned evenly, keeping first and last.
+const CurvePoints = 512
+
+// Bytes is the size of all files together.
+func (v Version) Bytes() int64 {
+	var n int64
+	for _, f := range v.Files {
+		n += f.Size
+	}
+	return n
+}
+
+// NewVersion is what AddVersion needs to know beyond the files.
+type NewVersion struct {
+	Model     string // name; made when it does not exist
+	Lineage   Lineage
+	Metrics   map[string]float64
+	LossCurve []Point
+	Card      string // Markdown; made from lineage and metrics when empty
+	CreatedBy string
+}
+
+// Store keeps models and versions. Every method stays within the project it is given.
+type Store interface {
+	// Add makes the model if needed and inserts the version with its next number. When v.Lineage.RunID is set and
+	// the project already has a version of that run, that version is returned and nothing is written.
+	Add(ctx context.Context, model Model, v Version) (Version, error)
+	// Get returns a version by id; fault.NotFound.
+	Get(ctx context.Context, project, id string) (Version, error)
+	// Find returns a model's version by number, the newest for 0; fault.NotFound.
+	Find(ctx context.Context, project, model string, number int) (Version, error)
+	// ByRun returns the version a run made; fault.NotFound.
+	ByRun(ctx context.Context, project, runID string) (Version, error)
+	// Models lists the project's models by name.
+	Models(ctx context.Context, project string) ([]Model, error)
+	// Versions lists a model's versions, newest first, without loss curves.
+	Versions(ctx context.Context, project, model string) ([]Version, error)
+	// Remove deletes a version; fault.Conflict while a deployment serves it or an open run starts from it.
+	Remove(ctx context.Context, project, id string) error
+	// Exists says which of the ids are versions of any project.
+	Exists(ctx context.Context, ids []string) (map[string]bool, error)
+	// Refs calls yield with the Ref of every file of every version until it returns false.
+	Refs(ctx context.Context, yield func(blob.Ref) bool) error
+}
+
+// Format is a form a version can be exported in.
+type Format string
+
+// The export formats.
+const (
+	HF   Format = "hf"   // a Hugging Face folder: safetensors, config.json, tokenizer.json, ...
+	GGUF Format = "gguf" // one GGUF v3 file
+)
+
+// Codec reads and writes model folders; the engine's library provides it.
+type Codec interface {
+	// Inspect reads the folder, checks that its weights can be run here and says what they are. What cannot be run
+	// is a fault.Unsupported or fault.Invalid naming it.
+	Inspect(ctx context.Context, dir string) (Shape, error)
+	// GGUF writes the folder's model as one GGUF file.
+	GGUF(ctx context.Context, dir string, w io.Writer) error
+}
+
+// Service keeps models.
+type Service struct {
+	Store Store
+	Blobs blob.Store
+	Codec Codec
+	Dir   string // folder of materialised versions, DATA/models
+	IDs   *id.Maker
+	Now   func() time.Time
+	// MaxImport bounds the bytes of one imported model; 0 is 256 GiB.
+	MaxImport int64
+}
+
+// Get returns a version by id, by "name" (the newest) or by "name@number".
+func (s *Service) Get(ctx context.Context, project, name string) (Version, error) {
+	if id.Valid("mv", name) {
+		return s.Store.Get(ctx, project, name)
+	}
+	base, number, err := ref.Split("model", name)
+	if err != nil {
+		return Version{}, err
+	}
+	return s.Store.Find(ctx, project, base, number)
+}
+
+// Models lists the project's models by name.
+func (s *Service) Models(ctx context.Context, project string) ([]Model, error) {
+	return s.Store.Models(ctx, project)
+}
+
+// Refs names every blob that model versions need, for blob.Collect.
+func (s *Service) Refs(ctx context.Context, yield func(blob.Ref) bool) error {
+	return s.Store.Refs(ctx, yield)
+}
