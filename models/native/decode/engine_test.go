@@ -1,0 +1,252 @@
+package decode
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/native"
+	"pgregory.net/rapid"
+)
+
+// toy is a small shape with grouped heads. Its weights are scaled up so that logits differ clearly.
+func toy(tied bool, seed uint64) *native.Weights {
+	c := native.Config{VocabSize: 97, Dim: 48, Layers: 3, Heads: 4, KVHeads: 2, HeadDim: 16, FFN: 80, MaxContext: 160,
+		RopeTheta: 10000, NormEps: 1e-5, TieEmbeddings: tied, BOS: 1, EOS: 3, PAD: 0, Arch: "llama"}
+	w := native.NewWeights(c, seed)
+	for _, t := range w.Tensors() {
+		if len(t.Shape) == 2 {
+			for i := range t.Data {
+				t.Data[i] *= 6
+			}
+		}
+	}
+	return w
+}
+
+// letters gives every token a text: ids below 4 are special, the others a character or a piece of one.
+func letters(id int32) []byte {
+	if id < 4 {
+		return nil
+	}
+	return []byte(string(rune('0' + id)))
+}
+
+func newEngine(t testing.TB, w *native.Weights, opt Options) *Engine {
+	t.Helper()
+	if opt.TokenBytes == nil {
+		opt.TokenBytes = letters
+	}
+	if opt.Threads == 0 {
+		opt.Threads = 1
+	}
+	e, err := New(w, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.Close)
+	return e
+}
+
+// result is what one choice gave.
+type result struct {
+	Tokens []int32
+	Text   string
+	Finish FinishReason
+	Probs  []float32
+}
+
+// collect reads a stream to its end.
+func collect(s *Stream, choices int) ([]result, error) {
+	out := make([]result, choices)
+	var ev Event
+	for {
+		switch err := s.Next(&ev); err {
+		case nil:
+		case io.EOF:
+			return out, nil
+		default:
+			return out, err
+		}
+		r := &out[ev.Index]
+		if r.Finish != "" {
+			return nil, fmt.Errorf("an event after the last of choice %d", ev.Index)
+		}
+		r.Tokens, r.Text, r.Finish = append(r.Tokens, ev.Token), r.Text+string(ev.Text), ev.Finish
+		if len(ev.Top) > 0 {
+			r.Probs = append(r.Probs, ev.Logprob)
+		}
+	}
+}
+
+func generate(t testing.TB, e *Engine, r *Request) []result {
+	t.Helper()
+	s, err := e.Submit(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := collect(s, len(r.Prompts)*r.choices())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func prompt(rng *rand.Rand, n int) []int32 {
+	p := make([]int32, n)
+	for i := range p {
+		p[i] = 4 + rng.Int32N(93)
+	}
+	return p
+}
+
+func TestGreedyEqualsFullForward(t *testing.T) {
+	for _, tied := range []bool{true, false} {
+		w := toy(tied, 7)
+		e := newEngine(t, w, Options{StepTokens: 33}) // prompts come in several chunks
+		p := prompt(rand.New(rand.NewPCG(1, 2)), 70)
+		got := generate(t, e, &Request{Prompts: [][]int32{p}, MaxTokens: 40, IgnoreEOS: true, Logprobs: true, TopLogprobs: 3})[0]
+		tokens := p
+		for i, id := range got.Tokens {
+			ref := referenceLogits(w, tokens)
+			best, norm := 0, 0.0
+			for j, v := range ref {
+				norm += math.Exp(v)
+				if v > ref[best] {
+					best = j
+				}
+			}
+			if int(id) != best {
+				t.Fatalf("tied %v, step %d: got token %d, the reference takes %d", tied, i, id, best)
+			}
+			if want := ref[best] - math.Log(norm); math.Abs(want-float64(got.Probs[i])) > 2e-4 {
+				t.Fatalf("tied %v, step %d: log probability %v, want %v", tied, i, got.Probs[i], want)
+			}
+			tokens = append(tokens, id)
+		}
+		if len(got.Tokens) != 40 || got.Finish != FinishLength {
+			t.Fatalf("%d tokens, finish %q", len(got.Tokens), got.Finish)
+		}
+	}
+}
+
+// requests draws a mixed load; every request has a seed.
+func requests(rt *rapid.T) []*Request {
+	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "rng"), 1))
+	shared := prompt(rng, 80)
+	all := make([]*Request, rapid.IntRange(1, 6).Draw(rt, "requests"))
+	for i := range all {
+		seed := rng.Uint64()
+		r := &Request{N: 1 + rng.IntN(3), MaxTokens: 1 + rng.IntN(30), Sampling: Sampling{Seed: &seed}}
+		for range 1 + rng.IntN(2) {
+			r.Prompts = append(r.Prompts, append(shared[:rng.IntN(80):80][:], prompt(rng, 1+rng.IntN(40))...))
+		}
+		if rng.IntN(3) > 0 {
+			r.Temperature, r.TopP, r.TopK = 0.5+rng.Float64(), rng.Float64(), rng.IntN(50)
+			r.PresencePenalty, r.RepetitionPenalty = rng.Float64(), 1+rng.Float64()
+		}
+		all[i] = r
+	}
+	return all
+}
+
+func TestBatchGivesWhatEachAloneGives(t *testing.T) {
+	w := toy(true, 3)
+	alone := newEngine(t, w, Options{MaxSeqs: 1, StepTokens: 40})
+	rapid.Check(t, func(rt *rapid.T) {
+		all := requests(rt)
+		opt := Options{MaxSeqs: rapid.IntRange(2, 12).Draw(rt, "seqs"), StepTokens: rapid.IntRange(13, 200).Draw(rt, "step"),
+			Threads: rapid.IntRange(1, 3).Draw(rt, "threads"), Buffer: rapid.IntRange(1, 8).Draw(rt, "buffer"), TokenBytes: letters,
+			KVBytes: blockBytes(3, 2, 16) * int64(rapid.IntRange(5, 40).Draw(rt, "blocks"))}
+		e, err := New(w, opt)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer e.Close()
+		type answer struct {
+			i    int
+			got  []result
+			fail error
+		}
+		answers := make(chan answer)
+		for i, r := range all {
+			s, err := e.Submit(context.Background(), r)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			go func() {
+				got, err := collect(s, len(r.Prompts)*r.choices())
+				answers <- answer{i, got, err}
+			}()
+		}
+		for range all {
+			a := <-answers
+			if a.fail != nil {
+				rt.Fatal(a.fail)
+			}
+			var want []result
+			for _, p := range all[a.i].Prompts {
+				one := *all[a.i]
+				one.Prompts = [][]int32{p}
+				want = append(want, generate(t, alone, &one)...)
+			}
+			if d := cmp.Diff(want, a.got); d != "" {
+				rt.Fatalf("request %d, alone and in the batch: %s", a.i, d)
+			}
+		}
+		if err := e.Drain(context.Background()); err != nil {
+			rt.Fatal(err)
+		}
+		checkIdle(rt, e)
+	})
+}
+
+// checkIdle sees to it that nothing is held once all streams have ended.
+func checkIdle(t rapid.TB, e *Engine) {
+	if s := e.Stats(); s.Running != 0 || s.Waiting != 0 || s.KVUsed != 0 {
+		t.Fatalf("idle, but %+v", s)
+	}
+}
+
+func TestSubmitRefusesWhatCannotRun(t *testing.T) {
+	e := newEngine(t, toy(true, 1), Options{})
+	ok := []int32{5}
+	for name, c := range map[string]struct {
+		r     Request
+		field string
+		code  string
+	}{
+		"no prompt":          {Request{}, "prompt", ""},
+		"empty prompt":       {Request{Prompts: [][]int32{{}}}, "prompt", ""},
+		"unknown token":      {Request{Prompts: [][]int32{{97}}}, "prompt", ""},
+		"negative token":     {Request{Prompts: [][]int32{{-1}}}, "prompt", ""},
+		"full context":       {Request{Prompts: [][]int32{make([]int32, 160)}, PromptsField: "messages"}, "messages", CodeContextLength},
+		"too many choices":   {Request{Prompts: [][]int32{ok, ok}, N: 65}, "n", ""},
+		"negative choices":   {Request{Prompts: [][]int32{ok}, N: -1}, "n", ""},
+		"huge choices":       {Request{Prompts: [][]int32{ok, ok}, N: math.MaxInt/2 + 1}, "n", ""},
+		"negative tokens":    {Request{Prompts: [][]int32{ok}, MaxTokens: -1}, "max_tokens", ""},
+		"temperature":        {Request{Prompts: [][]int32{ok}, Sampling: Sampling{Temperature: 2.1}}, "temperature", ""},
+		"NaN":                {Request{Prompts: [][]int32{ok}, Sampling: Sampling{Temperature: math.NaN()}}, "temperature", ""},
+		"bias id":            {Request{Prompts: [][]int32{ok}, Sampling: Sampling{LogitBias: map[int32]float64{97: 1}}}, "logit_bias", ""},
+		"bias":               {Request{Prompts: [][]int32{ok}, Sampling: Sampling{LogitBias: map[int32]float64{5: 101}}}, "logit_bias", ""},
+		"empty stop":         {Request{Prompts: [][]int32{ok}, Stop: []string{""}}, "stop", ""},
+		"long stop":          {Request{Prompts: [][]int32{ok}, Stop: []string{string(make([]byte, 5000))}}, "stop", ""},
+		"stop id":            {Request{Prompts: [][]int32{ok}, StopIDs: []int32{97}}, "stop_token_ids", ""},
+		"top without":        {Request{Prompts: [][]int32{ok}, TopLogprobs: 1}, "top_logprobs", ""},
+		"too many top":       {Request{Prompts: [][]int32{ok}, Logprobs: true, TopLogprobs: 21}, "top_logprobs", ""},
+		"repetition penalty": {Request{Prompts: [][]int32{ok}, Sampling: Sampling{RepetitionPenalty: -1}}, "repetition_penalty", ""},
+	} {
+		_, err := e.Submit(t.Context(), &c.r)
+		if f := fault.As(err); err == nil || f.Kind != fault.Invalid || f.Field != c.field || f.Code != c.code {
+			t.Errorf("%s: %v (field %q, code %q)", name, err, f.Field, f.Code)
+		}
+	}
+	if got := generate(t, e, &Request{Prompts: [][]int32{make([]int32, 159)}, MaxTokens: 50})[0]; len(got.Tokens) != 1 || got.Finish != FinishLength {
+		t.Errorf("a prompt one short of the context gave %+v", got)
+	}
+}

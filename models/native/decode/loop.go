@@ -1,0 +1,381 @@
+package decode
+
+import (
+	"io"
+	"runtime"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// sequence is one choice of one prompt. The fields below input are set when it is admitted.
+type sequence struct {
+	stream  *Stream
+	request *Request
+	index   int // prompt index * N + choice
+	choice  int
+	seed    uint64
+	most    int // tokens to generate
+	input   []int32
+	stops   []stopPattern
+	stopIDs []int32
+
+	tokens    []int32 // prompt, then output; capacity for all of it
+	pos       int     // positions whose keys and values are in the cache
+	blocks    []int32
+	key       blockKey // of the last published block
+	published int      // blocks published or taken over
+	sampler   sampler
+	text      textState
+	followers []*sequence // other choices of the prompt, which start once it has been read
+	following bool        // waits for its leader
+	finished  bool
+}
+
+// group is the choices of one prompt that are admitted together; the first reads the prompt for all.
+type group []*sequence
+
+// draw is a token being drawn: for whom, from which row of logits, and what came out.
+type draw struct {
+	seq     *sequence
+	row     int
+	token   int32
+	logprob float32
+	top     []TokenLogprob
+}
+
+// generated is the number of tokens drawn so far.
+func (s *sequence) generated() int { return len(s.tokens) - len(s.input) }
+
+// groups makes the sequences of a request. They share what does not change.
+func (e *Engine) groups(st *Stream, r *Request) []group {
+	seed := uint64(0)
+	if r.Seed != nil {
+		seed = *r.Seed
+	} else {
+		seed = e.opt.Seed()
+	}
+	stops := make([]stopPattern, 0, len(r.Stop))
+	for _, s := range r.Stop {
+		stops = append(stops, newStopPattern(s))
+	}
+	stopIDs := append([]int32(nil), r.StopIDs...)
+	if !r.IgnoreEOS && e.cfg.EOS >= 0 {
+		stopIDs = append(stopIDs, int32(e.cfg.EOS))
+	}
+	var all []group
+	for i, p := range r.Prompts {
+		most := e.opt.MaxContext - len(p)
+		if r.MaxTokens > 0 {
+			most = min(most, r.MaxTokens)
+		}
+		size := e.groupSize(len(p), most)
+		for j := range r.choices() {
+			if j%size == 0 {
+				all = append(all, make(group, 0, size))
+			}
+			all[len(all)-1] = append(all[len(all)-1], &sequence{stream: st, request: r, index: i*r.choices() + j,
+				choice: j, seed: seed, most: most, input: p, stops: stops, stopIDs: stopIDs})
+		}
+	}
+	return all
+}
+
+// groupSize is how many choices of a prompt the empty engine could run together, at least 1.
+func (e *Engine) groupSize(prompt, most int) int {
+	whole := blocksFor(prompt + most - 1)
+	more := whole - prompt/blockTokens
+	if more == 0 {
+		return e.opt.MaxSeqs
+	}
+	return min(e.opt.MaxSeqs, 1+(e.cache.total()-whole)/more)
+}
+
+// loop runs steps until the engine is closed.
+func (e *Engine) loop() {
+	defer close(e.done)
+	defer e.pool.Close()
+	for {
+		// 1. Let go of what was cancelled, and stop when told to.
+		if e.sweep() {
+			return
+		}
+		// 2. Take in who fits, in order of arrival.
+		e.admit()
+		// 3. One row for each sequence that generates, the rest of the step for prompts.
+		e.plan()
+		if len(e.batch.tokens) == 0 {
+			<-e.wake
+			continue
+		}
+		// 4. Through the weights once.
+		e.batch.forward()
+		// 5. Draw a token for each sequence that has logits.
+		e.pool.Run(len(e.chosen), e.draw1)
+		// 6. Hand the tokens out.
+		e.publish()
+		e.deliver()
+		e.stats.cycles.Add(1)
+		runtime.Gosched() // readers get their events before the next step, also on one processor
+	}
+}
+
+// sweep removes cancelled sequences, running and waiting, and reports whether the engine is to end.
+func (e *Engine) sweep() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	kept := e.waiting[:0]
+	for _, g := range e.waiting {
+		if g[0].stream.cancelled.Load() || e.closing {
+			e.queued -= len(g)
+			e.abandon(g[0].stream)
+			continue
+		}
+		kept = append(kept, g)
+	}
+	clear(e.waiting[len(kept):])
+	e.waiting = kept
+	for _, s := range e.running {
+		if s.stream.cancelled.Load() || e.closing {
+			e.abandon(s.stream)
+			e.retire(s)
+		}
+	}
+	e.compact()
+	return e.closing
+}
+
+// abandon ends a stream before its time; the caller holds mu.
+func (e *Engine) abandon(st *Stream) {
+	if e.closing {
+		st.end(fault.New(fault.Unavailable, "This replica has stopped.", fault.Code("stopping"), fault.Fix("Ask another one.")))
+		return
+	}
+	st.end(fault.New(fault.Canceled, "The request was cancelled."))
+}
+
+// retire gives a sequence's blocks back, the last first: the beginning of a prompt is what others share, so it is to
+// stay in the cache longest.
+func (e *Engine) retire(s *sequence) {
+	if s.finished {
+		return
+	}
+	s.finished = true
+	for i := len(s.blocks) - 1; i >= 0; i-- {
+		e.cache.release(s.blocks[i])
+	}
+	s.blocks = nil
+}
+
+// compact drops retired sequences and updates the gauges; the caller holds mu.
+func (e *Engine) compact() {
+	kept := e.running[:0]
+	for _, s := range e.running {
+		if !s.finished {
+			kept = append(kept, s)
+		}
+	}
+	clear(e.running[len(kept):])
+	e.running = kept
+	e.gauge()
+	if e.empty() {
+		e.idle.Broadcast()
+	}
+}
+
+func (e *Engine) gauge() {
+	e.stats.running.Store(int64(len(e.running)))
+	e.stats.used.Store(int64(e.cache.total() - e.cache.available()))
+}
+
+// admit moves groups from the queue while the first of it fits: nobody overtakes.
+func (e *Engine) admit() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	taken := 0
+	for _, g := range e.waiting {
+		if len(e.running)+len(g) > e.opt.MaxSeqs || !e.place(g) {
+			break
+		}
+		e.running = append(e.running, g...)
+		e.queued -= len(g)
+		taken++
+	}
+	if taken == 0 {
+		return
+	}
+	n := copy(e.waiting, e.waiting[taken:])
+	clear(e.waiting[n:])
+	e.waiting = e.waiting[:n]
+	e.gauge()
+}
+
+// place gives a group the blocks it may come to need, or nothing when they are not there. The leader takes over the
+// published blocks of its prompt; the others take over those that the leader's prompt fills.
+func (e *Engine) place(g group) bool {
+	lead := g[0]
+	found, key := e.cache.match(make([]int32, 0, blocksFor(len(lead.input)+lead.most)), lead.input)
+	whole := blocksFor(len(lead.input) + lead.most - 1) // the last token is never read
+	shared := len(lead.input) / blockTokens
+	if whole-len(found)+(len(g)-1)*(whole-shared) > e.cache.available() {
+		for i := len(found) - 1; i >= 0; i-- {
+			e.cache.release(found[i])
+		}
+		return false
+	}
+	e.start(lead)
+	lead.published, lead.key, lead.pos = len(found), key, len(found)*blockTokens
+	lead.blocks = e.cache.take(found, whole-len(found))
+	lead.followers = g[1:]
+	for _, s := range lead.followers {
+		e.start(s)
+		s.following = true
+		s.blocks = append(make([]int32, 0, whole), lead.blocks[:shared]...)
+		for _, b := range s.blocks {
+			e.cache.retain(b)
+		}
+		s.blocks = e.cache.take(s.blocks, whole-shared)
+	}
+	if lead.choice == 0 { // the prompt counts once, however many choices and groups it has
+		e.stats.prompt.Add(uint64(len(lead.input)))
+		e.stats.cached.Add(uint64(lead.pos))
+	}
+	return true
+}
+
+// start allocates what a running sequence needs; from here on it allocates nothing.
+func (e *Engine) start(s *sequence) {
+	s.tokens = append(make([]int32, 0, len(s.input)+s.most), s.input...)
+	s.sampler = newSampler(s.request.Sampling, e.cfg.VocabSize, s.seed, uint64(s.choice), s.input)
+	s.text = newTextState(s.stops)
+}
+
+// plan fills the batch: first a row for each sequence that generates, then prompts in order of arrival. A sequence
+// whose reader is behind rests.
+func (e *Engine) plan() {
+	b := e.batch
+	b.reset()
+	e.chosen = e.chosen[:0]
+	for _, s := range e.running {
+		if s.generated() > 0 && s.stream.reserve(1) {
+			e.choose(s, len(b.out))
+			b.add(s.tokens[s.pos], s.pos, s.blocks, true)
+			s.pos++
+		}
+	}
+	for _, s := range e.running {
+		space := e.opt.StepTokens - len(b.tokens)
+		if s.generated() > 0 || s.following || space == 0 {
+			continue
+		}
+		end := min(len(s.input), s.pos+space)
+		whole := end == len(s.input)
+		if whole && !s.stream.reserve(1+len(s.followers)) {
+			continue
+		}
+		for ; s.pos < end; s.pos++ {
+			b.add(s.tokens[s.pos], s.pos, s.blocks, s.pos == len(s.input)-1)
+		}
+		if whole {
+			e.choose(s, len(b.out)-1)
+			for _, f := range s.followers {
+				e.choose(f, len(b.out)-1)
+			}
+		}
+	}
+}
+
+func (e *Engine) choose(s *sequence, row int) {
+	n := len(e.chosen)
+	e.chosen = e.chosen[:n+1]
+	e.chosen[n].seq, e.chosen[n].row = s, row
+}
+
+// draw picks the token of chosen[i]; it works on a copy of the logits, which other choices may share.
+func (e *Engine) draw(i int) {
+	d := &e.chosen[i]
+	s, v := d.seq, e.cfg.VocabSize
+	logits, work, order := e.batch.logitsOf(d.row), e.work[i*v:(i+1)*v], e.order[i*v:(i+1)*v]
+	copy(work, logits)
+	d.token, d.top = s.sampler.pick(work, order), d.top[:0]
+	if s.request.Logprobs && d.token >= 0 {
+		d.top = d.top[:s.request.TopLogprobs]
+		d.logprob = logprobs(logits, work, d.token, d.top)
+	}
+}
+
+// publish names the blocks that the step has filled and starts the choices that waited for their prompt.
+func (e *Engine) publish() {
+	for _, s := range e.running {
+		for (s.published+1)*blockTokens <= s.pos {
+			at := s.published * blockTokens
+			s.key = e.cache.publish(s.blocks[s.published], s.key, s.tokens[at:at+blockTokens])
+			s.published++
+		}
+		if len(s.followers) == 0 || s.pos < len(s.input) {
+			continue
+		}
+		for _, f := range s.followers {
+			f.following, f.pos, f.published, f.key = false, s.pos, s.published, s.key
+			if rest := s.pos % blockTokens; rest > 0 && s.published < len(f.blocks) {
+				e.cache.copyHead(f.blocks[s.published], s.blocks[s.published], rest)
+			}
+		}
+		s.followers = nil
+	}
+}
+
+// deliver appends the drawn tokens to their sequences, hands out the events and retires what has ended.
+func (e *Engine) deliver() {
+	e.ended = e.ended[:0]
+	for i := range e.chosen {
+		d := &e.chosen[i]
+		s := d.seq
+		if d.token < 0 {
+			s.stream.end(fault.New(fault.Internal, "The model computed a value that is not a number.", fault.Code("not_a_number"),
+				fault.Fix("The weights are damaged, or the training diverged: serve another version.")))
+			s.stream.cancelled.Store(true)
+			s.stream.due--
+			continue
+		}
+		s.tokens = append(s.tokens, d.token)
+		ev := s.stream.slot()
+		ev.Index, ev.Token, ev.Logprob = s.index, d.token, d.logprob
+		ev.Top = append(ev.Top[:0], d.top...)
+		ev.Text, ev.Finish = e.advance(s, ev.Text[:0], d.token)
+		e.stats.generated.Add(1)
+		if ev.Finish != "" {
+			e.retire(s)
+			if s.stream.live--; s.stream.live == 0 {
+				e.ended = append(e.ended, s.stream)
+			}
+		}
+		s.stream.commit()
+	}
+	if len(e.ended) == 0 {
+		return
+	}
+	e.mu.Lock()
+	e.compact()
+	e.mu.Unlock()
+	for _, st := range e.ended {
+		st.end(io.EOF)
+	}
+	clear(e.ended)
+}
+
+// advance appends to dst the text that a token sets free and says whether the choice ends with it.
+func (e *Engine) advance(s *sequence, dst []byte, token int32) ([]byte, FinishReason) {
+	for _, id := range s.stopIDs {
+		if id == token {
+			return s.text.flush(dst), FinishStop
+		}
+	}
+	dst, stopped := s.text.push(dst, e.bytes[token])
+	if stopped {
+		return dst, FinishStop
+	}
+	if s.generated() == s.most {
+		return s.text.flush(dst), FinishLength
+	}
+	return dst, ""
+}

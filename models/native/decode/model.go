@@ -1,0 +1,240 @@
+package decode
+
+import (
+	"math"
+
+	"github.com/triarch-ai/triarch/models/native"
+	"github.com/triarch-ai/triarch/models/native/kernel"
+)
+
+// model is the weights arranged for serving: each linear layer packed once, Q, K and V as one and gate and up as
+// one, so that a step reads every weight once for all its rows.
+type model struct {
+	cfg      native.Config
+	qDim     int // Heads * HeadDim
+	kvDim    int // KVHeads * HeadDim
+	embed    []float32
+	layers   []layer
+	norm     []float32
+	head     *kernel.Packed
+	cos, sin []float32 // rotary angles, [context, HeadDim/2]
+}
+
+type layer struct {
+	attnNorm, ffnNorm    []float32
+	qkv, o, gateUp, down *kernel.Packed
+}
+
+func newModel(w *native.Weights, context int) *model {
+	c := w.Config
+	m := &model{cfg: c, qDim: c.Heads * c.HeadDim, kvDim: c.KVHeads * c.HeadDim, embed: w.Embed, norm: w.Norm}
+	for _, l := range w.Layers {
+		qkv := append(append(append(make([]float32, 0, (m.qDim+2*m.kvDim)*c.Dim), l.Q...), l.K...), l.V...)
+		gateUp := append(append(make([]float32, 0, 2*c.FFN*c.Dim), l.Gate...), l.Up...)
+		m.layers = append(m.layers, layer{
+			attnNorm: l.AttnNorm, ffnNorm: l.FFNNorm,
+			qkv: kernel.Pack(qkv, m.qDim+2*m.kvDim, c.Dim), o: kernel.Pack(l.O, c.Dim, m.qDim),
+			gateUp: kernel.Pack(gateUp, 2*c.FFN, c.Dim), down: kernel.Pack(l.Down, c.Dim, c.FFN),
+		})
+	}
+	head := w.Head
+	if head == nil {
+		head = w.Embed
+	}
+	m.head = kernel.Pack(head, c.VocabSize, c.Dim)
+	m.cos, m.sin = native.RopeTable(c, context)
+	return m
+}
+
+// batch is one step: rows of any sequences in any order, a sequence's own rows in the order of their positions.
+// All slices are allocated once for the most rows a step may have.
+type batch struct {
+	m     *model
+	cache *cache
+	pool  *kernel.Pool
+
+	tokens []int32
+	pos    []int32
+	blocks [][]int32 // the block table of each row's sequence
+	out    []int32   // rows whose logits are wanted, ascending
+
+	x, h, qkv, att, proj, gate, act []float32
+	scores                          []float32 // [rows*kvHeads, blockTokens]
+	logits                          []float32 // [len(out), vocab]
+
+	layer   int       // what attend works on
+	live    []int32   // rows that attend works on
+	attend1 func(int) // method values, made once: a closure per call would allocate
+	embed1  func(int)
+	rotate1 func(int)
+	norm1   func(int)
+	ffn1    func(int)
+	weight  []float32 // the norm that norm1 applies
+	all     []int32   // 0, 1, 2, ...
+}
+
+func newBatch(m *model, c *cache, pool *kernel.Pool, rows, outs int) *batch {
+	g := m.cfg
+	b := &batch{m: m, cache: c, pool: pool}
+	b.tokens, b.pos = make([]int32, 0, rows), make([]int32, 0, rows)
+	b.blocks, b.out, b.all = make([][]int32, 0, rows), make([]int32, 0, outs), make([]int32, rows)
+	for i := range b.all {
+		b.all[i] = int32(i)
+	}
+	b.x, b.h, b.proj = make([]float32, rows*g.Dim), make([]float32, rows*g.Dim), make([]float32, rows*g.Dim)
+	b.qkv, b.att = make([]float32, rows*(m.qDim+2*m.kvDim)), make([]float32, rows*m.qDim)
+	b.gate, b.act = make([]float32, rows*2*g.FFN), make([]float32, rows*g.FFN)
+	b.scores = make([]float32, rows*g.KVHeads*blockTokens)
+	b.logits = make([]float32, outs*g.VocabSize)
+	b.attend1, b.embed1, b.rotate1, b.norm1, b.ffn1 = b.attend, b.embedRow, b.place, b.normRow, b.activate
+	return b
+}
+
+func (b *batch) reset() {
+	b.tokens, b.pos, b.blocks, b.out = b.tokens[:0], b.pos[:0], b.blocks[:0], b.out[:0]
+}
+
+// add appends a row; wanted says that its logits are.
+func (b *batch) add(token int32, pos int, blocks []int32, wanted bool) {
+	if wanted {
+		b.out = append(b.out, int32(len(b.tokens)))
+	}
+	b.tokens, b.pos, b.blocks = append(b.tokens, token), append(b.pos, int32(pos)), append(b.blocks, blocks)
+}
+
+// logitsOf is the logits of the i-th wanted row.
+func (b *batch) logitsOf(i int) []float32 {
+	v := b.m.cfg.VocabSize
+	return b.logits[i*v : (i+1)*v : (i+1)*v]
+}
+
+// forward computes the step: it stores keys and values of all rows and leaves the logits of the wanted ones. Every
+// operation treats a row by itself and in the same order of additions, so a row's logits do not depend on the rows
+// beside it (Touvron et al., LLaMA, for the block; Vaswani et al. for attention).
+func (b *batch) forward() {
+	rows := len(b.tokens)
+	b.pool.Run(rows, b.embed1)
+	b.live = b.all[:rows]
+	for i := range b.m.layers {
+		l := &b.m.layers[i]
+		b.layer = i
+		b.normAll(l.attnNorm, rows)
+		l.qkv.MatMul(b.pool, b.qkv, b.h, rows)
+		b.pool.Run(rows, b.rotate1)
+		if i == len(b.m.layers)-1 {
+			rows = b.narrow()
+		}
+		b.pool.Run(rows*b.m.cfg.KVHeads, b.attend1)
+		l.o.MatMul(b.pool, b.proj, b.att, rows)
+		b.residual(rows)
+		b.normAll(l.ffnNorm, rows)
+		l.gateUp.MatMul(b.pool, b.gate, b.h, rows)
+		b.pool.Run(rows, b.ffn1)
+		l.down.MatMul(b.pool, b.proj, b.act, rows)
+		b.residual(rows)
+	}
+	b.normAll(b.m.norm, rows)
+	b.m.head.MatMul(b.pool, b.logits, b.h, rows)
+}
+
+// narrow drops the rows whose logits nobody wants once the last layer's keys and values are stored: the rest of
+// that layer is computed for the wanted ones alone.
+func (b *batch) narrow() int {
+	d := b.m.cfg.Dim
+	for i, r := range b.out {
+		if int(r) != i {
+			copy(b.x[i*d:(i+1)*d], b.x[int(r)*d:])
+		}
+	}
+	b.live = b.out
+	return len(b.out)
+}
+
+func (b *batch) embedRow(r int) {
+	d := b.m.cfg.Dim
+	copy(b.x[r*d:(r+1)*d], b.m.embed[int(b.tokens[r])*d:])
+}
+
+func (b *batch) normAll(w []float32, rows int) {
+	b.weight = w
+	b.pool.Run(rows, b.norm1)
+}
+
+func (b *batch) normRow(r int) {
+	d := b.m.cfg.Dim
+	kernel.RMSNorm(b.h[r*d:(r+1)*d], b.x[r*d:(r+1)*d], b.weight, b.m.cfg.NormEps)
+}
+
+func (b *batch) residual(rows int) {
+	n := rows * b.m.cfg.Dim
+	kernel.Add(b.x[:n], b.x[:n], b.proj[:n])
+}
+
+func (b *batch) activate(r int) {
+	f := b.m.cfg.FFN
+	g := b.gate[r*2*f : (r+1)*2*f]
+	kernel.SiLUMul(b.act[r*f:(r+1)*f], g[:f], g[f:])
+}
+
+// place turns queries and keys of one row by its position and stores keys and values in the cache.
+func (b *batch) place(r int) {
+	m := b.m
+	width, half, hd := m.qDim+2*m.kvDim, m.cfg.HeadDim/2, m.cfg.HeadDim
+	row := b.qkv[r*width : (r+1)*width]
+	p := int(b.pos[r])
+	native.Rotate(row[:m.qDim+m.kvDim], m.cos[p*half:(p+1)*half], m.sin[p*half:(p+1)*half])
+	kernel.Scale(row[:m.qDim], float32(1/math.Sqrt(float64(hd))))
+	block, at := b.blocks[r][p/blockTokens], p%blockTokens*hd
+	for h := range m.cfg.KVHeads {
+		k := row[m.qDim+h*hd:]
+		copy(b.cache.k(block, b.layer, h)[at:at+hd], k[:hd])
+		copy(b.cache.v(block, b.layer, h)[at:at+hd], k[m.kvDim:m.kvDim+hd])
+	}
+}
+
+// attend computes attention of one row over its sequence's cache, for the query heads that share one key head. It
+// walks the blocks with a running maximum and sum (Milakov and Gimelshein, online softmax).
+func (b *batch) attend(i int) {
+	m, hd := b.m, b.m.cfg.HeadDim
+	slot, head := i/m.cfg.KVHeads, i%m.cfg.KVHeads
+	r := int(b.live[slot])
+	group := m.cfg.Heads / m.cfg.KVHeads
+	s := b.scores[i*blockTokens : (i+1)*blockTokens]
+	for q := head * group; q < (head+1)*group; q++ {
+		query := b.qkv[r*(m.qDim+2*m.kvDim)+q*hd:][:hd]
+		b.attendHead(b.att[slot*m.qDim+q*hd:][:hd], query, s, head, b.blocks[r], int(b.pos[r])+1)
+	}
+}
+
+func (b *batch) attendHead(out, query, s []float32, head int, blocks []int32, length int) {
+	hd := len(query)
+	clear(out)
+	top, sum := float32(math.Inf(-1)), float32(0)
+	for n := 0; length > 0; n, length = n+1, length-blockTokens {
+		count := min(length, blockTokens)
+		k, v := b.cache.k(blocks[n], b.layer, head), b.cache.v(blocks[n], b.layer, head)
+		s := s[:count]
+		best := top
+		for t := range s {
+			s[t] = kernel.Dot(query, k[t*hd:])
+			best = max(best, s[t])
+		}
+		if best > top {
+			if sum > 0 {
+				f := float32(math.Exp(float64(top - best)))
+				kernel.Scale(out, f)
+				sum *= f
+			}
+			top = best
+		}
+		for t := range s {
+			s[t] -= top
+		}
+		kernel.ExpInto(s, s)
+		for t, p := range s {
+			sum += p
+			kernel.Axpy(out, p, v[t*hd:])
+		}
+	}
+	kernel.Scale(out, 1/sum)
+}
