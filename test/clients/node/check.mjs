@@ -1,0 +1,82 @@
+// Drives a running Triarch with the official OpenAI client for Node, unchanged. The environment is that of
+// ../python/check.py. Prints one "ok NAME" line a check and fails at the first that does not hold.
+import OpenAI from "openai";
+
+const base = process.env.TRIARCH_URL.replace(/\/$/, "") + "/v1";
+const model = process.env.TRIARCH_MODEL;
+const ask = [{ role: "user", content: "What is a ledger?" }];
+const client = (name = "TRIARCH_KEY") => new OpenAI({ baseURL: base, apiKey: process.env[name], maxRetries: 0, timeout: 60_000 });
+const api = client();
+let done = 0;
+
+function ok(name, holds, seen) {
+  if (!holds) {
+    console.log(`not ok ${name}: ${JSON.stringify(seen)}`);
+    process.exit(1);
+  }
+  done++;
+  console.log("ok", name);
+}
+
+async function fails(name, call, status, { code, param, header } = {}) {
+  try {
+    const got = await call();
+    ok(name, false, got);
+  } catch (e) {
+    ok(name, e instanceof OpenAI.APIError && e.status === status, { status: e.status, message: e.message });
+    if (code) ok(name + " code", e.code === code, e.error);
+    if (param) ok(name + " param", e.param === param, e.error);
+    if (header) ok(name + " header", e.headers.get(header[0]) === header[1], [...e.headers]);
+    ok(name + " request id", Boolean(e.requestID), null);
+  }
+}
+
+const chat = (more = {}, who = api) => who.chat.completions.create({ model, messages: ask, max_tokens: 24, ...more });
+
+const ids = [];
+for await (const m of await api.models.list()) ids.push(m.id);
+ok("list", ids.includes(model), ids);
+
+const r = await chat({ temperature: 0 });
+ok("chat", r.choices[0].message.content.length > 0 && r.usage.total_tokens > 0, r);
+ok("request id", Boolean(r._request_id), r);
+
+let text = "", usage = null;
+for await (const c of await chat({ stream: true, temperature: 0, stream_options: { include_usage: true } })) {
+  text += c.choices[0]?.delta?.content ?? "";
+  usage = c.usage ?? usage;
+}
+ok("stream", text === r.choices[0].message.content, [text, r]);
+ok("stream usage", usage?.completion_tokens === r.usage.completion_tokens, usage);
+
+const helper = api.chat.completions.stream({ model, messages: ask, max_tokens: 24, temperature: 0 });
+ok("stream helper", (await helper.finalContent()) === text, null);
+
+ok("n", (await chat({ n: 3, temperature: 1 })).choices.length === 3, null);
+const lp = (await chat({ logprobs: true, top_logprobs: 2, temperature: 0 })).choices[0].logprobs.content;
+ok("logprobs", lp.length > 0 && lp.every((t) => t.top_logprobs.length === 2 && t.logprob <= 0), lp);
+const stop = text.slice(Math.floor(text.length / 2)).slice(0, 3);
+const cut = (await chat({ temperature: 0, stop })).choices[0];
+ok("stop", cut.message.content === text.slice(0, text.indexOf(stop)) && cut.finish_reason === "stop", [text, stop, cut]);
+ok("completions", (await api.completions.create({ model, prompt: "A ledger is", max_tokens: 4 })).choices.length === 1, null);
+
+// hang up in mid-stream: the client must come back at once and the next call must work
+const half = await chat({ stream: true, max_tokens: 200, temperature: 1 });
+for await (const _ of half) break;
+ok("hang up", (await chat()).choices.length === 1, null);
+
+await fails("unknown model", () => chat({ model: "no-such-model" }), 404, { code: "model_not_found" });
+await fails("wrong type", () => chat({ temperature: "hot" }), 400, { param: "temperature" });
+await fails("negative temperature", () => chat({ temperature: -1 }), 400, { param: "temperature" });
+await fails("huge top_p", () => chat({ top_p: 7 }), 400, { param: "top_p" });
+await fails("stop list too long", () => chat({ stop: ["a", "b", "c", "d", "e"] }), 400, { param: "stop" });
+await fails("tools", () => chat({ tools: [{ type: "function", function: { name: "f" } }] }), 400, { param: "tools" });
+await fails("context too long", () => chat({ messages: [{ role: "user", content: "word ".repeat(20000) }] }), 400, { code: "context_length_exceeded" });
+await fails("body too large", () => chat({ messages: [{ role: "user", content: "x".repeat(40 << 20) }] }), 413);
+await fails("revoked key", () => chat({}, client("TRIARCH_KEY_REVOKED")), 401, { code: "invalid_api_key" });
+await fails("no money", () => chat({}, client("TRIARCH_KEY_POOR")), 429, { code: "insufficient_quota", header: ["x-should-retry", "false"] });
+const slow = client("TRIARCH_KEY_SLOW");
+await chat({}, slow);
+await fails("too many requests", () => chat({}, slow), 429, { code: "rate_limit_exceeded" });
+
+console.log(`${done} passed, 0 failed`);

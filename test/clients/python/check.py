@@ -1,0 +1,130 @@
+"""Drives a running Triarch with the official OpenAI client for Python, unchanged.
+
+Environment: TRIARCH_URL, TRIARCH_KEY, TRIARCH_MODEL; TRIARCH_KEY_REVOKED, TRIARCH_KEY_POOR (no money left) and
+TRIARCH_KEY_SLOW (one request a minute). Prints one "ok NAME" line a check and fails at the first that does not hold.
+"""
+import os
+import openai
+from openai import OpenAI
+
+BASE = os.environ["TRIARCH_URL"].rstrip("/") + "/v1"
+MODEL = os.environ["TRIARCH_MODEL"]
+ASK = [{"role": "user", "content": "What is a ledger?"}]
+
+
+def client(name="TRIARCH_KEY"):
+    return OpenAI(base_url=BASE, api_key=os.environ[name], max_retries=0, timeout=60)
+
+
+api = client()
+done = 0
+
+
+def ok(name, holds, seen=None):
+    global done
+    if not holds:
+        raise SystemExit(f"not ok {name}: {seen!r}")
+    done += 1
+    print("ok", name)
+
+
+def fails(name, kind, call, status, code=None, param=None, header=None):
+    try:
+        got = call()
+        if hasattr(got, "__iter__") and not hasattr(got, "choices"):
+            got = list(got)
+    except kind as e:
+        ok(name, e.status_code == status, e)
+        if code is not None:
+            ok(name + " code", e.code == code, e.body)
+        if param is not None:
+            ok(name + " param", e.param == param, e.body)
+        if header is not None:
+            ok(name + " header", e.response.headers.get(header[0]) == header[1], dict(e.response.headers))
+        ok(name + " request id", e.request_id, dict(e.response.headers))
+        return
+    ok(name, False, got)
+
+
+def chat(who=api, **kw):
+    args = {"model": MODEL, "messages": ASK, "max_tokens": 24} | kw
+    return who.chat.completions.create(**args)
+
+
+# list
+ids = [m.id for m in api.models.list()]
+ok("list", MODEL in ids, ids)
+ok("retrieve", api.models.retrieve(MODEL).id == MODEL)
+
+# chat
+r = chat()
+ok("chat", r.choices[0].message.role == "assistant" and r.choices[0].message.content, r)
+ok("chat usage", r.usage.total_tokens == r.usage.prompt_tokens + r.usage.completion_tokens > 0, r.usage)
+ok("chat greedy repeats", chat(temperature=0).choices[0].message.content == chat(temperature=0).choices[0].message.content)
+raw = api.chat.completions.with_raw_response.create(model=MODEL, messages=ASK, max_tokens=4)
+ok("headers", raw.headers.get("x-request-id") and raw.headers.get("content-type", "").startswith("application/json"), dict(raw.headers))
+
+# stream with usage
+text, usage, finish = "", None, None
+for chunk in chat(stream=True, temperature=0, stream_options={"include_usage": True}):
+    if chunk.choices:
+        text += chunk.choices[0].delta.content or ""
+        finish = chunk.choices[0].finish_reason or finish
+    usage = chunk.usage or usage
+ok("stream text", text == chat(temperature=0).choices[0].message.content, text)
+ok("stream finish", finish in ("stop", "length"), finish)
+ok("stream usage", usage is not None and usage.completion_tokens > 0, usage)
+ok("stream without usage", all(c.usage is None for c in chat(stream=True)))
+
+# n, seed
+r = chat(n=3, temperature=1, seed=7)
+ok("n", [c.index for c in sorted(r.choices, key=lambda c: c.index)] == [0, 1, 2], r)
+again = chat(n=3, temperature=1, seed=7)
+ok("seed", [c.message.content for c in r.choices] == [c.message.content for c in again.choices], (r, again))
+
+# logprobs
+r = chat(logprobs=True, top_logprobs=3, temperature=0)
+lp = r.choices[0].logprobs.content
+ok("logprobs", len(lp) == r.usage.completion_tokens or len(lp) == r.usage.completion_tokens - 1, (len(lp), r.usage))
+ok("logprobs top", all(len(t.top_logprobs) == 3 and t.logprob <= 0 for t in lp), lp)
+
+# stop
+whole = chat(temperature=0, max_tokens=40).choices[0].message.content
+stop = whole[len(whole) // 2:][:3]
+cut = chat(temperature=0, max_tokens=40, stop=stop).choices[0]
+ok("stop", cut.message.content == whole[: whole.index(stop)] and cut.finish_reason == "stop", (whole, stop, cut))
+
+# completions
+r = api.completions.create(model=MODEL, prompt="A ledger is", max_tokens=5, temperature=0)
+ok("completions", r.choices[0].text is not None and r.usage.completion_tokens <= 5, r)
+parts = [c.choices[0].text for c in api.completions.create(model=MODEL, prompt="A ledger is", max_tokens=5, temperature=0, stream=True) if c.choices]
+ok("completions stream", "".join(parts) == r.choices[0].text, parts)
+
+# bad input
+bad = openai.BadRequestError
+fails("unknown model", openai.NotFoundError, lambda: chat(model="no-such-model"), 404, "model_not_found", "model")
+fails("wrong type", bad, lambda: chat(extra_body={"temperature": "hot"}), 400, param="temperature")
+fails("negative temperature", bad, lambda: chat(temperature=-1), 400, param="temperature")
+fails("huge temperature", bad, lambda: chat(temperature=1e9), 400, param="temperature")
+fails("huge top_p", bad, lambda: chat(top_p=2), 400, param="top_p")
+fails("huge penalty", bad, lambda: chat(presence_penalty=99), 400, param="presence_penalty")
+fails("zero max_tokens", bad, lambda: chat(max_tokens=0), 400, param="max_tokens")
+fails("n too large", bad, lambda: chat(n=1000), 400, param="n")
+fails("stop list too long", bad, lambda: chat(stop=["a", "b", "c", "d", "e"]), 400, param="stop")
+fails("no messages", bad, lambda: chat(messages=[]), 400, param="messages")
+fails("tools", bad, lambda: chat(tools=[{"type": "function", "function": {"name": "f"}}]), 400, param="tools")
+fails("response_format", bad, lambda: chat(response_format={"type": "json_object"}), 400, param="response_format")
+fails("image part", bad, lambda: chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}]), 400)
+fails("context too long", bad, lambda: chat(messages=[{"role": "user", "content": "word " * 20000}]), 400, "context_length_exceeded", "messages")
+fails("context too long streaming", bad, lambda: chat(stream=True, messages=[{"role": "user", "content": "word " * 20000}]), 400, "context_length_exceeded")
+fails("body too large", openai.APIStatusError, lambda: chat(messages=[{"role": "user", "content": "x" * (40 << 20)}]), 413)
+fails("malformed JSON", bad, lambda: api.post("/chat/completions", cast_to=object, content=b'{"model": "x", ', options={"headers": {"content-type": "application/json"}}), 400)
+fails("invalid UTF-8", bad, lambda: api.post("/chat/completions", cast_to=object, content=b'{"model":"' + MODEL.encode() + b'","messages":[{"role":"user","content":"\xff\xfe"}]}', options={"headers": {"content-type": "application/json"}}), 400)
+fails("unknown key", openai.AuthenticationError, lambda: chat(OpenAI(base_url=BASE, api_key="tri_nope", max_retries=0)), 401, "invalid_api_key")
+fails("revoked key", openai.AuthenticationError, lambda: chat(client("TRIARCH_KEY_REVOKED")), 401, "invalid_api_key")
+fails("no money", openai.RateLimitError, lambda: chat(client("TRIARCH_KEY_POOR")), 429, "insufficient_quota", header=("x-should-retry", "false"))
+slow = client("TRIARCH_KEY_SLOW")
+chat(slow)
+fails("too many requests", openai.RateLimitError, lambda: chat(slow), 429, "rate_limit_exceeded")
+
+print(f"{done} passed, 0 failed")
