@@ -1,0 +1,405 @@
+package meter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
+)
+
+// shelf is a Store in memory with the same rules as the database's.
+type shelf struct {
+	mu   sync.Mutex
+	rows map[[2]int64]Record
+	fail error
+}
+
+func newShelf() *shelf { return &shelf{rows: map[[2]int64]Record{}} }
+
+func (s *shelf) Ship(_ context.Context, rs []Record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return s.fail
+	}
+	for _, r := range rs {
+		k := [2]int64{r.Segment, r.Slot}
+		if _, ok := s.rows[k]; !ok {
+			s.rows[k] = r
+		}
+	}
+	return nil
+}
+
+func (s *shelf) Records(_ context.Context, _ string, segment int64) ([]Record, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []Record
+	for k, r := range s.rows {
+		if k[0] == segment {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+func (s *shelf) Spent(context.Context) (map[id.Raw]int64, error)      { return nil, nil }
+func (s *shelf) Usage(context.Context, Filter) (Totals, []Row, error) { return Totals{}, nil, nil }
+func (s *shelf) Check(context.Context) (Books, error)                 { return Books{Records: int64(len(s.rows))}, nil }
+func (s *shelf) Rebuild(context.Context) error                        { return nil }
+func (s *shelf) byRequest() map[id.Raw]Record {
+	out := map[id.Raw]Record{}
+	for _, r := range s.rows {
+		out[r.Request] = r
+	}
+	return out
+}
+
+func raw(n uint64) id.Raw {
+	var r id.Raw
+	for i := range 8 {
+		r[i] = byte(n >> (8 * i))
+	}
+	return r
+}
+
+func identity(n uint64) Identity {
+	return Identity{
+		Request: raw(n), Org: raw(1), Project: raw(2), Key: raw(3), Route: raw(4), Version: raw(5), Model: "starter",
+		PriceIn: 1_000_000, PriceOut: 2_000_000, Start: time.UnixMicro(1_800_000_000_000_000).UTC(), Kind: Chat, Stream: n%2 == 0,
+	}
+}
+
+func open(t testing.TB, dir string, slots int) *Ledger {
+	t.Helper()
+	l, err := Open(dir, "node", Options{Slots: slots, SyncEvery: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func shut(t testing.TB, l *Ledger) {
+	t.Helper()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ship(t testing.TB, l *Ledger, s Store) {
+	t.Helper()
+	if err := (&Shipper{Ledger: l, Store: s}).Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRecordSurvives(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, 8)
+	want := identity(7)
+	e, err := l.Begin(&want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Live(10, 3)
+	if cost := e.Settle(Finished, 10, 5); cost != 20 {
+		t.Errorf("cost %d, want 20", cost)
+	}
+	if e.Settle(Finished, 99, 99) != 0 {
+		t.Error("a second Settle had an effect")
+	}
+	shut(t, l)
+	l = open(t, dir, 8)
+	defer shut(t, l)
+	s := newShelf()
+	ship(t, l, s)
+	got := s.byRequest()[want.Request]
+	if diff := cmp.Diff(want, got.Identity); diff != "" {
+		t.Error(diff)
+	}
+	if got.Prompt != 10 || got.Completion != 5 || got.CostMicros != 20 || got.Outcome != Finished || got.Node != "node" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestLongModelIsCut(t *testing.T) {
+	b := make([]byte, recordSize)
+	i := identity(1)
+	for range 100 {
+		i.Model += "x"
+	}
+	putIdentity(b, &i)
+	var got Identity
+	if !getIdentity(b, &got) || got.Model != i.Model[:MaxModel] {
+		t.Errorf("model %q", got.Model)
+	}
+}
+
+func TestSecondProcessIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, 8)
+	defer shut(t, l)
+	if _, err := Open(dir, "node", Options{}); !fault.Is(err, fault.Conflict) {
+		t.Errorf("got %v, want a conflict", err)
+	}
+}
+
+func TestNewerFormatIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	s, err := createSegment(dir, "node", 5, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := identity(1)
+	putIdentity(s.slot(0), &i)
+	order.PutUint32(s.data[8:], version+1)
+	resum(s.data)
+	s.unmap()
+	if _, err := Open(dir, "node", Options{}); !fault.Is(err, fault.Conflict) {
+		t.Errorf("got %v, want a conflict", err)
+	}
+}
+
+func TestRotationShipsOnceAndDrops(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, 4)
+	s := newShelf()
+	var held []Entry
+	for n := range uint64(50) {
+		i := identity(n)
+		e, err := l.Begin(&i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case n == 3: // stays open across rotations and keeps its segment
+			held = append(held, e)
+		case n%10 == 5:
+			e.Void()
+		default:
+			e.Settle(Finished, int(n), 1)
+		}
+		if n%7 == 0 {
+			ship(t, l, s)
+		}
+	}
+	ship(t, l, s)
+	if n := len(s.rows); n != 44 {
+		t.Errorf("%d rows, want 44", n)
+	}
+	if st := l.Stats(); st.Open != 1 || st.Unshipped != 0 || st.Segments != 2 {
+		t.Errorf("stats %+v, want the held segment and the active one", st)
+	}
+	held[0].Settle(HungUp, 1, 1)
+	ship(t, l, s)
+	if st := l.Stats(); st.Open != 0 || st.Segments != 1 {
+		t.Errorf("stats %+v, want the active segment alone", st)
+	}
+	books, err := (&Shipper{Ledger: l, Store: s}).Verify(t.Context())
+	if err != nil || len(books.Faults) != 0 || books.Ledger == 0 {
+		t.Errorf("verify: %+v, %v", books, err)
+	}
+	shut(t, l)
+	if files, _ := filepath.Glob(filepath.Join(dir, "*.seg")); len(files) > 2 {
+		t.Errorf("%d files left", len(files))
+	}
+}
+
+func TestVerifyFindsALie(t *testing.T) {
+	l := open(t, t.TempDir(), 8)
+	defer shut(t, l)
+	s := newShelf()
+	for n := range uint64(2) {
+		i := identity(n)
+		e, _ := l.Begin(&i)
+		e.Settle(Finished, 1, 1)
+	}
+	ship(t, l, s)
+	for k, r := range s.rows {
+		if k[1] == 0 {
+			delete(s.rows, k)
+		} else {
+			r.Completion++
+			s.rows[k] = r
+		}
+	}
+	books, err := (&Shipper{Ledger: l, Store: s}).Verify(t.Context())
+	if err != nil || len(books.Faults) != 2 {
+		t.Errorf("verify: %+v, %v; want a missing and a changed record", books, err)
+	}
+}
+
+func TestStoreDownLosesNothing(t *testing.T) {
+	l, err := Open(t.TempDir(), "node", Options{Slots: 4, MaxSegments: 2, SyncEvery: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shut(t, l)
+	s := newShelf()
+	s.fail = errors.New("down")
+	sh := &Shipper{Ledger: l, Store: s}
+	n := uint64(0)
+	for ; ; n++ {
+		i := identity(n)
+		e, err := l.Begin(&i)
+		if err != nil {
+			if !fault.Is(err, fault.Unavailable) {
+				t.Fatalf("got %v, want unavailable", err)
+			}
+			break
+		}
+		e.Settle(Finished, 1, 1)
+		if sh.Flush(t.Context()) == nil {
+			t.Fatal("the store was down")
+		}
+	}
+	if n != 8 {
+		t.Errorf("refused after %d records, want 8", n)
+	}
+	s.fail = nil
+	ship(t, l, s)
+	if len(s.rows) != 8 {
+		t.Errorf("%d rows, want 8", len(s.rows))
+	}
+	i := identity(n)
+	e, err := l.Begin(&i)
+	if err != nil {
+		t.Fatalf("after the store came back: %v", err)
+	}
+	e.Void()
+}
+
+func TestNoRoomRefusesAndRecovers(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "ledger")
+	l := open(t, dir, 2)
+	away := filepath.Join(parent, "away")
+	if err := os.Rename(dir, away); err != nil { // no file can be made now
+		t.Fatal(err)
+	}
+	served := 0
+	for n := range uint64(10) {
+		i := identity(n)
+		e, err := l.Begin(&i)
+		if err != nil {
+			if !fault.Is(err, fault.Unavailable) {
+				t.Fatalf("got %v, want unavailable", err)
+			}
+			continue
+		}
+		e.Settle(Finished, 1, 1)
+		served++
+	}
+	if served != 2 {
+		t.Errorf("%d served, want what the segment holds: 2", served)
+	}
+	if err := os.Rename(away, dir); err != nil {
+		t.Fatal(err)
+	}
+	i := identity(99)
+	e, err := l.Begin(&i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Settle(Finished, 1, 1)
+	s := newShelf()
+	ship(t, l, s)
+	if len(s.rows) != 3 {
+		t.Errorf("%d rows, want 3", len(s.rows))
+	}
+	shut(t, l)
+}
+
+func TestCostRoundsUpOnce(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, c := rapid.Int64Range(0, 1<<32).Draw(t, "prompt"), rapid.Int64Range(0, 1<<32).Draw(t, "completion")
+		in, out := rapid.Int64Range(0, 1<<30).Draw(t, "in"), rapid.Int64Range(0, 1<<30).Draw(t, "out")
+		sum := new(big.Int).Add(new(big.Int).Mul(big.NewInt(p), big.NewInt(in)), new(big.Int).Mul(big.NewInt(c), big.NewInt(out)))
+		if sum.Cmp(big.NewInt(maxMicros)) > 0 {
+			sum = big.NewInt(maxMicros)
+		}
+		want := new(big.Int).Add(sum, big.NewInt(999_999))
+		want.Div(want, big.NewInt(1_000_000))
+		if got := Cost(p, c, in, out); big.NewInt(got).Cmp(want) != 0 {
+			t.Fatalf("Cost(%d,%d,%d,%d) = %d, want %s", p, c, in, out, got, want)
+		}
+	})
+	if got := Cost(1, 0, 1, 0); got != 1 {
+		t.Errorf("the smallest cost is %d, want 1", got)
+	}
+	if got := Cost(-5, 0, 10, 0); got != 0 {
+		t.Errorf("negative tokens cost %d", got)
+	}
+}
+
+func TestConcurrentRequestsAllBooked(t *testing.T) {
+	l := open(t, t.TempDir(), 16)
+	defer shut(t, l)
+	s := newShelf()
+	sh := &Shipper{Ledger: l, Store: s}
+	var work sync.WaitGroup
+	for g := range 8 {
+		work.Go(func() {
+			for n := range 50 {
+				i := identity(uint64(g*50 + n))
+				e, err := l.Begin(&i)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for c := range 3 {
+					e.Live(g, c)
+				}
+				e.Settle(Finished, g, 3)
+				if n%9 == 0 {
+					if err := sh.Flush(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	work.Wait()
+	ship(t, l, s)
+	if got := s.byRequest(); len(got) != 400 || len(s.rows) != 400 {
+		t.Errorf("%d requests in %d rows, want 400", len(got), len(s.rows))
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	l, err := Open(b.TempDir(), "node", Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	s := &Shipper{Ledger: l, Store: discard{}}
+	i := identity(1)
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		e, err := l.Begin(&i)
+		if err != nil {
+			b.Fatal(err)
+		}
+		e.Live(10, 1)
+		e.Settle(Finished, 10, 1)
+		if n%10000 == 0 {
+			if err := s.Flush(b.Context()); err != nil {
+				b.Fatal(fmt.Sprint(err))
+			}
+		}
+	}
+}
+
+type discard struct{ *shelf }
+
+func (discard) Ship(context.Context, []Record) error { return nil }
