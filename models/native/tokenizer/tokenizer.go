@@ -66,6 +66,10 @@ func (t *Tokenizer) ID(token string) (int32, bool) {
 // IsSpecial says whether id is a special token.
 func (t *Tokenizer) IsSpecial(id int32) bool { return t.kind(id) == special }
 
+// IsAdded says whether id is matched whole in text instead of made by merging: the special tokens and the other
+// added ones.
+func (t *Tokenizer) IsAdded(id int32) bool { return t.kind(id) == special || t.kind(id) == added }
+
 func (t *Tokenizer) kind(id int32) uint8 {
 	if id < 0 || int(id) >= len(t.kinds) {
 		return absent

@@ -1,0 +1,146 @@
+// Package hf reads and writes models as Hugging Face folders: config.json, generation_config.json, safetensors
+// weights, tokenizer.json, tokenizer_config.json and special_tokens_map.json.
+//
+// Rules for callers:
+//   - A folder appears whole or not at all: Write fills a folder beside it, syncs it to disk and renames it.
+//   - Read trusts nothing in the folder. It allocates weights only after the headers of the files prove that the
+//     files hold them, so memory is bounded by a small multiple of the files' size.
+//   - What this engine would compute wrongly is refused by name with fault.Unsupported, never ignored: other
+//     architectures, scaled rotary positions, biases, quantised weights, unknown tensors.
+package hf
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/native"
+	"github.com/triarch-ai/triarch/models/native/tokenizer"
+)
+
+// Model is what a folder holds.
+type Model struct {
+	Weights   *native.Weights
+	Tokenizer *tokenizer.Tokenizer
+	Chat      *tokenizer.Chat // never nil from Read; it may be one that cannot render
+	Stop      []int32         // ids on which generation ends; from Read: all that the files and the chat form name
+}
+
+// Files of a folder.
+const (
+	fileConfig     = "config.json"
+	fileGeneration = "generation_config.json"
+	fileWeights    = "model.safetensors"
+	fileIndex      = "model.safetensors.index.json"
+	fileTokenizer  = "tokenizer.json"
+	fileTokConfig  = "tokenizer_config.json"
+	fileSpecials   = "special_tokens_map.json"
+	fileTemplate   = "chat_template.jinja"
+)
+
+// Write writes m as the folder dir with weights of dtype "f32" or "bf16" (rounded to nearest, ties to even). It
+// fails with fault.Conflict if dir exists and is not empty: a model is immutable.
+func Write(dir string, m *Model, dtype string) error {
+	if dtype != f32 && dtype != bf16 {
+		return fault.InvalidField("dtype", "weights are written as f32 or bf16, not %.20q", dtype)
+	}
+	if err := m.check(); err != nil {
+		return err
+	}
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		return fault.New(fault.Conflict, "The folder of the model exists already.", fault.Field("dir"), fault.Fix("Name a new one."))
+	}
+	return writeDir(dir, func(tmp string) error {
+		files := []struct {
+			name  string
+			write func(*os.File) error
+		}{
+			{fileWeights, func(f *os.File) error { return writeSafetensors(f, m.Weights.Tensors(), dtype) }},
+			{fileTokenizer, func(f *os.File) error { return m.Tokenizer.WriteJSON(f) }},
+			{fileConfig, func(f *os.File) error { return writeJSON(f, configOf(m.Weights.Config, dtype)) }},
+			{fileGeneration, func(f *os.File) error { return writeJSON(f, generationOf(m)) }},
+			{fileTokConfig, func(f *os.File) error { return writeJSON(f, tokenizerConfigOf(m)) }},
+			{fileSpecials, func(f *os.File) error { return writeJSON(f, specialsOf(m)) }},
+		}
+		for _, file := range files {
+			if err := writeFile(filepath.Join(tmp, file.name), file.write); err != nil {
+				return fault.Wrap(err, "writing "+file.name)
+			}
+		}
+		return nil
+	})
+}
+
+// check refuses models whose parts do not belong together.
+func (m *Model) check() error {
+	c := m.Weights.Config
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	if n := m.Tokenizer.VocabSize(); n > c.VocabSize {
+		return fault.InvalidField("vocab_size", "the tokenizer has %d tokens and the model only %d", n, c.VocabSize)
+	}
+	return nil
+}
+
+// Read reads the folder dir: weights in f32, bf16 or f16, in one file or sharded with an index. Errors:
+// fault.NotFound for a missing file, fault.Invalid for a damaged one, fault.TooLarge for a metadata file above its
+// limit, fault.Unsupported for a model this engine cannot run.
+func Read(dir string) (*Model, error) {
+	var cfg configFile
+	if err := readJSON(dir, fileConfig, true, &cfg); err != nil {
+		return nil, err
+	}
+	c, err := cfg.native()
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{}
+	if m.Tokenizer, err = readTokenizer(dir); err != nil {
+		return nil, err
+	}
+	if n := m.Tokenizer.VocabSize(); n > c.VocabSize {
+		return nil, fault.InvalidField("vocab_size", "the tokenizer has %d tokens and the model only %d", n, c.VocabSize)
+	}
+	if m.Chat, err = readChat(dir, m.Tokenizer); err != nil {
+		return nil, err
+	}
+	var gen generationFile
+	if err := readJSON(dir, fileGeneration, false, &gen); err != nil {
+		return nil, err
+	}
+	if m.Weights, err = readWeights(dir, c); err != nil {
+		return nil, err
+	}
+	m.Stop = stopIDs(m, cfg.EOS, gen.EOS)
+	return m, nil
+}
+
+// ReadConfig reads the shape of the model in dir and nothing else: what planning memory needs.
+func ReadConfig(dir string) (native.Config, error) {
+	var cfg configFile
+	if err := readJSON(dir, fileConfig, true, &cfg); err != nil {
+		return native.Config{}, err
+	}
+	return cfg.native()
+}
+
+func stopIDs(m *Model, lists ...idList) []int32 {
+	var stop []int32
+	seen := map[int32]bool{}
+	add := func(id int) {
+		if id >= 0 && id < m.Weights.Config.VocabSize && !seen[int32(id)] {
+			seen[int32(id)] = true
+			stop = append(stop, int32(id))
+		}
+	}
+	for _, l := range lists {
+		for _, id := range l {
+			add(id)
+		}
+	}
+	if id, ok := m.Chat.EndTurn(); ok {
+		add(int(id))
+	}
+	return stop
+}
