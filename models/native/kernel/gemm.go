@@ -25,8 +25,7 @@ func MatMulTN(p *Pool, c, a, b []float32, m, n, k int, acc bool) {
 func MatMulNTStrided(p *Pool, c []float32, ldc int, a []float32, lda int, b []float32, ldb int, m, n, k int, acc bool, alpha float32) {
 	checkMatrix("A", a, lda, m, k)
 	checkMatrix("B", b, ldb, n, k)
-	g := gemm{c: c, ldc: ldc, a: a, rs: lda, cs: 1, b: b, ldb: ldb, bt: true, m: m, n: n, k: k, acc: acc, alpha: alpha}
-	g.run(p)
+	multiply(p, gemm{c: c, ldc: ldc, a: a, rs: lda, cs: 1, b: b, ldb: ldb, bt: true, m: m, n: n, k: k, acc: acc, alpha: alpha})
 }
 
 // MatMulNNStrided sets C = alpha A B (adds it when acc is set) where A is m rows of k, B k rows of n and C m rows of n.
@@ -34,8 +33,7 @@ func MatMulNTStrided(p *Pool, c []float32, ldc int, a []float32, lda int, b []fl
 func MatMulNNStrided(p *Pool, c []float32, ldc int, a []float32, lda int, b []float32, ldb int, m, n, k int, acc bool, alpha float32) {
 	checkMatrix("A", a, lda, m, k)
 	checkMatrix("B", b, ldb, k, n)
-	g := gemm{c: c, ldc: ldc, a: a, rs: lda, cs: 1, b: b, ldb: ldb, m: m, n: n, k: k, acc: acc, alpha: alpha}
-	g.run(p)
+	multiply(p, gemm{c: c, ldc: ldc, a: a, rs: lda, cs: 1, b: b, ldb: ldb, m: m, n: n, k: k, acc: acc, alpha: alpha})
 }
 
 // MatMulTNStrided sets C = alpha A^T B (adds it when acc is set) where A is k rows of m, B k rows of n and C m rows of n.
@@ -43,8 +41,7 @@ func MatMulNNStrided(p *Pool, c []float32, ldc int, a []float32, lda int, b []fl
 func MatMulTNStrided(p *Pool, c []float32, ldc int, a []float32, lda int, b []float32, ldb int, m, n, k int, acc bool, alpha float32) {
 	checkMatrix("A", a, lda, k, m)
 	checkMatrix("B", b, ldb, k, n)
-	g := gemm{c: c, ldc: ldc, a: a, rs: 1, cs: lda, b: b, ldb: ldb, m: m, n: n, k: k, acc: acc, alpha: alpha}
-	g.run(p)
+	multiply(p, gemm{c: c, ldc: ldc, a: a, rs: 1, cs: lda, b: b, ldb: ldb, m: m, n: n, k: k, acc: acc, alpha: alpha})
 }
 
 // checkMatrix panics when x cannot hold rows of cols floats, ld apart. The assembly relies on it.
@@ -80,35 +77,35 @@ type gemm struct {
 	j0, nb, k0, kb int
 	load           bool // the block continues sums that are already in c
 	mc, chunk      int  // rows and panels of one task
-	chunks         int  // tasks beside each other in a block of rows
+	chunks         int  // tasks side by side in a block of rows
 }
 
 const (
-	packFloats = 4 << 20 // most floats of B packed at once
-	maxDepth   = 8192    // most depth packed at once
-	rowBlock   = 120     // rows of C in one task, a multiple of every mr
-	serialWork = 1 << 19 // multiply-adds below which waking workers costs more than it saves
+	packFloats  = 4 << 20 // most floats of B packed at once
+	streamDepth = 2048    // depth of one call when the rows are few and B passes through the cache once
+	maxDepth    = 8192    // most depth packed at once
+	rowBlock    = 120     // rows of C in one task, a multiple of every mr
+	serialWork  = 1 << 19 // multiply-adds below which waking workers costs more than it saves
 )
 
-func (g *gemm) run(p *Pool) {
-	checkMatrix("C", g.c, g.ldc, g.m, g.n)
-	if g.m == 0 || g.n == 0 {
+// multiply works one product off, block of B by block of B.
+func multiply(p *Pool, work gemm) {
+	checkMatrix("C", work.c, work.ldc, work.m, work.n)
+	if work.m == 0 || work.n == 0 {
 		return
 	}
-	if g.k == 0 {
-		if !g.acc {
-			for i := range g.m {
-				clear(g.c[i*g.ldc : i*g.ldc+g.n])
-			}
-		}
+	if work.k == 0 {
+		work.empty()
 		return
 	}
-	g.path = selected.Load()
-	if g.m*g.n*g.k < serialWork {
+	if work.m*work.n*work.k < serialWork {
 		p = nil
 	}
 	s := takeScratch()
 	defer putScratch(s)
+	s.gemm = work
+	g := &s.gemm
+	g.path = selected.Load()
 	kb := min(g.k, maxDepth)
 	nb := max(packFloats/kb/g.path.nr, 1) * g.path.nr
 	for g.j0 = 0; g.j0 < g.n; g.j0 += nb {
@@ -116,24 +113,31 @@ func (g *gemm) run(p *Pool) {
 		for g.k0 = 0; g.k0 < g.k; g.k0 += kb {
 			g.kb = min(kb, g.k-g.k0)
 			g.load = g.acc || g.k0 > 0
-			g.block(p, s)
+			s.b = grow(s.b, g.allPanels()*g.path.nr*g.kb)
+			g.packed = s.b
+			p.Run(g.allPanels(), s.pack)
+			s.share(p)
 		}
 	}
 }
 
-// block packs one block of B and multiplies all of A's rows by it.
-func (g *gemm) block(p *Pool, s *scratch) {
-	nr := g.path.nr
-	panels := (g.nb + nr - 1) / nr
-	s.b = grow(s.b, panels*nr*g.kb)
-	g.packed = s.b
-	p.Run(panels, func(i int) { g.packPanel(i) })
-	g.share(p)
+// empty is a product over no depth at all: zeros, unless it adds to c.
+func (g *gemm) empty() {
+	if g.acc {
+		return
+	}
+	for i := range g.m {
+		clear(g.c[i*g.ldc : i*g.ldc+g.n])
+	}
 }
 
+// allPanels is the number of panels in the block of B in work.
+func (g *gemm) allPanels() int { return (g.nb + g.path.nr - 1) / g.path.nr }
+
 // share splits C into tasks of some rows and some panels each. How it is split never shows in the result.
-func (g *gemm) share(p *Pool) {
-	panels := (g.nb + g.path.nr - 1) / g.path.nr
+func (s *scratch) share(p *Pool) {
+	g := &s.gemm
+	panels := g.allPanels()
 	g.mc = rowBlock
 	blocks := (g.m + g.mc - 1) / g.mc
 	g.chunks = 1
@@ -142,7 +146,7 @@ func (g *gemm) share(p *Pool) {
 	}
 	g.chunk = (panels + g.chunks - 1) / g.chunks
 	g.chunks = (panels + g.chunk - 1) / g.chunk
-	p.Run(blocks*g.chunks, func(i int) { g.task(i/g.chunks, i%g.chunks) })
+	p.Run(blocks*g.chunks, s.task)
 }
 
 func (g *gemm) packPanel(i int) {
@@ -161,19 +165,22 @@ func (g *gemm) packPanel(i int) {
 }
 
 // task multiplies one block of rows by one chunk of panels, depth by depth.
-func (g *gemm) task(block, chunk int) {
+func (g *gemm) task(i int) {
 	s := takeScratch()
 	defer putScratch(s)
-	i0, first := block*g.mc, chunk*g.chunk
+	i0, first := i/g.chunks*g.mc, i%g.chunks*g.chunk
 	rows := min(g.mc, g.m-i0)
-	last := min(first+g.chunk, (g.nb+g.path.nr-1)/g.path.nr)
+	last := min(first+g.chunk, g.allPanels())
 	step := evenStep(g.kb, g.path.kc)
+	if rows <= g.path.mr {
+		step = evenStep(g.kb, streamDepth)
+	}
 	for p0 := 0; p0 < g.kb; p0 += step {
 		kc := min(step, g.kb-p0)
 		a, rs, cs := g.rowsOfA(s, i0, rows, g.k0+p0, kc)
-		for q := first; q < last; q++ {
-			b := g.packed[q*g.path.nr*g.kb+p0*g.path.nr:]
-			g.tiles(s, i0, rows, g.j0+q*g.path.nr, kc, a, rs, cs, b, g.load || p0 > 0)
+		t := tiles{gemm: g, s: s, i0: i0, rows: rows, kc: kc, a: a, rs: rs, cs: cs, load: g.load || p0 > 0}
+		for q := first; q < last; {
+			q += t.panel(g.packed[q*g.path.nr*g.kb+p0*g.path.nr:], q, last)
 		}
 	}
 }
@@ -198,45 +205,68 @@ func (g *gemm) rowsOfA(s *scratch, i0, rows, p0, kc int) (a []float32, rs, cs in
 	return s.a, 1, mr
 }
 
-// tiles runs the micro-kernel down one panel of B.
-func (g *gemm) tiles(s *scratch, i0, rows, j, kc int, a []float32, rs, cs int, b []float32, load bool) {
-	mr, nr := g.path.mr, g.path.nr
-	cols := min(nr, g.n-j)
-	for i := 0; i < rows; i += mr {
-		r := min(mr, rows-i)
-		at := i * rs
-		if cs != 1 {
-			at = i * kc
-		}
-		c := g.c[(i0+i)*g.ldc+j:]
-		if cols == nr {
-			g.path.rows[r](kc, a[at:], rs, cs, b, nr, c, g.ldc, load)
-			continue
-		}
-		edgeTile(g.path, s, r, cols, kc, a[at:], rs, cs, b, nr, c, g.ldc, load)
-	}
+// tiles is a block of rows of A at some depths, on its way across the panels of B.
+type tiles struct {
+	*gemm
+	s        *scratch
+	i0, rows int
+	kc       int
+	a        []float32
+	rs, cs   int
+	load     bool
 }
 
-// edgeTile computes a full tile in a buffer of its own and copies the columns that exist.
-func edgeTile(pa *path, s *scratch, r, cols, kc int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool) {
-	nr := pa.nr
-	s.tile = grow(s.tile, pa.mr*nr)
-	t := s.tile
-	if load {
-		clear(t)
-		for i := range r {
-			copy(t[i*nr:], c[i*ldc:i*ldc+cols])
+// panel multiplies the block by panel q, or by several at once when the rows are few, and returns how many panels it did.
+func (t *tiles) panel(b []float32, q, last int) int {
+	mr, nr := t.path.mr, t.path.nr
+	j := t.j0 + q*nr
+	if t.rows < len(t.path.wide) && t.path.wide[t.rows] != nil {
+		if w := t.path.panels[t.rows]; q+w <= last && j+w*nr <= t.n {
+			t.path.wide[t.rows](t.kc, t.a, t.rs, t.cs, b, nr, nr*t.kb, t.c[t.i0*t.ldc+j:], t.ldc, t.load)
+			return w
 		}
 	}
-	pa.rows[r](kc, a, rs, cs, b, bs, t, nr, load)
+	cols := min(nr, t.n-j)
+	for i := 0; i < t.rows; i += mr {
+		r := min(mr, t.rows-i)
+		a := t.a[i*t.rs:]
+		if t.cs != 1 {
+			a = t.a[i*t.kc:]
+		}
+		c := t.c[(t.i0+i)*t.ldc+j:]
+		if cols == nr {
+			t.path.rows[r](t.kc, a, t.rs, t.cs, b, nr, c, t.ldc, t.load)
+		} else {
+			t.edge(r, cols, a, b, c)
+		}
+	}
+	return 1
+}
+
+// edge computes a full tile in a buffer of its own and copies the columns that exist.
+func (t *tiles) edge(r, cols int, a, b, c []float32) {
+	nr := t.path.nr
+	t.s.tile = grow(t.s.tile, t.path.mr*nr)
+	x := t.s.tile
+	if t.load {
+		clear(x)
+		for i := range r {
+			copy(x[i*nr:], c[i*t.ldc:i*t.ldc+cols])
+		}
+	}
+	t.path.rows[r](t.kc, a, t.rs, t.cs, b, nr, x, nr, t.load)
 	for i := range r {
-		copy(c[i*ldc:i*ldc+cols], t[i*nr:])
+		copy(c[i*t.ldc:i*t.ldc+cols], x[i*nr:])
 	}
 }
 
 // scratch is the working memory of one goroutine inside a product. It goes back to a list of our own rather than to a
 // sync.Pool, which the collector may empty in the middle of a training step.
-type scratch struct{ a, b, tile []float32 }
+type scratch struct {
+	a, b, tile []float32
+	gemm       gemm
+	pack, task func(int) // methods of gemm, bound once
+}
 
 var scratches struct {
 	sync.Mutex
@@ -251,10 +281,13 @@ func takeScratch() *scratch {
 		scratches.free = scratches.free[:l-1]
 		return s
 	}
-	return &scratch{}
+	s := &scratch{}
+	s.pack, s.task = s.gemm.packPanel, s.gemm.task
+	return s
 }
 
 func putScratch(s *scratch) {
+	s.gemm = gemm{} // keep no one else's memory alive
 	scratches.Lock()
 	defer scratches.Unlock()
 	scratches.free = append(scratches.free, s)

@@ -47,9 +47,10 @@ func (w *Packed) MatMul(p *Pool, c, a []float32, m int) {
 	if m*w.n*w.k < serialWork {
 		p = nil
 	}
-	g := gemm{path: w.path, c: c, ldc: w.n, a: a, rs: w.k, cs: 1, m: m, n: w.n, k: w.k,
-		packed: w.data, nb: w.n, kb: w.k}
-	g.share(p)
+	s := takeScratch()
+	defer putScratch(s)
+	s.gemm = gemm{path: w.path, c: c, ldc: w.n, a: a, rs: w.k, cs: 1, m: m, n: w.n, k: w.k, packed: w.data, nb: w.n, kb: w.k}
+	s.share(p)
 }
 
 // String names the shape and the path.

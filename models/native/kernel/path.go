@@ -17,21 +17,22 @@ type path struct {
 
 	packTrans func(dst []float32, w int, src []float32, ld, rows, k int)
 	packCopy  func(dst []float32, w int, src []float32, ld, cols, k int)
-	vec       int // which vector functions: vecPortable, vecAVX2, vecAVX512
+	width     int // floats in a register, 1 when portable: selects the vector functions
+
+	// wide[r] computes r rows by panels[r] panels at once, for products of so few rows that memory decides.
+	wide   [4]wideFunc
+	panels [4]int
 }
 
 // microFunc adds to (load) or sets (not load) a tile of c: c[i*ldc+j] = sum over p<k of a[i*rs+p*cs] * b[p*bs+j], one
 // rounding chain per element in ascending p, started from c[i*ldc+j] when load is set.
 type microFunc func(k int, a []float32, rs, cs int, b []float32, bs int, c []float32, ldc int, load bool)
 
-const (
-	vecPortable = iota
-	vecAVX2
-	vecAVX512
-)
+// wideFunc is a microFunc over several panels, ps floats apart; their columns lie side by side in c.
+type wideFunc func(k int, a []float32, rs, cs int, b []float32, bs, ps int, c []float32, ldc int, load bool)
 
 var portablePath = &path{
-	name: "portable", mr: 4, nr: 4, kc: 256,
+	name: "portable", mr: 4, nr: 4, kc: 256, width: 1,
 	rows:      []microFunc{nil, micro1, micro2, micro3, micro4},
 	packTrans: packTransGo, packCopy: packCopyGo,
 }

@@ -77,9 +77,8 @@ func maxGo(x []float32) float32 {
 	return top
 }
 
-// softmaxExpGo replaces x by e^(x-max) and returns the sum.
-func softmaxExpGo(x []float32) float32 {
-	top := maxGo(x)
+// expSumGo replaces x by e^(x-top) and returns the sum.
+func expSumGo(x []float32, top float32) float32 {
 	var sum float32
 	for i, v := range x {
 		e := float32(math.Exp(float64(v - top)))

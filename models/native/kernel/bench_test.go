@@ -1,0 +1,81 @@
+package kernel
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// eachPathB runs f as a sub-benchmark for every path of this machine.
+func eachPathB(b *testing.B, f func(b *testing.B)) {
+	was := Name()
+	defer func() {
+		if err := Select(was); err != nil {
+			b.Error(err)
+		}
+	}()
+	for _, name := range Names() {
+		if err := Select(name); err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, f)
+	}
+}
+
+var shapes = [][3]int{{2048, 256, 256}, {2048, 704, 256}, {2048, 256, 704}, {512, 512, 512}, {1024, 1024, 1024}}
+
+func benchProduct(b *testing.B, f func(p *Pool, c, x, y []float32, m, n, k int, acc bool), m, n, k int) {
+	r := rand.New(rand.NewPCG(1, 1))
+	x, y, c := randoms(r, m*k), randoms(r, n*k), make([]float32, m*n)
+	b.ReportAllocs()
+	for b.Loop() {
+		f(nil, c, x, y, m, n, k, false)
+	}
+	b.ReportMetric(2*float64(m)*float64(n)*float64(k)*float64(b.N)/1e9/b.Elapsed().Seconds(), "GFLOP/s")
+}
+
+func BenchmarkNT(b *testing.B) {
+	eachPathB(b, func(b *testing.B) {
+		for _, s := range shapes {
+			b.Run(fmt.Sprintf("%dx%dx%d", s[0], s[1], s[2]), func(b *testing.B) { benchProduct(b, MatMulNT, s[0], s[1], s[2]) })
+		}
+	})
+}
+
+func BenchmarkNN(b *testing.B) {
+	eachPathB(b, func(b *testing.B) {
+		for _, s := range shapes {
+			b.Run(fmt.Sprintf("%dx%dx%d", s[0], s[1], s[2]), func(b *testing.B) { benchProduct(b, MatMulNN, s[0], s[1], s[2]) })
+		}
+	})
+}
+
+// BenchmarkTN takes the shapes of weight gradients: the long side is summed over.
+func BenchmarkTN(b *testing.B) {
+	eachPathB(b, func(b *testing.B) {
+		for _, s := range shapes {
+			b.Run(fmt.Sprintf("%dx%dx%d", s[1], s[2], s[0]), func(b *testing.B) { benchProduct(b, MatMulTN, s[1], s[2], s[0]) })
+		}
+	})
+}
+
+// BenchmarkPacked reads weights far larger than the caches at few rows, and small ones that stay in them.
+func BenchmarkPacked(b *testing.B) {
+	eachPathB(b, func(b *testing.B) {
+		for _, s := range [][3]int{{1, 704, 256}, {1, 4096, 4096}, {2, 4096, 4096}, {3, 4096, 4096}, {4, 4096, 4096}, {8, 4096, 4096}, {12, 4096, 4096}, {16, 4096, 4096}, {8, 704, 256}, {64, 704, 256}} {
+			b.Run(fmt.Sprintf("m%d_%dx%d", s[0], s[1], s[2]), func(b *testing.B) {
+				m, n, k := s[0], s[1], s[2]
+				r := rand.New(rand.NewPCG(1, 1))
+				w := Pack(randoms(r, n*k), n, k)
+				x, c := randoms(r, m*k), make([]float32, m*n)
+				b.ReportAllocs()
+				for b.Loop() {
+					w.MatMul(nil, c, x, m)
+				}
+				t := b.Elapsed().Seconds() / float64(b.N)
+				b.ReportMetric(4*float64(n*k)/1e9/t, "GB/s")
+				b.ReportMetric(2*float64(m*n*k)/1e9/t, "GFLOP/s")
+			})
+		}
+	})
+}
