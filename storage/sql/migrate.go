@@ -1,0 +1,62 @@
+package sql
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// migrate applies what is missing. The files are portable and run on both databases; each runs in a transaction, so
+// a process killed in between leaves the version it had.
+func (db *DB) migrate(ctx context.Context) error {
+	p, err := db.provider()
+	if err != nil {
+		return fault.Wrap(err, "reading the migrations")
+	}
+	have, err := p.GetDBVersion(ctx)
+	if err != nil {
+		return fault.Wrap(mapErr(err), "reading the version of the database")
+	}
+	sources := p.ListSources()
+	newest := sources[len(sources)-1].Version
+	if have > newest {
+		return fault.New(fault.Conflict,
+			fmt.Sprintf("The database has format %d, newer than this program, which knows %d.", have, newest),
+			fault.Code("newer_format"), fault.Fix("Start the newer triarch that wrote it."))
+	}
+	done, err := p.Up(ctx)
+	if err != nil {
+		return fault.Wrap(mapErr(err), "migrating the database")
+	}
+	if len(done) > 0 {
+		db.log.Info("database migrated", "dialect", db.dialect, "from", have, "to", newest)
+	}
+	return nil
+}
+
+func (db *DB) provider() (*goose.Provider, error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	opts := []goose.ProviderOption{goose.WithSlog(db.log)}
+	dialect := goose.DialectSQLite3
+	if db.dialect == Postgres { // several control planes may start at once on one PostgreSQL
+		dialect = goose.DialectPostgres
+		locker, err := lock.NewPostgresSessionLocker()
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, goose.WithSessionLocker(locker))
+	}
+	return goose.NewProvider(dialect, db.write, files, opts...)
+}
