@@ -12,6 +12,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/ref"
 	"github.com/triarch-ai/triarch/storage/blob"
@@ -172,4 +173,23 @@ func (s *Service) Models(ctx context.Context, project string) ([]Model, error) {
 // Refs names every blob that model versions need, for blob.Collect.
 func (s *Service) Refs(ctx context.Context, yield func(blob.Ref) bool) error {
 	return s.Store.Refs(ctx, yield)
+}
+
+// Versions lists a model's versions, newest first, without loss curves; fault.NotFound when there is no such model.
+func (s *Service) Versions(ctx context.Context, project, model string) ([]Version, error) {
+	vs, err := s.Store.Versions(ctx, project, model)
+	if err == nil && len(vs) == 0 {
+		return nil, fault.Newf(fault.NotFound, "There is no model %s.", ref.Quote(model))
+	}
+	return vs, err
+}
+
+// Remove deletes a version, named as in Get. Its files go when nothing else names them (blob.Collect, Sweep). It is
+// refused while a deployment serves the version or a run that has not ended starts from it.
+func (s *Service) Remove(ctx context.Context, project, name string) error {
+	v, err := s.Get(ctx, project, name)
+	if err != nil {
+		return err
+	}
+	return s.Store.Remove(ctx, project, v.ID)
 }

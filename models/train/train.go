@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
-	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/registry"
 )
@@ -118,8 +117,6 @@ type Store interface {
 	Update(ctx context.Context, r Run) (bool, error)
 	// RequestStop sets Stop on a run that has not ended; fault.Conflict when it has, fault.NotFound.
 	RequestStop(ctx context.Context, project, id string) error
-	// JobIDs returns the job ids of the runs that have not ended.
-	JobIDs(ctx context.Context) ([]string, error)
 }
 
 // Task is what a trainer is asked to do: a run with its inputs as local paths.
@@ -127,9 +124,9 @@ type Task struct {
 	Run      string // run_ id
 	Recipe   Recipe // checked, defaults filled in
 	Data     data.Version
-	DataPath string           // file with the data version's records
+	DataPath string           // file with the data version's records; empty in Check and Estimate
 	Base     registry.Version // zero when starting fresh
-	BaseDir  string           // folder of the base version; empty when starting fresh
+	BaseDir  string           // folder of the base version; empty when starting fresh, and in Check and Estimate
 	CPUs     int
 	Memory   int64  // bytes it should stay within, 0 for no bound
 	Code     string // version of the program, for the lineage
@@ -155,19 +152,19 @@ type Result struct {
 	Tokens      int64              `json:"tokens"`
 	Steps       int                `json:"steps"`
 	FinalLoss   float64            `json:"final_loss"`
-	LossCurve   []registry.Point   `json:"loss_curve"`
 }
 
-// Service submits and follows runs.
-type Service struct {
-	Store    Store
-	Data     *data.Service
-	Registry *registry.Service
-	Jobs     Jobs
-	Trainers map[string]Trainer // by name
-	IDs      *id.Maker
-	Now      func() time.Time
-	// MemoryLimit is the memory a run may need on this machine, bytes; 0 for no check.
-	MemoryLimit int64
-	CodeVersion string
+// Failure is what a trainer leaves in out/failure.json when trying again cannot help, such as data it cannot learn
+// from. The run then fails at once with its reason.
+type Failure struct {
+	Attempt int    `json:"attempt"`
+	Reason  string `json:"reason"` // one sentence for people
+	Field   string `json:"field,omitempty"`
 }
+
+// Names in the job's folder "out" that trainers and this package agree on.
+const (
+	ModelDir    = "model"        // the Hugging Face folder
+	ResultFile  = "result.json"  // Result
+	FailureFile = "failure.json" // Failure
+)
