@@ -1,0 +1,256 @@
+// Package quota decides whether a request may run: requests and tokens a minute and requests at once for its key,
+// and money for its key, its project and its organisation, all of which must be able to pay.
+//
+// Rules for callers: Reserve before serving and Settle exactly what was used, whatever happened, and before the
+// client can see that the answer is complete, or its next request meets the old reservation. What is reserved is an
+// upper bound of the cost, so that a balance never falls below zero however many requests run at once. Budgets and
+// limits are read anew for each request; what was spent is loaded once at start (Load) and kept in memory.
+package quota
+
+import (
+	"sync"
+	"time"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/tenancy"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+	"github.com/triarch-ai/triarch/tenancy/meter"
+)
+
+// Budgets says what an organisation, a project or a key may spend in all, in micro-units; false = no limit.
+// auth.Keyring is one.
+type Budgets interface {
+	Budget(scope, id string) (int64, bool)
+}
+
+// Book keeps what is spent, held and running. It is safe for concurrent use.
+type Book struct {
+	budgets Budgets
+	now     func() time.Time
+
+	mu       sync.Mutex
+	accounts map[id.Raw]*account
+	keys     map[id.Raw]*pace
+}
+
+// account is the money of a key, a project or an organisation, in micro-units.
+type account struct {
+	spent int64
+	held  int64 // upper bounds of the requests that run
+	open  int   // how many those are
+}
+
+// NewBook makes an empty book with a clock.
+func NewBook(budgets Budgets, now func() time.Time) *Book {
+	return &Book{budgets: budgets, now: now, accounts: map[id.Raw]*account{}, keys: map[id.Raw]*pace{}}
+}
+
+// Load sets what was spent before, by id of key, project and organisation. Call it before the first Reserve.
+func (b *Book) Load(spent map[id.Raw]int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for k, v := range spent {
+		b.account(k).spent = v
+	}
+}
+
+// Spent is what was spent by the key, project or organisation with this id, in micro-units.
+func (b *Book) Spent(of id.Raw) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.account(of).spent
+}
+
+// Ask is a request for a reservation.
+type Ask struct {
+	Who               *auth.Principal
+	PriceIn, PriceOut int64 // micro-units per million tokens
+	Bytes             int   // of the request, for the estimate of its tokens
+	Prompt            int   // no more prompt tokens than this, for certain
+	Output            int   // no more completion tokens than this for each choice, for certain
+	Choices           int   // how many choices are generated; at least 1
+	// Count asks for the exact number of prompt tokens; nil when nobody can tell. It is only called when the bound
+	// does not fit the money.
+	Count func() (int, error)
+}
+
+// Reservation is the money and the place that one running request holds.
+type Reservation struct {
+	Output int  // completion tokens allowed for each choice
+	Cut    bool // Output was lowered to what the money pays
+	Rate   Rate // for the headers of the answer
+
+	book   *Book
+	ask    Ask
+	prompt int // bound that was reserved for
+	held   int64
+	tokens int64 // charged against tokens a minute
+	done   bool
+}
+
+// Bounds are the largest numbers of tokens that the reserved money pays for: what is booked must not exceed them.
+func (r *Reservation) Bounds() (prompt, completion int) { return r.prompt, r.Output * r.ask.Choices }
+
+// Refusal is why a request may not run.
+type Refusal struct {
+	Fault *fault.Error  // of kind RateLimited or NoMoney
+	After time.Duration // when to try again; 0 = waiting does not help
+	Rate  Rate
+}
+
+// Error is the fault's.
+func (r *Refusal) Error() string { return r.Fault.Error() }
+
+// Unwrap gives the fault to errors.As.
+func (r *Refusal) Unwrap() error { return r.Fault }
+
+// Reserve lets the request run or returns a *Refusal.
+func (b *Book) Reserve(a Ask) (*Reservation, error) {
+	a.Choices = max(a.Choices, 1)
+	r := &Reservation{Output: a.Output, book: b, ask: a, prompt: a.Prompt}
+	b.mu.Lock()
+	p := b.pace(a.Who.Key)
+	if err := p.admit(r, b.now()); err != nil {
+		b.mu.Unlock()
+		return nil, err
+	}
+	ok := b.hold(r, a.Prompt)
+	worth := !ok && b.worthCounting(r)
+	b.mu.Unlock()
+	if ok {
+		return r, nil
+	}
+	if worth {
+		if n, err := a.Count(); err == nil && n >= 0 && n < a.Prompt {
+			r.prompt = n
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.hold(r, r.prompt) || b.cut(r) {
+		return r, nil
+	}
+	p.leave(r, 0, b.now())
+	return nil, &Refusal{Fault: broke, Rate: r.Rate}
+}
+
+var broke = fault.New(fault.NoMoney, "The budget of this key, its project or its organisation cannot pay for the request.",
+	fault.Code("insufficient_quota"), fault.Fix("Raise the budget, ask for fewer tokens (max_tokens), or shorten the prompt."))
+
+// Settle ends the reservation with the cost in micro-units and the tokens used; only the first call counts. Zero
+// gives everything back.
+func (r *Reservation) Settle(cost int64, prompt, completion int) {
+	if r == nil || r.done {
+		return
+	}
+	r.done = true
+	b := r.book
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, k := range chain(r.ask.Who) {
+		a := b.account(k.raw)
+		a.held -= r.held
+		a.open--
+		a.spent += cost
+	}
+	p := b.pace(r.ask.Who.Key)
+	p.learn(r.ask.Bytes, prompt, completion)
+	p.leave(r, int64(prompt)+int64(completion), b.now())
+}
+
+type link struct {
+	raw       id.Raw
+	scope, id string
+}
+
+// chain lists who pays: all of them.
+func chain(p *auth.Principal) [3]link {
+	return [3]link{
+		{p.Key, tenancy.OfKey, p.KeyID},
+		{p.Project, tenancy.OfProject, p.ProjectID},
+		{p.Org, tenancy.OfOrganisation, p.OrgID},
+	}
+}
+
+func (b *Book) account(of id.Raw) *account {
+	a := b.accounts[of]
+	if a == nil {
+		a = &account{}
+		b.accounts[of] = a
+	}
+	return a
+}
+
+// room is how much more may be held by the whole chain, whether any of it is limited, and whether something else
+// runs on an account that has less room than cost.
+func (b *Book) room(who *auth.Principal, cost int64) (free int64, limited, busy bool) {
+	free = 1<<63 - 1
+	for _, k := range chain(who) {
+		limit, ok := b.budgets.Budget(k.scope, k.id)
+		if !ok {
+			continue
+		}
+		limited = true
+		a := b.account(k.raw)
+		left := limit - a.spent - a.held
+		free = min(free, left)
+		busy = busy || (left < cost && a.open > 0)
+	}
+	return free, limited, busy
+}
+
+// hold takes the upper bound of the cost with this many prompt tokens from the whole chain, or nothing.
+func (b *Book) hold(r *Reservation, prompt int) bool {
+	cost := meter.Cost(int64(prompt), int64(r.Output)*int64(r.ask.Choices), r.ask.PriceIn, r.ask.PriceOut)
+	free, limited, _ := b.room(r.ask.Who, cost)
+	if !limited {
+		cost = 0 // nobody needs it held, and sums stay far from overflowing
+	} else if cost > free {
+		return false
+	}
+	b.take(r, cost)
+	return true
+}
+
+func (b *Book) take(r *Reservation, cost int64) {
+	r.held = cost
+	for _, k := range chain(r.ask.Who) {
+		a := b.account(k.raw)
+		a.held += cost
+		a.open++
+	}
+}
+
+// worthCounting spares the engine the question when the answer cannot matter.
+func (b *Book) worthCounting(r *Reservation) bool {
+	if r.ask.Count == nil {
+		return false
+	}
+	least := meter.Cost(1, int64(r.Output)*int64(r.ask.Choices), r.ask.PriceIn, r.ask.PriceOut)
+	free, _, busy := b.room(r.ask.Who, least)
+	if !busy { // it may run alone, with its output cut
+		least = meter.Cost(1, int64(r.ask.Choices), r.ask.PriceIn, r.ask.PriceOut)
+	}
+	return free >= least
+}
+
+// cut lets a request that is alone on the accounts that are short run for as many tokens as their money pays.
+func (b *Book) cut(r *Reservation) bool {
+	in, out := r.ask.PriceIn, r.ask.PriceOut
+	full := meter.Cost(int64(r.prompt), int64(r.Output)*int64(r.ask.Choices), in, out)
+	free, _, busy := b.room(r.ask.Who, full)
+	if busy || free <= 0 || out <= 0 {
+		return false
+	}
+	const million = 1_000_000
+	free = min(free, (1<<63-1)/million)
+	left := free*million - int64(r.prompt)*in
+	each := left / out / int64(r.ask.Choices)
+	if left <= 0 || each < 1 || each >= int64(r.Output) {
+		return false
+	}
+	r.Output, r.Cut = int(each), true
+	b.take(r, meter.Cost(int64(r.prompt), each*int64(r.ask.Choices), in, out))
+	return true
+}

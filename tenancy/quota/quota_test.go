@@ -1,0 +1,284 @@
+package quota
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/tenancy"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+	"github.com/triarch-ai/triarch/tenancy/meter"
+)
+
+type budgets map[string]int64 // id -> limit
+
+func (b budgets) Budget(_, id string) (int64, bool) { m, ok := b[id]; return m, ok }
+
+func who(l tenancy.Limits) *auth.Principal {
+	return &auth.Principal{KeyID: "key", ProjectID: "prj", OrgID: "org",
+		Key: id.Raw{1}, Project: id.Raw{2}, Org: id.Raw{3}, Limits: l}
+}
+
+// ask is a request of 10 prompt tokens (bound 40) and at most out completion tokens at 1 and 2 micro-units each.
+func ask(p *auth.Principal, out int) Ask {
+	return Ask{Who: p, PriceIn: 1_000_000, PriceOut: 2_000_000, Bytes: 40, Prompt: 40, Output: out, Choices: 1,
+		Count: func() (int, error) { return 10, nil }}
+}
+
+func kind(err error) fault.Kind {
+	if err == nil {
+		return ""
+	}
+	return fault.KindOf(err)
+}
+
+// Money for exactly ten requests: however many ask at once no more than ten run, and afterwards, one by one, exactly
+// the rest do.
+func TestMoneyForTen(t *testing.T) {
+	const cost = 10 + 2*5
+	b := NewBook(budgets{"key": 10 * cost}, time.Now)
+	p := who(tenancy.Limits{})
+	var served sync.Map
+	var work sync.WaitGroup
+	for n := range 256 {
+		work.Go(func() {
+			r, err := b.Reserve(ask(p, 5))
+			if err != nil {
+				return
+			}
+			served.Store(n, true)
+			r.Settle(cost, 10, 5)
+		})
+	}
+	work.Wait()
+	total := 0
+	served.Range(func(any, any) bool { total++; return true })
+	if total < 1 || total > 10 {
+		t.Fatalf("%d served at once", total)
+	}
+	for {
+		r, err := b.Reserve(ask(p, 5))
+		if err != nil {
+			if kind(err) != fault.NoMoney {
+				t.Fatal(err)
+			}
+			break
+		}
+		total++
+		if r.Cut {
+			t.Error("a request that fits exactly was cut")
+		}
+		r.Settle(cost, 10, 5)
+	}
+	if total != 10 || b.Spent(p.Key) != 10*cost {
+		t.Errorf("%d served for %d, want 10 for %d", total, b.Spent(p.Key), 10*cost)
+	}
+}
+
+func TestOutputIsCutToTheMoney(t *testing.T) {
+	b := NewBook(budgets{"prj": 10 + 2*7 + 1}, time.Now)
+	p := who(tenancy.Limits{})
+	first, err := b.Reserve(ask(p, 1000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !first.Cut || first.Output != 7 {
+		t.Errorf("output %d cut %v, want 7 cut", first.Output, first.Cut)
+	}
+	if pr, c := first.Bounds(); pr != 10 || c != 7 {
+		t.Errorf("bounds %d, %d", pr, c)
+	}
+	if _, err := b.Reserve(ask(p, 1)); kind(err) != fault.NoMoney {
+		t.Errorf("a second one ran on the same money: %v", err)
+	}
+	first.Settle(24, 10, 7)
+	if _, err := b.Reserve(ask(p, 1)); kind(err) != fault.NoMoney {
+		t.Errorf("one micro-unit paid for 10 tokens: %v", err)
+	}
+}
+
+func TestChoicesShareTheMoney(t *testing.T) {
+	b := NewBook(budgets{"org": 10 + 2*9}, time.Now)
+	a := ask(who(tenancy.Limits{}), 1000)
+	a.Choices = 4
+	r, err := b.Reserve(a)
+	if err != nil || r.Output != 2 {
+		t.Fatalf("%+v, %v; want 2 tokens for each of 4 choices", r, err)
+	}
+}
+
+func TestWithoutACounterTheBoundDecides(t *testing.T) {
+	b := NewBook(budgets{"key": 50}, time.Now)
+	a := ask(who(tenancy.Limits{}), 100)
+	a.Count = nil
+	if r, err := b.Reserve(a); err != nil || r.Output != 5 {
+		t.Fatalf("%+v, %v", r, err)
+	} else {
+		r.Settle(0, 0, 0)
+	}
+	a.Count = func() (int, error) { return 0, errors.New("down") }
+	if r, err := b.Reserve(a); err != nil || r.Output != 5 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+}
+
+func TestNoMoneyDoesNotAskTheEngine(t *testing.T) {
+	b := NewBook(budgets{"key": 2}, time.Now)
+	a := ask(who(tenancy.Limits{}), 100)
+	a.Count = func() (int, error) { t.Error("counted"); return 1, nil }
+	if _, err := b.Reserve(a); kind(err) != fault.NoMoney {
+		t.Fatal(err)
+	}
+}
+
+func TestSettleOnlyOnce(t *testing.T) {
+	b := NewBook(budgets{}, time.Now)
+	p := who(tenancy.Limits{Concurrency: 1})
+	r, err := b.Reserve(ask(p, 5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Settle(7, 1, 1)
+	r.Settle(7, 1, 1)
+	if b.Spent(p.Org) != 7 {
+		t.Errorf("spent %d", b.Spent(p.Org))
+	}
+	if _, err := b.Reserve(ask(p, 5)); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.Reserve(ask(p, 5)); kind(err) != fault.RateLimited {
+		t.Errorf("two at once on a concurrency of 1: %v", err)
+	}
+}
+
+// For any sequence of requests, budgets and usages within the reserved bounds, nobody's balance is ever negative, and
+// when nothing runs nothing is held.
+func TestNeverBelowZero(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		limit := func(name string) int64 { return rapid.Int64Range(0, 500).Draw(t, name) }
+		lim := budgets{"key": limit("key"), "prj": limit("prj"), "org": limit("org")}
+		b := NewBook(lim, time.Now)
+		p := who(tenancy.Limits{})
+		var open []*Reservation
+		settle := func(i int) {
+			r := open[i]
+			mp, mc := r.Bounds()
+			pr, c := rapid.IntRange(0, mp).Draw(t, "prompt"), rapid.IntRange(0, mc).Draw(t, "completion")
+			r.Settle(meter.Cost(int64(pr), int64(c), r.ask.PriceIn, r.ask.PriceOut), pr, c)
+			open = append(open[:i], open[i+1:]...)
+		}
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			if len(open) > 0 && rapid.Bool().Draw(t, "settle") {
+				settle(rapid.IntRange(0, len(open)-1).Draw(t, "which"))
+			} else {
+				a := ask(p, rapid.IntRange(1, 100).Draw(t, "out"))
+				a.PriceOut = rapid.Int64Range(0, 3_000_000).Draw(t, "price")
+				a.Choices = rapid.IntRange(1, 3).Draw(t, "n")
+				if r, err := b.Reserve(a); err == nil {
+					open = append(open, r)
+				} else if kind(err) != fault.NoMoney {
+					t.Fatal(err)
+				}
+			}
+			for _, k := range chain(p) {
+				a := b.account(k.raw)
+				if lim[k.id]-a.spent-a.held < 0 {
+					t.Fatalf("%s: limit %d, spent %d, held %d", k.scope, lim[k.id], a.spent, a.held)
+				}
+			}
+		}
+		for len(open) > 0 {
+			settle(0)
+		}
+		for _, k := range chain(p) {
+			if a := b.account(k.raw); a.held != 0 || a.open != 0 {
+				t.Fatalf("%s still holds %d in %d", k.scope, a.held, a.open)
+			}
+		}
+	})
+}
+
+func TestRequestsAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBook(budgets{}, time.Now)
+		p := who(tenancy.Limits{RPM: 6})
+		take := func() error {
+			r, err := b.Reserve(ask(p, 5))
+			r.Settle(0, 0, 0)
+			return err
+		}
+		for n := range 6 {
+			if err := take(); err != nil {
+				t.Fatalf("request %d: %v", n, err)
+			}
+		}
+		var refused *Refusal
+		if err := take(); !errors.As(err, &refused) || refused.After != 10*time.Second {
+			t.Fatalf("the seventh: %v", err)
+		}
+		if r := refused.Rate; r.LimitRequests != 6 || r.RemainingRequests != 0 || r.ResetRequests != time.Minute {
+			t.Errorf("rate %+v", r)
+		}
+		time.Sleep(refused.After - time.Nanosecond)
+		if take() == nil {
+			t.Error("a nanosecond early it ran")
+		}
+		time.Sleep(time.Nanosecond)
+		if err := take(); err != nil {
+			t.Errorf("after the wait: %v", err)
+		}
+		time.Sleep(time.Hour)
+		served := 0
+		for take() == nil {
+			served++
+		}
+		if served != 6 {
+			t.Errorf("an hour's rest saved up %d requests, want 6", served)
+		}
+	})
+}
+
+func TestTokensAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBook(budgets{}, time.Now)
+		p := who(tenancy.Limits{TPM: 600})
+		r, err := b.Reserve(ask(p, 5)) // guess: 10 + 5
+		if err != nil || r.Rate.RemainingTokens != 585 || r.Rate.LimitTokens != 600 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		r.Settle(0, 10, 590) // used more than a minute's worth
+		_, err = b.Reserve(ask(p, 5))
+		var refused *Refusal
+		if !errors.As(err, &refused) || refused.Fault.Kind != fault.RateLimited {
+			t.Fatalf("ran on an empty bucket: %v", err)
+		}
+		time.Sleep(refused.After)
+		if r, err = b.Reserve(ask(p, 5)); err != nil {
+			t.Fatalf("after the wait: %v", err)
+		}
+		r.Settle(0, 0, 0)
+		time.Sleep(time.Minute)
+		if _, err := b.Reserve(Ask{Who: p, Bytes: 1 << 20, Prompt: 1 << 20, Output: 9}); err != nil {
+			t.Errorf("a request larger than the bucket never runs: %v", err)
+		}
+	})
+}
+
+func BenchmarkReserve(b *testing.B) {
+	book := NewBook(budgets{"key": 1 << 60, "org": 1 << 60}, time.Now)
+	p := who(tenancy.Limits{RPM: 1 << 40, TPM: 1 << 50, Concurrency: 100})
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := book.Reserve(ask(p, 5))
+		if err != nil {
+			b.Fatal(err)
+		}
+		r.Settle(20, 10, 5)
+	}
+}
