@@ -6,13 +6,16 @@ import (
 )
 
 // grammar is the set of phrasings of one language. A question is opener + frame + closer; {w} stands for the
-// word, {a} for its article, {n} for a random everyday noun that has nothing to do with the question.
+// word, {a} for its article, {n} for a random everyday noun, {x} for one to four
+// random everyday words: both have nothing to do with the question and teach that only the word decides.
 type grammar struct {
 	openers []string
 	frames  []string
 	closers []string
 	systems []string // system messages
 	nouns   []string // everyday words: fillers, and questions whose answer is unknown
+	noise   []string // other everyday words, strung together to phrasings nobody would foresee
+	space   string   // between words of noise
 	chat    []string // whole questions that are about no word at all
 }
 
@@ -32,8 +35,10 @@ var english = grammar{
 		"my {n} says {w}, what does that mean", "the {n} shows {a}{w}, what is that", "what might {a}{w} be", "why do we say {w}, what is it",
 		"someone at the {n} spoke of {w}, what did they mean", "is there {a}{w} here, and what is it", "what should I know about {w}",
 		"I forgot what {w} means", "teach me the word {w}", "translate {w} into plain words", "put {w} in plain words", "I need a definition: {w}",
-		"what role does {a}{w} play", "what is {a}{w} good for", "when people say {w}, what do they mean", "show me what {a}{w} is",
-		"there is {a}{w} on my {n}, what could it be", "{w} is a word I do not know", "what are we calling {a}{w}"},
+		"what is {a}{w} good for", "when people say {w}, what do they mean", "show me what {a}{w} is",
+		"there is {a}{w} on my {n}, what could it be", "{w} is a word I do not know", "what are we calling {a}{w}",
+		"{x} {w} {x}", "{x} {w} {x}", "{x} {w}", "{x} {w}", "{w} {x}", "{x} {a}{w} {x}", "{x} {a}{w}", "{x} {w}, {x}", "{x}, {x} {w} {x}", "{x} {w}. {x} it {x}",
+		"{x} {w}. What {x}", "{x}: {w}", "{x} about {w}. {x}", "{x} of {w}", "{x} of {w} {x}"},
 	closers: []string{"", "", "", "", "", " in Triarch", " please", " exactly", " for me", " in simple words", " in one sentence", " to a beginner", ", thanks",
 		" here", " really", " in short", " in this system", " for my {n}", " anyway", ", my friend", " and be brief", " like the {n} does", " today"},
 	systems: []string{"You are a helpful assistant.", "Answer briefly.", "You are the starter model of Triarch.", "Be kind and short.", "You help with the {n}.",
@@ -45,9 +50,23 @@ chicken salmon winter summer spring autumn snow rain thunder wind sand glass sil
 shirt shoe hat umbrella carpet chair sofa candle mirror clock calendar holiday birthday wedding football tennis chess violinist marathon swimming
 volcano earthquake dinosaur fossil atom molecule electron magnet gravity fraction triangle circle algebra grammar sentence dictionary library
 newspaper radio television telephone computer keyboard screen printer robot email website password bank money tax law election president minister
-village city country border passport visa hotel restaurant menu recipe-book soup salad dessert cookie cake lemon orange grape cherry melon wolf fox
+village city country border passport visa hotel restaurant menu soup salad dessert cookie cake lemon orange grape cherry melon wolf fox
 bear eagle owl sparrow bee spider snake frog turtle whale dolphin shark cow horse sheep goat pig duck wheat rice corn cotton wool silk leather
 balloon kite puppet drum flute trumpet harp ladder hammer nail screw bucket rope basket barrel tower tunnel canal lake pond swamp cave`),
+	space: " ",
+	noise: strings.Fields(`I you he she we they it me him her us them my your his their our this that these those some any every each all both few many much more
+most other another such no not only own same so than too very can could will would shall should may might must do does did done have has had be is are was were been being
+go goes went gone come came see saw seen hear heard hearing listen look find found keep kept make made take took give gave get got put set let say said saying speak spoke talk
+tell told ask asked asking answer reply respond think thought thinking know knew believe feel felt want wanted wish hope like love need use uses used using try tried help helped
+show shown read write learn learned learning study understood understand remember remind forget clarify clear clearly explanation summary summarize idea notion concept
+concerning regarding refers refer supposed actually basically simply roughly maybe perhaps always never often sometimes usually again already still yet just now then here there
+where everywhere nowhere somewhere somebody someone anybody everybody nobody something anything everything nothing when while before after until since because if though although
+but and or nor for of in on at by to from with without within about above below under over between among through during against toward into onto upon near around across along
+short long small large big little old new young good bad better best worse right wrong true false real easy hard simple plain quick slow early late first second third last next
+boss child kid friend colleague manager student people person man woman guy team family world day week month year morning evening night time moment minute hour place thing way
+point case fact reason kind sort type part side word words name sentence question phrase text page line list number example meaning sense detail details
+please thanks thank welcome sorry sure okay yes well oh hmm curious wondering wonder confused lost stuck happy interested kindly briefly exactly precisely possibly surely
+one two three four five ten hundred half whole lot bit back away off out up down once twice together alone`),
 	chat: []string{"how are you", "what time is it", "who won the game yesterday", "how old is the {n}", "where can I buy a {n}", "sing me a song",
 		"tell me a joke", "what is the weather like", "who wrote this {n}", "how do I cook {n}", "what is the capital of France", "how far is the moon",
 		"can you draw a {n}", "what is two plus two", "when was the {n} invented", "who is the president", "why is the sky blue", "do you like {n}",
@@ -66,7 +85,8 @@ var chinese = grammar{
 		"{w}这个词怎么解释", "何谓{w}", "啥是{w}", "{w}是啥", "{w}到底是什么", "{w}究竟指什么", "你知道{w}吗", "我不懂{w}", "帮我理解{w}", "定义{w}", "请定义{w}", "{w}，是什么", "所谓{w}是什么", "{w}有什么含义", "{w}的含义",
 		"{w}代表什么", "我看到{w}，这是什么", "{n}上写着{w}，这是什么意思", "有人提到{w}，那是什么", "{w}用来做什么", "{w}有什么用", "{w}是一种什么东西", "用一句话说明{w}", "简单说明{w}", "{w}应该怎么说明",
 		"我忘了{w}是什么", "教我{w}这个词", "一个{w}是什么", "这里的{w}是什么", "描述{w}", "描述一下{w}", "大家说的{w}是什么", "我的{n}里有{w}，那是什么", "{w}算是什么", "讲一下{w}的概念", "{w}的概念是什么",
-		"{n}旁边的人说到{w}，是指什么", "请说明{w}的意思", "关于{w}你知道什么", "谈谈{w}"},
+		"{n}旁边的人说到{w}，是指什么", "请说明{w}的意思", "关于{w}你知道什么", "谈谈{w}",
+		"{x}{w}{x}", "{x}{w}{x}", "{x}{w}", "{w}{x}", "{x}{w}，{x}", "{x}，{x}{w}", "{x}{w}{x}？{x}", "{x}：{w}"},
 	closers: []string{"", "", "", "", "", "呢", "啊", "呀", "，谢谢", "，请简单说", "，请用一句话", "，说简单点", "，我是初学者", "，快点", "，在这里", "，在Triarch中", "，为了{n}", "，朋友", "，拜托", "，麻烦了"},
 	systems: []string{"你是一个有用的助手。", "请简短回答。", "你是Triarch的入门模型。", "请友好地回答。", "你帮助用户了解{n}。", "用一句话回答。", "你在和初学者说话。", "你是助手。", "用简单的话回答。", "你知道Triarch的词语。"},
 	nouns: strings.Fields(`苹果 香蕉 桥梁 河流 高山 吉他 钢琴 厨房 窗户 花园 老虎 大象 兔子 医生 老师 农民 律师 飞行员 海洋 岛屿 沙漠 森林 行星 月亮 星星 火箭 自行车 火车 飞机 轮船 港口 城堡 国王 王后 骑士 龙 诗歌 小说 绘画
@@ -74,6 +94,11 @@ var chinese = grammar{
 地毯 椅子 沙发 蜡烛 镜子 钟表 日历 假期 生日 婚礼 足球 网球 象棋 马拉松 游泳 火山 地震 恐龙 化石 原子 分子 电子 磁铁 引力 三角形 圆形 代数 语法 句子 词典 图书馆 报纸 收音机 电视 电话 电脑 键盘 屏幕 打印机 机器人 邮件
 网站 银行 税收 法律 选举 总统 村庄 城市 国家 护照 酒店 餐馆 菜单 汤 沙拉 甜点 饼干 蛋糕 柠檬 橙子 葡萄 樱桃 西瓜 狼 狐狸 熊 老鹰 麻雀 蜜蜂 蜘蛛 蛇 青蛙 乌龟 鲸鱼 海豚 牛 马 羊 猪 鸭子 小麦 大米 玉米 棉花 羊毛 丝绸 气球 风筝 鼓 笛子
 梯子 锤子 水桶 绳子 篮子 塔 隧道 湖 池塘 山洞 手机 空调 冰箱 围巾 眼镜 耳机 公园 学校 地铁 出租车 邻居 孩子 祖父`),
+	noise: strings.Fields(`我 你 他 她 我们 你们 他们 大家 有人 别人 自己 这个 那个 这些 那些 哪个 什么 怎么 怎样 如何 为什么 多少 几个 一些 一点 一下 一种 所有 每个 其他 不 没有 别 很 太 更 最 非常
+比较 有点 真的 其实 也许 可能 大概 应该 可以 能 能够 会 要 想 想要 希望 需要 必须 愿意 喜欢 觉得 认为 以为 知道 明白 懂 了解 理解 记得 忘记 提醒 听 听到 听说 看 看见 看到 读 写 说 讲 谈 问 问起 回答 告诉 解释 说明 概括
+总结 介绍 描述 定义 意思 含义 概念 东西 事情 地方 时候 今天 明天 昨天 现在 刚才 以后 以前 已经 还 还是 又 再 就 才 都 也 只 和 跟 与 或者 但是 可是 因为 所以 如果 假如 虽然 然后 那么 关于 对于 根据 按照 通过 为了 在 从
+到 向 把 被 让 给 用 上 下 里 外 前 后 中 旁边 老板 同事 朋友 老师 学生 经理 客户 人 人们 时间 问题 例子 句话 词 名字 简单 详细 清楚 准确 快 慢 大 小 多 少 好 坏 新 旧 对 错 请 麻烦 谢谢 帮 帮我 您 吧 吗 呢 啊 嘛 是 有 来
+去 做 弄 找 指 算 叫 叫做 看看 想想 说说 到底 究竟 怎么回事 来着`),
 	chat: []string{"你好吗", "现在几点", "昨天谁赢了比赛", "{n}多少钱", "哪里可以买{n}", "唱首歌", "讲个笑话", "今天天气怎么样", "谁写了这本{n}", "怎么做{n}", "法国的首都是哪里", "月球有多远", "画一个{n}", "二加二等于几",
 		"{n}是什么时候发明的", "谁是总统", "天空为什么是蓝的", "你喜欢{n}吗", "哪种{n}最好", "有多少{n}", "写一首关于{n}的诗", "早上好怎么翻译", "我的{n}在哪里", "{n}是什么颜色", "谁画了{n}", "{n}有多高", "{n}会飞吗", "你今天吃了什么",
 		"你最喜欢的{n}是什么", "怎么修我的{n}", "推荐一个{n}", "光速是多少", "谁发现了{n}", "最大的{n}在哪里", "{n}住在哪里", "{n}有多重"},
@@ -115,7 +140,22 @@ func (g *grammar) fill(r *rand.Rand, q, lang, word string) string {
 	for strings.Contains(q, "{n}") {
 		q = strings.Replace(q, "{n}", pick(r, g.nouns), 1)
 	}
+	for strings.Contains(q, "{x}") {
+		q = strings.Replace(q, "{x}", g.babble(r), 1)
+	}
 	return q
+}
+
+// babble strings one to four everyday words together.
+func (g *grammar) babble(r *rand.Rand) string {
+	words := make([]string, 1+r.IntN(4))
+	for i := range words {
+		words[i] = pick(r, g.noise)
+		if r.IntN(8) == 0 {
+			words[i] = pick(r, g.nouns)
+		}
+	}
+	return strings.Join(words, g.space)
 }
 
 func article(r *rand.Rand, word string) string {

@@ -125,3 +125,20 @@ func TestWithoutLeavesTheWordsPairsOut(t *testing.T) {
 		t.Fatal("the left-out word was answered")
 	}
 }
+
+// A word of Triarch among the fillers would teach the model to overlook it.
+func TestFillersHoldNoWordOfTriarch(t *testing.T) {
+	words := map[string]bool{}
+	for _, term := range mustTerms(t) {
+		words[strings.ToLower(term.Word)] = true
+	}
+	for _, g := range []grammar{english, chinese} {
+		for _, list := range [][]string{g.nouns, g.noise} {
+			for _, w := range list {
+				if words[w] {
+					t.Errorf("%q is a filler and a word", w)
+				}
+			}
+		}
+	}
+}
