@@ -51,7 +51,7 @@ func (k *Keeper) reconcile(ctx context.Context) (due time.Time, err error) {
 	}
 	var errs []error
 	for i := range jobs {
-		if err := k.advance(ctx, &jobs[i]); err != nil {
+		if err := k.advance(ctx, &jobs[i]); err != nil && !errors.Is(err, errMoved) {
 			errs = append(errs, fmt.Errorf("job %s: %w", jobs[i].ID, err))
 		}
 	}
@@ -77,7 +77,7 @@ func (k *Keeper) advance(ctx context.Context, j *Job) error {
 	}
 	switch {
 	case st.Phase == PhaseEnded:
-		return k.ended(ctx, j, *st.Exit)
+		return k.ended(ctx, j, st)
 	case st.Phase == PhaseOrphaned:
 		// Nothing may follow while a part of it lives; the next pass finds it ended.
 		return k.opt.Executor.Stop(ctx, j.ID, j.Attempt, 0, "its supervisor died")
@@ -89,7 +89,8 @@ func (k *Keeper) advance(ctx context.Context, j *Job) error {
 		return k.start(ctx, j)
 	case st.Phase == PhaseAbsent:
 		// It was seen running and its folder is gone: somebody deleted it.
-		return k.ended(ctx, j, Exit{Code: -1, Lost: LostSupervisor, EndedAt: k.now()})
+		st.Exit = &Exit{Code: -1, Lost: LostSupervisor, EndedAt: k.now()}
+		return k.ended(ctx, j, st)
 	}
 	return nil
 }
@@ -104,7 +105,7 @@ func (k *Keeper) stop(ctx context.Context, j *Job) error {
 		return err
 	}
 	if st.Phase == PhaseEnded {
-		return k.ended(ctx, j, *st.Exit)
+		return k.ended(ctx, j, st)
 	}
 	return nil
 }
@@ -114,7 +115,7 @@ func (k *Keeper) seenRunning(ctx context.Context, j *Job, st Status) error {
 		return nil
 	}
 	if j.State != Running {
-		j.AttemptAt = k.now()
+		j.AttemptAt = cmp.Or(st.StartedAt, k.now())
 		if j.StartedAt.IsZero() {
 			j.StartedAt = j.AttemptAt
 		}
@@ -147,7 +148,7 @@ func (k *Keeper) start(ctx context.Context, j *Job) error {
 		j.State, j.Reason, j.Fault = Queued, "A newer attempt than the one on record was found.", FaultPlatform
 		return k.save(ctx, j)
 	case fault.Is(err, fault.Invalid):
-		return k.ended(ctx, j, Exit{Code: -1, NotStarted: fault.As(err).Sentence(), EndedAt: now})
+		return k.ended(ctx, j, Status{Exit: &Exit{Code: -1, NotStarted: fault.As(err).Sentence(), EndedAt: now}})
 	}
 	k.tries[j.ID]++
 	j.NextStartAt = now.Add(j.Restart.backoff(k.tries[j.ID]))
@@ -156,8 +157,17 @@ func (k *Keeper) start(ctx context.Context, j *Job) error {
 }
 
 // ended decides what becomes of a job whose newest attempt is over.
-func (k *Keeper) ended(ctx context.Context, j *Job, e Exit) error {
-	now := k.now()
+func (k *Keeper) ended(ctx context.Context, j *Job, st Status) error {
+	e, now := *st.Exit, k.now()
+	if j.AttemptAt.IsZero() { // it ended before a pass saw it running
+		j.AttemptAt = st.StartedAt
+	}
+	if j.StartedAt.IsZero() {
+		j.StartedAt = j.AttemptAt
+	}
+	if st.Limits != "" {
+		j.Limits = st.Limits
+	}
 	wasStopping := j.State == Stopping
 	v := judge(*j, e, now)
 	j.State, j.Reason, j.Fault = v.state, v.reason, v.fault
@@ -203,7 +213,7 @@ func (k *Keeper) admit(ctx context.Context, jobs []Job) error {
 			ahead++
 		default:
 			free -= need
-			if err := k.begin(ctx, j); err != nil {
+			if err := k.begin(ctx, j); err != nil && !errors.Is(err, errMoved) {
 				errs = append(errs, fmt.Errorf("job %s: %w", j.ID, err))
 			}
 		}
@@ -218,7 +228,7 @@ func (k *Keeper) admit(ctx context.Context, jobs []Job) error {
 func (k *Keeper) begin(ctx context.Context, j *Job) error {
 	was := *j
 	j.Attempt++
-	j.State, j.NextStartAt, j.Limits = Starting, time.Time{}, ""
+	j.State, j.NextStartAt, j.AttemptAt, j.Limits = Starting, time.Time{}, time.Time{}, ""
 	if err := k.save(ctx, j); err != nil {
 		*j = was
 		return err
@@ -249,12 +259,15 @@ func (k *Keeper) explained(j Job) Job {
 	return j
 }
 
-// save stores a job. When somebody else changed it meanwhile, a cancel as a rule, nothing is stored and the next
-// pass looks at it afresh.
+// errMoved says that somebody else changed the job meanwhile, a cancel as a rule: the next pass sees.
+var errMoved = errors.New("changed meanwhile")
+
+// save stores a job, or changes nothing and returns errMoved.
 func (k *Keeper) save(ctx context.Context, j *Job) error {
 	if err := k.opt.Store.Update(ctx, *j); err != nil {
-		if fault.Is(err, fault.Conflict) {
+		if fault.Is(err, fault.Conflict) || fault.Is(err, fault.NotFound) {
 			k.Wake()
+			return errMoved
 		}
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 
 // Bounds of a spec.
 const (
-	maxWords     = 1024    // arguments, and environment entries
+	maxWords     = 1024 // arguments, and environment entries
 	maxWordBytes = 64 << 10
 	maxFiles     = 64
 	maxFileBytes = 8 << 20 // all files of a command together

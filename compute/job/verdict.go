@@ -30,7 +30,7 @@ func judge(j Job, e Exit, now time.Time) verdict {
 		return v
 	}
 	v.fault, v.reason = explain(e, j)
-	if !j.AttemptAt.IsZero() && now.Sub(j.AttemptAt) >= j.Restart.Healthy && j.AttemptAt.After(j.CreatedAt) {
+	if !j.AttemptAt.IsZero() && now.Sub(j.AttemptAt) >= j.Restart.Healthy {
 		v.streak = 0
 	}
 	innocent := e.Lost == LostMachine || e.Stopped // neither the job nor its luck is to blame

@@ -1,0 +1,158 @@
+package local
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// dataSlack is what an address-space limit leaves a program above its memory limit: runtimes map more than they
+// use.
+const dataSlack = 64 << 20
+
+// group is the cgroup of one attempt. All methods may be called on nil, which is no group.
+type group struct {
+	dir    string
+	v1     bool
+	fd     *os.File // v2: the process starts inside
+	memory bool     // whether it bounds memory
+	cpu    bool
+}
+
+// delegatedCgroup is the cgroup (v2) above this program's own if systemd handed it over and put the program into
+// a leaf of it, as a unit with Delegate=yes and DelegateSubgroup=triarch asks for: only then may others be made
+// beside that leaf. The mark is an attribute that systemd sets on what it hands over.
+func delegatedCgroup() string {
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(b)) {
+		path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::/")
+		if !ok || filepath.Base(path) != "triarch" {
+			continue
+		}
+		dir := filepath.Join("/sys/fs/cgroup", filepath.Dir(path))
+		var mark [8]byte
+		for _, attr := range []string{"trusted.delegate", "user.delegate"} {
+			if n, err := unix.Getxattr(dir, attr, mark[:]); err == nil && n == 1 && mark[0] == '1' {
+				return dir
+			}
+		}
+	}
+	return ""
+}
+
+// makeGroup makes the cgroup of an attempt, if there is a parent for it. What it cannot bound, limit does.
+func makeGroup(t task, attr *syscall.SysProcAttr) *group {
+	if t.Cgroup == "" || t.MemoryBytes == 0 && t.CPUs == 0 {
+		return nil
+	}
+	g := &group{dir: filepath.Join(t.Cgroup, fmt.Sprintf("triarch-%s-%d", t.Job, t.Attempt))}
+	_, err := os.Stat(filepath.Join(t.Cgroup, "cgroup.controllers"))
+	g.v1 = err != nil
+	if !g.v1 { // refused if it was done before, or the parent holds processes itself: set tells for each file
+		os.WriteFile(filepath.Join(t.Cgroup, "cgroup.subtree_control"), []byte("+memory +cpu"), 0o644) //nolint:errcheck
+	}
+	if err := os.Mkdir(g.dir, 0o755); err != nil && !os.IsExist(err) {
+		return nil // limit falls back to what needs no permission
+	}
+	if t.MemoryBytes > 0 {
+		g.memory = g.boundMemory(t.MemoryBytes)
+	}
+	if t.CPUs > 0 && !g.v1 {
+		g.cpu = g.set("cpu.max", fmt.Sprintf("%d 100000", t.CPUs*100000))
+	}
+	if !g.v1 {
+		if g.fd, err = os.Open(g.dir); err == nil {
+			attr.UseCgroupFD, attr.CgroupFD = true, int(g.fd.Fd())
+		}
+	}
+	return g
+}
+
+func (g *group) boundMemory(n int64) bool {
+	if g.v1 {
+		return g.set("memory.limit_in_bytes", strconv.FormatInt(n, 10))
+	}
+	g.set("memory.swap.max", "0")
+	g.set("memory.oom.group", "1")
+	return g.set("memory.max", strconv.FormatInt(n, 10))
+}
+
+func (g *group) set(file, value string) bool {
+	f, err := os.OpenFile(filepath.Join(g.dir, file), os.O_WRONLY, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	_, err = f.WriteString(value)
+	return err == nil
+}
+
+// adopt puts a started process into a v1 group (v2 starts it inside) and says what the group bounds.
+func (g *group) adopt(pid int) (how []string) {
+	if g == nil {
+		return nil
+	}
+	version := "v2"
+	if g.v1 {
+		version = "v1"
+		if !g.set("cgroup.procs", strconv.Itoa(pid)) {
+			g.memory, g.cpu = false, false
+		}
+	}
+	if g.memory {
+		how = append(how, "memory by cgroup "+version)
+	}
+	if g.cpu {
+		how = append(how, "CPUs by cgroup "+version)
+	}
+	return how
+}
+
+// oom says whether the kernel killed something in the group for lack of memory.
+func (g *group) oom() bool {
+	if g == nil || !g.memory {
+		return false
+	}
+	file := "memory.events"
+	if g.v1 {
+		file = "memory.oom_control"
+	}
+	b, err := os.ReadFile(filepath.Join(g.dir, file))
+	return err == nil && counter(bytes.TrimSpace(b), "oom_kill") > 0
+}
+
+// close removes the group; the kernel refuses while something lives in it.
+func (g *group) close() {
+	if g == nil {
+		return
+	}
+	if g.fd != nil {
+		g.fd.Close()
+	}
+	os.Remove(g.dir) //nolint:errcheck // an empty group left behind does no harm
+}
+
+// limit bounds by means that need no permission what the group does not bound.
+func limit(t task, pid int, g *group) (how []string) {
+	if t.MemoryBytes > 0 && (g == nil || !g.memory) {
+		n := uint64(t.MemoryBytes) + dataSlack
+		if err := unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: n, Max: n}, nil); err == nil {
+			how = append(how, "memory by rlimit and GOMEMLIMIT")
+		} else {
+			how = append(how, "memory by GOMEMLIMIT")
+		}
+	}
+	if t.CPUs > 0 && (g == nil || !g.cpu) {
+		how = append(how, "CPUs by GOMAXPROCS")
+	}
+	return how
+}
