@@ -1,0 +1,44 @@
+package native
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/triarch-ai/triarch/models/native/kernel"
+)
+
+// benchConfig is the model of the project's published figures: 3.34 M parameters.
+func benchConfig() Config {
+	return Config{VocabSize: 512, Dim: 256, Layers: 4, Heads: 4, KVHeads: 4, HeadDim: 64, FFN: 704, MaxContext: 256,
+		RopeTheta: 10000, NormEps: 1e-5, TieEmbeddings: true, BOS: -1, EOS: -1, PAD: -1}
+}
+
+// BenchmarkTrainStep is one forward and backward pass and AdamW of 8x256 tokens on one thread; tok/s is per thread.
+func BenchmarkTrainStep(b *testing.B) {
+	const rows, length = 8, 256
+	w := NewWeights(benchConfig(), 1)
+	pool := kernel.NewPool(1)
+	defer pool.Close()
+	s, err := NewStep(w, rows, length, pool)
+	if err != nil {
+		b.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	batch := NewBatch(rows, length)
+	batch.Segments = nil
+	for i := range batch.Tokens {
+		batch.Tokens[i], batch.Targets[i] = int32(r.IntN(512)), int32(r.IntN(512))
+	}
+	m, v := AllocWeights(w.Config), AllocWeights(w.Config)
+	ws, gs, ms, vs := w.Tensors(), s.Grads.Tensors(), m.Tensors(), v.Tensors()
+	for b.Loop() {
+		s.ZeroGrads()
+		if _, _, err := s.Accumulate(batch); err != nil {
+			b.Fatal(err)
+		}
+		for i := range ws {
+			kernel.AdamW(ws[i].Data, gs[i].Data, ms[i].Data, vs[i].Data, 1e-4, 0.9, 0.95, 1e-8, 0.1, 0.1, 0.05, 1./2048)
+		}
+	}
+	b.ReportMetric(float64(rows*length)*float64(b.N)/b.Elapsed().Seconds(), "tok/s")
+}
