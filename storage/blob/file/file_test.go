@@ -1,0 +1,99 @@
+package file
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/storage/blob"
+	"github.com/triarch-ai/triarch/storage/blob/blobtest"
+)
+
+func open(t *testing.T, now func() time.Time) *Store {
+	t.Helper()
+	s, err := Open(filepath.Join(t.TempDir(), "blobs"), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestSuite(t *testing.T) {
+	blobtest.Run(t, func(t *testing.T, now func() time.Time) blob.Store { return open(t, now) })
+}
+
+func TestDamageIsFound(t *testing.T) {
+	s := open(t, time.Now)
+	ref, _, err := s.Put(t.Context(), strings.NewReader("right"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := s.Path(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range []string{"wrong", "righ", "rightmore"} {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(wrong), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, _, err := s.Open(t.Context(), ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(r); err == nil || fault.As(err).Code != "damaged" {
+			t.Errorf("%q read without an error: %v", wrong, err)
+		}
+		r.Close()
+	}
+	if _, _, err := s.Put(t.Context(), strings.NewReader("right")); err != nil { // the wrong size is replaced
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "right" {
+		t.Fatalf("not healed: %q, %v", got, err)
+	}
+}
+
+func TestOpenClearsOldLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	temp := filepath.Join(dir, "tmp")
+	if err := os.MkdirAll(temp, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, age := range map[string]time.Duration{"put-old": 2 * time.Hour, "put-new": time.Minute} {
+		p, at := filepath.Join(temp, name), time.Now().Add(-age)
+		if err := os.WriteFile(p, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(p, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Open(dir, time.Now); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(temp)
+	if err != nil || len(left) != 1 || left[0].Name() != "put-new" {
+		t.Fatalf("left: %v, %v", left, err)
+	}
+}
+
+func TestFilesCannotBeWrittenByOthers(t *testing.T) {
+	s := open(t, time.Now)
+	ref, _, err := s.Put(t.Context(), bytes.NewReader([]byte("x")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, _ := s.Path(ref)
+	i, err := os.Stat(path)
+	if err != nil || i.Mode().Perm() != 0o400 {
+		t.Fatalf("mode %v, %v", i.Mode(), err)
+	}
+}
