@@ -121,7 +121,9 @@ func (d *DataDir) layOut() error {
 func formatText() []byte { return fmt.Appendf(nil, "{\"format\":%d}\n", Format) }
 
 // File is the path of a name inside the directory.
-func (d *DataDir) File(name ...string) string { return filepath.Join(append([]string{d.Path}, name...)...) }
+func (d *DataDir) File(name ...string) string {
+	return filepath.Join(append([]string{d.Path}, name...)...)
+}
 
 // Close lets another process have the directory.
 func (d *DataDir) Close() error {

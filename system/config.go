@@ -1,0 +1,153 @@
+package system
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/triarch-ai/triarch/internal/config"
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// Config is everything that can be set. Defaults stand in DefaultConfig; the zero value of a field that says so
+// means that Triarch decides.
+type Config struct {
+	Data     string   `config:"data" help:"data directory"`
+	Listen   string   `config:"listen" help:"address the API listens on"`
+	Database string   `config:"database" help:"postgres://... for PostgreSQL; empty for SQLite in the data directory" secret:"true"`
+	Roles    []string `config:"roles" help:"which roles this process takes: control, gateway"`
+	Starter  bool     `config:"starter" help:"make the starter model on an empty data directory"`
+	Insecure bool     `config:"insecure" help:"listen without TLS on an address others can reach"`
+	Threads  int      `config:"threads" help:"cores for work on this machine; 0: what the process may use"`
+	TLS      struct {
+		Cert string `config:"cert" help:"PEM file with the certificate chain"`
+		Key  string `config:"key" help:"PEM file with the private key"`
+	} `config:"tls"`
+	Log struct {
+		Level  string `config:"level" help:"debug, info, warn or error"`
+		Format string `config:"format" help:"text or json"`
+	} `config:"log"`
+	Limits struct {
+		Body    int64         `config:"body" help:"largest body of a model API request, bytes"`
+		Upload  int64         `config:"upload" help:"largest upload of data or a model, bytes"`
+		Streams int           `config:"streams" help:"most requests in flight at the model API"`
+		Drain   time.Duration `config:"drain" help:"how long open requests may go on when stopping"`
+	} `config:"limits"`
+}
+
+// DefaultConfig is the configuration of somebody who set nothing.
+func DefaultConfig() Config {
+	var c Config
+	c.Data = DefaultData()
+	c.Listen = "127.0.0.1:8420"
+	c.Roles = []string{"control", "gateway"}
+	c.Starter = true
+	c.Log.Level, c.Log.Format = "info", "text"
+	c.Limits.Body, c.Limits.Upload = 4<<20, 8<<30
+	c.Limits.Streams = 4096
+	c.Limits.Drain = 10 * time.Second
+	return c
+}
+
+// DefaultData is TRIARCH_DATA, else .triarch in the home folder.
+func DefaultData() string {
+	if d := os.Getenv("TRIARCH_DATA"); d != "" {
+		return d
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ".triarch"
+	}
+	return filepath.Join(home, ".triarch")
+}
+
+// clientEnv are the TRIARCH_ variables that clients, kernels and tests read.
+var clientEnv = []string{"TRIARCH_URL", "TRIARCH_KEY", "TRIARCH_KERNEL", "TRIARCH_TEST_POSTGRES", "TRIARCH_ALLOW_SKIP", "TRIARCH_CONFIG"}
+
+// LoadConfig reads the configuration: defaults, the file (DATA/config.yaml unless given), environment, flags;
+// flags are by setting name. It checks every value.
+func LoadConfig(file string, env []string, flags map[string]string) (Config, []config.Setting, error) {
+	c := DefaultConfig()
+	src := config.Sources{File: file, MustExist: file != "", Env: env, KnownEnv: clientEnv, Flags: flags}
+	if file == "" {
+		// The data directory decides where the file is, so it is looked up first.
+		first := DefaultConfig()
+		if _, err := config.Load(&first, config.Sources{Env: env, KnownEnv: clientEnv, Flags: flags}); err != nil {
+			return c, nil, err
+		}
+		src.File = filepath.Join(first.Data, "config.yaml")
+	}
+	settings, err := config.Load(&c, src)
+	if err != nil {
+		return c, nil, err
+	}
+	return c, settings, c.Check()
+}
+
+// Check says what is wrong with the values, field by field.
+func (c *Config) Check() error {
+	if c.Data == "" {
+		return fault.InvalidField("data", "The data directory is empty")
+	}
+	if err := c.checkListen(); err != nil {
+		return err
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		return fault.InvalidField("log.level", "log.level is %q; it must be debug, info, warn or error", c.Log.Level)
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		return fault.InvalidField("log.format", "log.format is %q; it must be text or json", c.Log.Format)
+	}
+	for _, r := range c.Roles {
+		if r != "control" && r != "gateway" {
+			return fault.InvalidField("roles", "There is no role %q; use control, gateway or both", r)
+		}
+	}
+	switch {
+	case len(c.Roles) == 0:
+		return fault.InvalidField("roles", "roles is empty; use control, gateway or both")
+	case c.Threads < 0 || c.Threads > 4096:
+		return fault.InvalidField("threads", "threads is %d; it must be 0 to 4096", c.Threads)
+	case c.Limits.Body < 1024 || c.Limits.Body > 1<<30:
+		return fault.InvalidField("limits.body", "limits.body is %d; it must be 1024 to %d", c.Limits.Body, 1<<30)
+	case c.Limits.Upload < 1024:
+		return fault.InvalidField("limits.upload", "limits.upload is %d; it must be at least 1024", c.Limits.Upload)
+	case c.Limits.Streams < 1 || c.Limits.Streams > 1<<20:
+		return fault.InvalidField("limits.streams", "limits.streams is %d; it must be 1 to %d", c.Limits.Streams, 1<<20)
+	case c.Limits.Drain < 0 || c.Limits.Drain > time.Hour:
+		return fault.InvalidField("limits.drain", "limits.drain is %s; it must be 0s to 1h", c.Limits.Drain)
+	case (c.TLS.Cert == "") != (c.TLS.Key == ""):
+		return fault.InvalidField("tls", "tls.cert and tls.key belong together; only one is set")
+	}
+	return nil
+}
+
+func (c *Config) checkListen() error {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fault.New(fault.Invalid, "The address "+strconv.Quote(c.Listen)+" is not host:port.", fault.Field("listen"),
+			fault.Fix("Write for example 127.0.0.1:8420"))
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || (port != "0" && n == 0) {
+		return fault.InvalidField("listen", "The port %q of %s is not a number from 0 to 65535", port, c.Listen)
+	}
+	if c.TLS.Cert != "" || c.Insecure || loopback(host) {
+		return nil
+	}
+	return fault.New(fault.Invalid, "The address "+c.Listen+" can be reached by others and has no TLS.", fault.Field("listen"),
+		fault.Fix("Give --tls-cert and --tls-key, or --insecure behind a proxy that has TLS"))
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// has says whether this process takes a role.
+func (c *Config) has(role string) bool { return slices.Contains(c.Roles, role) }
