@@ -81,10 +81,11 @@ type gemm struct {
 }
 
 const (
-	packFloats  = 4 << 20 // most floats of B packed at once
+	packFloats  = 1 << 20 // about how many floats of B are packed at once
+	maxColumns  = 4096    // most columns of B packed at once
+	packDepth   = 32      // depths packed before moving on to the next panel
 	streamDepth = 2048    // depth of one call when the rows are few and B passes through the cache once
-	maxDepth    = 8192    // most depth packed at once
-	rowBlock    = 120     // rows of C in one task, a multiple of every mr
+	rowBlock    = 240     // most rows of C in one task, a multiple of every mr
 	serialWork  = 1 << 19 // multiply-adds below which waking workers costs more than it saves
 )
 
@@ -106,8 +107,9 @@ func multiply(p *Pool, work gemm) {
 	s.gemm = work
 	g := &s.gemm
 	g.path = selected.Load()
-	kb := min(g.k, maxDepth)
-	nb := max(packFloats/kb/g.path.nr, 1) * g.path.nr
+	nb := evenStep(g.n, maxColumns)
+	nb = (nb + g.path.nr - 1) / g.path.nr * g.path.nr
+	kb := evenStep(g.k, max(packFloats/nb, g.path.kc))
 	for g.j0 = 0; g.j0 < g.n; g.j0 += nb {
 		g.nb = min(nb, g.n-g.j0)
 		for g.k0 = 0; g.k0 < g.k; g.k0 += kb {
@@ -115,7 +117,7 @@ func multiply(p *Pool, work gemm) {
 			g.load = g.acc || g.k0 > 0
 			s.b = grow(s.b, g.allPanels()*g.path.nr*g.kb)
 			g.packed = s.b
-			p.Run(g.allPanels(), s.pack)
+			p.Run(g.packTasks(), s.pack)
 			s.share(p)
 		}
 	}
@@ -139,6 +141,9 @@ func (s *scratch) share(p *Pool) {
 	g := &s.gemm
 	panels := g.allPanels()
 	g.mc = rowBlock
+	if p.Threads() > 1 && g.m < 4*rowBlock*p.Threads() {
+		g.mc = rowBlock / 2 // more tasks, to share them more evenly
+	}
 	blocks := (g.m + g.mc - 1) / g.mc
 	g.chunks = 1
 	if want := 2 * p.Threads(); p.Threads() > 1 && blocks < want {
@@ -149,15 +154,36 @@ func (s *scratch) share(p *Pool) {
 	p.Run(blocks*g.chunks, s.task)
 }
 
-func (g *gemm) packPanel(i int) {
-	nr := g.path.nr
-	j := g.j0 + i*nr
-	cols := min(nr, g.j0+g.nb-j)
-	dst := g.packed[i*nr*g.kb : (i+1)*nr*g.kb]
+// packTasks is the number of tasks that pack the block: one for each panel when B is transposed, since the panel's rows lie
+// one after another; else one for some depths of all panels, since a row of B goes across them.
+func (g *gemm) packTasks() int {
 	if g.bt {
-		g.path.packTrans(dst, nr, g.b[j*g.ldb+g.k0:], g.ldb, cols, g.kb)
+		return g.allPanels()
+	}
+	return (g.kb + packDepth - 1) / packDepth
+}
+
+func (g *gemm) packTask(i int) {
+	if g.bt {
+		g.packPanel(i, 0, g.kb)
+		return
+	}
+	p := i * packDepth
+	for q := range g.allPanels() {
+		g.packPanel(q, p, min(packDepth, g.kb-p))
+	}
+}
+
+// packPanel packs depths [p,p+depth) of panel q of the block.
+func (g *gemm) packPanel(q, p, depth int) {
+	nr := g.path.nr
+	j := g.j0 + q*nr
+	cols := min(nr, g.j0+g.nb-j)
+	dst := g.packed[(q*g.kb+p)*nr:][:depth*nr]
+	if g.bt {
+		g.path.packTrans(dst, nr, g.b[j*g.ldb+g.k0+p:], g.ldb, cols, depth)
 	} else {
-		g.path.packCopy(dst, nr, g.b[g.k0*g.ldb+j:], g.ldb, cols, g.kb)
+		g.path.packCopy(dst, nr, g.b[(g.k0+p)*g.ldb+j:], g.ldb, cols, depth)
 	}
 	if g.alpha != 1 {
 		Scale(dst, g.alpha)
@@ -191,16 +217,19 @@ func evenStep(n, most int) int {
 	return (n + parts - 1) / parts
 }
 
-// rowsOfA gives the rows [i0,i0+rows) at depths [p0,p0+kc) as blocks of mr rows: packed one after another when cs is
-// the returned mr, or in place.
+// rowsOfA gives the rows [i0,i0+rows) of A at depths [p0,p0+kc): in place where a row is contiguous, with the strides it
+// has; else packed as blocks of mr rows one after another, each kc*mr floats with cs = mr.
 func (g *gemm) rowsOfA(s *scratch, i0, rows, p0, kc int) (a []float32, rs, cs int) {
 	if g.cs == 1 {
 		return g.a[i0*g.rs+p0:], g.rs, 1
 	}
 	mr := g.path.mr
 	s.a = grow(s.a, (rows+mr-1)/mr*mr*kc)
-	for i := 0; i < rows; i += mr {
-		g.path.packCopy(s.a[i*kc:i*kc+mr*kc], mr, g.a[p0*g.cs+i0+i:], g.cs, min(mr, rows-i), kc)
+	for p := 0; p < kc; p += packDepth {
+		depth := min(packDepth, kc-p)
+		for i := 0; i < rows; i += mr {
+			g.path.packCopy(s.a[i*kc+p*mr:][:mr*depth], mr, g.a[(p0+p)*g.cs+i0+i:], g.cs, min(mr, rows-i), depth)
+		}
 	}
 	return s.a, 1, mr
 }
@@ -225,6 +254,9 @@ func (t *tiles) panel(b []float32, q, last int) int {
 			t.path.wide[t.rows](t.kc, t.a, t.rs, t.cs, b, nr, nr*t.kb, t.c[t.i0*t.ldc+j:], t.ldc, t.load)
 			return w
 		}
+	}
+	if t.cs == 1 {
+		mr = evenStep(t.rows, mr) // two equal tiles rather than a tall one and a flat one
 	}
 	cols := min(nr, t.n-j)
 	for i := 0; i < t.rows; i += mr {
@@ -282,7 +314,7 @@ func takeScratch() *scratch {
 		return s
 	}
 	s := &scratch{}
-	s.pack, s.task = s.gemm.packPanel, s.gemm.task
+	s.pack, s.task = s.gemm.packTask, s.gemm.task
 	return s
 }
 

@@ -20,8 +20,8 @@ type path struct {
 	width     int // floats in a register, 1 when portable: selects the vector functions
 
 	// wide[r] computes r rows by panels[r] panels at once, for products of so few rows that memory decides.
-	wide   [4]wideFunc
-	panels [4]int
+	wide   [7]wideFunc
+	panels [7]int
 }
 
 // microFunc adds to (load) or sets (not load) a tile of c: c[i*ldc+j] = sum over p<k of a[i*rs+p*cs] * b[p*bs+j], one

@@ -124,10 +124,45 @@ func wide2AVX512(k int, a []float32, rs int, cs int, b []float32, bs int, ps int
 //go:noescape
 func wide3AVX512(k int, a []float32, rs int, cs int, b []float32, bs int, ps int, c []float32, ldc int, load bool)
 
+// wide4AVX512 is the micro-kernel of 4 rows by 64 columns.
+//
+//go:noescape
+func wide4AVX512(k int, a []float32, rs int, cs int, b []float32, bs int, ps int, c []float32, ldc int, load bool)
+
+// wide5AVX512 is the micro-kernel of 5 rows by 64 columns.
+//
+//go:noescape
+func wide5AVX512(k int, a []float32, rs int, cs int, b []float32, bs int, ps int, c []float32, ldc int, load bool)
+
+// wide6AVX512 is the micro-kernel of 6 rows by 64 columns.
+//
+//go:noescape
+func wide6AVX512(k int, a []float32, rs int, cs int, b []float32, bs int, ps int, c []float32, ldc int, load bool)
+
 // transpose4AVX2 sets dst[p*w+i] = src[i*ld+p] for i < 4 and p < k, a multiple of 8.
 //
 //go:noescape
 func transpose4AVX2(dst []float32, w int, src []float32, ld int, k int)
+
+// copyRows6AVX2 sets dst[p*6+j] = src[p*ld+j] for j < 6 and p < k.
+//
+//go:noescape
+func copyRows6AVX2(dst []float32, src []float32, ld int, k int)
+
+// copyRows12AVX2 sets dst[p*12+j] = src[p*ld+j] for j < 12 and p < k.
+//
+//go:noescape
+func copyRows12AVX2(dst []float32, src []float32, ld int, k int)
+
+// copyRows16AVX2 sets dst[p*16+j] = src[p*ld+j] for j < 16 and p < k.
+//
+//go:noescape
+func copyRows16AVX2(dst []float32, src []float32, ld int, k int)
+
+// copyRows32AVX2 sets dst[p*32+j] = src[p*ld+j] for j < 32 and p < k.
+//
+//go:noescape
+func copyRows32AVX2(dst []float32, src []float32, ld int, k int)
 
 // dot is the sum of a*b.
 //

@@ -12,23 +12,29 @@ import (
 type tile struct {
 	isa
 	rows, panels int
+	tallest      bool
 }
 
 const unroll = 4
 
-// microKernels writes all tiles: the square ones for products, and for one to three rows the wide ones that keep enough
-// sums in flight to run at the speed of memory.
+// prefetchAhead is how many bytes before their use the lines of B are asked for. The tallest tile does without: it works on
+// panels that are in the cache already.
+const prefetchAhead = 2048
+
+// microKernels writes all tiles: those of one panel for products, and for few rows the wide ones, which keep enough sums and
+// enough streams of B in flight to run at the speed of memory.
 func microKernels() {
 	for _, s := range []struct {
 		isa
-		rows int
-	}{{avx2, 6}, {avx512, 12}} {
+		rows, wide int
+	}{{avx2, 6, 3}, {avx512, 12, 6}} {
 		for r := 1; r <= s.rows; r++ {
-			tile{s.isa, r, 1}.write()
+			tile{s.isa, r, 1, r == s.rows}.write()
 		}
-		tile{s.isa, 1, 4}.write()
-		tile{s.isa, 2, 2}.write()
-		tile{s.isa, 3, 2}.write()
+		tile{s.isa, 1, 4, false}.write()
+		for r := 2; r <= s.wide; r++ {
+			tile{s.isa, r, 2, false}.write()
+		}
 	}
 }
 
@@ -173,6 +179,9 @@ func (t tile) step(acc [][]reg.VecVirtual, a []reg.Register, rs, cs reg.Register
 	} else {
 		b0 := t.load(operand.Mem{Base: b[0]})
 		b1 := t.load(operand.Mem{Base: b[0], Disp: t.bytes()})
+		if !t.tallest {
+			t.prefetch(b[0])
+		}
 		for i := range t.rows {
 			x := t.broadcast(at(i))
 			VFMADD231PS(b0, x, acc[i][0])
@@ -187,6 +196,13 @@ func (t tile) step(acc [][]reg.VecVirtual, a []reg.Register, rs, cs reg.Register
 	}
 }
 
+// prefetch asks for what comes prefetchAhead bytes later in a panel of B.
+func (t tile) prefetch(b reg.Register) {
+	for d := 0; d < 2*t.bytes(); d += 64 {
+		PREFETCHT0(operand.Mem{Base: b, Disp: prefetchAhead + d})
+	}
+}
+
 // wideStep holds the rows of A in registers and passes B through one at a time, from memory when there is one row only.
 func (t tile) wideStep(acc [][]reg.VecVirtual, at func(int) operand.Mem, b []reg.Register) {
 	var x []reg.VecVirtual
@@ -194,6 +210,9 @@ func (t tile) wideStep(acc [][]reg.VecVirtual, at func(int) operand.Mem, b []reg
 		x = append(x, t.broadcast(at(i)))
 	}
 	for v := range 2 * t.panels {
+		if v%2 == 0 {
+			t.prefetch(b[v/2])
+		}
 		m := operand.Mem{Base: b[v/2], Disp: v % 2 * t.bytes()}
 		if t.rows == 1 {
 			VFMADD231PS(m, x[0], acc[0][v])

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/operand"
 	"github.com/mmcloughlin/avo/reg"
@@ -25,6 +27,40 @@ func packing() {
 		ADDQ(operand.I32(32), src)
 		LEAQ(operand.Mem{Base: dst, Index: w, Scale: 8}, dst)
 		LEAQ(operand.Mem{Base: dst4, Index: w, Scale: 8}, dst4)
+	})
+	VZEROUPPER()
+	RET()
+	for _, width := range []int{6, 12, 16, 32} {
+		copyRows(width)
+	}
+}
+
+// copyRows writes the copy of rows of a fixed width, moved two at a time.
+func copyRows(width int) {
+	name := fmt.Sprintf("copyRows%dAVX2", width)
+	text(name, "func(dst, src []float32, ld, k int)", fmt.Sprintf("%s sets dst[p*%d+j] = src[p*ld+j] for j < %d and p < k.", name, width, width))
+	dst, src := Load(Param("dst").Base(), GP64()), Load(Param("src").Base(), GP64())
+	ld := bytesOf("ld")
+	k := Load(Param("k"), GP64())
+	loop(k, 2, func(int) {
+		move := func(at int, r reg.VecVirtual) {
+			VMOVUPS(operand.Mem{Base: src, Disp: 4 * at}, r)
+			VMOVUPS(r, operand.Mem{Base: dst, Disp: 4 * at})
+		}
+		at := 0
+		for ; at+8 <= width; at += 8 {
+			move(at, YMM())
+		}
+		for ; at+4 <= width; at += 4 {
+			move(at, XMM())
+		}
+		if at < width {
+			pair := XMM()
+			VMOVSD(operand.Mem{Base: src, Disp: 4 * at}, pair)
+			VMOVSD(pair, operand.Mem{Base: dst, Disp: 4 * at})
+		}
+		ADDQ(ld, src)
+		ADDQ(operand.I32(4*width), dst)
 	})
 	VZEROUPPER()
 	RET()
