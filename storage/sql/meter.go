@@ -1,0 +1,285 @@
+package sql
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/tenancy/meter"
+)
+
+// Meter keeps usage records and their sums by day.
+type Meter struct{ db *DB }
+
+var _ meter.Store = (*Meter)(nil)
+
+// Meter is the usage part of the database.
+func (db *DB) Meter() *Meter { return &Meter{db} }
+
+const recordColumns = `node, segment, slot, request_id, org_id, project_id, key_id, route_id, version_id, model, kind, stream,
+ outcome, day, started_at, ended_at, price_in, price_out, prompt_tokens, completion_tokens, cost_micros`
+
+// shipRows is how many records one statement inserts. Two texts, for one and for this many, are all that is prepared.
+const shipRows = 25
+
+var shipOne, shipMany = shipText(1), shipText(shipRows)
+
+func shipText(rows int) string {
+	one := "(" + strings.TrimSuffix(strings.Repeat("?,", strings.Count(recordColumns, ",")+1), ",") + ")"
+	return "INSERT INTO usage_records (" + recordColumns + ") VALUES " + one + strings.Repeat(","+one, rows-1) +
+		" ON CONFLICT (node, segment, slot) DO NOTHING RETURNING segment, slot"
+}
+
+// Ship stores records and adds those that were new to the sums of their days, in one transaction.
+func (m *Meter) Ship(ctx context.Context, records []meter.Record) error {
+	return m.db.Write(ctx, func(tx *Tx) error {
+		sums := map[day]*meter.Totals{}
+		for rest := records; len(rest) > 0; {
+			n, text := 1, shipOne
+			if len(rest) >= shipRows {
+				n, text = shipRows, shipMany
+			}
+			if err := shipGroup(ctx, tx, text, rest[:n], sums); err != nil {
+				return err
+			}
+			rest = rest[n:]
+		}
+		return addDays(ctx, tx, sums)
+	})
+}
+
+func shipGroup(ctx context.Context, tx *Tx, text string, records []meter.Record, sums map[day]*meter.Totals) error {
+	args := make([]any, 0, len(records)*21)
+	bySlot := make(map[[2]int64]*meter.Record, len(records))
+	for i := range records {
+		r := &records[i]
+		bySlot[[2]int64{r.Segment, r.Slot}] = r
+		args = append(args, r.Node, r.Segment, r.Slot, "req_"+r.Request.String(), "org_"+r.Org.String(),
+			"prj_"+r.Project.String(), "key_"+r.Key.String(), "rte_"+r.Route.String(), "mv_"+r.Version.String(), r.Model,
+			int64(r.Kind), bit(r.Stream), int64(r.Outcome), r.Day(), r.Start.UnixMicro(), r.End.UnixMicro(),
+			r.PriceIn, r.PriceOut, r.Prompt, r.Completion, r.CostMicros)
+	}
+	fresh, err := All(ctx, tx, func(s Scanner) (k [2]int64, err error) { return k, s.Scan(&k[0], &k[1]) }, text, args...)
+	if err != nil {
+		return err
+	}
+	for _, k := range fresh {
+		r := bySlot[k]
+		d := dayOf(r)
+		t := sums[d]
+		if t == nil {
+			t = &meter.Totals{}
+			sums[d] = t
+		}
+		t.Requests++
+		t.PromptTokens += r.Prompt
+		t.CompletionTokens += r.Completion
+		t.CostMicros += r.CostMicros
+	}
+	return nil
+}
+
+// day is the key of a sum.
+type day struct{ day, org, project, key, route, model string }
+
+func dayOf(r *meter.Record) day {
+	return day{r.Day(), "org_" + r.Org.String(), "prj_" + r.Project.String(), "key_" + r.Key.String(),
+		"rte_" + r.Route.String(), r.Model}
+}
+
+// addDays adds to the sums, in one order for all writers, so that they cannot wait for each other in a circle.
+func addDays(ctx context.Context, tx *Tx, sums map[day]*meter.Totals) error {
+	keys := make([]day, 0, len(sums))
+	for d := range sums {
+		keys = append(keys, d)
+	}
+	slices.SortFunc(keys, func(a, b day) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	for _, d := range keys {
+		t := sums[d]
+		if _, err := tx.Exec(ctx, `INSERT INTO usage_days (day, org_id, project_id, key_id, route_id, model, requests,
+ prompt_tokens, completion_tokens, cost_micros) VALUES (?,?,?,?,?,?,?,?,?,?)
+ ON CONFLICT (day, org_id, project_id, key_id, route_id, model) DO UPDATE SET requests = usage_days.requests + excluded.requests,
+ prompt_tokens = usage_days.prompt_tokens + excluded.prompt_tokens,
+ completion_tokens = usage_days.completion_tokens + excluded.completion_tokens,
+ cost_micros = usage_days.cost_micros + excluded.cost_micros`,
+			d.day, d.org, d.project, d.key, d.route, d.model, t.Requests, t.PromptTokens, t.CompletionTokens, t.CostMicros); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Spent sums the stored costs by key, project and organisation.
+func (m *Meter) Spent(ctx context.Context) (map[id.Raw]int64, error) {
+	out := map[id.Raw]int64{}
+	err := m.db.Read(ctx, func(tx *Tx) error {
+		clear(out)
+		for _, column := range []string{"key_id", "project_id", "org_id"} {
+			_, err := All(ctx, tx, func(s Scanner) (struct{}, error) {
+				var name string
+				var cost int64
+				if err := s.Scan(&name, &cost); err != nil {
+					return struct{}{}, err
+				}
+				raw, err := id.ParseRaw(name)
+				out[raw] = cost
+				return struct{}{}, err
+			}, "SELECT "+column+", CAST(SUM(cost_micros) AS BIGINT) FROM usage_days GROUP BY "+column)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+const totalColumns = `CAST(COALESCE(SUM(requests), 0) AS BIGINT), CAST(COALESCE(SUM(prompt_tokens), 0) AS BIGINT),
+ CAST(COALESCE(SUM(completion_tokens), 0) AS BIGINT), CAST(COALESCE(SUM(cost_micros), 0) AS BIGINT)`
+
+var groupColumns = map[meter.Group]string{
+	meter.ByDay: "day", meter.ByModel: "model", meter.ByKey: "key_id", meter.ByProject: "project_id",
+}
+
+// Usage sums what was used; rows are sorted by name, and absent when no group is asked for.
+func (m *Meter) Usage(ctx context.Context, f meter.Filter) (meter.Totals, []meter.Row, error) {
+	column, grouped := groupColumns[f.Group]
+	if !grouped && f.Group != "" {
+		return meter.Totals{}, nil, fault.InvalidField("group", "Usage can be grouped by day, model, key or project.")
+	}
+	where, args := usageWhere(f)
+	var totals meter.Totals
+	var rows []meter.Row
+	err := m.db.Read(ctx, func(tx *Tx) error {
+		err := tx.QueryRow(ctx, "SELECT "+totalColumns+" FROM usage_days"+where, args...).
+			Scan(&totals.Requests, &totals.PromptTokens, &totals.CompletionTokens, &totals.CostMicros)
+		if err != nil || !grouped {
+			return err
+		}
+		rows, err = All(ctx, tx, func(s Scanner) (r meter.Row, err error) {
+			return r, s.Scan(&r.Name, &r.Requests, &r.PromptTokens, &r.CompletionTokens, &r.CostMicros)
+		}, "SELECT "+column+", "+totalColumns+" FROM usage_days"+where+" GROUP BY "+column, args...)
+		return err
+	})
+	slices.SortFunc(rows, func(a, b meter.Row) int { return strings.Compare(a.Name, b.Name) })
+	return totals, rows, err
+}
+
+func usageWhere(f meter.Filter) (string, []any) {
+	where, args := "", []any(nil)
+	for _, c := range []struct{ test, value string }{
+		{"org_id = ?", f.Org}, {"project_id = ?", f.Project}, {"key_id = ?", f.Key}, {"day >= ?", f.From}, {"day <= ?", f.To},
+	} {
+		if c.value == "" {
+			continue
+		}
+		where += map[bool]string{true: " WHERE ", false: " AND "}[where == ""] + c.test
+		args = append(args, c.value)
+	}
+	return where, args
+}
+
+// Records lists the stored records of a segment in slot order.
+func (m *Meter) Records(ctx context.Context, node string, segment int64) ([]meter.Record, error) {
+	var out []meter.Record
+	err := m.db.Read(ctx, func(tx *Tx) (err error) {
+		out, err = All(ctx, tx, scanRecord, "SELECT "+recordColumns+" FROM usage_records WHERE node = ? AND segment = ? ORDER BY slot",
+			node, segment)
+		return err
+	})
+	return out, err
+}
+
+func scanRecord(s Scanner) (meter.Record, error) {
+	var r meter.Record
+	var request, org, project, key, route, ver, dayText string
+	var kind, stream, outcome, start, end int64
+	err := s.Scan(&r.Node, &r.Segment, &r.Slot, &request, &org, &project, &key, &route, &ver, &r.Model, &kind, &stream, &outcome,
+		&dayText, &start, &end, &r.PriceIn, &r.PriceOut, &r.Prompt, &r.Completion, &r.CostMicros)
+	if err != nil {
+		return r, err
+	}
+	r.Kind, r.Stream, r.Outcome = meter.Kind(kind), stream == 1, meter.Outcome(outcome)
+	r.Start, r.End = fromMicros(start), fromMicros(end)
+	for _, x := range []struct {
+		to   *id.Raw
+		text string
+	}{{&r.Request, request}, {&r.Org, org}, {&r.Project, project}, {&r.Key, key}, {&r.Route, route}, {&r.Version, ver}} {
+		if *x.to, err = id.ParseRaw(x.text); err != nil {
+			return r, fault.Wrap(err, "reading a usage record")
+		}
+	}
+	return r, nil
+}
+
+// sumRecords makes the roll-up from the records.
+const sumRecords = `SELECT day, org_id, project_id, key_id, route_id, model, COUNT(*), CAST(SUM(prompt_tokens) AS BIGINT),
+ CAST(SUM(completion_tokens) AS BIGINT), CAST(SUM(cost_micros) AS BIGINT)
+ FROM usage_records GROUP BY day, org_id, project_id, key_id, route_id, model`
+
+const allDays = `SELECT day, org_id, project_id, key_id, route_id, model, requests, prompt_tokens, completion_tokens, cost_micros FROM usage_days`
+
+// Check compares costs with counts and prices, and the sums by day with the records, both ways.
+func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
+	var b meter.Books
+	err := m.db.Read(ctx, func(tx *Tx) error {
+		b = meter.Books{}
+		var priced int64
+		for _, q := range []struct {
+			into *int64
+			text string
+		}{
+			{&b.Records, "SELECT COUNT(*) FROM usage_records"},
+			{&b.Rollups, "SELECT COUNT(*) FROM usage_days"},
+			{&priced, `SELECT COUNT(*) FROM usage_records
+ WHERE cost_micros <> (prompt_tokens * price_in + completion_tokens * price_out + 999999) / 1000000`},
+		} {
+			if err := tx.QueryRow(ctx, q.text).Scan(q.into); err != nil {
+				return err
+			}
+		}
+		if priced > 0 {
+			b.Faults = append(b.Faults, fmt.Sprintf("%d records cost something else than their tokens at their prices.", priced))
+		}
+		for _, q := range []struct{ text, sentence string }{
+			{sumRecords + " EXCEPT " + allDays, "The records of %s, project %s, key %s, model %s do not sum to the roll-up."},
+			{allDays + " EXCEPT " + sumRecords, "The roll-up of %s, project %s, key %s, model %s is not the sum of its records."},
+		} {
+			bad, err := All(ctx, tx, scanDay, q.text+" LIMIT 10")
+			if err != nil {
+				return err
+			}
+			for _, d := range bad {
+				b.Faults = append(b.Faults, fmt.Sprintf(q.sentence, d.day, d.project, d.key, d.model))
+			}
+		}
+		return nil
+	})
+	return b, err
+}
+
+func scanDay(s Scanner) (day, error) {
+	var d day
+	var t meter.Totals
+	return d, s.Scan(&d.day, &d.org, &d.project, &d.key, &d.route, &d.model, &t.Requests, &t.PromptTokens, &t.CompletionTokens, &t.CostMicros)
+}
+
+// Rebuild writes the sums by day anew from the records.
+func (m *Meter) Rebuild(ctx context.Context) error {
+	return m.db.Write(ctx, func(tx *Tx) error {
+		if m.db.dialect == Postgres { // nobody may ship between the two statements
+			if _, err := tx.Exec(ctx, "LOCK TABLE usage_records, usage_days IN SHARE ROW EXCLUSIVE MODE"); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, "DELETE FROM usage_days"); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO usage_days (day, org_id, project_id, key_id, route_id, model, requests,
+ prompt_tokens, completion_tokens, cost_micros) `+sumRecords)
+		return err
+	})
+}
