@@ -21,7 +21,7 @@ func MatMulTN(p *Pool, c, a, b []float32, m, n, k int, acc bool) {
 }
 
 // MatMulNTStrided sets C = alpha A B^T (adds it when acc is set) where A is m rows of k, B n rows of k and C m rows of n,
-// with lda, ldb and ldc floats from one row to the next. alpha multiplies the elements of B before the products.
+// with lda, ldb and ldc floats from one row to the next. alpha is rounded in once, on the elements of B or on their sums.
 func MatMulNTStrided(p *Pool, c []float32, ldc int, a []float32, lda int, b []float32, ldb int, m, n, k int, acc bool, alpha float32) {
 	checkMatrix("A", a, lda, m, k)
 	checkMatrix("B", b, ldb, n, k)
@@ -73,7 +73,9 @@ type gemm struct {
 	alpha   float32
 
 	// The block of B in work, packed: columns [j0,j0+nb), depths [k0,k0+kb), in panels of nr columns.
+	// Panels before loose are read from b in place and have no place in packed.
 	packed         []float32
+	loose          int
 	j0, nb, k0, kb int
 	load           bool // the block continues sums that are already in c
 	mc, chunk      int  // rows and panels of one task
@@ -86,6 +88,7 @@ const (
 	packDepth   = 32      // depths packed before moving on to the next panel
 	streamDepth = 2048    // depth of one call when the rows are few and B passes through the cache once
 	rowBlock    = 240     // most rows of C in one task, a multiple of every mr
+	thinRows    = 3       // rows of A up to which a transposed B is read in place, row by row
 	serialWork  = 1 << 19 // multiply-adds below which waking workers costs more than it saves
 )
 
@@ -99,6 +102,10 @@ func multiply(p *Pool, work gemm) {
 		work.empty()
 		return
 	}
+	if work.bt && work.m <= thinRows {
+		work.thin()
+		return
+	}
 	if work.m*work.n*work.k < serialWork {
 		p = nil
 	}
@@ -107,6 +114,7 @@ func multiply(p *Pool, work gemm) {
 	s.gemm = work
 	g := &s.gemm
 	g.path = selected.Load()
+	inPlace := !g.bt && g.alpha == 1 && g.m <= 2*g.path.mr
 	nb := evenStep(g.n, maxColumns)
 	nb = (nb + g.path.nr - 1) / g.path.nr * g.path.nr
 	kb := evenStep(g.k, max(packFloats/nb, g.path.kc))
@@ -115,10 +123,29 @@ func multiply(p *Pool, work gemm) {
 		for g.k0 = 0; g.k0 < g.k; g.k0 += kb {
 			g.kb = min(kb, g.k-g.k0)
 			g.load = g.acc || g.k0 > 0
-			s.b = grow(s.b, g.allPanels()*g.path.nr*g.kb)
+			g.loose = 0
+			if inPlace {
+				g.loose = g.nb / g.path.nr
+			}
+			s.b = grow(s.b, (g.allPanels()-g.loose)*g.path.nr*g.kb)
 			g.packed = s.b
 			p.Run(g.packTasks(), s.pack)
 			s.share(p)
+		}
+	}
+}
+
+// thin multiplies so few rows that packing B would cost more than the product.
+func (g *gemm) thin() {
+	for j := range g.n {
+		y := g.b[j*g.ldb : j*g.ldb+g.k]
+		for i := range g.m {
+			sum := g.alpha * Dot(g.a[i*g.rs:i*g.rs+g.k], y)
+			if at := i*g.ldc + j; g.acc {
+				g.c[at] += sum
+			} else {
+				g.c[at] = sum
+			}
 		}
 	}
 }
@@ -157,8 +184,8 @@ func (s *scratch) share(p *Pool) {
 // packTasks is the number of tasks that pack the block: one for each panel when B is transposed, since the panel's rows lie
 // one after another; else one for some depths of all panels, since a row of B goes across them.
 func (g *gemm) packTasks() int {
-	if g.bt {
-		return g.allPanels()
+	if g.bt || g.loose == g.allPanels() {
+		return g.allPanels() - g.loose
 	}
 	return (g.kb + packDepth - 1) / packDepth
 }
@@ -169,7 +196,7 @@ func (g *gemm) packTask(i int) {
 		return
 	}
 	p := i * packDepth
-	for q := range g.allPanels() {
+	for q := g.loose; q < g.allPanels(); q++ {
 		g.packPanel(q, p, min(packDepth, g.kb-p))
 	}
 }
@@ -179,7 +206,7 @@ func (g *gemm) packPanel(q, p, depth int) {
 	nr := g.path.nr
 	j := g.j0 + q*nr
 	cols := min(nr, g.j0+g.nb-j)
-	dst := g.packed[(q*g.kb+p)*nr:][:depth*nr]
+	dst := g.packed[((q-g.loose)*g.kb+p)*nr:][:depth*nr]
 	if g.bt {
 		g.path.packTrans(dst, nr, g.b[j*g.ldb+g.k0+p:], g.ldb, cols, depth)
 	} else {
@@ -206,7 +233,13 @@ func (g *gemm) task(i int) {
 		a, rs, cs := g.rowsOfA(s, i0, rows, g.k0+p0, kc)
 		t := tiles{gemm: g, s: s, i0: i0, rows: rows, kc: kc, a: a, rs: rs, cs: cs, load: g.load || p0 > 0}
 		for q := first; q < last; {
-			q += t.panel(g.packed[q*g.path.nr*g.kb+p0*g.path.nr:], q, last)
+			if q < g.loose {
+				t.b, t.bs, t.ps = g.b[(g.k0+p0)*g.ldb+g.j0+q*g.path.nr:], g.ldb, g.path.nr
+				q += t.panel(q, min(last, g.loose))
+				continue
+			}
+			t.b, t.bs, t.ps = g.packed[((q-g.loose)*g.kb+p0)*g.path.nr:], g.path.nr, g.path.nr*g.kb
+			q += t.panel(q, last)
 		}
 	}
 }
@@ -242,16 +275,18 @@ type tiles struct {
 	kc       int
 	a        []float32
 	rs, cs   int
+	b        []float32 // the panel in work
+	bs, ps   int       // floats from one depth to the next, from one panel to the next
 	load     bool
 }
 
-// panel multiplies the block by panel q, or by several at once when the rows are few, and returns how many panels it did.
-func (t *tiles) panel(b []float32, q, last int) int {
+// panel multiplies the block by the panel in work, the q-th, or by several at once when the rows are few, and returns how many panels it did.
+func (t *tiles) panel(q, last int) int {
 	mr, nr := t.path.mr, t.path.nr
 	j := t.j0 + q*nr
 	if t.rows < len(t.path.wide) && t.path.wide[t.rows] != nil {
 		if w := t.path.panels[t.rows]; q+w <= last && j+w*nr <= t.n {
-			t.path.wide[t.rows](t.kc, t.a, t.rs, t.cs, b, nr, nr*t.kb, t.c[t.i0*t.ldc+j:], t.ldc, t.load)
+			t.path.wide[t.rows](t.kc, t.a, t.rs, t.cs, t.b, t.bs, t.ps, t.c[t.i0*t.ldc+j:], t.ldc, t.load)
 			return w
 		}
 	}
@@ -267,16 +302,16 @@ func (t *tiles) panel(b []float32, q, last int) int {
 		}
 		c := t.c[(t.i0+i)*t.ldc+j:]
 		if cols == nr {
-			t.path.rows[r](t.kc, a, t.rs, t.cs, b, nr, c, t.ldc, t.load)
+			t.path.rows[r](t.kc, a, t.rs, t.cs, t.b, t.bs, c, t.ldc, t.load)
 		} else {
-			t.edge(r, cols, a, b, c)
+			t.edge(r, cols, a, c)
 		}
 	}
 	return 1
 }
 
 // edge computes a full tile in a buffer of its own and copies the columns that exist.
-func (t *tiles) edge(r, cols int, a, b, c []float32) {
+func (t *tiles) edge(r, cols int, a, c []float32) {
 	nr := t.path.nr
 	t.s.tile = grow(t.s.tile, t.path.mr*nr)
 	x := t.s.tile
@@ -286,7 +321,7 @@ func (t *tiles) edge(r, cols int, a, b, c []float32) {
 			copy(x[i*nr:], c[i*t.ldc:i*t.ldc+cols])
 		}
 	}
-	t.path.rows[r](t.kc, a, t.rs, t.cs, b, nr, x, nr, t.load)
+	t.path.rows[r](t.kc, a, t.rs, t.cs, t.b, t.bs, x, nr, t.load)
 	for i := range r {
 		copy(c[i*t.ldc:i*t.ldc+cols], x[i*nr:])
 	}
