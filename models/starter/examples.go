@@ -74,7 +74,7 @@ func (d *deck) deal(lang string) Term {
 // conversation is one to three questions with their answers, sometimes behind a system message.
 func (d *deck) conversation() []Message {
 	lang := "en"
-	if d.r.IntN(100) < 55 { // Chinese needs a little more practice: fewer letters tell its words apart
+	if d.r.IntN(100) < 42 { // English needs more practice: its words fall into several tokens, Chinese ones never do
 		lang = "zh"
 	}
 	var msgs []Message

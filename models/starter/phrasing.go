@@ -9,6 +9,7 @@ import (
 // word, {a} for its article, {n} for a random everyday noun, {x} for one to four
 // random everyday words: both have nothing to do with the question and teach that only the word decides.
 type grammar struct {
+	lang    string
 	openers []string
 	frames  []string
 	closers []string
@@ -20,6 +21,7 @@ type grammar struct {
 }
 
 var english = grammar{
+	lang: "en",
 	openers: []string{"", "", "", "", "please, ", "hi, ", "hello, ", "hey, ", "so, ", "ok, ", "well, ", "excuse me, ", "quick question: ",
 		"a question: ", "in Triarch, ", "about Triarch: ", "now, ", "and ", "then ", "next: ", "good morning, ", "one more thing: ",
 		"I am new here, ", "sorry, ", "my {n} asks: ", "after the {n}, ", "I read about the {n} and now: ", "for my {n}, ", "dear assistant, ",
@@ -66,6 +68,7 @@ short long small large big little old new young good bad better best worse right
 boss child kid friend colleague manager student people person man woman guy team family world day week month year morning evening night time moment minute hour place thing way
 point case fact reason kind sort type part side word words name sentence question phrase text page line list number example meaning sense detail details
 please thanks thank welcome sorry sure okay yes well oh hmm curious wondering wonder confused lost stuck happy interested kindly briefly exactly precisely possibly surely
+what's that's it's there's here's who's let's I'm I've I'd don't doesn't didn't isn't aren't wasn't can't won't couldn't shouldn't you're we're they're
 one two three four five ten hundred half whole lot bit back away off out up down once twice together alone`),
 	chat: []string{"how are you", "what time is it", "who won the game yesterday", "how old is the {n}", "where can I buy a {n}", "sing me a song",
 		"tell me a joke", "what is the weather like", "who wrote this {n}", "how do I cook {n}", "what is the capital of France", "how far is the moon",
@@ -77,6 +80,7 @@ one two three four five ten hundred half whole lot bit back away off out up down
 }
 
 var chinese = grammar{
+	lang: "zh",
 	openers: []string{"", "", "", "", "请问", "你好，", "您好，", "那么", "那", "好的，", "我想知道", "想问一下，", "麻烦问下，", "在Triarch里，", "在这个系统中，", "不好意思，",
 		"另外，", "还有，", "接下来，", "打扰一下，", "我是新手，", "老师问我，", "关于{n}的事以后再说，", "同事问，", "看完{n}以后，", "我的{n}说，", "刚才说到{n}，现在问，", "早上好，", "请教一下，", "对了，",
 		"快速问一下，", "为了我的{n}，"},
@@ -122,11 +126,13 @@ func (g *grammar) ask(r *rand.Rand, lang, word string) string {
 // wander draws a question about no word of Triarch: an everyday or made-up word in the usual phrasings, or
 // small talk.
 func (g *grammar) wander(r *rand.Rand, lang string) string {
-	switch n := r.IntN(10); {
-	case n < 4:
+	switch n := r.IntN(20); {
+	case n < 6:
 		return g.ask(r, lang, pick(r, g.nouns))
-	case n < 7:
+	case n < 11:
 		return g.ask(r, lang, madeUp(r, lang))
+	case n < 13:
+		return finish(r, lang, g.babble(r)+g.space+g.babble(r))
 	}
 	return finish(r, lang, g.fill(r, pick(r, g.openers)+pick(r, g.chat)+pick(r, g.closers), lang, ""))
 }
@@ -146,13 +152,17 @@ func (g *grammar) fill(r *rand.Rand, q, lang, word string) string {
 	return q
 }
 
-// babble strings one to four everyday words together.
+// babble strings one to five everyday words together, now and then a made-up one.
 func (g *grammar) babble(r *rand.Rand) string {
-	words := make([]string, 1+r.IntN(4))
+	words := make([]string, 1+r.IntN(5))
 	for i := range words {
-		words[i] = pick(r, g.noise)
-		if r.IntN(8) == 0 {
+		switch r.IntN(10) {
+		case 0:
 			words[i] = pick(r, g.nouns)
+		case 1:
+			words[i] = madeUp(r, g.lang)
+		default:
+			words[i] = pick(r, g.noise)
 		}
 	}
 	return strings.Join(words, g.space)
@@ -191,12 +201,23 @@ func finish(r *rand.Rand, lang, q string) string {
 // madeUp builds a word that exists in no dictionary, so that unknown spellings are met in training.
 func madeUp(r *rand.Rand, lang string) string {
 	if lang == "zh" {
-		return pick(r, chinese.nouns) + pick(r, chinese.nouns)
+		return string([]rune{pick(r, hanzi), pick(r, hanzi), pick(r, hanzi)}[:2+r.IntN(2)])
 	}
-	syllables := []string{"ba", "ko", "ri", "ten", "mo", "lux", "fa", "gri", "pol", "san", "dor", "vi", "ne", "qua", "zim", "tra", "hel", "o", "um", "ster"}
+	heads := strings.Fields("b c d f g h j k l m n p qu r s t v w x y z bl br ch cl cr dr fl fr gl gr ph pl pr sc sh sk sl sm sn sp st str sw th tr tw wh")
+	hearts := strings.Fields("a e i o u a e i o u ai au ea ee ei ie oa oo ou oi ay ow")
+	tails := strings.Fields("b ck d ff g k l ll m n ng nt p r rd rk s ss st t th x y er es ing ed ion al ic ous able ment ness ly ist")
 	var b strings.Builder
-	for range 2 + r.IntN(2) {
-		b.WriteString(pick(r, syllables))
+	for range 1 + r.IntN(3) {
+		b.WriteString(pick(r, heads) + pick(r, hearts))
+		if r.IntN(3) == 0 {
+			b.WriteString(pick(r, tails))
+		}
 	}
+	b.WriteString(pick(r, tails))
 	return b.String()
 }
+
+// hanzi are common Chinese characters for made-up words.
+var hanzi = []rune("春夏秋冬东西南北山水火木金土日月星云风雨雪花草树鸟鱼虫马牛羊狗猫龙凤红黄蓝绿白黑青紫甜酸苦辣高低远近深浅轻重冷热干湿老少男女父母兄弟姐妹王李张刘陈杨赵周吴徐孙胡" +
+	"医药针车船桥路门窗床桌椅书笔纸墨琴棋画诗歌舞戏球跑跳走飞坐站吃喝睡醒笑哭爱恨忙闲买卖送借还开关收放洗切煮炒烤饭面汤茶酒糖盐油米菜果瓜豆蛋肉衣裤鞋帽珠宝石玉铜铁" +
+	"国省市县村街店院寺庙塔城墙宫殿江河湖海岛岸洲洋波浪沙漠草原森林田园季节岁年月周时分秒光电声色香味形影梦魂心脑手脚眼耳口鼻牙发皮骨血神仙鬼怪英雄战争和平幸福欢乐长城故乡")
