@@ -62,38 +62,38 @@ const (
 	ProgressFile = "progress.jsonl" // in the attempt's folder: one JSON object per line, see Line
 )
 
-// Command is what an attempt runs.
+// Command is what an attempt runs. Text is UTF-8.
 type Command struct {
-	Argv  []string          // program and arguments; Self, AttemptDir and JobDir are replaced anywhere in them
-	Env   []string          // "NAME=value", added to a small fixed environment (PATH, HOME, TMPDIR, LANG, TZ)
-	Files map[string][]byte // relative name -> content, written 0600 into the attempt's folder before the start
+	Argv  []string          `json:"argv"`            // program and arguments; Self, AttemptDir and JobDir are replaced anywhere in them
+	Env   []string          `json:"env,omitempty"`   // "NAME=value", added to a small fixed environment (PATH, HOME, TMPDIR, LANG, TZ)
+	Files map[string][]byte `json:"files,omitempty"` // relative name -> content, written 0600 into the attempt's folder before the start
 }
 
 // Restart says how often and how soon a job that died is tried again.
 type Restart struct {
 	// Max is the number of restarts in a row; the row ends when an attempt stays up for Healthy. 0 = never.
-	Max int
+	Max int `json:"max"`
 	// Forever restarts whatever happens, even after exit code 0: for replicas.
-	Forever     bool
-	BackoffBase time.Duration // wait before the first restart of a row, then doubled; default 1 s
-	BackoffMax  time.Duration // longest wait; default 1 min
-	Healthy     time.Duration // an attempt that lived this long begins a new row; default 10 min
+	Forever     bool          `json:"forever"`
+	BackoffBase time.Duration `json:"backoff_base_ns"` // wait before the first restart of a row, then doubled; default 1 s
+	BackoffMax  time.Duration `json:"backoff_max_ns"`  // longest wait; default 1 min
+	Healthy     time.Duration `json:"healthy_ns"`      // an attempt that lived this long begins a new row; default 10 min
 }
 
-// Spec is what a caller asks for.
+// Spec is what a caller asks for. Text is UTF-8. The tags are the stored form: they do not change.
 type Spec struct {
-	Project string // owner of the job; every question must name it
-	Kind    string // "train", "replica", ...: for filters and people
-	Name    string // for people
-	Owner   string // id of the run or replica it belongs to, opaque; unique within a project and kind if not empty
+	Project string `json:"project"` // owner of the job; every question must name it
+	Kind    string `json:"kind"`    // "train", "replica", ...: for filters and people
+	Name    string `json:"name"`    // for people
+	Owner   string `json:"owner"`   // id of the run or replica it belongs to, opaque; unique within a project and kind if not empty
 	// Priority orders the queue: higher first, then the older job first.
-	Priority int
-	Command  Command
-	CPUs     int // CPUs it uses, counted against the keeper's capacity; 0 = takes no slot in the queue
+	Priority int     `json:"priority"`
+	Command  Command `json:"command"`
+	CPUs     int     `json:"cpus"` // CPUs it uses, counted against the keeper's capacity; 0 = takes no slot in the queue
 	// MemoryBytes bounds the memory of an attempt; 0 = no bound. Attempts' Limits say by which means.
-	MemoryBytes int64
-	Restart     Restart
-	Grace       time.Duration // between SIGTERM and SIGKILL; default 10 s
+	MemoryBytes int64         `json:"memory_bytes"`
+	Restart     Restart       `json:"restart"`
+	Grace       time.Duration `json:"grace_ns"` // between SIGTERM and SIGKILL; default 10 s
 }
 
 // Job is a spec and what became of it. Zero times mean "not yet".

@@ -4,6 +4,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 )
@@ -44,6 +45,8 @@ func (s Spec) Validate() error {
 		return fault.InvalidField("kind", "A job needs a kind of at most %d bytes.", maxName)
 	case len(s.Name) > maxName || len(s.Owner) > maxName:
 		return fault.InvalidField("name", "A job's name and owner have at most %d bytes.", maxName)
+	case !plain(s.Project + s.Kind + s.Name + s.Owner):
+		return fault.InvalidField("name", "A job's names are UTF-8 text without NUL.")
 	case s.CPUs < 0 || s.CPUs > maxCPUs:
 		return fault.InvalidField("cpus", "CPUs must be 0 to %d.", maxCPUs)
 	case s.MemoryBytes < 0:
@@ -66,17 +69,20 @@ func (c Command) Validate() error {
 		return fault.InvalidField("command.argv", "A command has at most %d arguments and environment entries.", maxWords)
 	}
 	for _, w := range c.Argv {
-		if len(w) > maxWordBytes || strings.ContainsRune(w, 0) {
-			return fault.InvalidField("command.argv", "An argument has at most %d bytes and no NUL.", maxWordBytes)
+		if len(w) > maxWordBytes || !plain(w) {
+			return fault.InvalidField("command.argv", "An argument is UTF-8 text of at most %d bytes without NUL.", maxWordBytes)
 		}
 	}
 	for _, e := range c.Env {
-		if i := strings.IndexByte(e, '='); i < 1 || len(e) > maxWordBytes || strings.ContainsRune(e, 0) {
-			return fault.InvalidField("command.env", "An environment entry reads NAME=value, has at most %d bytes and no NUL.", maxWordBytes)
+		if i := strings.IndexByte(e, '='); i < 1 || len(e) > maxWordBytes || !plain(e) {
+			return fault.InvalidField("command.env", "An environment entry reads NAME=value, UTF-8 text of at most %d bytes without NUL.", maxWordBytes)
 		}
 	}
 	return validateFiles(c.Files)
 }
+
+// plain says whether a text can be an argument of a program and a value in every database.
+func plain(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
 func validateFiles(files map[string][]byte) error {
 	if len(files) > maxFiles {
@@ -86,7 +92,7 @@ func validateFiles(files map[string][]byte) error {
 	for name, b := range files {
 		total += len(b)
 		bad := name == "" || len(name) > maxName || path.Clean(name) != name || path.IsAbs(name) ||
-			name == "." || name == ".." || strings.HasPrefix(name, "../") || strings.ContainsAny(name, "\\\x00:")
+			name == "." || name == ".." || strings.HasPrefix(name, "../") || strings.ContainsAny(name, "\\:") || !plain(name)
 		if bad || reserved(name) {
 			return fault.InvalidField("command.files", "%q cannot be the name of a file of a command.", name)
 		}
