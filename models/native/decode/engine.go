@@ -32,6 +32,7 @@ type Options struct {
 	MaxWaiting int           // 256: sequences that may wait; more are refused
 	StepTokens int           // 128: rows of one step; what generating leaves of it goes to prompts
 	Buffer     int           // 64: events a reader may be behind before its generation waits
+	EndIDs     []int32       // the configuration's EOS: tokens that end a choice unless Request.IgnoreEOS
 	Seed       func() uint64 // a secure source: seeds for requests without one
 
 	// TokenBytes gives the bytes of a token's text, none for special tokens. It is called once per id by New.
@@ -141,6 +142,9 @@ func (o *Options) complete(c native.Config) (int, error) {
 		if f.value < f.least || f.value > f.most {
 			return 0, fault.InvalidField(f.field, "%s is %d, it must be %d to %d.", f.field, f.value, f.least, f.most)
 		}
+	}
+	if o.EndIDs == nil && c.EOS >= 0 {
+		o.EndIDs = []int32{int32(c.EOS)}
 	}
 	if o.TokenBytes == nil {
 		return 0, fault.InvalidField("token_bytes", "The engine needs the tokens' bytes.")

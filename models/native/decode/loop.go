@@ -59,8 +59,8 @@ func (e *Engine) groups(st *Stream, r *Request) []group {
 		stops = append(stops, newStopPattern(s))
 	}
 	stopIDs := append([]int32(nil), r.StopIDs...)
-	if !r.IgnoreEOS && e.cfg.EOS >= 0 {
-		stopIDs = append(stopIDs, int32(e.cfg.EOS))
+	if !r.IgnoreEOS {
+		stopIDs = append(stopIDs, e.opt.EndIDs...)
 	}
 	var all []group
 	for i, p := range r.Prompts {

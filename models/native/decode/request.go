@@ -14,8 +14,8 @@ type Request struct {
 	MaxTokens int       // tokens to generate per choice, cut to what the context leaves; 0 asks for all of that
 	Sampling
 	Stop         []string // strings that end a choice; neither they nor what follows is part of the text
-	StopIDs      []int32  // token ids that end a choice, beside the model's end of sequence
-	IgnoreEOS    bool     // go on after the model's end of sequence
+	StopIDs      []int32  // token ids that end a choice, beside Options.EndIDs
+	IgnoreEOS    bool     // go on after Options.EndIDs
 	Logprobs     bool     // report the log probability of each token
 	TopLogprobs  int      // and of this many of the likeliest, 0 to MaxTopLogprobs
 	PromptsField string   // what the caller calls Prompts, named in faults; empty is "prompt"
