@@ -1,0 +1,409 @@
+package serve
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/engine"
+)
+
+// Names in a replica's attempt folder that engines' workers and this package agree on.
+const (
+	// SecretFile holds the bearer secret the replica demands. It is written before the start, 0600.
+	SecretFile = "secret"
+	// EndpointFile is written by the worker, whole, once it listens: Announcement.
+	EndpointFile = "endpoint.json"
+	// Protocol is the number of this agreement.
+	Protocol = 1
+)
+
+// Announcement is what a worker says when it listens.
+type Announcement struct {
+	Addr     string `json:"addr"`     // host:port on the loopback interface
+	Protocol int    `json:"protocol"` // Protocol
+}
+
+// Reconcile compares what should be served with what is: starts missing replicas, ends surplus ones, finds again
+// those that run since before this process, asks each for its health and publishes the Table. It may be called at
+// any time and after a crash between any two of its steps. One deployment's trouble does not hold up the others.
+func (s *Service) Reconcile(ctx context.Context) error {
+	s.pass.Lock()
+	defer s.pass.Unlock()
+	deps, err := s.Store.AllDeployments(ctx)
+	if err != nil {
+		return err
+	}
+	reps, err := s.Store.Replicas(ctx)
+	if err != nil {
+		return err
+	}
+	mine := map[string][]Replica{}
+	for _, r := range reps {
+		mine[r.DeploymentID] = append(mine[r.DeploymentID], r)
+	}
+	var errs []error
+	var all []*unit
+	for _, d := range deps {
+		u := &unit{dep: d}
+		if u.live, err = s.balance(ctx, d, mine[d.ID]); err != nil {
+			errs = append(errs, fmt.Errorf("deployment %s: %w", d.ID, err))
+		}
+		all = append(all, u)
+	}
+	errs = append(errs, s.observe(ctx, all)...)
+	errs = append(errs, s.publish(ctx, all))
+	return errors.Join(errs...)
+}
+
+// unit is a deployment in one pass.
+type unit struct {
+	dep  Deployment
+	live []Replica // replicas that should run, with what was seen of them
+	ends []engine.Endpoint
+}
+
+// balance brings the number of replicas to what is wanted and returns those that should run.
+func (s *Service) balance(ctx context.Context, d Deployment, have []Replica) (live []Replica, err error) {
+	var errs []error
+	wanted := d.Replicas
+	if d.State == Removing {
+		wanted = 0
+	}
+	for _, r := range have {
+		if !r.Leaving && len(live) >= wanted { // the youngest go first
+			if err := s.Store.SetLeaving(ctx, r.ID); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			r.Leaving = true
+		}
+		if r.Leaving {
+			errs = append(errs, s.retire(ctx, r))
+			continue
+		}
+		live = append(live, r)
+	}
+	for len(live) < wanted && len(errs) == 0 {
+		r := Replica{ID: s.IDs.New("rep"), Project: d.Project, DeploymentID: d.ID, CreatedAt: s.now()}
+		added, err := s.Store.AddReplica(ctx, r)
+		if err != nil || !added {
+			errs = append(errs, err)
+			break
+		}
+		live = append(live, r)
+	}
+	if d.State == Removing && len(have) == 0 {
+		errs = append(errs, s.Store.DeleteDeployment(ctx, d.ID))
+	}
+	return live, errors.Join(errs...)
+}
+
+// retire ends a replica that is no longer wanted; its row goes when its job has ended.
+func (s *Service) retire(ctx context.Context, r Replica) error {
+	if r.JobID == "" { // a job may have been made just before a crash
+		jobs, err := s.Jobs.List(ctx, r.Project, job.Filter{Kind: JobKind, Owner: r.ID, Limit: 1})
+		if err != nil {
+			return err
+		}
+		if len(jobs) == 0 {
+			return s.Store.DeleteReplica(ctx, r.ID)
+		}
+		r.JobID = jobs[0].ID
+	}
+	j, err := s.Jobs.Cancel(ctx, r.Project, r.JobID, "The replica is no longer wanted.")
+	if err == nil && j.State.Final() {
+		err = s.Jobs.Delete(ctx, r.Project, r.JobID)
+	} else if err == nil {
+		return nil // come again
+	}
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	return s.Store.DeleteReplica(ctx, r.ID)
+}
+
+// observe looks at every replica at once: each is one health check away from its state.
+func (s *Service) observe(ctx context.Context, all []*unit) []error {
+	s.mu.Lock()
+	suspects := s.suspects
+	s.suspects = nil
+	s.mu.Unlock()
+	var mu sync.Mutex
+	var errs []error
+	var wg sync.WaitGroup
+	seen := map[string]Replica{}
+	for _, u := range all {
+		for i := range u.live {
+			wg.Go(func() {
+				end, err := s.look(ctx, u.dep, &u.live[i])
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					u.live[i].Reason = fault.As(err).Sentence()
+					errs = append(errs, fmt.Errorf("replica %s: %w", u.live[i].ID, err))
+				}
+				if u.live[i].Healthy {
+					u.ends = append(u.ends, end)
+				}
+				seen[u.live[i].ID] = u.live[i]
+			})
+		}
+	}
+	wg.Wait()
+	for _, u := range all {
+		sortEndpoints(u.ends, u.live)
+	}
+	s.mu.Lock()
+	s.seen = seen
+	s.mu.Unlock()
+	for replica := range suspects {
+		s.Log.InfoContext(ctx, "a replica that could not be reached was checked again", "replica", replica, "healthy", seen[replica].Healthy)
+	}
+	return errs
+}
+
+// look fills in what is to be seen of one replica: makes its job if it has none, reads where it listens, asks for
+// its health.
+func (s *Service) look(ctx context.Context, d Deployment, r *Replica) (engine.Endpoint, error) {
+	j, err := s.job(ctx, d, r)
+	if err != nil {
+		return engine.Endpoint{}, err
+	}
+	r.Attempt, r.Restarts, r.Reason = j.Attempt, j.Restarts, j.Reason
+	switch {
+	case j.State.Final(): // somebody ended the job itself: the replica gives way to a new one
+		return engine.Endpoint{}, s.Store.SetLeaving(ctx, r.ID)
+	case j.State != job.Running:
+		if r.Reason == "" {
+			r.Reason = "It is " + string(j.State) + "."
+		}
+		return engine.Endpoint{}, nil
+	}
+	eng, installed := s.Engines[d.Engine]
+	end, ok := s.endpoint(j, r.ID)
+	switch {
+	case !installed:
+		r.Reason = "The engine " + d.Engine + " is not part of this installation."
+		return engine.Endpoint{}, nil
+	case !ok:
+		r.Reason = "It is loading the model."
+		return engine.Endpoint{}, nil
+	}
+	r.Addr = end.Addr
+	timeout := s.HealthTimeout
+	if timeout == 0 {
+		timeout = 2 * time.Second
+	}
+	check, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := eng.Health(check, end); err != nil {
+		r.Reason = "It does not answer: " + fault.As(err).Sentence()
+		return engine.Endpoint{}, nil
+	}
+	r.Healthy, r.Reason = true, ""
+	return end, nil
+}
+
+// job returns the replica's job, making it when there is none.
+func (s *Service) job(ctx context.Context, d Deployment, r *Replica) (job.Job, error) {
+	if r.JobID != "" {
+		j, err := s.Jobs.Get(ctx, r.Project, r.JobID)
+		if fault.Is(err, fault.NotFound) { // gone behind our back: as good as ended
+			return job.Job{ID: r.JobID, State: job.Cancelled, Reason: "Its job is gone."}, nil
+		}
+		return j, err
+	}
+	eng, ok := s.Engines[d.Engine]
+	if !ok {
+		return job.Job{}, fault.Newf(fault.Unsupported, "The engine %s is not part of this installation.", d.Engine)
+	}
+	v, err := s.Registry.Get(ctx, d.Project, d.ModelVersion)
+	if err != nil {
+		return job.Job{}, err
+	}
+	dir, err := s.Registry.Materialise(ctx, v)
+	if err != nil {
+		return job.Job{}, err
+	}
+	cmd, err := eng.Command(engine.Spec{ModelDir: dir, ModelName: v.Model, Threads: d.Threads, MaxContext: d.MaxContext, MemoryBytes: d.MemoryBytes})
+	if err != nil {
+		return job.Job{}, err
+	}
+	if cmd.Files, err = s.withSecret(cmd.Files); err != nil {
+		return job.Job{}, err
+	}
+	j, err := s.Jobs.Create(ctx, job.Spec{Project: r.Project, Kind: JobKind, Name: d.Name, Owner: r.ID, Command: cmd,
+		Restart: job.Restart{Forever: true}, Grace: drainGrace})
+	if err != nil {
+		return job.Job{}, err
+	}
+	r.JobID = j.ID
+	return j, s.Store.SetReplicaJob(ctx, r.ID, j.ID)
+}
+
+// drainGrace is how long a replica that is ended may go on answering what it has begun.
+const drainGrace = 30 * time.Second
+
+// withSecret adds a fresh secret of 256 bits to the files of a replica's command, unless its engine brought one.
+func (s *Service) withSecret(files map[string][]byte) (map[string][]byte, error) {
+	if len(files[SecretFile]) > 0 {
+		return files, nil
+	}
+	src := s.Rand
+	if src == nil {
+		src = rand.Reader
+	}
+	var raw [32]byte
+	if _, err := io.ReadFull(src, raw[:]); err != nil {
+		return nil, fault.Wrap(err, "drawing a secret")
+	}
+	out := maps.Clone(files)
+	if out == nil {
+		out = map[string][]byte{}
+	}
+	out[SecretFile] = []byte(base64.RawURLEncoding.EncodeToString(raw[:]))
+	return out, nil
+}
+
+// endpoint reads where the newest attempt of a replica listens; false until it does.
+func (s *Service) endpoint(j job.Job, replica string) (engine.Endpoint, bool) {
+	dir := s.Jobs.AttemptDir(j.ID, j.Attempt)
+	if dir == "" {
+		return engine.Endpoint{}, false
+	}
+	text, err := readSmall(filepath.Join(dir, EndpointFile))
+	if err != nil {
+		return engine.Endpoint{}, false
+	}
+	var a Announcement
+	if json.Unmarshal(text, &a) != nil || a.Protocol != Protocol || !loopback(a.Addr) {
+		return engine.Endpoint{}, false
+	}
+	secret := j.Command.Files[SecretFile]
+	return engine.Endpoint{Replica: replica, Addr: a.Addr, Secret: string(secret)}, len(secret) > 0
+}
+
+// loopback says whether addr is a port of this machine's loopback interface: nothing a worker writes makes requests
+// go elsewhere.
+func loopback(addr string) bool {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	n, err := strconv.Atoi(port)
+	ip := net.ParseIP(host)
+	return err == nil && n > 0 && n < 1<<16 && ip != nil && ip.IsLoopback()
+}
+
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, 64<<10))
+}
+
+// sortEndpoints puts the endpoints in the order of the replicas, so that equal states give equal tables.
+func sortEndpoints(ends []engine.Endpoint, order []Replica) {
+	at := 0
+	for _, r := range order {
+		for i := at; i < len(ends); i++ {
+			if ends[i].Replica == r.ID {
+				ends[at], ends[i] = ends[i], ends[at]
+				at++
+				break
+			}
+		}
+	}
+}
+
+// publish makes the Table of what was seen and writes the deployments' states.
+func (s *Service) publish(ctx context.Context, all []*unit) error {
+	routes, err := s.Store.AllRoutes(ctx)
+	if err != nil {
+		return err
+	}
+	behind := make(map[string]*Target, len(all))
+	var errs []error
+	for _, u := range all {
+		d := u.dep
+		if d.State == Removing {
+			continue
+		}
+		behind[d.ID] = &Target{Deployment: d.ID, Version: d.ModelVersion, Model: d.Model, Context: d.MaxContext, Engine: s.Engines[d.Engine], Endpoints: u.ends}
+		state, reason := u.state()
+		if state != d.State || reason != d.Reason || len(u.ends) != d.Ready {
+			errs = append(errs, s.Store.SetState(ctx, d.ID, state, reason, len(u.ends)))
+		}
+	}
+	t := makeTable(routes, behind)
+	s.mu.Lock()
+	for replica, attempt := range s.suspects { // reported while this pass was looking
+		if s.seen[replica].Attempt == attempt {
+			t = t.without(replica)
+		}
+	}
+	s.table.Store(t)
+	s.mu.Unlock()
+	if s.OnChange != nil {
+		s.OnChange(t)
+	}
+	return errors.Join(errs...)
+}
+
+// state says in a word and a sentence where the deployment stands.
+func (u *unit) state() (State, string) {
+	ready, failing := len(u.ends), 0
+	reason := ""
+	for _, r := range u.live {
+		if r.Healthy {
+			continue
+		}
+		if r.Restarts > 2 {
+			failing++
+		}
+		if reason == "" {
+			reason = "Replica " + r.ID + ": " + r.Reason
+		}
+	}
+	switch {
+	case u.dep.Replicas == 0:
+		return Pending, "It is scaled to no replicas."
+	case ready == u.dep.Replicas:
+		return Serving, ""
+	case ready > 0:
+		return Degraded, reason
+	case failing > 0 && failing == len(u.live):
+		return Failed, reason
+	}
+	return Pending, reason
+}
+
+// Suspect takes a replica that a caller could not reach off the Table at once; the next Reconcile checks it and puts
+// it back if it answers. It never blocks for long.
+func (s *Service) Suspect(replica string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.suspects == nil {
+		s.suspects = map[string]int{}
+	}
+	s.suspects[replica] = s.seen[replica].Attempt
+	if t := s.table.Load(); t != nil {
+		s.table.Store(t.without(replica))
+	}
+}

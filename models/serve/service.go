@@ -1,0 +1,296 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"io"
+
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/ref"
+	"github.com/triarch-ai/triarch/models/registry"
+)
+
+// JobKind is the kind of the jobs of replicas.
+const JobKind = "replica"
+
+// Bounds of a deployment.
+const (
+	maxReplicas = 256
+	maxThreads  = 1024
+	maxPrice    = 1_000_000_000_000_000 // micro-units for 1,000,000 tokens: a thousand million units
+)
+
+// Jobs is what replicas need of the job keeper.
+type Jobs interface {
+	Create(ctx context.Context, s job.Spec) (job.Job, error) // idempotent by project, kind and owner
+	Get(ctx context.Context, project, id string) (job.Job, error)
+	List(ctx context.Context, project string, f job.Filter) ([]job.Job, error)
+	Cancel(ctx context.Context, project, id, reason string) (job.Job, error)
+	Delete(ctx context.Context, project, id string) error
+	Logs(ctx context.Context, project, id string, attempt int, offset int64, limit int) (job.LogChunk, error)
+	AttemptDir(jobID string, attempt int) string
+}
+
+// Service keeps deployments. Its methods may be called from any goroutine.
+type Service struct {
+	Store    Store
+	Registry *registry.Service
+	Jobs     Jobs
+	Engines  map[string]engine.Engine // by name
+	IDs      *id.Maker
+	Now      func() time.Time
+	Rand     io.Reader // of the replicas' secrets
+	Log      *slog.Logger
+	// HealthTimeout bounds one health check; 0 is 2 s.
+	HealthTimeout time.Duration
+	// OnChange, when set, is told after a new Table was published. It must not block.
+	OnChange func(*Table)
+
+	pass  sync.Mutex // one Reconcile at a time
+	table atomic.Pointer[Table]
+
+	mu       sync.Mutex
+	seen     map[string]Replica // what the last pass saw, by replica id
+	suspects map[string]int     // replica id -> attempt that a caller could not reach since the last check
+}
+
+// Snapshot is the table as of the last Reconcile (or Suspect); never nil.
+func (s *Service) Snapshot() *Table {
+	if t := s.table.Load(); t != nil {
+		return t
+	}
+	return &Table{}
+}
+
+// Deploy writes down that a model version is to be served, with its route when asked for, and returns at once;
+// Reconcile starts the replicas. Faults: Invalid with the field, NotFound for the model, Conflict for a taken name.
+func (s *Service) Deploy(ctx context.Context, who Who, spec DeploySpec) (Deployment, *Route, error) {
+	v, err := s.Registry.Get(ctx, who.Project, spec.Model)
+	if err != nil {
+		return Deployment{}, nil, err
+	}
+	if err := s.checkDeploy(&spec, v); err != nil {
+		return Deployment{}, nil, err
+	}
+	d := Deployment{
+		ID: s.IDs.New("dep"), Project: who.Project, Name: spec.Name, ModelVersion: v.ID, Model: fmt.Sprintf("%s@%d", v.Model, v.Number),
+		Engine: spec.Engine, Replicas: spec.Replicas, Threads: spec.Threads, MaxContext: spec.MaxContext, MemoryBytes: spec.MemoryBytes,
+		State: Pending, Reason: "Its replicas are being started.", CreatedBy: who.Key, CreatedAt: s.now(),
+	}
+	var r *Route
+	if spec.Route != nil {
+		if spec.Route.Name == "" {
+			spec.Route.Name = d.Name
+		}
+		made, err := s.newRoute(who, *spec.Route, d.ID)
+		if err != nil {
+			return Deployment{}, nil, err
+		}
+		r = &made
+	}
+	return d, r, s.Store.AddDeployment(ctx, d, r)
+}
+
+func (s *Service) checkDeploy(spec *DeploySpec, v registry.Version) error {
+	if spec.Name == "" {
+		spec.Name = v.Model
+	}
+	if err := ref.Check("name", spec.Name); err != nil {
+		return err
+	}
+	if spec.Engine == "" {
+		spec.Engine = "native"
+	}
+	if _, ok := s.Engines[spec.Engine]; !ok {
+		return fault.New(fault.Unsupported, "The engine "+ref.Quote(spec.Engine)+" is not part of this installation.", fault.Field("engine"))
+	}
+	if spec.Replicas == 0 {
+		spec.Replicas = 1
+	}
+	if spec.MaxContext == 0 {
+		spec.MaxContext = v.Shape.Context
+	}
+	switch {
+	case spec.Replicas < 0 || spec.Replicas > maxReplicas:
+		return fault.InvalidField("replicas", "replicas is %d, it must be 1 to %d.", spec.Replicas, maxReplicas)
+	case spec.Threads < 0 || spec.Threads > maxThreads:
+		return fault.InvalidField("threads", "threads is %d, it must be 0 (the engine decides) to %d.", spec.Threads, maxThreads)
+	case spec.MaxContext < 0 || spec.MaxContext > v.Shape.Context:
+		return fault.InvalidField("max_context", "max_context is %d, it must be 0 (all) to the model's %d.", spec.MaxContext, v.Shape.Context)
+	case spec.MemoryBytes < 0:
+		return fault.InvalidField("memory_bytes", "memory_bytes cannot be negative.")
+	}
+	return nil
+}
+
+func (s *Service) newRoute(who Who, spec RouteSpec, deployment string) (Route, error) {
+	if err := ref.Check("route.name", spec.Name); err != nil {
+		return Route{}, err
+	}
+	for field, p := range map[string]int64{"route.price_in": spec.PriceIn, "route.price_out": spec.PriceOut} {
+		if p < 0 || p > maxPrice {
+			return Route{}, fault.InvalidField(field, "A price is 0 to %d micro-units for 1,000,000 tokens.", int64(maxPrice))
+		}
+	}
+	return Route{ID: s.IDs.New("rte"), Org: who.Org, Project: who.Project, Name: spec.Name, DeploymentID: deployment,
+		PriceIn: spec.PriceIn, PriceOut: spec.PriceOut, Shared: spec.Shared, CreatedAt: s.now()}, nil
+}
+
+// Deployment returns a deployment by id or name with its replicas as last seen.
+func (s *Service) Deployment(ctx context.Context, project, name string) (Deployment, []Replica, error) {
+	d, err := s.find(ctx, project, name)
+	if err != nil {
+		return Deployment{}, nil, err
+	}
+	all, err := s.Store.Replicas(ctx)
+	if err != nil {
+		return Deployment{}, nil, err
+	}
+	var mine []Replica
+	for _, r := range all {
+		if r.DeploymentID == d.ID {
+			mine = append(mine, s.lastSeen(r))
+		}
+	}
+	return d, mine, nil
+}
+
+func (s *Service) find(ctx context.Context, project, name string) (Deployment, error) {
+	if id.Valid("dep", name) {
+		return s.Store.Deployment(ctx, project, name)
+	}
+	return s.Store.DeploymentByName(ctx, project, name)
+}
+
+func (s *Service) lastSeen(r Replica) Replica {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x, ok := s.seen[r.ID]; ok {
+		x.Leaving, x.JobID = r.Leaving, r.JobID
+		return x
+	}
+	return r
+}
+
+// Deployments lists the project's deployments by name.
+func (s *Service) Deployments(ctx context.Context, project string) ([]Deployment, error) {
+	return s.Store.Deployments(ctx, project)
+}
+
+// Scale changes how many replicas a deployment, by id or name, is to have: 0 to 256.
+func (s *Service) Scale(ctx context.Context, project, name string, replicas int) (Deployment, error) {
+	if replicas < 0 || replicas > maxReplicas {
+		return Deployment{}, fault.InvalidField("replicas", "replicas is %d, it must be 0 to %d.", replicas, maxReplicas)
+	}
+	d, err := s.find(ctx, project, name)
+	if err != nil {
+		return Deployment{}, err
+	}
+	if err := s.Store.SetReplicas(ctx, project, d.ID, replicas); err != nil {
+		return Deployment{}, err
+	}
+	return s.Store.Deployment(ctx, project, d.ID)
+}
+
+// Remove takes a deployment, by id or name, and its routes away: the routes at once, the replicas by Reconcile, which
+// lets them finish what they are answering.
+func (s *Service) Remove(ctx context.Context, project, name string) (Deployment, error) {
+	d, err := s.find(ctx, project, name)
+	if err != nil {
+		return Deployment{}, err
+	}
+	if err := s.Store.BeginRemove(ctx, project, d.ID); err != nil {
+		return Deployment{}, err
+	}
+	d.State, d.Reason, d.Ready = Removing, "", 0
+	return d, nil
+}
+
+// Logs reads the output of one replica of a deployment; attempt 0 is the newest, an empty replica the first one.
+func (s *Service) Logs(ctx context.Context, project, name, replica string, attempt int, offset int64, limit int) (job.LogChunk, error) {
+	d, mine, err := s.Deployment(ctx, project, name)
+	if err != nil {
+		return job.LogChunk{}, err
+	}
+	for _, r := range mine {
+		if (replica == "" || r.ID == replica) && r.JobID != "" {
+			return s.Jobs.Logs(ctx, project, r.JobID, attempt, offset, limit)
+		}
+	}
+	if replica == "" {
+		return job.LogChunk{}, nil // nothing was started yet
+	}
+	return job.LogChunk{}, fault.Newf(fault.NotFound, "The deployment %s has no replica %s.", d.Name, ref.Quote(replica))
+}
+
+// AddRoute makes a route to a deployment, by id or name.
+func (s *Service) AddRoute(ctx context.Context, who Who, spec RouteSpec) (Route, error) {
+	d, err := s.find(ctx, who.Project, spec.Deployment)
+	if err != nil {
+		return Route{}, err
+	}
+	if spec.Name == "" {
+		spec.Name = d.Name
+	}
+	r, err := s.newRoute(who, spec, d.ID)
+	if err != nil {
+		return Route{}, err
+	}
+	return r, s.Store.AddRoute(ctx, r)
+}
+
+// SetRoute changes deployment, prices and sharing of a route, by id or name; its name stays. An empty
+// spec.Deployment keeps the deployment.
+func (s *Service) SetRoute(ctx context.Context, who Who, name string, spec RouteSpec) (Route, error) {
+	old, err := s.Route(ctx, who.Project, name)
+	if err != nil {
+		return Route{}, err
+	}
+	target := old.DeploymentID
+	if spec.Deployment != "" {
+		d, err := s.find(ctx, who.Project, spec.Deployment)
+		if err != nil {
+			return Route{}, err
+		}
+		target = d.ID
+	}
+	spec.Name = old.Name
+	r, err := s.newRoute(who, spec, target)
+	if err != nil {
+		return Route{}, err
+	}
+	r.ID, r.Org, r.CreatedAt = old.ID, old.Org, old.CreatedAt
+	return r, s.Store.SetRoute(ctx, r)
+}
+
+// Route returns a route by id or name.
+func (s *Service) Route(ctx context.Context, project, name string) (Route, error) {
+	if id.Valid("rte", name) {
+		return s.Store.Route(ctx, project, name)
+	}
+	return s.Store.RouteByName(ctx, project, name)
+}
+
+// Routes lists the project's routes by name.
+func (s *Service) Routes(ctx context.Context, project string) ([]Route, error) {
+	return s.Store.Routes(ctx, project)
+}
+
+// RemoveRoute deletes a route, by id or name; what it led to stays.
+func (s *Service) RemoveRoute(ctx context.Context, project, name string) error {
+	r, err := s.Route(ctx, project, name)
+	if err != nil {
+		return err
+	}
+	return s.Store.RemoveRoute(ctx, project, r.ID)
+}
+
+func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
