@@ -20,6 +20,7 @@ type Spec struct {
 	Threads     int    // 0 = the engine decides
 	MaxContext  int    // tokens; 0 = the model's own
 	MemoryBytes int64  // for the key-value cache; 0 = the engine decides
+	Secret      string // that the replica is to demand; Command puts it into a file, never into argv
 }
 
 // Endpoint is where one running replica answers.
@@ -53,6 +54,9 @@ type Request struct {
 	Path      string // such as "/v1/chat/completions"
 	Body      []byte // JSON; not kept after Open's Stream is closed
 	RequestID string // sent as x-request-id
+	Stream    bool   // Body asks for an event stream
+	Usage     bool   // Body asks for the usage event. A driver that has to ask for it itself, because its engine has
+	// no other way to tell the counts, does so and keeps the event back when this is false.
 }
 
 // Stream is an answer being read.
@@ -75,6 +79,5 @@ type Chunk struct {
 	Data       []byte // to forward; may be empty when only the counts moved; valid until the next Next
 	Prompt     int    // prompt tokens so far, 0 while unknown; never falls
 	Completion int    // completion tokens over all choices so far, Data included; never falls
-	Usage      bool   // Data is exactly the event that only carries usage, for callers who asked for it
 	Done       bool   // Data ends with the event that closes the stream ("data: [DONE]")
 }
