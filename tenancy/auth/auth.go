@@ -41,3 +41,8 @@ func From(ctx context.Context) (*Principal, bool) {
 	p, ok := ctx.Value(contextKey{}).(*Principal)
 	return p, ok && p != nil
 }
+
+// Maker is the principal as the one on whose behalf tenancy makes something.
+func (p *Principal) Maker() tenancy.Maker {
+	return tenancy.Maker{KeyID: p.KeyID, OrgID: p.OrgID, ProjectID: p.ProjectID, Role: p.Role, Scopes: p.Scopes, ExpiresAt: p.ExpiresAt}
+}

@@ -61,7 +61,9 @@ func (k *Keyring) Authenticate(secret string) (*Principal, error) {
 	if len(secret) != secretLen || !strings.HasPrefix(secret, tenancy.SecretPrefix) {
 		return nil, unknown()
 	}
-	e, ok := k.view.Load().keys[sha256.Sum256([]byte(secret))]
+	var b [secretLen]byte // a conversion would allocate
+	copy(b[:], secret)
+	e, ok := k.view.Load().keys[sha256.Sum256(b[:])]
 	if !ok {
 		return nil, unknown()
 	}

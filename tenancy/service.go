@@ -1,0 +1,396 @@
+package tenancy
+
+import (
+	"context"
+	"io"
+	"net/mail"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
+)
+
+// Service makes and changes tenancy. It checks values and the rules between keys; whether the caller may call at all
+// is decided before, by role and scope.
+type Service struct {
+	Store   Store
+	IDs     *id.Maker
+	Now     func() time.Time
+	Rand    io.Reader             // source of secrets
+	Changed func(context.Context) // called after each change is durable, so that key rings refresh; may be nil
+}
+
+// Maker is the key on whose behalf something is made.
+type Maker struct {
+	KeyID, OrgID, ProjectID string
+	Role                    Role
+	Scopes                  []Scope
+	ExpiresAt               time.Time // zero: never
+}
+
+// The names that an empty installation starts with.
+const (
+	FirstOrganisation = "default"
+	FirstProject      = "default"
+)
+
+var everything = append(slices.Clone(Ordinary), OrgWide, Platform)
+
+// Bootstrap makes the first organisation, its first project and the owner key of an empty installation. On any other
+// it returns the first organisation and project, no secret, and false.
+func (s *Service) Bootstrap(ctx context.Context) (Organisation, Project, string, bool, error) {
+	o, p, _, secret, made, err := s.found(ctx, FirstOrganisation, FirstProject, everything, "", true)
+	if err != nil || made {
+		return o, p, secret, made, err
+	}
+	o, p, err = s.First(ctx)
+	return o, p, "", false, err
+}
+
+// First returns the oldest organisation and its oldest project.
+func (s *Service) First(ctx context.Context) (Organisation, Project, error) {
+	os, err := s.Store.Organisations(ctx)
+	if err != nil {
+		return Organisation{}, Project{}, err
+	}
+	if len(os) == 0 {
+		return Organisation{}, Project{}, fault.New(fault.NotFound, "This installation has no organisation yet.",
+			fault.Fix("Start it with `triarch up`."))
+	}
+	ps, err := s.Store.Projects(ctx, os[0].ID)
+	if err == nil && len(ps) == 0 {
+		err = fault.Newf(fault.NotFound, "The organisation %s has no project.", quote(os[0].Name))
+	}
+	if err != nil {
+		return Organisation{}, Project{}, err
+	}
+	return os[0], ps[0], nil
+}
+
+// RecoverOwner makes another owner key like Bootstrap's, for whoever owns the data directory and lost the file.
+func (s *Service) RecoverOwner(ctx context.Context) (string, error) {
+	o, p, err := s.First(ctx)
+	if err != nil {
+		return "", err
+	}
+	k, secret, hash, err := s.newKey(Key{OrgID: o.ID, ProjectID: p.ID, Name: "owner", Role: Owner, Scopes: everything})
+	if err != nil {
+		return "", err
+	}
+	return secret, s.done(ctx, s.Store.AddKey(ctx, k, hash))
+}
+
+// CreateOrganisation makes an organisation with its first project and that project's owner key, whose secret it
+// returns.
+func (s *Service) CreateOrganisation(ctx context.Context, by Maker, name string) (Organisation, Project, Key, string, error) {
+	if err := checkName("name", name); err != nil {
+		return Organisation{}, Project{}, Key{}, "", err
+	}
+	scopes := append(slices.Clone(Ordinary), OrgWide)
+	o, p, k, secret, _, err := s.found(ctx, name, FirstProject, scopes, by.KeyID, false)
+	return o, p, k, secret, err
+}
+
+func (s *Service) found(ctx context.Context, org, project string, scopes []Scope, by string, first bool) (o Organisation, p Project, k Key, secret string, made bool, err error) {
+	now := s.now()
+	o = Organisation{ID: s.IDs.New("org"), Name: org, CreatedAt: now}
+	p = Project{ID: s.IDs.New("prj"), OrgID: o.ID, Name: project, CreatedAt: now}
+	k, secret, hash, err := s.newKey(Key{OrgID: o.ID, ProjectID: p.ID, Name: "owner", Role: Owner, Scopes: scopes, CreatedBy: by})
+	if err != nil {
+		return o, p, k, "", false, err
+	}
+	made, err = s.Store.AddOrganisation(ctx, o, p, k, hash, first)
+	return o, p, k, secret, made, s.done(ctx, err)
+}
+
+// CreateProject makes a project in the organisation.
+func (s *Service) CreateProject(ctx context.Context, org, name string) (Project, error) {
+	if err := checkName("name", name); err != nil {
+		return Project{}, err
+	}
+	p := Project{ID: s.IDs.New("prj"), OrgID: org, Name: name, CreatedAt: s.now()}
+	return p, s.done(ctx, s.Store.AddProject(ctx, p))
+}
+
+// PutMember adds a member or changes the role.
+func (s *Service) PutMember(ctx context.Context, project, email string, role Role) (Member, error) {
+	email, err := checkEmail(email)
+	if err != nil {
+		return Member{}, err
+	}
+	if _, err := ParseRole(string(role)); err != nil {
+		return Member{}, err
+	}
+	m := Member{ProjectID: project, Email: email, Role: role, CreatedAt: s.now()}
+	if err := s.done(ctx, s.Store.PutMember(ctx, m)); err != nil {
+		return Member{}, err
+	}
+	return s.Store.Member(ctx, project, email)
+}
+
+// RemoveMember removes a member and revokes the member's keys.
+func (s *Service) RemoveMember(ctx context.Context, project, email string) error {
+	return s.done(ctx, s.Store.RemoveMember(ctx, project, strings.ToLower(email), s.now()))
+}
+
+// NewKey is what CreateKey needs to know.
+type NewKey struct {
+	ProjectID    string // empty: the maker's
+	Name         string
+	Role         Role    // empty: developer, or the maker's where that is less
+	Scopes       []Scope // empty: those of Ordinary that the maker has
+	Member       string  // email, or empty
+	Limits       Limits
+	BudgetMicros *int64
+	ExpiresAt    *time.Time // nil: when the maker expires
+}
+
+// CreateKey makes a key and returns it with its secret, which cannot be read again. Role, scopes and expiry are at
+// most the maker's; a project other than the maker's must be of the same organisation and asks for OrgWide.
+func (s *Service) CreateKey(ctx context.Context, by Maker, n NewKey) (Key, string, error) {
+	k, err := s.planKey(by, n)
+	if err != nil {
+		return Key{}, "", err
+	}
+	if k.ProjectID, err = s.ProjectFor(ctx, by, n.ProjectID); err != nil {
+		return Key{}, "", err
+	}
+	if k.Member != "" {
+		if err := s.checkMember(ctx, k); err != nil {
+			return Key{}, "", err
+		}
+	}
+	k, secret, hash, err := s.newKey(k)
+	if err != nil {
+		return Key{}, "", err
+	}
+	if err := s.done(ctx, s.Store.AddKey(ctx, k, hash)); err != nil {
+		return Key{}, "", err
+	}
+	return k, secret, nil
+}
+
+// ProjectFor returns the project that a request names: the maker's own for an empty name, else the one of that id or
+// name in the maker's organisation, which asks for OrgWide unless it is the maker's own. A project the maker may not
+// see does not exist.
+func (s *Service) ProjectFor(ctx context.Context, by Maker, name string) (string, error) {
+	if name == "" || name == by.ProjectID {
+		return by.ProjectID, nil
+	}
+	ps, err := s.Store.Projects(ctx, by.OrgID)
+	if err != nil {
+		return "", err
+	}
+	for _, p := range ps {
+		if (p.ID == name || p.Name == name) && (p.ID == by.ProjectID || Allows(by.Scopes, OrgWide)) {
+			return p.ID, nil
+		}
+	}
+	return "", fault.New(fault.NotFound, "There is no project "+quote(name)+".", fault.Field("project"))
+}
+
+func (s *Service) planKey(by Maker, n NewKey) (Key, error) {
+	k := Key{OrgID: by.OrgID, Name: n.Name, Role: n.Role, Limits: n.Limits, BudgetMicros: n.BudgetMicros,
+		ExpiresAt: n.ExpiresAt, Member: strings.ToLower(n.Member), CreatedBy: by.KeyID}
+	if err := checkName("name", k.Name); err != nil {
+		return k, err
+	}
+	if k.Role == "" {
+		k.Role = Lesser(Developer, by.Role)
+	}
+	if _, err := ParseRole(string(k.Role)); err != nil {
+		return k, err
+	}
+	if !by.Role.AtLeast(k.Role) {
+		return k, fault.New(fault.Forbidden, "A key's role can be at most its maker's, "+string(by.Role)+".", fault.Field("role"))
+	}
+	var err error
+	if k.Scopes, err = planScopes(by.Scopes, n.Scopes); err != nil {
+		return k, err
+	}
+	if err := checkAmounts(n); err != nil {
+		return k, err
+	}
+	k.ExpiresAt, err = planExpiry(s.now(), by.ExpiresAt, n.ExpiresAt)
+	return k, err
+}
+
+func planScopes(have, want []Scope) ([]Scope, error) {
+	if len(want) == 0 {
+		var out []Scope
+		for _, x := range Ordinary {
+			if Allows(have, x) {
+				out = append(out, x)
+			}
+		}
+		if len(out) == len(Ordinary) {
+			return nil, nil
+		}
+		if len(out) == 0 {
+			return nil, fault.New(fault.Forbidden, "The making key has no scope that it could pass on.", fault.Field("scopes"))
+		}
+		return out, nil
+	}
+	var out []Scope
+	for _, x := range want {
+		if _, err := ParseScope(string(x)); err != nil {
+			return nil, err
+		}
+		if !Allows(have, x) {
+			return nil, fault.New(fault.Forbidden, "A key can have only its maker's scopes, and "+quote(string(x))+" is none of them.", fault.Field("scopes"))
+		}
+		if !slices.Contains(out, x) {
+			out = append(out, x)
+		}
+	}
+	return out, nil
+}
+
+// amountMax bounds limits and budgets far above any use and far below overflow.
+const amountMax = 1_000_000_000_000_000
+
+func checkAmounts(n NewKey) error {
+	budget := int64(0)
+	if n.BudgetMicros != nil {
+		budget = *n.BudgetMicros
+	}
+	for _, x := range []struct {
+		field string
+		n     int64
+	}{{"rpm", n.Limits.RPM}, {"tpm", n.Limits.TPM}, {"concurrency", n.Limits.Concurrency}, {"budget_micros", budget}} {
+		if x.n < 0 || x.n > amountMax {
+			return fault.InvalidField(x.field, "%s must be between 0 and %d, got %d.", x.field, int64(amountMax), x.n)
+		}
+	}
+	return nil
+}
+
+func planExpiry(now, maker time.Time, want *time.Time) (*time.Time, error) {
+	if want == nil {
+		if maker.IsZero() {
+			return nil, nil
+		}
+		return &maker, nil
+	}
+	at := want.UTC().Truncate(time.Microsecond)
+	if !at.After(now) {
+		return nil, fault.New(fault.Invalid, "The expiry lies in the past.", fault.Field("expires_at"))
+	}
+	if !maker.IsZero() && at.After(maker) {
+		return nil, fault.New(fault.Forbidden, "A key can expire at most when its maker does, "+maker.Format(time.RFC3339)+".", fault.Field("expires_at"))
+	}
+	return &at, nil
+}
+
+func (s *Service) checkMember(ctx context.Context, k Key) error {
+	m, err := s.Store.Member(ctx, k.ProjectID, k.Member)
+	if fault.Is(err, fault.NotFound) {
+		return fault.InvalidField("member", "%s is no member of the project.", quote(k.Member))
+	}
+	if err == nil && !m.Role.AtLeast(k.Role) {
+		return fault.InvalidField("role", "The member is %s, the key cannot be %s.", m.Role, k.Role)
+	}
+	return err
+}
+
+func (s *Service) newKey(k Key) (Key, string, [32]byte, error) {
+	secret, hash, err := NewSecret(s.Rand)
+	if err != nil {
+		return k, "", hash, err
+	}
+	k.ID, k.Hint, k.CreatedAt = s.IDs.New("key"), Hint(secret), s.now()
+	return k, secret, hash, nil
+}
+
+// RevokeKey ends a key at once and for good.
+func (s *Service) RevokeKey(ctx context.Context, project, id string) error {
+	return s.done(ctx, s.Store.RevokeKey(ctx, project, id, s.now()))
+}
+
+// SetBudget bounds what an organisation, project or key may spend. The budgets of projects and of the organisation
+// ask for OrgWide; a key must be in the maker's project, or anywhere in the organisation with OrgWide.
+func (s *Service) SetBudget(ctx context.Context, by Maker, b Budget) error {
+	if b.LimitMicros < 0 || b.LimitMicros > amountMax {
+		return fault.InvalidField("limit_micros", "limit_micros must be between 0 and %d, got %d.", int64(amountMax), b.LimitMicros)
+	}
+	if err := s.mayBudget(ctx, by, b.Scope, b.ID); err != nil {
+		return err
+	}
+	return s.done(ctx, s.Store.SetBudget(ctx, by.OrgID, b))
+}
+
+// RemoveBudget takes a bound away, under the same rules as SetBudget.
+func (s *Service) RemoveBudget(ctx context.Context, by Maker, scope, id string) error {
+	if err := s.mayBudget(ctx, by, scope, id); err != nil {
+		return err
+	}
+	return s.done(ctx, s.Store.RemoveBudget(ctx, by.OrgID, scope, id))
+}
+
+func (s *Service) mayBudget(ctx context.Context, by Maker, scope, id string) error {
+	wide := Allows(by.Scopes, OrgWide)
+	switch scope {
+	case OfOrganisation, OfProject:
+		if !wide {
+			return fault.New(fault.Forbidden, "The budget of an organisation or project can be changed only with the scope organisation.", fault.Field("scope"))
+		}
+		return nil
+	case OfKey:
+		if wide {
+			return nil // the store checks the organisation
+		}
+		_, err := s.Store.Key(ctx, by.ProjectID, id)
+		return err
+	}
+	return fault.InvalidField("scope", "A budget is of an organisation, a project or a key, not of %s.", quote(scope))
+}
+
+// Budgets lists what by may see: all of the organisation with OrgWide, else those of its project, the project's keys
+// and the organisation's own.
+func (s *Service) Budgets(ctx context.Context, by Maker) ([]Budget, error) {
+	all, err := s.Store.Budgets(ctx, by.OrgID)
+	if err != nil || Allows(by.Scopes, OrgWide) {
+		return all, err
+	}
+	keys, err := s.Store.Keys(ctx, by.ProjectID)
+	if err != nil {
+		return nil, err
+	}
+	mine := map[string]bool{by.OrgID: true, by.ProjectID: true}
+	for _, k := range keys {
+		mine[k.ID] = true
+	}
+	return slices.DeleteFunc(all, func(b Budget) bool { return !mine[b.ID] }), nil
+}
+
+func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }
+
+func (s *Service) done(ctx context.Context, err error) error {
+	if err == nil && s.Changed != nil {
+		s.Changed(ctx)
+	}
+	return err
+}
+
+// maxName is the longest name, in characters.
+const maxName = 64
+
+func checkName(field, name string) error {
+	if name == "" || utf8.RuneCountInString(name) > maxName || !utf8.ValidString(name) || strings.TrimSpace(name) != name ||
+		strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fault.InvalidField(field, "%s must be 1 to %d printable characters without spaces around them, got %s.", field, maxName, quote(name))
+	}
+	return nil
+}
+
+func checkEmail(s string) (string, error) {
+	a, err := mail.ParseAddress(s)
+	if err != nil || a.Address != s || len(s) > 254 {
+		return "", fault.InvalidField("email", "%s is no email address.", quote(s))
+	}
+	return strings.ToLower(s), nil
+}
