@@ -68,8 +68,8 @@ type Stream interface {
 	// Next returns what arrived since the last call, waiting for at least something; io.EOF after a complete
 	// answer, io.ErrUnexpectedEOF or another error after a broken one.
 	Next() (Chunk, error)
-	// Close ends the request, complete or not, and makes the engine stop generating. It may be called from
-	// another goroutine, once or more often; Next then fails.
+	// Close ends the request, complete or not, and makes the engine stop generating. Closing twice does nothing
+	// more. To interrupt a Next from elsewhere, cancel the context of Open.
 	Close() error
 }
 

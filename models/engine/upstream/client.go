@@ -1,0 +1,233 @@
+// Package upstream is an HTTP/1.1 client for engines on trusted, mostly local, sockets: pooled connections, no
+// goroutine of its own per request, bodies handed out as slices of the read buffer. It exists because the standard
+// client costs more than the rest of the gateway together; it follows no redirects, keeps no cookies and decodes
+// nothing but chunks.
+//
+// Rules for callers: close every Response. A Response belongs to one goroutine. Cancelling the context of Do, or
+// Close before the end of the body, closes
+// the connection, which is how an engine learns that nobody listens any more. An answer is not trusted: its head is
+// bounded, and everything malformed is an error.
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// Client keeps connections to engines. The zero value works; it is safe for concurrent use.
+type Client struct {
+	Timeout     time.Duration // longest request from first byte to last; 0 = 15 minutes
+	DialTimeout time.Duration // 0 = 2 seconds
+	IdleTimeout time.Duration // an unused connection is not used again after this; 0 = 30 seconds
+	MaxIdle     int           // unused connections kept for each address; 0 = 512
+
+	mu   sync.Mutex
+	idle map[string][]*conn
+}
+
+// Request is what Do sends.
+type Request struct {
+	Addr      string // host:port
+	Method    string // "POST" if empty
+	Path      string
+	Secret    string // bearer secret
+	RequestID string // x-request-id; left out if empty
+	Body      []byte // JSON
+}
+
+// Do sends a request and returns when the head of the answer was read. When no answer came the error is a fault of
+// kind Unavailable, Timeout or Canceled. A request that meets a pooled connection which the engine has closed is sent
+// again on a new one.
+func (c *Client) Do(ctx context.Context, q *Request) (*Response, error) {
+	if strings.ContainsAny(q.Path, " \r\n") || strings.ContainsAny(q.Secret, "\r\n") || strings.ContainsAny(q.RequestID, "\r\n") {
+		return nil, fault.New(fault.Invalid, "A request to an engine holds a line break.")
+	}
+	for {
+		cn, err := c.take(ctx, q.Addr)
+		if err != nil {
+			return nil, noAnswer(ctx, err)
+		}
+		r, err := c.send(ctx, cn, q)
+		if err == nil {
+			return r, nil
+		}
+		if cn.used && stale(err) && ctx.Err() == nil {
+			continue
+		}
+		return nil, noAnswer(ctx, err)
+	}
+}
+
+// stale tells a connection that the engine closed while it was unused from an engine that failed.
+func stale(err error) bool {
+	return errors.Is(err, errNoByte) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
+}
+
+var errNoByte = errors.New("upstream: the connection ended before the answer began")
+
+func noAnswer(ctx context.Context, err error) error {
+	var slow net.Error
+	switch {
+	case ctx.Err() != nil:
+		return fault.Wrap(ctx.Err(), "asking the engine")
+	case errors.As(err, &slow) && slow.Timeout():
+		return fault.New(fault.Timeout, "The engine did not answer in time.", fault.Cause(err))
+	}
+	return fault.New(fault.Unavailable, "The engine did not answer.", fault.Fix("Try again in a moment."), fault.Cause(err))
+}
+
+func (c *Client) send(ctx context.Context, cn *conn, q *Request) (*Response, error) {
+	if err := cn.SetDeadline(time.Now().Add(orDefault(c.Timeout, 15*time.Minute))); err != nil {
+		cn.Close()
+		return nil, err
+	}
+	r := &Response{client: c, addr: q.Addr, c: cn, ctx: ctx, stop: noStop}
+	if ctx.Done() != nil {
+		r.stop = context.AfterFunc(ctx, func() { cn.Close() })
+	}
+	werr := cn.write(q)
+	if werr == nil || !cn.used { // an engine may refuse before it has read everything: then there is an answer
+		err := r.readHead()
+		if err == nil {
+			if werr != nil {
+				r.keep = false
+			}
+			return r, nil
+		}
+		if werr == nil {
+			werr = err
+			if err == io.EOF && cn.buffered() == 0 {
+				werr = errNoByte
+			}
+		}
+	}
+	r.stop()
+	cn.Close()
+	return nil, werr
+}
+
+func noStop() bool { return true }
+
+// joinBelow is the size up to which a body is copied behind its head, to be sent by one call.
+const joinBelow = 64 << 10
+
+func (cn *conn) write(q *Request) error {
+	b := cn.out[:0]
+	method := q.Method
+	if method == "" {
+		method = "POST"
+	}
+	b = append(append(append(append(b, method...), ' '), q.Path...), " HTTP/1.1\r\nHost: "...)
+	b = append(append(b, q.Addr...), "\r\nAuthorization: Bearer "...)
+	b = append(b, q.Secret...)
+	if q.RequestID != "" {
+		b = append(append(b, "\r\nX-Request-Id: "...), q.RequestID...)
+	}
+	if q.Body != nil {
+		b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)
+		b = strconv.AppendInt(b, int64(len(q.Body)), 10)
+	}
+	b = append(b, "\r\n\r\n"...)
+	if len(b)+len(q.Body) <= joinBelow {
+		b = append(b, q.Body...)
+		cn.out = b
+		_, err := cn.Conn.Write(b)
+		return err
+	}
+	cn.out = b
+	parts := net.Buffers{b, q.Body}
+	_, err := parts.WriteTo(cn.Conn)
+	return err
+}
+
+// take returns the connection used last, which is the likeliest to live, or a new one.
+func (c *Client) take(ctx context.Context, addr string) (*conn, error) {
+	oldest := time.Now().Add(-orDefault(c.IdleTimeout, 30*time.Second))
+	c.mu.Lock()
+	for list := c.idle[addr]; len(list) > 0; list = c.idle[addr] {
+		cn := list[len(list)-1]
+		list[len(list)-1] = nil
+		c.idle[addr] = list[:len(list)-1]
+		if cn.idle.After(oldest) {
+			c.mu.Unlock()
+			return cn, nil
+		}
+		cn.Close()
+	}
+	c.mu.Unlock()
+	d := net.Dialer{Timeout: orDefault(c.DialTimeout, 2*time.Second)}
+	nc, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: nc, buf: make([]byte, firstBuffer)}, nil
+}
+
+func orDefault(d, def time.Duration) time.Duration {
+	if d <= 0 {
+		return def
+	}
+	return d
+}
+
+// Close ends the answer. Read to its end, it leaves the connection for the next request; otherwise it closes it.
+// Closing twice does nothing more.
+func (r *Response) Close() error {
+	if r.closed {
+		return nil
+	}
+	r.closed, r.ended = true, r.ended || r.exhausted()
+	if !r.stop() || !r.ended || !r.keep || r.c.buffered() > 0 {
+		return r.c.Close()
+	}
+	r.client.give(r.addr, r.c)
+	return nil
+}
+
+// exhausted says whether a sized body was read completely, though its end was not asked for.
+func (r *Response) exhausted() bool { return r.form == sized && r.left == 0 }
+
+func (c *Client) give(addr string, cn *conn) {
+	cn.used, cn.idle = true, time.Now()
+	if len(cn.buf) > firstBuffer {
+		cn.buf = cn.buf[:firstBuffer:firstBuffer]
+	}
+	limit := c.MaxIdle
+	if limit <= 0 {
+		limit = 512
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.idle == nil {
+		c.idle = map[string][]*conn{}
+	}
+	if len(c.idle[addr]) >= limit {
+		cn.Close()
+		return
+	}
+	c.idle[addr] = append(c.idle[addr], cn)
+}
+
+// CloseIdle closes the unused connections to an address, or all of them if addr is empty.
+func (c *Client) CloseIdle(addr string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for a, list := range c.idle {
+		if addr != "" && a != addr {
+			continue
+		}
+		for _, cn := range list {
+			cn.Close()
+		}
+		delete(c.idle, a)
+	}
+}

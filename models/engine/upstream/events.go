@@ -1,0 +1,125 @@
+package upstream
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+)
+
+// Events reads a stream of server-sent events as whole events, drops comments, and keeps the running token counts
+// that a comment of the form ": t PROMPT COMPLETION" tells.
+type Events struct {
+	R *Response
+
+	buf  []byte // lines not handed out yet, from tail on
+	tail int
+	err  error
+
+	// Prompt and Completion are the counts of the events handed out so far; Done is set once the event that ends the
+	// stream, "data: [DONE]", was among them.
+	Prompt, Completion int
+	Done               bool
+
+	aheadPrompt, aheadCompletion int // told by comments since the last whole event
+}
+
+const (
+	maxEvent = 4 << 20  // bytes of one event
+	coalesce = 32 << 10 // bytes handed out at once at most, if events are smaller
+)
+
+var (
+	errEvent = errors.New("upstream: an event of the stream is too long")
+	countTag = []byte(": t ")
+	doneLine = []byte("data: [DONE]")
+)
+
+// Next returns the whole events that have arrived, at least one, waiting for it; valid until the next call. After
+// the last one it returns io.EOF, or io.ErrUnexpectedEOF if the stream ended inside an event or was broken off.
+func (e *Events) Next() ([]byte, error) {
+	n := copy(e.buf, e.buf[e.tail:])
+	e.buf, e.tail = e.buf[:n], 0
+	for e.err == nil {
+		b, err := e.R.Chunk()
+		e.buf = append(e.buf, b...)
+		for err == nil && e.R.Buffered() && len(e.buf) < coalesce {
+			b, err = e.R.Chunk()
+			e.buf = append(e.buf, b...)
+		}
+		e.err = err
+		if out := e.events(); len(out) > 0 {
+			return out, nil
+		}
+		n := copy(e.buf, e.buf[e.tail:])
+		e.buf, e.tail = e.buf[:n], 0
+		if len(e.buf) > maxEvent {
+			e.err = errEvent
+		}
+	}
+	if e.err == io.EOF && len(e.buf) > 0 {
+		e.err = io.ErrUnexpectedEOF
+	}
+	return nil, e.err
+}
+
+// events moves whole events to the front of the buffer, without the comments, and returns them; what is behind the
+// last one stays for later, comments included: their counts are of an event that is yet to come.
+func (e *Events) events() []byte {
+	whole := boundary(e.buf)
+	b, out, has := e.buf[:whole], 0, false
+	for pos := 0; pos < whole; {
+		line := b[pos : pos+bytes.IndexByte(b[pos:], '\n')+1]
+		pos += len(line)
+		switch text := trimEnd(line); {
+		case len(text) == 0:
+			e.Prompt, e.Completion = max(e.Prompt, e.aheadPrompt), max(e.Completion, e.aheadCompletion)
+			if has {
+				out += copy(b[out:], line)
+			}
+			has = false
+		case text[0] == ':':
+			if bytes.HasPrefix(text, countTag) {
+				e.count(text[len(countTag):])
+			}
+		default:
+			has, e.Done = true, e.Done || bytes.Equal(text, doneLine)
+			out += copy(b[out:], line)
+		}
+	}
+	e.tail = whole
+	return b[:out]
+}
+
+// boundary is where the last whole event of b ends: behind its empty line.
+func boundary(b []byte) int {
+	end := 0
+	if i := bytes.LastIndex(b, []byte("\n\n")); i >= 0 {
+		end = i + 2
+	}
+	if i := bytes.LastIndex(b[end:], []byte("\n\r\n")); i >= 0 {
+		end += i + 3
+	}
+	return end
+}
+
+func trimEnd(line []byte) []byte {
+	line = line[:len(line)-1]
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		line = line[:n-1]
+	}
+	return line
+}
+
+// count reads "PROMPT COMPLETION"; anything else is a comment like others.
+func (e *Events) count(text []byte) {
+	p, c, ok := bytes.Cut(text, []byte(" "))
+	if !ok {
+		return
+	}
+	prompt, err1 := strconv.ParseUint(string(p), 10, 31)
+	completion, err2 := strconv.ParseUint(string(c), 10, 31)
+	if err1 == nil && err2 == nil {
+		e.aheadPrompt, e.aheadCompletion = int(prompt), int(completion)
+	}
+}
