@@ -2,16 +2,17 @@ package engine
 
 import (
 	"encoding/json"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
-// EndpointFile is what a replica writes into its attempt's folder once it answers.
-const EndpointFile = "endpoint.json"
+// Names in a replica's attempt folder.
+const (
+	SecretFile   = "secret"        // the bearer secret the replica demands, written before the start, 0600
+	EndpointFile = "endpoint.json" // the replica's Announcement, written by it, whole, once it answers
+)
 
 // Protocol is the number of the worker protocol this program speaks: the OpenAI dialect on a loopback socket with a
 // bearer secret, and running token counts in comments of event streams.
@@ -34,33 +35,4 @@ func Announce(dir, addr string) error {
 		return fault.Wrap(err, "announcing the replica")
 	}
 	return fault.Wrap(os.Rename(path+".new", path), "announcing the replica")
-}
-
-// Announced reads the address from the announcement in an attempt's folder. It is fault.NotFound until the replica
-// has written it, and fault.Conflict when the replica speaks another protocol.
-func Announced(dir string) (addr string, err error) {
-	f, err := os.Open(filepath.Join(dir, EndpointFile))
-	if os.IsNotExist(err) {
-		return "", fault.New(fault.NotFound, "The replica does not answer yet.", fault.Cause(err))
-	}
-	if err != nil {
-		return "", fault.Wrap(err, "reading a replica's announcement")
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 4096))
-	var a Announcement
-	if err == nil {
-		err = json.Unmarshal(b, &a)
-	}
-	if err == nil {
-		_, _, err = net.SplitHostPort(a.Addr)
-	}
-	if err != nil {
-		return "", fault.Wrap(err, "reading a replica's announcement")
-	}
-	if a.Protocol != Protocol {
-		return "", fault.New(fault.Conflict, "The replica speaks another worker protocol than this program.",
-			fault.Fix("Remove the deployment and deploy again."))
-	}
-	return a.Addr, nil
 }

@@ -20,7 +20,6 @@ type Spec struct {
 	Threads     int    // 0 = the engine decides
 	MaxContext  int    // tokens; 0 = the model's own
 	MemoryBytes int64  // for the key-value cache; 0 = the engine decides
-	Secret      string // that the replica is to demand; Command puts it into a file, never into argv
 }
 
 // Endpoint is where one running replica answers.
@@ -34,7 +33,7 @@ type Endpoint struct {
 type Engine interface {
 	// Name is the driver's name, such as "native".
 	Name() string
-	// Command renders how a replica is started; it starts nothing.
+	// Command renders how a replica is started; it starts nothing. The caller adds the file SecretFile.
 	Command(Spec) (job.Command, error)
 	// Health returns nil once the replica answers requests; otherwise a fault of kind Unavailable.
 	Health(context.Context, Endpoint) error

@@ -34,11 +34,8 @@ var (
 // Name is "native".
 func (d *Driver) Name() string { return "native" }
 
-// Files of an attempt that Command writes and Work reads.
-const (
-	specFile   = "serve.json"
-	secretFile = "secret"
-)
+// specFile is what Command writes into an attempt's folder and Work reads.
+const specFile = "serve.json"
 
 type spec struct {
 	Protocol    int    `json:"protocol"`
@@ -49,10 +46,10 @@ type spec struct {
 	MemoryBytes int64  `json:"memory_bytes"`
 }
 
-// Command renders `triarch worker serve ATTEMPT` with the spec and the secret in files of the attempt.
+// Command renders `triarch worker serve ATTEMPT` with the spec in a file of the attempt.
 func (d *Driver) Command(s engine.Spec) (job.Command, error) {
-	if s.ModelDir == "" || s.Secret == "" {
-		return job.Command{}, fault.New(fault.Internal, "A replica needs a model folder and a secret.")
+	if s.ModelDir == "" {
+		return job.Command{}, fault.New(fault.Internal, "A replica needs a model folder.")
 	}
 	b, err := json.Marshal(spec{Protocol: engine.Protocol, ModelDir: s.ModelDir, ModelName: s.ModelName, Threads: s.Threads,
 		MaxContext: s.MaxContext, MemoryBytes: s.MemoryBytes})
@@ -61,7 +58,7 @@ func (d *Driver) Command(s engine.Spec) (job.Command, error) {
 	}
 	return job.Command{
 		Argv:  []string{job.Self, "worker", "serve", job.AttemptDir},
-		Files: map[string][]byte{specFile: b, secretFile: []byte(s.Secret)},
+		Files: map[string][]byte{specFile: b},
 	}, nil
 }
 

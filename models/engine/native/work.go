@@ -28,7 +28,7 @@ func Work(ctx context.Context, dir string, log *slog.Logger) error {
 	if s.Protocol != engine.Protocol {
 		return fault.Newf(fault.Conflict, "The replica's spec has protocol %d; this program speaks %d.", s.Protocol, engine.Protocol)
 	}
-	secret, err := readSmall(filepath.Join(dir, secretFile))
+	secret, err := readSmall(filepath.Join(dir, engine.SecretFile))
 	if err != nil {
 		return err
 	}
