@@ -1,0 +1,713 @@
+package job_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+const project = "prj_test"
+
+func spec(cpus int) job.Spec {
+	return job.Spec{Project: project, Kind: "train", CPUs: cpus, Command: job.Command{Argv: []string{"work"}},
+		Restart: job.Restart{Max: 2}}
+}
+
+// shell is a keeper that can die and be followed by another.
+type shell struct {
+	w       *world
+	k       *job.Keeper
+	cpus    int
+	deaths  map[string]int // job -> attempts that ended without having been asked
+	created map[string]job.Spec
+	cancels map[string]bool
+}
+
+func newShell(cpus int) *shell {
+	s := &shell{w: newWorld(), cpus: cpus, deaths: map[string]int{}, created: map[string]job.Spec{}, cancels: map[string]bool{}}
+	s.k = s.w.keeper(cpus, nil)
+	return s
+}
+
+// do runs f; if the keeper dies in it, the next keeper takes its place. It says whether f came to its end.
+func (s *shell) do(f func(k *job.Keeper)) (finished bool) {
+	defer func() {
+		switch r := recover(); r.(type) {
+		case nil:
+		case death:
+			s.k, finished = s.w.keeper(s.cpus, nil), false
+		default:
+			panic(r)
+		}
+	}()
+	f(s.k)
+	return true
+}
+
+// check looks at everything that must hold between any two moments.
+func (s *shell) check(t *rapid.T) {
+	w := s.w
+	if len(w.broken) > 0 {
+		t.Fatal(strings.Join(w.broken, "; "))
+	}
+	used := 0
+	for _, st := range w.living() {
+		j := w.rows[st.Job]
+		if j.State.Final() || j.State == job.Queued {
+			t.Fatalf("job %s is %s and its attempt %d is %s", j.ID, j.State, st.Attempt, st.Phase)
+		}
+		if st.Attempt != j.Attempt {
+			t.Fatalf("job %s is at attempt %d and attempt %d is %s", j.ID, j.Attempt, st.Attempt, st.Phase)
+		}
+		used += j.CPUs
+	}
+	if used > s.cpus {
+		t.Fatalf("%d CPUs are in use of %d", used, s.cpus)
+	}
+	for _, j := range w.rows {
+		if j.Restarts > s.deaths[j.ID] {
+			t.Fatalf("job %s counts %d restarts and only %d attempts died", j.ID, j.Restarts, s.deaths[j.ID])
+		}
+		if (j.State == job.Failed) != (j.State.Final() && j.Fault != "") || j.State == job.Failed && j.Reason == "" {
+			t.Fatalf("job %s is %s by the fault of %q: %q", j.ID, j.State, j.Fault, j.Reason)
+		}
+		if j.State.Final() != !j.EndedAt.IsZero() {
+			t.Fatalf("job %s is %s and ended at %v", j.ID, j.State, j.EndedAt)
+		}
+	}
+}
+
+func (s *shell) someLiving(t *rapid.T, phase job.Phase) (job.Status, bool) {
+	var all []job.Status
+	for _, st := range s.w.living() {
+		if st.Phase == phase {
+			all = append(all, st)
+		}
+	}
+	if len(all) == 0 {
+		return job.Status{}, false
+	}
+	return all[rapid.IntRange(0, len(all)-1).Draw(t, "which")], true
+}
+
+// TestKeeperSurvivesEverything lets keepers die at any moment, answers be lost, attempts die in every way, the
+// machine restart and users cancel, checks what must always hold after each step, and at the end that every job
+// comes to the end it should.
+func TestKeeperSurvivesEverything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ctx := t.Context()
+		s := newShell(rapid.IntRange(1, 3).Draw(t, "cpus"))
+		w := s.w
+		w.armed = true
+		t.Repeat(map[string]func(*rapid.T){
+			"": s.check,
+			"create": func(t *rapid.T) {
+				sp := spec(rapid.IntRange(0, s.cpus).Draw(t, "cpus"))
+				sp.Owner = rapid.SampledFrom([]string{"", "", "run_a", "run_b"}).Draw(t, "owner")
+				sp.Priority = rapid.IntRange(0, 2).Draw(t, "priority")
+				sp.Restart.Forever = rapid.Bool().Draw(t, "forever")
+				s.do(func(k *job.Keeper) {
+					if j, err := k.Create(ctx, sp); err == nil {
+						if _, ok := w.rows[j.ID]; !ok {
+							t.Fatalf("acknowledged job %s is nowhere", j.ID)
+						}
+						s.created[j.ID] = j.Spec
+					}
+				})
+			},
+			"cancel": func(t *rapid.T) {
+				if len(w.order) == 0 {
+					return
+				}
+				id := rapid.SampledFrom(w.order).Draw(t, "id")
+				s.do(func(k *job.Keeper) {
+					if j, err := k.Cancel(ctx, project, id, "no more need"); err == nil && !(j.State.Final() && j.State != job.Cancelled) {
+						s.cancels[id] = true
+					}
+				})
+			},
+			"reconcile": func(t *rapid.T) { s.do(func(k *job.Keeper) { _ = k.Reconcile(ctx) }) },
+			"keeper dies within": func(t *rapid.T) {
+				w.fuse = rapid.IntRange(1, 12).Draw(t, "moments")
+				s.do(func(k *job.Keeper) { _ = k.Reconcile(ctx) })
+				w.fuse = 0
+			},
+			"an answer is lost": func(t *rapid.T) {
+				w.blind = rapid.IntRange(1, 4).Draw(t, "changes")
+				s.do(func(k *job.Keeper) { _ = k.Reconcile(ctx) })
+				w.blind = 0
+			},
+			"begin": func(t *rapid.T) {
+				if st, ok := s.someLiving(t, job.PhaseStarting); ok {
+					w.begin(st.Job, st.Attempt)
+				}
+			},
+			"exit": func(t *rapid.T) {
+				if st, ok := s.someLiving(t, job.PhaseRunning); ok {
+					code := rapid.SampledFrom([]int{0, 0, 1}).Draw(t, "code")
+					s.deaths[st.Job]++
+					w.end(st.Job, st.Attempt, job.Exit{Code: code})
+				}
+			},
+			"a supervisor dies": func(t *rapid.T) {
+				if st, ok := s.someLiving(t, job.PhaseRunning); ok {
+					s.deaths[st.Job]++
+					w.at(st.Job, st.Attempt).phase = job.PhaseOrphaned
+				}
+			},
+			"the machine restarts": func(t *rapid.T) {
+				for _, st := range w.living() {
+					s.deaths[st.Job]++
+					w.at(st.Job, st.Attempt).phase = job.PhaseEnded
+					w.at(st.Job, st.Attempt).exit = &job.Exit{Code: -1, Lost: job.LostMachine, EndedAt: w.clock}
+				}
+				s.k = w.keeper(s.cpus, nil)
+			},
+			"everything is taken down": func(t *rapid.T) {
+				for _, st := range w.living() {
+					_ = w.Stop(ctx, st.Job, st.Attempt, 0, job.StopDown)
+					if a := w.at(st.Job, st.Attempt); a.phase != job.PhaseEnded {
+						w.end(st.Job, st.Attempt, job.Exit{Code: job.ExitStopped})
+					}
+				}
+				s.k = w.keeper(s.cpus, nil)
+			},
+			"time passes": func(t *rapid.T) {
+				w.clock = w.clock.Add(time.Duration(rapid.IntRange(1, 3600).Draw(t, "seconds")) * time.Second)
+			},
+		})
+		s.settle(t)
+	})
+}
+
+// settle lets everything go well from here on and checks how the jobs end.
+func (s *shell) settle(t *rapid.T) {
+	w := s.w
+	w.armed = false
+	s.k = w.keeper(s.cpus, nil)
+	for range 10 * (len(w.rows) + 2) {
+		if err := s.k.Reconcile(t.Context()); err != nil {
+			t.Fatalf("an undisturbed pass: %v", err)
+		}
+		for _, st := range w.living() {
+			w.begin(st.Job, st.Attempt)
+			if j := w.rows[st.Job]; j.State == job.Stopping || j.Attempt > 0 && !j.Restart.Forever {
+				if w.at(st.Job, st.Attempt).phase == job.PhaseRunning {
+					w.end(st.Job, st.Attempt, job.Exit{Code: 0})
+				}
+			}
+		}
+		for id, j := range w.rows {
+			if j.Restart.Forever && !j.State.Final() && !s.cancels[id] {
+				if _, err := s.k.Cancel(t.Context(), project, id, "end of test"); err != nil {
+					t.Fatal(err)
+				}
+				s.cancels[id] = true
+			}
+		}
+		w.clock = w.clock.Add(time.Hour)
+		s.check(t)
+	}
+	for id := range s.created {
+		j := w.rows[id]
+		switch {
+		case !j.State.Final():
+			t.Errorf("job %s is still %s: %s", id, j.State, j.Reason)
+		case s.cancels[id] && j.State != job.Cancelled:
+			t.Errorf("job %s was cancelled and is %s", id, j.State)
+		case j.State == job.Failed && j.Streak < j.Restart.Max:
+			t.Errorf("job %s gave up after %d restarts in a row of %d: %s", id, j.Streak, j.Restart.Max, j.Reason)
+		}
+	}
+}
+
+// TestOneRestartlessRunThroughKeepers is the plain promise: whatever moment of its life the keeper dies at, the
+// job runs exactly once.
+func TestOneRestartlessRunThroughKeepers(t *testing.T) {
+	for fuse := 1; ; fuse++ {
+		s := newShell(1)
+		s.w.armed, s.w.fuse = true, fuse
+		var id string
+		for id == "" {
+			sp := spec(1)
+			sp.Owner = "run_once"
+			s.do(func(k *job.Keeper) {
+				if j, err := k.Create(t.Context(), sp); err == nil {
+					id = j.ID
+				}
+			})
+		}
+		for range 20 {
+			s.do(func(k *job.Keeper) { _ = k.Reconcile(t.Context()) })
+			for _, st := range s.w.living() {
+				if st.Phase == job.PhaseRunning {
+					s.w.end(id, st.Attempt, job.Exit{})
+				}
+				s.w.begin(id, st.Attempt)
+			}
+		}
+		j := s.w.rows[id]
+		if len(s.w.rows) != 1 || j.State != job.Succeeded || j.Attempt != 1 || j.Restarts != 0 || len(s.w.broken) > 0 {
+			t.Fatalf("dead at moment %d: %d jobs, %+v, %v", fuse, len(s.w.rows), j, s.w.broken)
+		}
+		if s.w.fuse > 0 { // the keeper lived to see the end: all moments were tried
+			if fuse < 10 {
+				t.Fatalf("only %d moments in a job's life", fuse)
+			}
+			return
+		}
+	}
+}
+
+func mustCreate(t *testing.T, k *job.Keeper, s job.Spec) job.Job {
+	t.Helper()
+	j, err := k.Create(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+func mustPass(t *testing.T, k *job.Keeper) {
+	t.Helper()
+	if err := k.Reconcile(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestQueueIsFirstInFirstOutWithinPriority(t *testing.T) {
+	s := newShell(4)
+	add := func(name string, cpus, priority int) {
+		sp := spec(cpus)
+		sp.Name, sp.Priority = name, priority
+		mustCreate(t, s.k, sp)
+		s.w.clock = s.w.clock.Add(time.Second)
+	}
+	add("first", 3, 0)
+	mustPass(t, s.k)
+	add("big", 3, 0)
+	add("small", 1, 0)
+	add("urgent", 4, 9)
+	add("free", 0, 0)
+	order := func() (out []string) {
+		for _, st := range s.w.living() {
+			out = append(out, s.w.rows[st.Job].Name)
+		}
+		return out
+	}
+	mustPass(t, s.k)
+	// The one without a slot runs at once; small would fit, but must not overtake urgent and big.
+	if diff := cmp.Diff([]string{"first", "free"}, order()); diff != "" {
+		t.Fatal(diff)
+	}
+	reasons := map[string]string{}
+	all, err := s.k.List(t.Context(), project, job.Filter{State: job.Queued})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range all {
+		reasons[j.Name] = j.Reason
+	}
+	want := map[string]string{
+		"urgent": "Waits for 4 CPUs; 1 of 4 are free and it is the next.",
+		"big":    "Waits for 3 CPUs; 1 of 4 are free and 1 job is before it.",
+		"small":  "Waits for 1 CPU; 1 of 4 are free and 2 jobs are before it.",
+	}
+	if diff := cmp.Diff(want, reasons); diff != "" {
+		t.Error(diff)
+	}
+	var ran []string
+	for range 4 {
+		for _, st := range s.w.living() {
+			if name := s.w.rows[st.Job].Name; name != "free" {
+				ran = append(ran, name)
+				s.w.begin(st.Job, st.Attempt)
+				s.w.end(st.Job, st.Attempt, job.Exit{})
+			}
+		}
+		mustPass(t, s.k)
+	}
+	if diff := cmp.Diff([]string{"first", "urgent", "big", "small"}, ran); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := s.k.Create(t.Context(), spec(5)); !fault.Is(err, fault.Invalid) || fault.As(err).Field != "cpus" {
+		t.Errorf("more CPUs than there are: %v", err)
+	}
+}
+
+func TestEndsAreNamedAndCounted(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		exit    job.Exit
+		max     int
+		forever bool
+		state   job.State
+		fault   string
+		words   string
+		counted int
+	}{
+		{"done", job.Exit{}, 2, false, job.Succeeded, "", "", 0},
+		{"code", job.Exit{Code: 3}, 2, false, job.Queued, job.FaultProgram, "exit code 3", 1},
+		{"code, never again", job.Exit{Code: 3}, 0, false, job.Failed, job.FaultProgram, "exit code 3", 0},
+		{"crash", job.Exit{Code: -1, Signal: "SIGSEGV"}, 2, false, job.Queued, job.FaultProgram, "SIGSEGV", 1},
+		{"killed", job.Exit{Code: -1, Signal: "SIGKILL"}, 2, false, job.Queued, job.FaultNode, "killed from outside", 1},
+		{"memory", job.Exit{Code: -1, Signal: "SIGKILL", OOM: true}, 2, false, job.Queued, job.FaultNode, "lack of memory", 1},
+		{"supervisor", job.Exit{Code: -1, Lost: job.LostSupervisor}, 2, false, job.Queued, job.FaultPlatform, "supervisor died", 1},
+		{"machine", job.Exit{Code: -1, Lost: job.LostMachine}, 2, false, job.Queued, job.FaultNode, "machine restarted", 0},
+		{"shutdown", job.Exit{Code: job.ExitStopped, Stopped: true, StopReason: "signal"}, 2, false, job.Queued, job.FaultNode, "from outside", 0},
+		{"asked outside", job.Exit{Code: job.ExitStopped}, 2, false, job.Queued, job.FaultNode, "from outside", 1},
+		{"no program", job.Exit{Code: -1, NotStarted: "x: not found"}, 2, false, job.Failed, job.FaultProgram, "x: not found", 0},
+		{"replica ended", job.Exit{}, 0, true, job.Queued, job.FaultProgram, "keep running", 1},
+		{"replica without program", job.Exit{Code: -1, NotStarted: "x: not found"}, 0, true, job.Queued, job.FaultProgram, "x: not found", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newShell(1)
+			sp := spec(1)
+			sp.Restart.Max, sp.Restart.Forever = c.max, c.forever
+			j := mustCreate(t, s.k, sp)
+			mustPass(t, s.k)
+			s.w.begin(j.ID, 1)
+			mustPass(t, s.k)
+			s.w.end(j.ID, 1, c.exit)
+			if err := s.k.Reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			got := s.w.rows[j.ID]
+			if c.state == job.Queued && got.State == job.Starting { // no back-off: it is already on its way again
+				got.State = job.Queued
+			}
+			if got.State != c.state || got.Fault != c.fault || !strings.Contains(got.Reason, c.words) || got.Streak != c.counted {
+				t.Errorf("got %s, fault %q, streak %d: %q", got.State, got.Fault, got.Streak, got.Reason)
+			}
+		})
+	}
+}
+
+func TestBackoffGrowsAndHealthEndsTheRow(t *testing.T) {
+	s := newShell(1)
+	sp := spec(1)
+	sp.Restart = job.Restart{Max: 3, BackoffBase: time.Second, BackoffMax: 3 * time.Second, Healthy: time.Minute}
+	j := mustCreate(t, s.k, sp)
+	die := func(after time.Duration) job.Job {
+		t.Helper()
+		mustPass(t, s.k)
+		n := s.w.rows[j.ID].Attempt
+		s.w.begin(j.ID, n)
+		mustPass(t, s.k)
+		s.w.clock = s.w.clock.Add(after)
+		s.w.end(j.ID, n, job.Exit{Code: 1})
+		mustPass(t, s.k)
+		return s.w.rows[j.ID]
+	}
+	var waits []time.Duration
+	for _, lived := range []time.Duration{0, 0, 0, time.Minute, 0} {
+		got := die(lived)
+		waits = append(waits, got.NextStartAt.Sub(s.w.clock))
+		mustPass(t, s.k)
+		if again := s.w.rows[j.ID]; again.State != job.Queued {
+			t.Fatalf("it did not wait: %+v", again)
+		}
+		s.w.clock = got.NextStartAt
+	}
+	want := []time.Duration{time.Second, 2 * time.Second, 3 * time.Second, time.Second, 2 * time.Second}
+	if diff := cmp.Diff(want, waits); diff != "" {
+		t.Error(diff)
+	}
+	s.w.clock = s.w.clock.Add(time.Hour)
+	third := die(0)
+	s.w.clock = s.w.clock.Add(time.Hour)
+	if last := die(0); third.State != job.Queued || last.State != job.Failed || last.Restarts != 6 || !strings.Contains(last.Reason, "3 times in a row") {
+		t.Errorf("after a row of 3 it is %s, %d restarts: %s", last.State, last.Restarts, last.Reason)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	s := newShell(1)
+	running, waiting := mustCreate(t, s.k, spec(1)), mustCreate(t, s.k, spec(1))
+	mustPass(t, s.k)
+	s.w.begin(running.ID, 1)
+	got, err := s.k.Cancel(t.Context(), project, waiting.ID, "not needed")
+	if err != nil || got.State != job.Cancelled || got.Reason != "not needed" {
+		t.Errorf("a queued job: %+v, %v", got, err)
+	}
+	got, err = s.k.Cancel(t.Context(), project, running.ID, "enough")
+	if err != nil || got.State != job.Stopping {
+		t.Errorf("a running job: %+v, %v", got, err)
+	}
+	if err := s.k.Discard(t.Context(), project, running.ID); !fault.Is(err, fault.Conflict) {
+		t.Errorf("discarding what runs: %v", err)
+	}
+	if err := s.k.Delete(t.Context(), project, running.ID); !fault.Is(err, fault.Conflict) {
+		t.Errorf("deleting what runs: %v", err)
+	}
+	mustPass(t, s.k)
+	if !s.w.at(running.ID, 1).stop {
+		t.Fatal("nobody asked the attempt to end")
+	}
+	s.w.end(running.ID, 1, job.Exit{Code: -1, Signal: "SIGKILL", Killed: true})
+	mustPass(t, s.k)
+	got, err = s.k.Get(t.Context(), project, running.ID)
+	if err != nil || got.State != job.Cancelled || got.Reason != "enough It did not end within 10s and was killed." || got.Restarts != 0 {
+		t.Errorf("after its end: %+v, %v", got, err)
+	}
+	if _, err := s.k.Cancel(t.Context(), "prj_other", running.ID, ""); !fault.Is(err, fault.NotFound) {
+		t.Errorf("another project's job: %v", err)
+	}
+	if err := errors.Join(s.k.Discard(t.Context(), project, running.ID), s.k.Delete(t.Context(), project, running.ID)); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.k.Get(t.Context(), project, running.ID); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a deleted job: %v", err)
+	}
+}
+
+func TestOlderStoreThanFolders(t *testing.T) {
+	s := newShell(1)
+	j := mustCreate(t, s.k, spec(1))
+	s.w.fence[j.ID] = 4 // the rows were restored from a copy; attempts up to 4 were started since
+	for range 10 {
+		mustPass(t, s.k)
+	}
+	if got := s.w.rows[j.ID]; got.Attempt != 4 && got.Attempt != 5 || len(s.w.broken) > 0 {
+		t.Errorf("attempt %d after a fence of 4, %v", got.Attempt, s.w.broken)
+	}
+}
+
+func TestCollect(t *testing.T) {
+	s := newShell(2)
+	j := mustCreate(t, s.k, spec(1))
+	for n := 1; n <= 2; n++ {
+		mustPass(t, s.k)
+		s.w.begin(j.ID, n)
+		s.w.end(j.ID, n, job.Exit{Code: 1})
+		mustPass(t, s.k)
+		s.w.clock = s.w.clock.Add(time.Hour)
+	}
+	dead, alive := "job_01hzzzzzzzzzzzzzzzzzzzzzz0", "job_01hzzzzzzzzzzzzzzzzzzzzzz1"
+	s.w.at(dead, 1).phase = job.PhaseEnded
+	s.w.at(alive, 1).phase = job.PhaseRunning
+	strangers, err := s.k.Collect(t.Context())
+	if err != nil || len(strangers) != 1 || strangers[0] != alive {
+		t.Errorf("strangers %v, %v", strangers, err)
+	}
+	if _, ok := s.w.attempts[dead]; !ok {
+		t.Error("a fresh folder without a row was deleted at once")
+	}
+	s.w.attempts[alive][1].phase = job.PhaseRunning
+	k := job.New(job.Options{Store: s.w, Executor: executorOf{s.w}, Now: func() time.Time { return s.w.clock.Add(25 * time.Hour) }})
+	if _, err := k.Collect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, deadThere := s.w.attempts[dead]
+	_, aliveThere := s.w.attempts[alive]
+	_, ownThere := s.w.attempts[j.ID]
+	if deadThere || !aliveThere || !ownThere {
+		t.Errorf("after a day: unclaimed %v, unclaimed and alive %v, claimed %v", deadThere, aliveThere, ownThere)
+	}
+}
+
+// TestLoop runs jobs by the loop alone: on wake, on its tick, and after a back-off, in the bubble's own time.
+func TestLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var changes []string
+		k := job.New(job.Options{Store: w, Executor: executorOf{w}, CPUs: 1, Tick: time.Minute, OnChange: func(j job.Job) {
+			changes = append(changes, fmt.Sprintf("%s %d", j.State, j.Attempt))
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- k.Loop(ctx) }()
+		synctest.Wait()
+		sp := spec(1)
+		sp.Restart.BackoffBase = 5 * time.Second
+		j, err := k.Create(ctx, sp) // wakes it
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		w.begin(j.ID, 1)
+		w.end(j.ID, 1, job.Exit{Code: 1})
+		time.Sleep(time.Minute) // its tick
+		synctest.Wait()
+		if got := w.rows[j.ID]; got.State != job.Queued {
+			t.Errorf("after the tick it is %s", got.State)
+		}
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if got := w.rows[j.ID]; got.Attempt != 1 {
+			t.Error("it did not wait for the back-off")
+		}
+		time.Sleep(time.Second + time.Millisecond)
+		synctest.Wait()
+		want := []string{"queued 0", "starting 1", "queued 1", "starting 2"}
+		if diff := cmp.Diff(want, changes); diff != "" {
+			t.Error(diff)
+		}
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestStartThatFailsIsTriedAgain(t *testing.T) {
+	s := newShell(1)
+	j := mustCreate(t, s.k, spec(1))
+	s.w.armed, s.w.blind = true, 2 // the row's change goes through, the start's answer is lost
+	if err := s.k.Reconcile(t.Context()); !fault.Is(err, fault.Unavailable) {
+		t.Fatalf("a failed start: %v", err)
+	}
+	got := s.w.rows[j.ID]
+	if got.State != job.Starting || got.Fault != job.FaultPlatform || !got.NextStartAt.After(s.w.clock) || !strings.Contains(got.Reason, "answer was lost") {
+		t.Errorf("after a failed start: %+v", got)
+	}
+	s.w.begin(j.ID, 1) // it had taken after all
+	mustPass(t, s.k)
+	if got := s.w.rows[j.ID]; got.State != job.Running || got.Attempt != 1 || got.Reason != "" || got.Fault != "" {
+		t.Errorf("after it showed: %+v", got)
+	}
+}
+
+func TestProgressAcrossAttempts(t *testing.T) {
+	s := newShell(1)
+	j := mustCreate(t, s.k, spec(1))
+	for n := 1; n <= 3; n++ {
+		mustPass(t, s.k)
+		var b strings.Builder
+		for step := 10*n - 5; step < 10*n+5; step++ { // each goes back five steps
+			fmt.Fprintf(&b, "{\"step\":%d,\"attempt\":%d}\n", step, n)
+		}
+		s.w.at(j.ID, n).progress = b.String() + "{\"step\":99" // and dies in a line
+		s.w.begin(j.ID, n)
+		s.w.end(j.ID, n, job.Exit{Code: 1})
+		mustPass(t, s.k)
+		s.w.clock = s.w.clock.Add(time.Hour)
+	}
+	var all []job.Line
+	var at job.Cursor
+	for done := false; !done; {
+		lines, next, end, err := s.k.Progress(t.Context(), project, j.ID, at, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := job.ParseCursor(next.String())
+		if err != nil || back != next {
+			t.Fatalf("cursor %v reads back as %v, %v", next, back, err)
+		}
+		all, at, done = append(all, lines...), next, end
+	}
+	if len(all) != 30 {
+		t.Errorf("%d lines, want 30", len(all))
+	}
+	var steps []string
+	for _, l := range job.Merge(all) {
+		steps = append(steps, fmt.Sprintf("%d:%d", l.Attempt, l.Step))
+	}
+	want := "1:5 1:6 1:7 1:8 1:9 1:10 1:11 1:12 1:13 1:14 2:15 2:16 2:17 2:18 2:19 2:20 2:21 2:22 2:23 2:24 3:25"
+	if got := strings.Join(steps, " "); !strings.HasPrefix(got, want) || len(steps) != 30 {
+		t.Errorf("merged %s", got)
+	}
+}
+
+func TestMergeKeepsOneHistory(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var lines []job.Line
+		step, last := int64(1), map[int64]int{}
+		for a := 1; a <= rapid.IntRange(1, 6).Draw(t, "attempts"); a++ {
+			step = max(1, step-int64(rapid.IntRange(0, 10).Draw(t, "back")))
+			for range rapid.IntRange(0, 20).Draw(t, "steps") {
+				lines = append(lines, job.Line{Attempt: a, Step: step})
+				last[step] = a
+				step++
+			}
+		}
+		got := job.Merge(lines)
+		for i, l := range got {
+			if i > 0 && (l.Step != got[i-1].Step+1 || l.Attempt < got[i-1].Attempt) {
+				t.Fatalf("step %d of attempt %d follows step %d of attempt %d", l.Step, l.Attempt, got[i-1].Step, got[i-1].Attempt)
+			}
+			if last[l.Step] != l.Attempt {
+				t.Fatalf("step %d is of attempt %d, was last done by %d", l.Step, l.Attempt, last[l.Step])
+			}
+		}
+		if len(lines) > 0 && got[len(got)-1].Step != lines[len(lines)-1].Step {
+			t.Fatal("the history does not end where the work did")
+		}
+	})
+}
+
+func TestFence(t *testing.T) {
+	dir := t.TempDir()
+	if n, err := job.ReadFence(dir); n != 0 || err != nil {
+		t.Errorf("no fence reads %d, %v", n, err)
+	}
+	if err := job.CheckFence(dir, 1); err == nil {
+		t.Error("an attempt without a fence may write")
+	}
+	write := func(s string) {
+		if err := os.WriteFile(filepath.Join(dir, job.FenceFile), []byte(s), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("3\n")
+	if err := job.CheckFence(dir, 3); err != nil {
+		t.Error(err)
+	}
+	if err := job.CheckFence(dir, 2); !errors.Is(err, job.ErrSuperseded) {
+		t.Errorf("an older attempt: %v", err)
+	}
+	for _, damaged := range []string{"", "x", "-1", "0", "3 4"} {
+		write(damaged)
+		if err := job.CheckFence(dir, 3); err == nil {
+			t.Errorf("a fence of %q lets an attempt write", damaged)
+		}
+	}
+}
+
+func TestSpecsAreChecked(t *testing.T) {
+	for field, change := range map[string]func(*job.Spec){
+		"project":              func(s *job.Spec) { s.Project = "" },
+		"kind":                 func(s *job.Spec) { s.Kind = strings.Repeat("x", 300) },
+		"name":                 func(s *job.Spec) { s.Name = "a\x00" },
+		"cpus":                 func(s *job.Spec) { s.CPUs = -1 },
+		"memory_bytes":         func(s *job.Spec) { s.MemoryBytes = -1 },
+		"restart.max":          func(s *job.Spec) { s.Restart.Max = -1 },
+		"restart.backoff_base": func(s *job.Spec) { s.Restart.BackoffBase, s.Restart.BackoffMax = 2, 1 },
+		"command.argv":         func(s *job.Spec) { s.Command.Argv = []string{"a", "\xff"} },
+		"command.env":          func(s *job.Spec) { s.Command.Env = []string{"=x"} },
+		"command.files":        func(s *job.Spec) { s.Command.Files = map[string][]byte{"x/../../y": nil} },
+	} {
+		sp := spec(1)
+		change(&sp)
+		if _, err := newShell(1).k.Create(t.Context(), sp); !fault.Is(err, fault.Invalid) || fault.As(err).Field != field {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
+func FuzzCursor(f *testing.F) {
+	for _, s := range []string{"", "1:0", "2:1024", "-1:3", "1:2:3", "999999999999999999999:1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		c, err := job.ParseCursor(s)
+		if err != nil {
+			return
+		}
+		if back, err := job.ParseCursor(c.String()); err != nil || back != c || c.Attempt < 0 || c.Offset < 0 {
+			t.Errorf("%q reads as %v, and that as %v, %v", s, c, back, err)
+		}
+	})
+}
