@@ -3,12 +3,11 @@ package serve
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"io"
 
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -72,13 +71,13 @@ func (s *Service) Snapshot() *Table {
 
 // Deploy writes down that a model version is to be served, with its route when asked for, and returns at once;
 // Reconcile starts the replicas. Faults: Invalid with the field, NotFound for the model, Conflict for a taken name.
-func (s *Service) Deploy(ctx context.Context, who Who, spec DeploySpec) (Deployment, *Route, error) {
+func (s *Service) Deploy(ctx context.Context, who Who, spec DeploySpec) (Deployment, error) {
 	v, err := s.Registry.Get(ctx, who.Project, spec.Model)
 	if err != nil {
-		return Deployment{}, nil, err
+		return Deployment{}, err
 	}
 	if err := s.checkDeploy(&spec, v); err != nil {
-		return Deployment{}, nil, err
+		return Deployment{}, err
 	}
 	d := Deployment{
 		ID: s.IDs.New("dep"), Project: who.Project, Name: spec.Name, ModelVersion: v.ID, Model: fmt.Sprintf("%s@%d", v.Model, v.Number),
@@ -92,11 +91,11 @@ func (s *Service) Deploy(ctx context.Context, who Who, spec DeploySpec) (Deploym
 		}
 		made, err := s.newRoute(who, *spec.Route, d.ID)
 		if err != nil {
-			return Deployment{}, nil, err
+			return Deployment{}, err
 		}
 		r = &made
 	}
-	return d, r, s.Store.AddDeployment(ctx, d, r)
+	return d, s.Store.AddDeployment(ctx, d, r)
 }
 
 func (s *Service) checkDeploy(spec *DeploySpec, v registry.Version) error {
@@ -144,15 +143,20 @@ func (s *Service) newRoute(who Who, spec RouteSpec, deployment string) (Route, e
 		PriceIn: spec.PriceIn, PriceOut: spec.PriceOut, Shared: spec.Shared, CreatedAt: s.now()}, nil
 }
 
-// Deployment returns a deployment by id or name with its replicas as last seen.
-func (s *Service) Deployment(ctx context.Context, project, name string) (Deployment, []Replica, error) {
+// Get returns a deployment by id or name.
+func (s *Service) Get(ctx context.Context, project, name string) (Deployment, error) {
+	return s.find(ctx, project, name)
+}
+
+// Replicas lists the replicas of a deployment, by id or name, as last seen, oldest first.
+func (s *Service) Replicas(ctx context.Context, project, name string) ([]Replica, error) {
 	d, err := s.find(ctx, project, name)
 	if err != nil {
-		return Deployment{}, nil, err
+		return nil, err
 	}
 	all, err := s.Store.Replicas(ctx)
 	if err != nil {
-		return Deployment{}, nil, err
+		return nil, err
 	}
 	var mine []Replica
 	for _, r := range all {
@@ -160,7 +164,7 @@ func (s *Service) Deployment(ctx context.Context, project, name string) (Deploym
 			mine = append(mine, s.lastSeen(r))
 		}
 	}
-	return d, mine, nil
+	return mine, nil
 }
 
 func (s *Service) find(ctx context.Context, project, name string) (Deployment, error) {
@@ -216,7 +220,7 @@ func (s *Service) Remove(ctx context.Context, project, name string) (Deployment,
 
 // Logs reads the output of one replica of a deployment; attempt 0 is the newest, an empty replica the first one.
 func (s *Service) Logs(ctx context.Context, project, name, replica string, attempt int, offset int64, limit int) (job.LogChunk, error) {
-	d, mine, err := s.Deployment(ctx, project, name)
+	mine, err := s.Replicas(ctx, project, name)
 	if err != nil {
 		return job.LogChunk{}, err
 	}
@@ -228,7 +232,7 @@ func (s *Service) Logs(ctx context.Context, project, name, replica string, attem
 	if replica == "" {
 		return job.LogChunk{}, nil // nothing was started yet
 	}
-	return job.LogChunk{}, fault.Newf(fault.NotFound, "The deployment %s has no replica %s.", d.Name, ref.Quote(replica))
+	return job.LogChunk{}, fault.Newf(fault.NotFound, "The deployment %s has no replica %s.", ref.Quote(name), ref.Quote(replica))
 }
 
 // AddRoute makes a route to a deployment, by id or name.
