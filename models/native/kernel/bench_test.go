@@ -103,3 +103,37 @@ func BenchmarkPacked(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkVector works on rows that stay in the first-level cache.
+func BenchmarkVector(b *testing.B) {
+	const n = 704
+	r := rand.New(rand.NewPCG(1, 1))
+	v, w, x, y, z := randoms(r, n), randoms(r, n), randoms(r, n), randoms(r, n), make([]float32, n)
+	for _, f := range []struct {
+		name string
+		run  func()
+	}{
+		{"Dot", func() { Dot(x, y) }},
+		{"Axpy", func() { Axpy(z, 0.5, x) }},
+		{"Add", func() { Add(z, x, y) }},
+		{"Exp", func() { ExpInto(z, x) }},
+		{"Softmax", func() { copy(z, x); SoftmaxRow(z, n) }},
+		{"SiLUMul", func() { SiLUMul(z, x, y) }},
+		{"SiLUMulBackward", func() { SiLUMulBackward(v, w, z, x, y) }},
+		{"RMSNorm", func() { RMSNorm(z, x, y, 1e-5) }},
+		{"RMSNormBackward", func() { RMSNormBackward(v, w, x, y, z, 1) }},
+		{"SumSquares", func() { SumSquares(x) }},
+		{"AdamW", func() { clear(z); AdamW(v, x, w, z, 1e-3, 0.9, 0.95, 1e-8, 0.1, 1, 1, 1) }},
+	} {
+		b.Run(f.name, func(b *testing.B) {
+			eachPathB(b, func(b *testing.B) {
+				t := cpuTime(b, func() {
+					for range 100 {
+						f.run()
+					}
+				})
+				b.ReportMetric(t*1e9/100/n, "ns/elem")
+			})
+		})
+	}
+}

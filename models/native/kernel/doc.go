@@ -12,7 +12,9 @@
 //   - NaN and infinity follow IEEE 754 through the products. The vector functions say what they do with them.
 //
 // The assembly is generated: models/native/kernel/gen holds the generator, a module of its own, so that the program
-// does not depend on it. Run go generate in this folder after changing it; a test compares the committed files.
+// does not depend on its assembler library. Run go generate in this folder after changing it; gen/sums.txt ties the
+// generator to its output, and a test checks it.
 package kernel
 
-//go:generate sh -c "cd gen && go run . -out ../kernel_amd64.s -stubs ../stubs_amd64.go -pkg kernel"
+//go:generate go run -C gen . -out ../kernel_amd64.s -stubs ../stubs_amd64.go -pkg kernel
+//go:generate go run -C gen . sums

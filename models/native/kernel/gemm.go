@@ -89,7 +89,8 @@ const (
 	streamDepth = 2048    // depth of one call when the rows are few and B passes through the cache once
 	rowBlock    = 240     // most rows of C in one task, a multiple of every mr
 	thinRows    = 3       // rows of A up to which a transposed B is read in place, row by row
-	serialWork  = 1 << 19 // multiply-adds below which waking workers costs more than it saves
+	thinColumns = 64      // rows of B in one task of such a product
+	serialWork  = 1 << 20 // multiply-adds below which waking workers costs more than it saves
 )
 
 // multiply works one product off, block of B by block of B.
@@ -102,10 +103,6 @@ func multiply(p *Pool, work gemm) {
 		work.empty()
 		return
 	}
-	if work.bt && work.m <= thinRows {
-		work.thin()
-		return
-	}
 	if work.m*work.n*work.k < serialWork {
 		p = nil
 	}
@@ -114,6 +111,10 @@ func multiply(p *Pool, work gemm) {
 	s.gemm = work
 	g := &s.gemm
 	g.path = selected.Load()
+	if g.bt && g.m <= thinRows {
+		p.Run((g.n+thinColumns-1)/thinColumns, s.thin)
+		return
+	}
 	inPlace := !g.bt && g.alpha == 1 && g.m <= 2*g.path.mr
 	nb := evenStep(g.n, maxColumns)
 	nb = (nb + g.path.nr - 1) / g.path.nr * g.path.nr
@@ -135,9 +136,9 @@ func multiply(p *Pool, work gemm) {
 	}
 }
 
-// thin multiplies so few rows that packing B would cost more than the product.
-func (g *gemm) thin() {
-	for j := range g.n {
+// thinTask multiplies so few rows that packing B would cost more than the product, by some rows of B.
+func (g *gemm) thinTask(task int) {
+	for j := task * thinColumns; j < min((task+1)*thinColumns, g.n); j++ {
 		y := g.b[j*g.ldb : j*g.ldb+g.k]
 		for i := range g.m {
 			sum := g.alpha * Dot(g.a[i*g.rs:i*g.rs+g.k], y)
@@ -330,9 +331,9 @@ func (t *tiles) edge(r, cols int, a, c []float32) {
 // scratch is the working memory of one goroutine inside a product. It goes back to a list of our own rather than to a
 // sync.Pool, which the collector may empty in the middle of a training step.
 type scratch struct {
-	a, b, tile []float32
-	gemm       gemm
-	pack, task func(int) // methods of gemm, bound once
+	a, b, tile       []float32
+	gemm             gemm
+	pack, task, thin func(int) // methods of gemm, bound once
 }
 
 var scratches struct {
@@ -349,7 +350,7 @@ func takeScratch() *scratch {
 		return s
 	}
 	s := &scratch{}
-	s.pack, s.task = s.gemm.packTask, s.gemm.task
+	s.pack, s.task, s.thin = s.gemm.packTask, s.gemm.task, s.gemm.thinTask
 	return s
 }
 

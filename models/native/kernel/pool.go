@@ -6,7 +6,7 @@ import (
 )
 
 // Pool is a fixed set of worker goroutines that share out loops. A nil Pool runs everything on the caller.
-// Waiting workers are parked, not spinning. A Pool may be used by several goroutines at once, and f may itself call Run.
+// Waiting workers are parked, not spinning; Close ends them. A Pool may be used by several goroutines at once, and f may itself call Run.
 type Pool struct {
 	threads int
 	wake    chan *job

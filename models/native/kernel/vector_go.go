@@ -63,9 +63,29 @@ func scaleGo(x []float32, s float32) {
 	}
 }
 
+// exp32 is e^x: x = n*ln2 + r with |r| <= ln2/2, e^r by a polynomial of degree 6 (Chebyshev interpolation, off by less than
+// 1e-8), and the result times 2^n in two steps, so that subnormals and infinity come out right. The assembly does the same.
+func exp32(x float32) float32 {
+	if x != x {
+		return x
+	}
+	x = min(max(x, -104.5), 89)
+	n := int32(math.RoundToEven(float64(x * (1 / math.Ln2))))
+	r := float32(float64(x) - float64(n)*math.Ln2)
+	p := float32(0.00139411607538)
+	p = p*r + 0.00837516828895
+	p = p*r + 0.0416663522681
+	p = p*r + 0.166664150113
+	p = p*r + 0.500000004726
+	p = p*r + 1
+	p = p*r + 1
+	half := n >> 1
+	return p * math.Float32frombits(uint32(half+127)<<23) * math.Float32frombits(uint32(n-half+127)<<23)
+}
+
 func expGo(dst, x []float32) {
 	for i, v := range x {
-		dst[i] = float32(math.Exp(float64(v)))
+		dst[i] = exp32(v)
 	}
 }
 
@@ -81,14 +101,14 @@ func maxGo(x []float32) float32 {
 func expSumGo(x []float32, top float32) float32 {
 	var sum float32
 	for i, v := range x {
-		e := float32(math.Exp(float64(v - top)))
+		e := exp32(v - top)
 		x[i] = e
 		sum += e
 	}
 	return sum
 }
 
-func sigmoid(g float32) float32 { return float32(1 / (1 + math.Exp(-float64(g)))) }
+func sigmoid(g float32) float32 { return 1 / (1 + exp32(-g)) }
 
 func siluMulGo(dst, gate, up []float32) {
 	for i, g := range gate {

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"os"
 
 	. "github.com/mmcloughlin/avo/build"
 	"github.com/mmcloughlin/avo/operand"
@@ -23,6 +24,13 @@ var (
 )
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "sums" {
+		if err := writeSums(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	ConstraintExpr("!noasm")
 	microKernels()
 	packing()
