@@ -132,12 +132,16 @@ const (
 	GGUF Format = "gguf" // one GGUF v3 file
 )
 
-// Codec reads and writes model folders; the engine's library provides it.
+// Codec reads model folders; the engine's library provides it.
 type Codec interface {
 	// Inspect reads the folder, checks that its weights can be run here and says what they are. What cannot be run
 	// is a fault.Unsupported or fault.Invalid naming it.
 	Inspect(ctx context.Context, dir string) (Shape, error)
-	// GGUF writes the folder's model as one GGUF file.
+}
+
+// GGUFWriter is what a Codec offers that can write GGUF.
+type GGUFWriter interface {
+	// GGUF writes the folder's model as one GGUF v3 file.
 	GGUF(ctx context.Context, dir string, w io.Writer) error
 }
 

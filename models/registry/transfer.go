@@ -195,6 +195,10 @@ func (s *Service) export(ctx context.Context, v Version, f Format, dir string) e
 }
 
 func (s *Service) exportGGUF(ctx context.Context, v Version, path string) error {
+	codec, ok := s.Codec.(GGUFWriter)
+	if !ok {
+		return fault.New(fault.Unsupported, "This installation cannot write GGUF.", fault.Field("format"))
+	}
 	src, err := s.Materialise(ctx, v)
 	if err != nil {
 		return err
@@ -203,7 +207,7 @@ func (s *Service) exportGGUF(ctx context.Context, v Version, path string) error 
 	if err != nil {
 		return fault.Wrap(err, "writing the GGUF file")
 	}
-	err = s.Codec.GGUF(ctx, src, w)
+	err = codec.GGUF(ctx, src, w)
 	return errors.Join(err, w.Close())
 }
 
