@@ -61,7 +61,8 @@ func newCache(layers, kvHeads, headDim, blocks int) *cache {
 	return c
 }
 
-// k is the keys of one head in one block, [blockTokens, headDim].
+// k is the keys of one head in one block, [headDim, blockTokens]: transposed, so that a query's scores are a product
+// with a matrix as it lies.
 func (c *cache) k(block int32, layer, head int) []float32 {
 	at := int(block)*c.block + (2*layer*c.kvHeads+head)*c.plane
 	return c.slab[at : at+c.plane : at+c.plane]
@@ -151,14 +152,9 @@ func (c *cache) publish(b int32, parent blockKey, tokens []int32) blockKey {
 	return key
 }
 
-// copyHead copies the first n positions of block src to dst, for a sequence that goes its own way from there.
-func (c *cache) copyHead(dst, src int32, n int) {
-	for layer := range c.layers {
-		for head := range c.kvHeads {
-			copy(c.k(dst, layer, head)[:n*c.headDim], c.k(src, layer, head))
-			copy(c.v(dst, layer, head)[:n*c.headDim], c.v(src, layer, head))
-		}
-	}
+// copyBlock copies a block, for a sequence that goes its own way from inside it.
+func (c *cache) copyBlock(dst, src int32) {
+	copy(c.slab[int(dst)*c.block:int(dst+1)*c.block], c.slab[int(src)*c.block:])
 }
 
 func keyOf(parent blockKey, tokens []int32) blockKey {

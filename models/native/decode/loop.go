@@ -258,7 +258,7 @@ func (e *Engine) plan() {
 	for _, s := range e.running {
 		if s.generated() > 0 && s.stream.reserve(1) {
 			e.choose(s, len(b.out))
-			b.add(s.tokens[s.pos], s.pos, s.blocks, true)
+			b.add(s.tokens[s.pos], s.pos, s.blocks, false, true)
 			s.pos++
 		}
 	}
@@ -272,8 +272,8 @@ func (e *Engine) plan() {
 		if whole && !s.stream.reserve(1+len(s.followers)) {
 			continue
 		}
-		for ; s.pos < end; s.pos++ {
-			b.add(s.tokens[s.pos], s.pos, s.blocks, s.pos == len(s.input)-1)
+		for first := s.pos; s.pos < end; s.pos++ {
+			b.add(s.tokens[s.pos], s.pos, s.blocks, s.pos > first, s.pos == len(s.input)-1)
 		}
 		if whole {
 			e.choose(s, len(b.out)-1)
@@ -316,8 +316,8 @@ func (e *Engine) publish() {
 		}
 		for _, f := range s.followers {
 			f.following, f.pos, f.published, f.key = false, s.pos, s.published, s.key
-			if rest := s.pos % blockTokens; rest > 0 && s.published < len(f.blocks) {
-				e.cache.copyHead(f.blocks[s.published], s.blocks[s.published], rest)
+			if s.pos%blockTokens > 0 {
+				e.cache.copyBlock(f.blocks[s.published], s.blocks[s.published])
 			}
 		}
 		s.followers = nil

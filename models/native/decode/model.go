@@ -59,32 +59,33 @@ type batch struct {
 	out    []int32   // rows whose logits are wanted, ascending
 
 	x, h, qkv, att, proj, gate, act []float32
-	scores                          []float32 // [rows*kvHeads, blockTokens]
+	scores                          []float32 // scratch of attend: lane floats for each span and key head
+	lane                            int
 	logits                          []float32 // [len(out), vocab]
 
-	layer   int       // what attend works on
-	live    []int32   // rows that attend works on
+	spans   []span // all rows, cut where the sequence changes
+	single  []span // the wanted rows, one by one
+	live    []span // what attend works on
+	layer   int
 	attend1 func(int) // method values, made once: a closure per call would allocate
 	embed1  func(int)
 	rotate1 func(int)
 	norm1   func(int)
 	ffn1    func(int)
 	weight  []float32 // the norm that norm1 applies
-	all     []int32   // 0, 1, 2, ...
 }
 
 func newBatch(m *model, c *cache, pool *kernel.Pool, rows, outs int) *batch {
 	g := m.cfg
 	b := &batch{m: m, cache: c, pool: pool}
 	b.tokens, b.pos = make([]int32, 0, rows), make([]int32, 0, rows)
-	b.blocks, b.out, b.all = make([][]int32, 0, rows), make([]int32, 0, outs), make([]int32, rows)
-	for i := range b.all {
-		b.all[i] = int32(i)
-	}
+	b.blocks, b.out = make([][]int32, 0, rows), make([]int32, 0, outs)
+	b.spans, b.single = make([]span, 0, rows), make([]span, 0, outs)
 	b.x, b.h, b.proj = make([]float32, rows*g.Dim), make([]float32, rows*g.Dim), make([]float32, rows*g.Dim)
 	b.qkv, b.att = make([]float32, rows*(m.qDim+2*m.kvDim)), make([]float32, rows*m.qDim)
 	b.gate, b.act = make([]float32, rows*2*g.FFN), make([]float32, rows*g.FFN)
-	b.scores = make([]float32, rows*g.KVHeads*blockTokens)
+	b.lane = max(spanRows, g.Heads/g.KVHeads) * (blockTokens + 2)
+	b.scores = make([]float32, rows*g.KVHeads*b.lane)
 	b.logits = make([]float32, outs*g.VocabSize)
 	b.attend1, b.embed1, b.rotate1, b.norm1, b.ffn1 = b.attend, b.embedRow, b.place, b.normRow, b.activate
 	return b
@@ -92,12 +93,20 @@ func newBatch(m *model, c *cache, pool *kernel.Pool, rows, outs int) *batch {
 
 func (b *batch) reset() {
 	b.tokens, b.pos, b.blocks, b.out = b.tokens[:0], b.pos[:0], b.blocks[:0], b.out[:0]
+	b.spans, b.single = b.spans[:0], b.single[:0]
 }
 
-// add appends a row; wanted says that its logits are.
-func (b *batch) add(token int32, pos int, blocks []int32, wanted bool) {
+// add appends a row; next says that it follows the row before in the same sequence, wanted that its logits are.
+func (b *batch) add(token int32, pos int, blocks []int32, next, wanted bool) {
+	row := len(b.tokens)
+	if n := len(b.spans) - 1; next && b.spans[n].rows < spanRows {
+		b.spans[n].rows++
+	} else {
+		b.spans = append(b.spans, span{row: row, slot: row, rows: 1})
+	}
 	if wanted {
-		b.out = append(b.out, int32(len(b.tokens)))
+		b.single = append(b.single, span{row: row, slot: len(b.out), rows: 1})
+		b.out = append(b.out, int32(row))
 	}
 	b.tokens, b.pos, b.blocks = append(b.tokens, token), append(b.pos, int32(pos)), append(b.blocks, blocks)
 }
@@ -114,7 +123,7 @@ func (b *batch) logitsOf(i int) []float32 {
 func (b *batch) forward() {
 	rows := len(b.tokens)
 	b.pool.Run(rows, b.embed1)
-	b.live = b.all[:rows]
+	b.live = b.spans
 	for i := range b.m.layers {
 		l := &b.m.layers[i]
 		b.layer = i
@@ -124,7 +133,7 @@ func (b *batch) forward() {
 		if i == len(b.m.layers)-1 {
 			rows = b.narrow()
 		}
-		b.pool.Run(rows*b.m.cfg.KVHeads, b.attend1)
+		b.pool.Run(len(b.live)*b.m.cfg.KVHeads, b.attend1)
 		l.o.MatMul(b.pool, b.proj, b.att, rows)
 		b.residual(rows)
 		b.normAll(l.ffnNorm, rows)
@@ -146,7 +155,7 @@ func (b *batch) narrow() int {
 			copy(b.x[i*d:(i+1)*d], b.x[int(r)*d:])
 		}
 	}
-	b.live = b.out
+	b.live = b.single
 	return len(b.out)
 }
 
@@ -184,57 +193,13 @@ func (b *batch) place(r int) {
 	p := int(b.pos[r])
 	native.Rotate(row[:m.qDim+m.kvDim], m.cos[p*half:(p+1)*half], m.sin[p*half:(p+1)*half])
 	kernel.Scale(row[:m.qDim], float32(1/math.Sqrt(float64(hd))))
-	block, at := b.blocks[r][p/blockTokens], p%blockTokens*hd
+	block, at := b.blocks[r][p/blockTokens], p%blockTokens
 	for h := range m.cfg.KVHeads {
-		k := row[m.qDim+h*hd:]
-		copy(b.cache.k(block, b.layer, h)[at:at+hd], k[:hd])
-		copy(b.cache.v(block, b.layer, h)[at:at+hd], k[m.kvDim:m.kvDim+hd])
+		k, v := row[m.qDim+h*hd:][:hd], row[m.qDim+m.kvDim+h*hd:][:hd]
+		keys := b.cache.k(block, b.layer, h)[at:]
+		for i, x := range k {
+			keys[i*blockTokens] = x
+		}
+		copy(b.cache.v(block, b.layer, h)[at*hd:], v)
 	}
-}
-
-// attend computes attention of one row over its sequence's cache, for the query heads that share one key head. It
-// walks the blocks with a running maximum and sum (Milakov and Gimelshein, online softmax).
-func (b *batch) attend(i int) {
-	m, hd := b.m, b.m.cfg.HeadDim
-	slot, head := i/m.cfg.KVHeads, i%m.cfg.KVHeads
-	r := int(b.live[slot])
-	group := m.cfg.Heads / m.cfg.KVHeads
-	s := b.scores[i*blockTokens : (i+1)*blockTokens]
-	for q := head * group; q < (head+1)*group; q++ {
-		query := b.qkv[r*(m.qDim+2*m.kvDim)+q*hd:][:hd]
-		b.attendHead(b.att[slot*m.qDim+q*hd:][:hd], query, s, head, b.blocks[r], int(b.pos[r])+1)
-	}
-}
-
-func (b *batch) attendHead(out, query, s []float32, head int, blocks []int32, length int) {
-	hd := len(query)
-	clear(out)
-	top, sum := float32(math.Inf(-1)), float32(0)
-	for n := 0; length > 0; n, length = n+1, length-blockTokens {
-		count := min(length, blockTokens)
-		k, v := b.cache.k(blocks[n], b.layer, head), b.cache.v(blocks[n], b.layer, head)
-		s := s[:count]
-		best := top
-		for t := range s {
-			s[t] = kernel.Dot(query, k[t*hd:])
-			best = max(best, s[t])
-		}
-		if best > top {
-			if sum > 0 {
-				f := float32(math.Exp(float64(top - best)))
-				kernel.Scale(out, f)
-				sum *= f
-			}
-			top = best
-		}
-		for t := range s {
-			s[t] -= top
-		}
-		kernel.ExpInto(s, s)
-		for t, p := range s {
-			sum += p
-			kernel.Axpy(out, p, v[t*hd:])
-		}
-	}
-	kernel.Scale(out, 1/sum)
 }
