@@ -27,24 +27,41 @@ const (
 	space
 	letter
 	number
-	han // a Han letter
+	han // in the Han ranges of our expression, assigned or not; only in ownClasses
 )
 
 const tableSize = 0x20000
 
-// classTable holds the classes of the first two planes, where nearly all text lies.
-var classTable = sync.OnceValue(func() *[tableSize]uint8 {
-	var t [tableSize]uint8
-	for r := range rune(tableSize) {
-		t[r] = slowClass(r)
-	}
-	return &t
-})
+// classes holds the classes of the first two planes, where nearly all text lies.
+type classes struct {
+	of    func(rune) uint8
+	table [tableSize]uint8
+}
 
-func slowClass(r rune) uint8 {
-	switch {
-	case isHan(r):
+// ownClasses tells Han from other letters, plainClasses does not: the expressions of others know no Han.
+var (
+	ownClasses   = sync.OnceValue(func() *classes { return tabulate(ownClass) })
+	plainClasses = sync.OnceValue(func() *classes { return tabulate(plainClass) })
+)
+
+func tabulate(of func(rune) uint8) *classes {
+	c := &classes{of: of}
+	for r := range rune(tableSize) {
+		c.table[r] = of(r)
+	}
+	return c
+}
+
+func ownClass(r rune) uint8 {
+	if r >= 0x4E00 && r <= 0x9FFF || r >= 0x3400 && r <= 0x4DBF || r >= 0xF900 && r <= 0xFAFF ||
+		r >= 0x20000 && r <= 0x3FFFD || r == 0x3005 || r == 0x303B {
 		return han
+	}
+	return plainClass(r)
+}
+
+func plainClass(r rune) uint8 {
+	switch {
 	case unicode.Is(unicode.White_Space, r):
 		return space
 	case unicode.Is(unicode.L, r):
@@ -55,33 +72,28 @@ func slowClass(r rune) uint8 {
 	return other
 }
 
-func isHan(r rune) bool {
-	return r >= 0x4E00 && r <= 0x9FFF || r >= 0x3400 && r <= 0x4DBF || r >= 0xF900 && r <= 0xFAFF ||
-		r >= 0x20000 && r <= 0x3FFFD || r == 0x3005 || r == 0x303B
-}
-
 // at gives class and width of the character of s at i; width 0 at the end.
-func at(t *[tableSize]uint8, s string, i int) (class uint8, width int) {
+func (t *classes) at(s string, i int) (class uint8, width int) {
 	if i >= len(s) {
 		return other, 0
 	}
 	if s[i] < utf8.RuneSelf {
-		return t[s[i]], 1
+		return t.table[s[i]], 1
 	}
 	r, w := utf8.DecodeRuneInString(s[i:])
 	switch {
 	case w == 1:
 		return other, 1
 	case r < tableSize:
-		return t[r], w
+		return t.table[r], w
 	}
-	return slowClass(r), w
+	return t.of(r), w
 }
 
 // run gives the end of the longest stretch of one class from i on.
-func run(t *[tableSize]uint8, s string, i int, class uint8) int {
+func (t *classes) run(s string, i int, class uint8) int {
 	for {
-		c, w := at(t, s, i)
+		c, w := t.at(s, i)
 		if w == 0 || c != class {
 			return i
 		}
@@ -122,10 +134,10 @@ func lower(b byte, fold bool) byte {
 
 // spaces ends a piece of white space at i as `\s+(?!\S)|\s+` does: before other text the last space is left out,
 // unless it is the only one.
-func spaces(t *[tableSize]uint8, s string, i int) int {
+func (t *classes) spaces(s string, i int) int {
 	end, last := i, i
 	for {
-		c, w := at(t, s, end)
+		c, w := t.at(s, end)
 		if w == 0 {
 			return end
 		}
@@ -146,32 +158,19 @@ func splitGPT2(s string, i int) int {
 	if n := contraction(s, i, false); n > 0 {
 		return i + n
 	}
-	t := classTable()
+	t := plainClasses()
 	j := i
-	c, w := at(t, s, i)
+	c, w := t.at(s, i)
 	if s[i] == ' ' {
-		if c2, w2 := at(t, s, i+1); w2 > 0 && c2 != space {
+		if c2, w2 := t.at(s, i+1); w2 > 0 && c2 != space {
 			c, w, j = c2, w2, i+1
 		}
 	}
 	switch c {
 	case space:
-		return spaces(t, s, i)
-	case letter, han:
-		return letters(t, s, j)
+		return t.spaces(s, i)
 	}
-	return run(t, s, j+w, c)
-}
-
-// letters gives the end of a stretch of letters, Han or not.
-func letters(t *[tableSize]uint8, s string, i int) int {
-	for {
-		c, w := at(t, s, i)
-		if w == 0 || c != letter && c != han {
-			return i
-		}
-		i += w
-	}
+	return t.run(s, j+w, c)
 }
 
 // splitTriarch is regexTriarch.
@@ -179,21 +178,21 @@ func splitTriarch(s string, i int) int {
 	if n := contraction(s, i, false); n > 0 {
 		return i + n
 	}
-	t := classTable()
+	t := ownClasses()
 	j := i
-	c, w := at(t, s, i)
+	c, w := t.at(s, i)
 	if s[i] == ' ' {
-		if c2, w2 := at(t, s, i+1); w2 > 0 && (c2 == letter || c2 == other) {
+		if c2, w2 := t.at(s, i+1); w2 > 0 && (c2 == letter || c2 == other) {
 			c, w, j = c2, w2, i+1
 		}
 	}
 	switch c {
 	case space:
-		return spaces(t, s, i)
+		return t.spaces(s, i)
 	case han, number:
 		return j + w
 	}
-	return run(t, s, j+w, c)
+	return t.run(s, j+w, c)
 }
 
 // splitLlama3 is regexLlama3.
@@ -206,29 +205,29 @@ func splitModern(s string, i, digits int) int {
 	if n := contraction(s, i, true); n > 0 {
 		return i + n
 	}
-	t := classTable()
-	c, w := at(t, s, i)
-	c2, w2 := at(t, s, i+w)
-	nextLetter := w2 > 0 && (c2 == letter || c2 == han)
+	t := plainClasses()
+	c, w := t.at(s, i)
+	c2, w2 := t.at(s, i+w)
+	nextLetter := w2 > 0 && c2 == letter
 	switch {
-	case c == letter || c == han:
-		return letters(t, s, i)
+	case c == letter:
+		return t.run(s, i, letter)
 	case c == number:
 		end := i + w
 		for n := 1; n < digits; n++ {
-			if c, w := at(t, s, end); w > 0 && c == number {
+			if c, w := t.at(s, end); w > 0 && c == number {
 				end += w
 			}
 		}
 		return end
 	case nextLetter && s[i] != '\r' && s[i] != '\n':
-		return letters(t, s, i+w)
+		return t.run(s, i+w, letter)
 	case c == other:
-		return newlines(s, run(t, s, i, other))
+		return newlines(s, t.run(s, i, other))
 	case s[i] == ' ' && w2 > 0 && c2 == other:
-		return newlines(s, run(t, s, i+1, other))
+		return newlines(s, t.run(s, i+1, other))
 	}
-	return modernSpaces(t, s, i)
+	return t.modernSpaces(s, i)
 }
 
 func newlines(s string, i int) int {
@@ -239,10 +238,10 @@ func newlines(s string, i int) int {
 }
 
 // modernSpaces is `\s*[\r\n]+|\s+(?!\S)|\s+`: white space up to its last line break, if it has one.
-func modernSpaces(t *[tableSize]uint8, s string, i int) int {
+func (t *classes) modernSpaces(s string, i int) int {
 	end, last := i, -1
 	for {
-		c, w := at(t, s, end)
+		c, w := t.at(s, end)
 		if w == 0 || c != space {
 			break
 		}
@@ -254,14 +253,14 @@ func modernSpaces(t *[tableSize]uint8, s string, i int) int {
 	if last >= 0 {
 		return last + 1
 	}
-	return spaces(t, s, i)
+	return t.spaces(s, i)
 }
 
 // splitDigits isolates each number character and leaves the text between as it is.
 func splitDigits(s string, i int) int {
-	t := classTable()
+	t := plainClasses()
 	for j := i; ; {
-		c, w := at(t, s, j)
+		c, w := t.at(s, j)
 		switch {
 		case w == 0 || c == number && j > i:
 			return j

@@ -169,7 +169,7 @@ func TestNoTokenJoinsHanOrDigits(t *testing.T) {
 			continue
 		}
 		for _, r := range string(raw) {
-			if c := slowClass(r); chars > 1 && (c == han || c == number) {
+			if c := ownClass(r); chars > 1 && (c == han || c == number) {
 				t.Errorf("token %d %q joins a Han character or a digit", id, raw)
 			}
 		}
