@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -103,6 +104,11 @@ func (d *DataDir) acquire() error {
 			fault.Fix("Use that one, stop it with `triarch down --data "+d.Path+"`, or choose another folder with --data"), fault.Cause(err))
 	}
 	d.lock = f
+	// Whoever finds the lock taken reads here by whom: the holder lives, so the pid is its.
+	if err := f.Truncate(0); err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
+		return diskFault(err, "locking the data directory")
+	}
 	return nil
 }
 

@@ -35,8 +35,8 @@ type (
 	}
 	// Serve deploys the result.
 	Serve interface {
-		Deploy(ctx context.Context, who serve.Who, spec serve.DeploySpec) (serve.Deployment, *serve.Route, error)
-		Deployment(ctx context.Context, project, name string) (serve.Deployment, []serve.Replica, error)
+		Deploy(ctx context.Context, who serve.Who, spec serve.DeploySpec) (serve.Deployment, error)
+		Get(ctx context.Context, project, name string) (serve.Deployment, error)
 	}
 )
 
@@ -173,15 +173,14 @@ func (m *Maker) left(r train.Run) time.Duration {
 // deploy finds the starter's deployment or makes it, with its route.
 func (m *Maker) deploy(ctx context.Context, who serve.Who, r train.Run) (serve.Deployment, error) {
 	m.Show(Progress{Stage: Deploying, Run: r})
-	d, _, err := m.Serve.Deployment(ctx, who.Project, Name)
+	d, err := m.Serve.Get(ctx, who.Project, Name)
 	if !fault.Is(err, fault.NotFound) {
 		return d, err
 	}
-	d, _, err = m.Serve.Deploy(ctx, who, serve.DeploySpec{
+	return m.Serve.Deploy(ctx, who, serve.DeploySpec{
 		Name: Name, Model: r.ModelVersion, Replicas: 1,
 		Route: &serve.RouteSpec{Name: Name, PriceIn: PriceIn, PriceOut: PriceOut, Shared: true},
 	})
-	return d, err
 }
 
 // answering waits until a replica of the deployment answers.
@@ -194,7 +193,7 @@ func (m *Maker) answering(ctx context.Context, d serve.Deployment) error {
 			return err
 		}
 		var err error
-		if d, _, err = m.Serve.Deployment(ctx, d.Project, d.ID); err != nil {
+		if d, err = m.Serve.Get(ctx, d.Project, d.ID); err != nil {
 			return err
 		}
 	}

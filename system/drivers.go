@@ -1,0 +1,64 @@
+package system
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/triarch-ai/triarch/compute/exec/local"
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/engine"
+	enginenative "github.com/triarch-ai/triarch/models/engine/native"
+	"github.com/triarch-ai/triarch/models/registry"
+	registrynative "github.com/triarch-ai/triarch/models/registry/native"
+	"github.com/triarch-ai/triarch/models/train"
+	trainnative "github.com/triarch-ai/triarch/models/train/native"
+	"github.com/triarch-ai/triarch/storage/blob"
+	"github.com/triarch-ai/triarch/storage/blob/file"
+)
+
+// This file is the list of all drivers. Adding a chip, an engine or an executor is one folder and one line here.
+
+// engines are the programs that can serve a model version, by name.
+func engines() map[string]engine.Engine {
+	return byName[engine.Engine](&enginenative.Driver{})
+}
+
+// trainers are the programs that can train, by name.
+func trainers() map[string]train.Trainer {
+	return byName[train.Trainer](trainnative.New())
+}
+
+// worker is the body of `triarch worker NAME ATTEMPT_DIR` and the exit code for what it returned.
+type worker struct {
+	run  func(ctx context.Context, dir string, log *slog.Logger) error
+	exit func(error) int
+}
+
+var workers = map[string]worker{
+	"train": {trainnative.Work, trainnative.ExitCode},
+	"serve": {enginenative.Work, fault.ExitCode},
+}
+
+func newBlobs(dir string) (blob.Store, error) { return file.Open(dir, time.Now) }
+
+func newCodec() registry.Codec { return registrynative.Codec{} }
+
+// newExecutor starts work on this machine: supervisors are this very program.
+func newExecutor(root string, log *slog.Logger) (job.Executor, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fault.Wrap(err, "finding the program's own path")
+	}
+	return local.New(local.Options{Root: root, Supervise: []string{self, "supervise"}, Self: self, Now: time.Now, Log: log})
+}
+
+func byName[T interface{ Name() string }](drivers ...T) map[string]T {
+	m := make(map[string]T, len(drivers))
+	for _, d := range drivers {
+		m[d.Name()] = d
+	}
+	return m
+}

@@ -1,0 +1,404 @@
+package system
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/data"
+	"github.com/triarch-ai/triarch/models/native/kernel"
+	"github.com/triarch-ai/triarch/models/registry"
+	"github.com/triarch-ai/triarch/models/serve"
+	"github.com/triarch-ai/triarch/models/train"
+	"github.com/triarch-ai/triarch/storage/blob"
+	"github.com/triarch-ai/triarch/storage/sql"
+	"github.com/triarch-ai/triarch/tenancy"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+	"github.com/triarch-ai/triarch/tenancy/meter"
+	"github.com/triarch-ai/triarch/tenancy/quota"
+)
+
+// Version is the program's version, set by the linker.
+var Version = "dev"
+
+// System is a running Triarch: the parts, in the order they were started.
+type System struct {
+	Config   Config
+	Log      *slog.Logger
+	URL      string // where the API answers
+	First    bool   // this start made the data directory's first organisation
+	OwnerKey string // the owner key's secret, as the file owner.key has it
+
+	dir      *DataDir
+	listener net.Listener
+	db       *sql.DB
+	blobs    blob.Store
+	ids      *id.Maker
+
+	Org      tenancy.Organisation
+	Project  tenancy.Project
+	Tenancy  *tenancy.Service
+	Keyring  *auth.Keyring
+	Ledger   *meter.Ledger
+	Shipper  *meter.Shipper
+	Book     *quota.Book
+	Executor job.Executor
+	Keeper   *job.Keeper
+	Data     *data.Service
+	Registry *registry.Service
+	Train    *train.Service
+	Serve    *serve.Service
+
+	loops  context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	wake   chan struct{}
+	broken chan error
+	stops  []stop
+}
+
+type stop struct {
+	name string
+	do   func(context.Context) error
+}
+
+// Start builds the system and returns when the API answers. What was started is stopped again when a later
+// step fails. The context bounds the start only.
+func Start(ctx context.Context, cfg Config, log *slog.Logger) (*System, error) {
+	s := &System{Config: cfg, Log: log, ids: id.Default(), wake: make(chan struct{}, 1), broken: make(chan error, 1)}
+	s.loops, s.cancel = context.WithCancel(context.Background())
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"the address", s.listen},         // 1 first: a busy port must leave nothing half made
+		{"the data directory", s.openDir}, // 2
+		{"the database", s.openDatabase},  // 3
+		{"the blobs", s.openBlobs},        // 4
+		{"tenancy", s.openTenancy},        // 5 organisation, project and owner key on first start
+		{"the ledger", s.openLedger},      // 6 what a killed process left open is settled, shipped, then spent money is known
+		{"work", s.openWork},              // 7 keeper and executor; what lives is adopted
+		{"models", s.openModels},          // 8 data, registry, training, serving
+		{"the loops", s.startLoops},       // 9
+		{"the API", s.serveAPI},           // 10
+	} {
+		if err := step.do(ctx); err != nil {
+			s.Stop(context.WithoutCancel(ctx))
+			return nil, fault.Wrap(err, "starting "+step.name)
+		}
+	}
+	return s, nil
+}
+
+// onStop notes what undoes a step; Stop runs the notes in reverse.
+func (s *System) onStop(name string, do func(context.Context) error) {
+	s.stops = append(s.stops, stop{name, do})
+}
+
+// Stop ends the control plane in reverse order of starting. Training and replicas go on.
+func (s *System) Stop(ctx context.Context) error {
+	var errs []error
+	for i := len(s.stops) - 1; i >= 0; i-- {
+		if err := s.stops[i].do(ctx); err != nil {
+			errs = append(errs, fault.Wrap(err, "stopping "+s.stops[i].name))
+		}
+	}
+	s.stops = nil
+	s.cancel()
+	return errors.Join(errs...)
+}
+
+// Broken tells of a failure that the system cannot live on with, such as a listener that broke.
+func (s *System) Broken() <-chan error { return s.broken }
+
+func (s *System) listen(context.Context) error {
+	l, err := net.Listen("tcp", s.Config.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fault.New(fault.Conflict, "The address "+s.Config.Listen+" is in use by another program.", fault.Field("listen"),
+			fault.Fix("Choose another with --listen, for example 127.0.0.1:0 for a free port"), fault.Cause(err))
+	}
+	if err != nil {
+		return fault.New(fault.Invalid, "Triarch cannot listen on "+s.Config.Listen+": "+listenReason(err)+".", fault.Field("listen"),
+			fault.Fix("Choose another address with --listen"), fault.Cause(err))
+	}
+	s.listener = l
+	s.onStop("the address", func(context.Context) error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	scheme := "http"
+	if s.Config.TLS.Cert != "" {
+		scheme = "https"
+	}
+	s.URL = scheme + "://" + reachable(l.Addr().String())
+	return nil
+}
+
+func listenReason(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err.Error()
+	}
+	return err.Error()
+}
+
+// reachable turns a wildcard address into one that this machine can call.
+func reachable(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func (s *System) openDir(context.Context) error {
+	d, err := OpenDataDir(s.Config.Data)
+	if err != nil {
+		return err
+	}
+	s.dir = d
+	s.onStop("the data directory", func(context.Context) error { return d.Close() })
+	return nil
+}
+
+func (s *System) openDatabase(ctx context.Context) error {
+	dsn := s.Config.Database
+	if dsn == "" {
+		dsn = "sqlite:" + s.dir.File("state.db")
+	}
+	db, err := sql.Open(ctx, dsn, s.Log)
+	if err != nil {
+		return err
+	}
+	s.db = db
+	s.onStop("the database", func(context.Context) error { return db.Close() })
+	return nil
+}
+
+func (s *System) openBlobs(context.Context) (err error) {
+	s.blobs, err = newBlobs(s.dir.File("blobs"))
+	return err
+}
+
+// openTenancy makes the first organisation, and writes the owner key's file before anybody can connect. If a
+// crash came between the two, another owner key is made for the file.
+func (s *System) openTenancy(ctx context.Context) (err error) {
+	store := s.db.Tenancy()
+	s.Keyring = auth.NewKeyring(store, time.Now)
+	s.Tenancy = &tenancy.Service{Store: store, IDs: s.ids, Now: time.Now, Rand: rand.Reader,
+		Changed: func(ctx context.Context) {
+			if err := s.Keyring.Refresh(context.WithoutCancel(ctx)); err != nil {
+				s.Log.Warn("API keys cannot be refreshed at once; the next second tries again", "error", err)
+			}
+		}}
+	if err := s.markStarter(); err != nil {
+		return err
+	}
+	if s.Org, s.Project, s.OwnerKey, s.First, err = s.Tenancy.Bootstrap(ctx); err != nil {
+		return err
+	}
+	if err := s.keepOwnerKey(ctx); err != nil {
+		return err
+	}
+	return s.Keyring.Refresh(ctx)
+}
+
+func (s *System) keepOwnerKey(ctx context.Context) error {
+	file := s.dir.File("owner.key")
+	if s.OwnerKey == "" {
+		text, err := os.ReadFile(file)
+		if s.OwnerKey = strings.TrimSpace(string(text)); err == nil && s.OwnerKey != "" {
+			return nil
+		}
+		if s.OwnerKey, err = s.Tenancy.RecoverOwner(ctx); err != nil {
+			return err
+		}
+		s.Log.Warn("owner.key was missing; a new owner key was made", "file", file)
+	}
+	return diskFault(writeDurably(file, []byte(s.OwnerKey+"\n"), 0o600), "writing the owner key")
+}
+
+// openLedger recovers the ledger and ships all of it before it reads what was spent, so that no kill can make
+// money appear.
+func (s *System) openLedger(ctx context.Context) error {
+	node, err := s.nodeName()
+	if err != nil {
+		return err
+	}
+	l, err := meter.Open(s.dir.File("ledger"), node, meter.Options{Now: time.Now, Log: s.Log})
+	if err != nil {
+		return err
+	}
+	s.Ledger = l
+	s.onStop("the ledger", func(context.Context) error { return l.Close() })
+	if r := l.Recovered(); r.Cut > 0 {
+		s.Log.Info("requests that a killed process left open were settled", "requests", r.Cut)
+	}
+	s.Shipper = &meter.Shipper{Ledger: l, Store: s.db.Meter(), Every: 200 * time.Millisecond, Log: s.Log}
+	if err := s.Shipper.Flush(ctx); err != nil {
+		return err
+	}
+	spent, err := s.db.Meter().Spent(ctx)
+	if err != nil {
+		return err
+	}
+	s.Book = quota.NewBook(s.Keyring, time.Now)
+	s.Book.Load(spent)
+	return nil
+}
+
+// nodeName is this data directory's name in the keys of shipped records: made once, never changed.
+func (s *System) nodeName() (string, error) {
+	file := s.dir.File("node")
+	text, err := os.ReadFile(file)
+	if name := strings.TrimSpace(string(text)); err == nil && id.Valid("node", name) {
+		return name, nil
+	}
+	name := s.ids.New("node")
+	return name, diskFault(writeDurably(file, []byte(name+"\n"), 0o600), "writing the node's name")
+}
+
+func (s *System) openWork(ctx context.Context) (err error) {
+	if s.Executor, err = newExecutor(s.dir.File("work"), s.Log); err != nil {
+		return err
+	}
+	s.Keeper = job.New(job.Options{Store: s.db.Jobs(), Executor: s.Executor, CPUs: s.cores(), IDs: s.ids, Now: time.Now, Log: s.Log,
+		OnChange: func(job.Job) { s.nudge() }})
+	if !s.Config.has("control") {
+		return nil
+	}
+	return s.Keeper.Reconcile(ctx)
+}
+
+// cores is how many cores work may use.
+func (s *System) cores() int {
+	if s.Config.Threads > 0 {
+		return s.Config.Threads
+	}
+	return kernel.DefaultThreads()
+}
+
+func (s *System) openModels(ctx context.Context) error {
+	s.Data = &data.Service{Store: s.db.Data(), Blobs: s.blobs, IDs: s.ids, Now: time.Now}
+	s.Registry = &registry.Service{Store: s.db.Registry(), Blobs: s.blobs, Codec: newCodec(), Dir: s.dir.File("models"), IDs: s.ids, Now: time.Now}
+	s.Train = &train.Service{Store: s.db.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
+		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version}
+	s.Serve = &serve.Service{Store: s.db.Serve(), Registry: s.Registry, Jobs: s.Keeper, Engines: engines(), IDs: s.ids, Now: time.Now,
+		Rand: rand.Reader, Log: s.Log, OnChange: func(*serve.Table) { s.nudge() }}
+	return s.Serve.Reconcile(ctx)
+}
+
+func (s *System) startLoops(context.Context) error {
+	s.loop(func(ctx context.Context) { s.Shipper.Loop(ctx) })
+	s.loop(func(ctx context.Context) { s.Keyring.Loop(ctx, time.Second, s.Log) })
+	if s.Config.has("control") {
+		s.loop(func(ctx context.Context) { s.Keeper.Loop(ctx) })
+		s.loop(s.collectLoop)
+	}
+	s.loop(s.reconcileLoop)
+	s.onStop("the loops", func(context.Context) error {
+		s.cancel()
+		s.tasks.Wait()
+		return nil
+	})
+	return nil
+}
+
+func (s *System) loop(f func(context.Context)) { s.tasks.Go(func() { f(s.loops) }) }
+
+// nudge has the reconcile loop look again soon.
+func (s *System) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// reconcileLoop brings runs and deployments forward when a job changed and at least every half second.
+func (s *System) reconcileLoop(ctx context.Context) {
+	t := time.NewTicker(500 * time.Millisecond)
+	defer t.Stop()
+	for ctx.Err() == nil {
+		if s.Config.has("control") {
+			s.complain(ctx, "runs could not all be brought forward", s.Train.Reconcile(ctx))
+		}
+		s.complain(ctx, "deployments could not all be brought forward", s.Serve.Reconcile(ctx))
+		select {
+		case <-ctx.Done():
+		case <-s.wake:
+		case <-t.C:
+		}
+	}
+}
+
+func (s *System) complain(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() == nil {
+		s.Log.Error(what, "error", err)
+	}
+}
+
+func (s *System) serveAPI(context.Context) error {
+	handler, err := s.handler()
+	if err != nil {
+		return err
+	}
+	var inFlight sync.WaitGroup
+	counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		inFlight.Add(1)
+		defer inFlight.Done()
+		handler.ServeHTTP(w, r)
+	})
+	web := &http.Server{Handler: counted, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug)}
+	l := s.listener
+	if s.Config.TLS.Cert != "" {
+		cert, err := tls.LoadX509KeyPair(s.Config.TLS.Cert, s.Config.TLS.Key)
+		if err != nil {
+			return fault.New(fault.Invalid, "The TLS certificate or key cannot be read.", fault.Field("tls"),
+				fault.Fix("Give PEM files with --tls-cert and --tls-key"), fault.Cause(err))
+		}
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
+	}
+	if err := s.announce(); err != nil {
+		return err
+	}
+	go func() {
+		if err := web.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.broken <- err
+		}
+	}()
+	s.onStop("the API", func(ctx context.Context) error {
+		os.Remove(s.dir.File("endpoint"))
+		ctx, cancel := context.WithTimeout(ctx, s.Config.Limits.Drain)
+		defer cancel()
+		err := web.Shutdown(ctx)
+		if err != nil {
+			err = web.Close() // open streams end here; each is billed to the last chunk written
+		}
+		inFlight.Wait() // they settle before the ledger closes
+		return err
+	})
+	return nil
+}
+
+// announce writes where the API answers, for clients of this machine, before it does.
+func (s *System) announce() error {
+	return diskFault(writeDurably(s.dir.File("endpoint"), []byte(s.URL+"\n"), 0o600), "writing the endpoint")
+}
