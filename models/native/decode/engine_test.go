@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/native"
+	"github.com/triarch-ai/triarch/models/native/kernel"
 	"pgregory.net/rapid"
 )
 
@@ -248,5 +249,236 @@ func TestSubmitRefusesWhatCannotRun(t *testing.T) {
 	}
 	if got := generate(t, e, &Request{Prompts: [][]int32{make([]int32, 159)}, MaxTokens: 50})[0]; len(got.Tokens) != 1 || got.Finish != FinishLength {
 		t.Errorf("a prompt one short of the context gave %+v", got)
+	}
+}
+
+func TestAllKernelsGiveOneAnswerAloneAndTogether(t *testing.T) {
+	before := kernel.Name()
+	t.Cleanup(func() { kernel.Select(before) })
+	for _, name := range kernel.Names() {
+		if err := kernel.Select(name); err != nil {
+			t.Fatal(err)
+		}
+		w := toy(false, 11)
+		rng := rand.New(rand.NewPCG(9, 9))
+		prompts := make([][]int32, 20) // more rows than any tile has
+		for i := range prompts {
+			prompts[i] = prompt(rng, 1+rng.IntN(90))
+		}
+		together := generate(t, newEngine(t, w, Options{Threads: 3, StepTokens: 77}), &Request{Prompts: prompts, MaxTokens: 25})
+		alone := newEngine(t, w, Options{MaxSeqs: 1, StepTokens: 2}) // prompts token by token
+		for i, p := range prompts {
+			if d := cmp.Diff(generate(t, alone, &Request{Prompts: [][]int32{p}, MaxTokens: 25})[0], together[i]); d != "" {
+				t.Fatalf("%s, prompt %d, alone and together: %s", name, i, d)
+			}
+		}
+	}
+}
+
+func TestSeedsAndChoices(t *testing.T) {
+	e := newEngine(t, toy(true, 2), Options{})
+	seed, p := uint64(42), []int32{5, 6, 7}
+	r := func() *Request {
+		return &Request{Prompts: [][]int32{p}, N: 4, MaxTokens: 30, IgnoreEOS: true, Sampling: Sampling{Temperature: 1.5, Seed: &seed}}
+	}
+	a, b := generate(t, e, r()), generate(t, e, r())
+	if d := cmp.Diff(a, b); d != "" {
+		t.Errorf("the same seed: %s", d)
+	}
+	if cmp.Equal(a[0], a[1]) || cmp.Equal(a[2], a[3]) {
+		t.Error("choices of one request are alike")
+	}
+	seed++
+	if cmp.Equal(a, generate(t, e, r())) {
+		t.Error("another seed gave the same")
+	}
+}
+
+func TestEndOfSequence(t *testing.T) {
+	e := newEngine(t, toy(true, 2), Options{})
+	bias := Sampling{LogitBias: map[int32]float64{3: 100}}
+	end := generate(t, e, &Request{Prompts: [][]int32{{5}}, MaxTokens: 9, Sampling: bias})[0]
+	if d := cmp.Diff(result{Tokens: []int32{3}, Finish: FinishStop}, end); d != "" {
+		t.Errorf("end of sequence: %s", d)
+	}
+	if got := generate(t, e, &Request{Prompts: [][]int32{{5}}, MaxTokens: 9, Sampling: bias, IgnoreEOS: true})[0]; len(got.Tokens) != 9 || got.Finish != FinishLength {
+		t.Errorf("ignoring it: %+v", got)
+	}
+	bias.LogitBias = map[int32]float64{9: 100}
+	if got := generate(t, e, &Request{Prompts: [][]int32{{5}}, MaxTokens: 9, Sampling: bias, StopIDs: []int32{9}})[0]; len(got.Tokens) != 1 || got.Text != "" || got.Finish != FinishStop {
+		t.Errorf("a stop id: %+v", got)
+	}
+	if got := generate(t, e, &Request{Prompts: [][]int32{{5}}, MaxTokens: 9, Sampling: bias, Stop: []string{"999"}})[0]; len(got.Tokens) != 3 || got.Text != "" || got.Finish != FinishStop {
+		t.Errorf("a stop string of three tokens: %+v", got)
+	}
+	if got := generate(t, e, &Request{Prompts: [][]int32{{5}}, MaxTokens: 2, Sampling: bias, Stop: []string{"999"}})[0]; got.Text != "99" || got.Finish != FinishLength {
+		t.Errorf("a stop string never completed: %+v", got)
+	}
+}
+
+func TestPromptsDoNotHoldUpGeneration(t *testing.T) {
+	e := newEngine(t, toy(true, 2), Options{StepTokens: 33})
+	generate(t, e, &Request{Prompts: [][]int32{{5}, prompt(rand.New(rand.NewPCG(1, 1)), 150)}, MaxTokens: 60, IgnoreEOS: true})
+	if s := e.Stats(); s.Steps != 60 { // the first sequence has a token in every step, those that read the long prompt included
+		t.Errorf("%d steps for 60 tokens", s.Steps)
+	}
+}
+
+func TestPrefixesAreFoundAgain(t *testing.T) {
+	e := newEngine(t, toy(true, 2), Options{})
+	p := prompt(rand.New(rand.NewPCG(1, 1)), 100)
+	first := generate(t, e, &Request{Prompts: [][]int32{p}, MaxTokens: 20, IgnoreEOS: true})
+	again := generate(t, e, &Request{Prompts: [][]int32{p}, MaxTokens: 20, IgnoreEOS: true})
+	if d := cmp.Diff(first, again); d != "" {
+		t.Errorf("computed and found: %s", d)
+	}
+	generate(t, e, &Request{Prompts: [][]int32{append(p[:40:40], 9)}, MaxTokens: 1})
+	generate(t, e, &Request{Prompts: [][]int32{append([]int32{9}, p...)}, MaxTokens: 1})
+	if s := e.Stats(); s.CachedTokens != 96+32 || s.PromptTokens != 100+100+41+101 || s.GeneratedTokens != 42 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// blocked submits a request whose reader does not read: it holds its place until its stream is closed.
+func blocked(t *testing.T, e *Engine, ctx context.Context) *Stream {
+	t.Helper()
+	s, err := e.Submit(ctx, &Request{Prompts: [][]int32{{5}}, MaxTokens: 100, IgnoreEOS: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestTheQueueIsBoundedAndFair(t *testing.T) {
+	e := newEngine(t, toy(true, 2), Options{MaxSeqs: 1, MaxWaiting: 3, Buffer: 1})
+	first := blocked(t, e, t.Context())
+	var ev Event
+	if err := first.Next(&ev); err != nil { // it runs
+		t.Fatal(err)
+	}
+	var queue []*Stream
+	for range 3 {
+		queue = append(queue, blocked(t, e, t.Context()))
+	}
+	if s := e.Stats(); s.Waiting != 3 || s.Running != 1 {
+		t.Errorf("%+v", s)
+	}
+	if _, err := e.Submit(t.Context(), &Request{Prompts: [][]int32{{5}}}); !fault.Is(err, fault.Unavailable) || fault.As(err).Code != "overloaded" {
+		t.Errorf("a fourth in a queue of three: %v", err)
+	}
+	first.Close()
+	for _, s := range queue { // any other order would stall: a sequence with an absent reader keeps the only slot
+		if _, err := collect(s, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestCancelFreesSlotAndCache(t *testing.T) {
+	e := newEngine(t, toy(true, 2), Options{MaxSeqs: 2, Buffer: 1})
+	ctx, cancel := context.WithCancel(t.Context())
+	a, b := blocked(t, e, ctx), blocked(t, e, t.Context())
+	waiting, stop := context.WithCancel(t.Context())
+	c := blocked(t, e, waiting)
+	stop() // from the queue
+	var ev Event
+	if err := c.Next(&ev); err != context.Canceled {
+		t.Errorf("cancelled while waiting: %v", err)
+	}
+	cancel()
+	for err := error(nil); err != context.Canceled; err = a.Next(&ev) {
+		if err != nil {
+			t.Fatalf("cancelled while running: %v", err)
+		}
+	}
+	b.Close()
+	for err := error(nil); !fault.Is(err, fault.Canceled); err = b.Next(&ev) {
+		if err != nil {
+			t.Fatalf("closed while running: %v", err)
+		}
+	}
+	if err := e.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checkIdle(t, e)
+	if got := e.Stats().GeneratedTokens; got > 4 {
+		t.Errorf("%d tokens for readers that were gone", got)
+	}
+}
+
+func TestDrainAndClose(t *testing.T) {
+	e := newEngine(t, toy(true, 2), Options{MaxSeqs: 1, Buffer: 1})
+	running, queued := blocked(t, e, t.Context()), blocked(t, e, t.Context())
+	short, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := e.Drain(short); err != context.Canceled {
+		t.Errorf("a grace period that is over: %v", err)
+	}
+	if _, err := e.Submit(t.Context(), &Request{Prompts: [][]int32{{5}}}); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("while draining: %v", err)
+	}
+	drained := make(chan error)
+	go func() { drained <- e.Drain(t.Context()) }()
+	if got, err := collect(running, 1); err != nil || len(got[0].Tokens) != 100 {
+		t.Errorf("a stream while draining: %v", err)
+	}
+	e.Close()
+	<-drained
+	if _, err := collect(queued, 1); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("after the end: %v", err)
+	}
+	e.Close()
+}
+
+func TestABrokenModelEndsTheStream(t *testing.T) {
+	w := toy(true, 2)
+	w.Norm[3] = float32(math.NaN())
+	e := newEngine(t, w, Options{})
+	s, err := e.Submit(t.Context(), &Request{Prompts: [][]int32{{5}}, N: 3, Sampling: Sampling{Temperature: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := collect(s, 3); !fault.Is(err, fault.Internal) || fault.As(err).Code != "not_a_number" {
+		t.Errorf("%v", err)
+	}
+	if err := e.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checkIdle(t, e)
+}
+
+func TestOptions(t *testing.T) {
+	for name, opt := range map[string]Options{
+		"kv_bytes":    {KVBytes: 1000},
+		"max_context": {MaxContext: 161},
+		"step_tokens": {StepTokens: 32},
+		"max_seqs":    {MaxSeqs: -1},
+		"threads":     {Threads: 5000},
+	} {
+		opt.TokenBytes = letters
+		if _, err := New(toy(true, 1), opt); !fault.Is(err, fault.Invalid) || fault.As(err).Field != name {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestSteadyStateAllocatesNothing(t *testing.T) {
+	e := newEngine(t, toy(true, 2), Options{})
+	s, err := e.Submit(t.Context(), &Request{Prompts: [][]int32{{5}}, N: 3, IgnoreEOS: true, Logprobs: true, TopLogprobs: 5,
+		Sampling: Sampling{Temperature: 1, TopP: 0.9, PresencePenalty: 0.1}, Stop: []string{"stop"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ev Event
+	next := func() {
+		if err := s.Next(&ev); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 200 { // all buffers of the ring have grown
+		next()
+	}
+	if n := testing.AllocsPerRun(100, next); n > 0 {
+		t.Errorf("%v allocations for a token", n)
 	}
 }

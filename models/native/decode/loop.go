@@ -298,7 +298,7 @@ func (e *Engine) draw(i int) {
 	copy(work, logits)
 	d.token, d.top = s.sampler.pick(work, order), d.top[:0]
 	if s.request.Logprobs && d.token >= 0 {
-		d.top = d.top[:s.request.TopLogprobs]
+		d.top = d.top[:min(s.request.TopLogprobs, v)]
 		d.logprob = logprobs(logits, work, d.token, d.top)
 	}
 }

@@ -227,7 +227,7 @@ func (h ranking) popUntil(k int, limit float64) ([]int32, float64) {
 }
 
 // logprobs returns the log probability of token under raw logits and fills top with the likeliest, best first.
-// scratch has the length of logits.
+// scratch has the length of logits; top is not longer.
 func logprobs(logits, scratch []float32, token int32, top []TokenLogprob) float32 {
 	m := float32(math.Inf(-1))
 	for _, v := range logits {
@@ -244,17 +244,20 @@ func logprobs(logits, scratch []float32, token int32, top []TokenLogprob) float3
 	norm := m + float32(math.Log(sum))
 	n := 0
 	for i, v := range logits {
-		if n == len(top) && (n == 0 || v-norm <= top[n-1].Logprob) {
+		if n == len(top) && (n == 0 || v <= top[n-1].Logprob) {
 			continue
 		}
 		if n < len(top) {
 			n++
 		}
 		j := n - 1
-		for ; j > 0 && top[j-1].Logprob < v-norm; j-- {
+		for ; j > 0 && top[j-1].Logprob < v; j-- {
 			top[j] = top[j-1]
 		}
-		top[j] = TokenLogprob{int32(i), v - norm}
+		top[j] = TokenLogprob{int32(i), v}
+	}
+	for i := range top {
+		top[i].Logprob -= norm
 	}
 	return logits[token] - norm
 }
