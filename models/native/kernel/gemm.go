@@ -88,7 +88,7 @@ const (
 	packDepth   = 32      // depths packed before moving on to the next panel
 	streamDepth = 2048    // depth of one call when the rows are few and B passes through the cache once
 	rowBlock    = 240     // most rows of C in one task, a multiple of every mr
-	thinRows    = 3       // rows of A up to which a transposed B is read in place, row by row
+	thinRows    = 4       // rows of A up to which a transposed B is read in place, row by row
 	thinColumns = 64      // rows of B in one task of such a product
 	serialWork  = 1 << 20 // multiply-adds below which waking workers costs more than it saves
 )
@@ -138,16 +138,32 @@ func multiply(p *Pool, work gemm) {
 
 // thinTask multiplies so few rows that packing B would cost more than the product, by some rows of B.
 func (g *gemm) thinTask(task int) {
-	for j := task * thinColumns; j < min((task+1)*thinColumns, g.n); j++ {
-		y := g.b[j*g.ldb : j*g.ldb+g.k]
-		for i := range g.m {
-			sum := g.alpha * Dot(g.a[i*g.rs:i*g.rs+g.k], y)
-			if at := i*g.ldc + j; g.acc {
-				g.c[at] += sum
-			} else {
-				g.c[at] = sum
-			}
+	var room [thinColumns]float32
+	j := task * thinColumns
+	sums := room[:min(thinColumns, g.n-j)]
+	b := g.b[j*g.ldb : (j+len(sums)-1)*g.ldb+g.k]
+	for i := range g.m {
+		g.dotRows(sums, g.a[i*g.rs:i*g.rs+g.k], b)
+		if g.alpha != 1 {
+			Scale(sums, g.alpha)
 		}
+		c := g.c[i*g.ldc+j:][:len(sums)]
+		if g.acc {
+			Add(c, c, sums)
+		} else {
+			copy(c, sums)
+		}
+	}
+}
+
+// dotRows sets each sum to the product of a with a row of b.
+func (g *gemm) dotRows(sums, a, b []float32) {
+	if w := g.path.width; g.k%w == 0 {
+		dotRowsVec(w, sums, a, b, g.ldb)
+		return
+	}
+	for i := range sums {
+		sums[i] = Dot(a, b[i*g.ldb:i*g.ldb+g.k])
 	}
 }
 

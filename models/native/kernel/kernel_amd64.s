@@ -6510,6 +6510,86 @@ rows60done:
 	VZEROUPPER
 	RET
 
+// func dotRowsAVX2(dst []float32, a []float32, b []float32, ld int)
+// Requires: AVX, FMA3
+TEXT ·dotRowsAVX2(SB), NOSPLIT, $0-80
+	MOVQ dst_base+0(FP), AX
+	MOVQ dst_len+8(FP), CX
+	MOVQ a_base+24(FP), DX
+	MOVQ a_len+32(FP), BX
+	MOVQ b_base+48(FP), SI
+	MOVQ ld+72(FP), DI
+	SHLQ $0x02, DI
+	LEAQ (DI)(DI*2), R8
+	SHLQ $0x02, BX
+	SUBQ $+4, CX
+	JLT  rest
+
+four:
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	XORQ   R9, R9
+	MOVQ   SI, R10
+
+dots61:
+	VMOVUPS      (DX)(R9*1), Y4
+	VFMADD231PS  (R10), Y4, Y0
+	VFMADD231PS  (R10)(DI*1), Y4, Y1
+	VFMADD231PS  (R10)(DI*2), Y4, Y2
+	VFMADD231PS  (R10)(R8*1), Y4, Y3
+	ADDQ         $+32, R10
+	ADDQ         $+32, R9
+	CMPQ         R9, BX
+	JLT          dots61
+	VEXTRACTF128 $0x01, Y0, X4
+	VADDPS       X4, X0, X4
+	VEXTRACTF128 $0x01, Y1, X0
+	VADDPS       X0, X1, X0
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X1
+	VEXTRACTF128 $0x01, Y3, X2
+	VADDPS       X2, X3, X2
+	VHADDPS      X0, X4, X4
+	VHADDPS      X2, X1, X1
+	VHADDPS      X1, X4, X4
+	VMOVUPS      X4, (AX)
+	LEAQ         (SI)(DI*4), SI
+	ADDQ         $+16, AX
+	SUBQ         $+4, CX
+	JGE          four
+
+rest:
+	ADDQ $+4, CX
+	JLE  done
+
+one:
+	VXORPS Y0, Y0, Y0
+	XORQ   R9, R9
+	MOVQ   SI, R8
+
+dots62:
+	VMOVUPS      (DX)(R9*1), Y1
+	VFMADD231PS  (R8), Y1, Y0
+	ADDQ         $+32, R8
+	ADDQ         $+32, R9
+	CMPQ         R9, BX
+	JLT          dots62
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X1
+	VHADDPS      X1, X1, X1
+	VHADDPS      X1, X1, X1
+	VMOVSS       X1, (AX)
+	ADDQ         DI, SI
+	ADDQ         $+4, AX
+	SUBQ         $+1, CX
+	JNZ          one
+
+done:
+	VZEROUPPER
+	RET
+
 // func axpyAVX2(y []float32, alpha float32, x []float32)
 // Requires: AVX, AVX2, FMA3, SSE
 TEXT ·axpyAVX2(SB), NOSPLIT, $0-56
@@ -6521,9 +6601,9 @@ TEXT ·axpyAVX2(SB), NOSPLIT, $0-56
 	MOVSS        alpha+24(FP), X0
 	VBROADCASTSS X0, Y0
 	SUBQ         $+4, CX
-	JLT          rows61rest
+	JLT          rows63rest
 
-rows61many:
+rows63many:
 	VMOVUPS     (DX)(AX*1), Y1
 	VFMADD231PS (BX)(AX*1), Y0, Y1
 	VMOVUPS     Y1, (DX)(AX*1)
@@ -6538,21 +6618,21 @@ rows61many:
 	VMOVUPS     Y1, 96(DX)(AX*1)
 	ADDQ        $+128, AX
 	SUBQ        $+4, CX
-	JGE         rows61many
+	JGE         rows63many
 
-rows61rest:
+rows63rest:
 	ADDQ $+4, CX
-	JLE  rows61done
+	JLE  rows63done
 
-rows61one:
+rows63one:
 	VMOVUPS     (DX)(AX*1), Y1
 	VFMADD231PS (BX)(AX*1), Y0, Y1
 	VMOVUPS     Y1, (DX)(AX*1)
 	ADDQ        $+32, AX
 	SUBQ        $+1, CX
-	JNZ         rows61one
+	JNZ         rows63one
 
-rows61done:
+rows63done:
 	VZEROUPPER
 	RET
 
@@ -6566,9 +6646,9 @@ TEXT ·addAVX2(SB), NOSPLIT, $0-72
 	SHRQ $0x03, CX
 	XORQ AX, AX
 	SUBQ $+4, CX
-	JLT  rows62rest
+	JLT  rows64rest
 
-rows62many:
+rows64many:
 	VMOVUPS (BX)(AX*1), Y0
 	VADDPS  (SI)(AX*1), Y0, Y0
 	VMOVUPS Y0, (DX)(AX*1)
@@ -6583,21 +6663,21 @@ rows62many:
 	VMOVUPS Y0, 96(DX)(AX*1)
 	ADDQ    $+128, AX
 	SUBQ    $+4, CX
-	JGE     rows62many
+	JGE     rows64many
 
-rows62rest:
+rows64rest:
 	ADDQ $+4, CX
-	JLE  rows62done
+	JLE  rows64done
 
-rows62one:
+rows64one:
 	VMOVUPS (BX)(AX*1), Y0
 	VADDPS  (SI)(AX*1), Y0, Y0
 	VMOVUPS Y0, (DX)(AX*1)
 	ADDQ    $+32, AX
 	SUBQ    $+1, CX
-	JNZ     rows62one
+	JNZ     rows64one
 
-rows62done:
+rows64done:
 	VZEROUPPER
 	RET
 
@@ -6611,9 +6691,9 @@ TEXT ·mulAVX2(SB), NOSPLIT, $0-72
 	SHRQ $0x03, CX
 	XORQ AX, AX
 	SUBQ $+4, CX
-	JLT  rows63rest
+	JLT  rows65rest
 
-rows63many:
+rows65many:
 	VMOVUPS (BX)(AX*1), Y0
 	VMULPS  (SI)(AX*1), Y0, Y0
 	VMOVUPS Y0, (DX)(AX*1)
@@ -6628,21 +6708,21 @@ rows63many:
 	VMOVUPS Y0, 96(DX)(AX*1)
 	ADDQ    $+128, AX
 	SUBQ    $+4, CX
-	JGE     rows63many
+	JGE     rows65many
 
-rows63rest:
+rows65rest:
 	ADDQ $+4, CX
-	JLE  rows63done
+	JLE  rows65done
 
-rows63one:
+rows65one:
 	VMOVUPS (BX)(AX*1), Y0
 	VMULPS  (SI)(AX*1), Y0, Y0
 	VMOVUPS Y0, (DX)(AX*1)
 	ADDQ    $+32, AX
 	SUBQ    $+1, CX
-	JNZ     rows63one
+	JNZ     rows65one
 
-rows63done:
+rows65done:
 	VZEROUPPER
 	RET
 
@@ -6656,9 +6736,9 @@ TEXT ·scaleAVX2(SB), NOSPLIT, $0-28
 	MOVSS        f+24(FP), X0
 	VBROADCASTSS X0, Y0
 	SUBQ         $+4, CX
-	JLT          rows64rest
+	JLT          rows66rest
 
-rows64many:
+rows66many:
 	VMULPS  (DX)(AX*1), Y0, Y1
 	VMOVUPS Y1, (DX)(AX*1)
 	VMULPS  32(DX)(AX*1), Y0, Y1
@@ -6669,20 +6749,20 @@ rows64many:
 	VMOVUPS Y1, 96(DX)(AX*1)
 	ADDQ    $+128, AX
 	SUBQ    $+4, CX
-	JGE     rows64many
+	JGE     rows66many
 
-rows64rest:
+rows66rest:
 	ADDQ $+4, CX
-	JLE  rows64done
+	JLE  rows66done
 
-rows64one:
+rows66one:
 	VMULPS  (DX)(AX*1), Y0, Y1
 	VMOVUPS Y1, (DX)(AX*1)
 	ADDQ    $+32, AX
 	SUBQ    $+1, CX
-	JNZ     rows64one
+	JNZ     rows66one
 
-rows64done:
+rows66done:
 	VZEROUPPER
 	RET
 
@@ -6698,9 +6778,9 @@ TEXT ·mulScaledAVX2(SB), NOSPLIT, $0-76
 	MOVSS        f+72(FP), X0
 	VBROADCASTSS X0, Y0
 	SUBQ         $+4, CX
-	JLT          rows65rest
+	JLT          rows67rest
 
-rows65many:
+rows67many:
 	VMULPS  (BX)(AX*1), Y0, Y1
 	VMULPS  (SI)(AX*1), Y1, Y1
 	VMOVUPS Y1, (DX)(AX*1)
@@ -6715,21 +6795,21 @@ rows65many:
 	VMOVUPS Y1, 96(DX)(AX*1)
 	ADDQ    $+128, AX
 	SUBQ    $+4, CX
-	JGE     rows65many
+	JGE     rows67many
 
-rows65rest:
+rows67rest:
 	ADDQ $+4, CX
-	JLE  rows65done
+	JLE  rows67done
 
-rows65one:
+rows67one:
 	VMULPS  (BX)(AX*1), Y0, Y1
 	VMULPS  (SI)(AX*1), Y1, Y1
 	VMOVUPS Y1, (DX)(AX*1)
 	ADDQ    $+32, AX
 	SUBQ    $+1, CX
-	JNZ     rows65one
+	JNZ     rows67one
 
-rows65done:
+rows67done:
 	VZEROUPPER
 	RET
 
@@ -6745,28 +6825,28 @@ TEXT ·maxAVX2(SB), NOSPLIT, $0-28
 	VMOVUPS (DX)(AX*1), Y2
 	VMOVUPS (DX)(AX*1), Y3
 	SUBQ    $+4, CX
-	JLT     rows66rest
+	JLT     rows68rest
 
-rows66many:
+rows68many:
 	VMAXPS (DX)(AX*1), Y0, Y0
 	VMAXPS 32(DX)(AX*1), Y1, Y1
 	VMAXPS 64(DX)(AX*1), Y2, Y2
 	VMAXPS 96(DX)(AX*1), Y3, Y3
 	ADDQ   $+128, AX
 	SUBQ   $+4, CX
-	JGE    rows66many
+	JGE    rows68many
 
-rows66rest:
+rows68rest:
 	ADDQ $+4, CX
-	JLE  rows66done
+	JLE  rows68done
 
-rows66one:
+rows68one:
 	VMAXPS (DX)(AX*1), Y0, Y0
 	ADDQ   $+32, AX
 	SUBQ   $+1, CX
-	JNZ    rows66one
+	JNZ    rows68one
 
-rows66done:
+rows68done:
 	VMAXPS       Y1, Y0, Y0
 	VMAXPS       Y3, Y2, Y2
 	VMAXPS       Y2, Y0, Y0
@@ -6791,9 +6871,9 @@ TEXT ·expAVX2(SB), NOSPLIT, $0-48
 	VBROADCASTSS constc2d10000<>+0(SB), Y0
 	VBROADCASTSS const42b20000<>+0(SB), Y1
 	SUBQ         $+2, CX
-	JLT          rows67rest
+	JLT          rows69rest
 
-rows67many:
+rows69many:
 	VMOVUPS      (BX)(AX*1), Y2
 	VMINPS       Y2, Y1, Y2
 	VMAXPS       Y2, Y0, Y2
@@ -6844,13 +6924,13 @@ rows67many:
 	VMOVUPS      Y2, 32(DX)(AX*1)
 	ADDQ         $+64, AX
 	SUBQ         $+2, CX
-	JGE          rows67many
+	JGE          rows69many
 
-rows67rest:
+rows69rest:
 	ADDQ $+2, CX
-	JLE  rows67done
+	JLE  rows69done
 
-rows67one:
+rows69one:
 	VMOVUPS      (BX)(AX*1), Y2
 	VMINPS       Y2, Y1, Y2
 	VMAXPS       Y2, Y0, Y2
@@ -6877,9 +6957,9 @@ rows67one:
 	VMOVUPS      Y2, (DX)(AX*1)
 	ADDQ         $+32, AX
 	SUBQ         $+1, CX
-	JNZ          rows67one
+	JNZ          rows69one
 
-rows67done:
+rows69done:
 	VZEROUPPER
 	RET
 
@@ -7017,9 +7097,9 @@ TEXT ·expSumAVX2(SB), NOSPLIT, $0-36
 	VBROADCASTSS constc2d10000<>+0(SB), Y3
 	VBROADCASTSS const42b20000<>+0(SB), Y4
 	SUBQ         $+2, CX
-	JLT          rows68rest
+	JLT          rows70rest
 
-rows68many:
+rows70many:
 	VMOVUPS      (DX)(AX*1), Y5
 	VSUBPS       Y0, Y5, Y5
 	VMINPS       Y5, Y4, Y5
@@ -7074,13 +7154,13 @@ rows68many:
 	VMOVUPS      Y5, 32(DX)(AX*1)
 	ADDQ         $+64, AX
 	SUBQ         $+2, CX
-	JGE          rows68many
+	JGE          rows70many
 
-rows68rest:
+rows70rest:
 	ADDQ $+2, CX
-	JLE  rows68done
+	JLE  rows70done
 
-rows68one:
+rows70one:
 	VMOVUPS      (DX)(AX*1), Y5
 	VSUBPS       Y0, Y5, Y5
 	VMINPS       Y5, Y4, Y5
@@ -7109,9 +7189,9 @@ rows68one:
 	VMOVUPS      Y5, (DX)(AX*1)
 	ADDQ         $+32, AX
 	SUBQ         $+1, CX
-	JNZ          rows68one
+	JNZ          rows70one
 
-rows68done:
+rows70done:
 	VADDPS       Y2, Y1, Y1
 	VEXTRACTF128 $0x01, Y1, X0
 	VADDPS       X0, X1, X0
@@ -7136,9 +7216,9 @@ TEXT ·siluMulAVX2(SB), NOSPLIT, $0-72
 	VBROADCASTSS const42b20000<>+0(SB), Y1
 	VBROADCASTSS const3f800000<>+0(SB), Y2
 	SUBQ         $+2, CX
-	JLT          rows69rest
+	JLT          rows71rest
 
-rows69many:
+rows71many:
 	VMOVUPS      (BX)(AX*1), Y3
 	VXORPS       Y4, Y4, Y4
 	VSUBPS       Y3, Y4, Y4
@@ -7201,13 +7281,13 @@ rows69many:
 	VMOVUPS      Y4, 32(DX)(AX*1)
 	ADDQ         $+64, AX
 	SUBQ         $+2, CX
-	JGE          rows69many
+	JGE          rows71many
 
-rows69rest:
+rows71rest:
 	ADDQ $+2, CX
-	JLE  rows69done
+	JLE  rows71done
 
-rows69one:
+rows71one:
 	VMOVUPS      (BX)(AX*1), Y3
 	VXORPS       Y4, Y4, Y4
 	VSUBPS       Y3, Y4, Y4
@@ -7240,9 +7320,9 @@ rows69one:
 	VMOVUPS      Y4, (DX)(AX*1)
 	ADDQ         $+32, AX
 	SUBQ         $+1, CX
-	JNZ          rows69one
+	JNZ          rows71one
 
-rows69done:
+rows71done:
 	VZEROUPPER
 	RET
 
@@ -7261,9 +7341,9 @@ TEXT ·siluMulBackwardAVX2(SB), NOSPLIT, $0-120
 	VBROADCASTSS const42b20000<>+0(SB), Y1
 	VBROADCASTSS const3f800000<>+0(SB), Y2
 	SUBQ         $+1, CX
-	JLT          rows70rest
+	JLT          rows72rest
 
-rows70many:
+rows72many:
 	VMOVUPS      (DI)(AX*1), Y3
 	VMOVUPS      (SI)(AX*1), Y4
 	VXORPS       Y5, Y5, Y5
@@ -7302,9 +7382,9 @@ rows70many:
 	VMOVUPS      Y4, (DX)(AX*1)
 	ADDQ         $+32, AX
 	SUBQ         $+1, CX
-	JGE          rows70many
+	JGE          rows72many
 
-rows70rest:
+rows72rest:
 	VZEROUPPER
 	RET
 
@@ -7324,9 +7404,9 @@ TEXT ·rmsNormBackwardAVX2(SB), NOSPLIT, $0-128
 	MOVSS        q+124(FP), X1
 	VBROADCASTSS X1, Y1
 	SUBQ         $+2, CX
-	JLT          rows71rest
+	JLT          rows73rest
 
-rows71many:
+rows73many:
 	VMOVUPS      (DI)(AX*1), Y3
 	VMOVUPS      (BX)(AX*1), Y4
 	VMOVUPS      (DX)(AX*1), Y5
@@ -7347,13 +7427,13 @@ rows71many:
 	VMOVUPS      Y5, 32(DX)(AX*1)
 	ADDQ         $+64, AX
 	SUBQ         $+2, CX
-	JGE          rows71many
+	JGE          rows73many
 
-rows71rest:
+rows73rest:
 	ADDQ $+2, CX
-	JLE  rows71done
+	JLE  rows73done
 
-rows71one:
+rows73one:
 	VMOVUPS      (DI)(AX*1), Y3
 	VMOVUPS      (BX)(AX*1), Y4
 	VMOVUPS      (DX)(AX*1), Y5
@@ -7365,9 +7445,9 @@ rows71one:
 	VMOVUPS      Y5, (DX)(AX*1)
 	ADDQ         $+32, AX
 	SUBQ         $+1, CX
-	JNZ          rows71one
+	JNZ          rows73one
 
-rows71done:
+rows73done:
 	VZEROUPPER
 	RET
 
@@ -7383,9 +7463,9 @@ TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-32
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	SUBQ   $+2, CX
-	JLT    rows72rest
+	JLT    rows74rest
 
-rows72many:
+rows74many:
 	VCVTPS2PD   (DX)(AX*1), Y4
 	VFMADD231PD Y4, Y4, Y0
 	VCVTPS2PD   16(DX)(AX*1), Y4
@@ -7396,22 +7476,22 @@ rows72many:
 	VFMADD231PD Y4, Y4, Y3
 	ADDQ        $+64, AX
 	SUBQ        $+2, CX
-	JGE         rows72many
+	JGE         rows74many
 
-rows72rest:
+rows74rest:
 	ADDQ $+2, CX
-	JLE  rows72done
+	JLE  rows74done
 
-rows72one:
+rows74one:
 	VCVTPS2PD   (DX)(AX*1), Y4
 	VFMADD231PD Y4, Y4, Y0
 	VCVTPS2PD   16(DX)(AX*1), Y4
 	VFMADD231PD Y4, Y4, Y1
 	ADDQ        $+32, AX
 	SUBQ        $+1, CX
-	JNZ         rows72one
+	JNZ         rows74one
 
-rows72done:
+rows74done:
 	VADDPD       Y1, Y0, Y0
 	VADDPD       Y3, Y2, Y2
 	VADDPD       Y2, Y0, Y0
@@ -7444,9 +7524,9 @@ TEXT ·adamWAVX2(SB), NOSPLIT, $0-104
 	VBROADCASTSS 28(R8), Y7
 	VBROADCASTSS 32(R8), Y8
 	SUBQ         $+1, CX
-	JLT          rows73rest
+	JLT          rows75rest
 
-rows73many:
+rows75many:
 	VMOVUPS     (BX)(AX*1), Y9
 	VMOVUPS     (SI)(AX*1), Y10
 	VMOVUPS     (DI)(AX*1), Y11
@@ -7468,9 +7548,9 @@ rows73many:
 	VMOVUPS     Y12, (DX)(AX*1)
 	ADDQ        $+32, AX
 	SUBQ        $+1, CX
-	JGE         rows73many
+	JGE         rows75many
 
-rows73rest:
+rows75rest:
 	VZEROUPPER
 	RET
 
@@ -7487,9 +7567,9 @@ TEXT ·dotAVX512(SB), NOSPLIT, $0-52
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	SUBQ   $+4, CX
-	JLT    rows74rest
+	JLT    rows76rest
 
-rows74many:
+rows76many:
 	VMOVUPS     (DX)(AX*1), Z4
 	VFMADD231PS (BX)(AX*1), Z4, Z0
 	VMOVUPS     64(DX)(AX*1), Z4
@@ -7500,20 +7580,20 @@ rows74many:
 	VFMADD231PS 192(BX)(AX*1), Z4, Z3
 	ADDQ        $+256, AX
 	SUBQ        $+4, CX
-	JGE         rows74many
+	JGE         rows76many
 
-rows74rest:
+rows76rest:
 	ADDQ $+4, CX
-	JLE  rows74done
+	JLE  rows76done
 
-rows74one:
+rows76one:
 	VMOVUPS     (DX)(AX*1), Z4
 	VFMADD231PS (BX)(AX*1), Z4, Z0
 	ADDQ        $+64, AX
 	SUBQ        $+1, CX
-	JNZ         rows74one
+	JNZ         rows76one
 
-rows74done:
+rows76done:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z1, Z1
 	VADDPS        Z1, Z0, Z0
@@ -7543,9 +7623,9 @@ TEXT ·dot3AVX512(SB), NOSPLIT, $0-76
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	SUBQ   $+4, CX
-	JLT    rows75rest
+	JLT    rows77rest
 
-rows75many:
+rows77many:
 	VMOVUPS     (DX)(AX*1), Z4
 	VMULPS      (BX)(AX*1), Z4, Z4
 	VFMADD231PS (SI)(AX*1), Z4, Z0
@@ -7560,21 +7640,21 @@ rows75many:
 	VFMADD231PS 192(SI)(AX*1), Z4, Z3
 	ADDQ        $+256, AX
 	SUBQ        $+4, CX
-	JGE         rows75many
+	JGE         rows77many
 
-rows75rest:
+rows77rest:
 	ADDQ $+4, CX
-	JLE  rows75done
+	JLE  rows77done
 
-rows75one:
+rows77one:
 	VMOVUPS     (DX)(AX*1), Z4
 	VMULPS      (BX)(AX*1), Z4, Z4
 	VFMADD231PS (SI)(AX*1), Z4, Z0
 	ADDQ        $+64, AX
 	SUBQ        $+1, CX
-	JNZ         rows75one
+	JNZ         rows77one
 
-rows75done:
+rows77done:
 	VADDPS        Z2, Z0, Z0
 	VADDPS        Z3, Z1, Z1
 	VADDPS        Z1, Z0, Z0
@@ -7590,6 +7670,96 @@ rows75done:
 	VZEROUPPER
 	RET
 
+// func dotRowsAVX512(dst []float32, a []float32, b []float32, ld int)
+// Requires: AVX, AVX512F
+TEXT ·dotRowsAVX512(SB), NOSPLIT, $0-80
+	MOVQ dst_base+0(FP), AX
+	MOVQ dst_len+8(FP), CX
+	MOVQ a_base+24(FP), DX
+	MOVQ a_len+32(FP), BX
+	MOVQ b_base+48(FP), SI
+	MOVQ ld+72(FP), DI
+	SHLQ $0x02, DI
+	LEAQ (DI)(DI*2), R8
+	SHLQ $0x02, BX
+	SUBQ $+4, CX
+	JLT  rest
+
+four:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	XORQ   R9, R9
+	MOVQ   SI, R10
+
+dots78:
+	VMOVUPS       (DX)(R9*1), Z4
+	VFMADD231PS   (R10), Z4, Z0
+	VFMADD231PS   (R10)(DI*1), Z4, Z1
+	VFMADD231PS   (R10)(DI*2), Z4, Z2
+	VFMADD231PS   (R10)(R8*1), Z4, Z3
+	ADDQ          $+64, R10
+	ADDQ          $+64, R9
+	CMPQ          R9, BX
+	JLT           dots78
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y4
+	VEXTRACTF128  $0x01, Y4, X6
+	VADDPS        X6, X4, X6
+	VEXTRACTF64X4 $0x01, Z1, Y4
+	VADDPS        Y4, Y1, Y4
+	VEXTRACTF128  $0x01, Y4, X7
+	VADDPS        X7, X4, X7
+	VEXTRACTF64X4 $0x01, Z2, Y4
+	VADDPS        Y4, Y2, Y4
+	VEXTRACTF128  $0x01, Y4, X8
+	VADDPS        X8, X4, X8
+	VEXTRACTF64X4 $0x01, Z3, Y4
+	VADDPS        Y4, Y3, Y4
+	VEXTRACTF128  $0x01, Y4, X9
+	VADDPS        X9, X4, X9
+	VHADDPS       X7, X6, X6
+	VHADDPS       X9, X8, X8
+	VHADDPS       X8, X6, X6
+	VMOVUPS       X6, (AX)
+	LEAQ          (SI)(DI*4), SI
+	ADDQ          $+16, AX
+	SUBQ          $+4, CX
+	JGE           four
+
+rest:
+	ADDQ $+4, CX
+	JLE  done
+
+one:
+	VPXORD Z5, Z5, Z5
+	XORQ   R9, R9
+	MOVQ   SI, R8
+
+dots79:
+	VMOVUPS       (DX)(R9*1), Z0
+	VFMADD231PS   (R8), Z0, Z5
+	ADDQ          $+64, R8
+	ADDQ          $+64, R9
+	CMPQ          R9, BX
+	JLT           dots79
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VADDPS        Y0, Y5, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X1
+	VHADDPS       X1, X1, X1
+	VHADDPS       X1, X1, X1
+	VMOVSS        X1, (AX)
+	ADDQ          DI, SI
+	ADDQ          $+4, AX
+	SUBQ          $+1, CX
+	JNZ           one
+
+done:
+	VZEROUPPER
+	RET
+
 // func axpyAVX512(y []float32, alpha float32, x []float32)
 // Requires: AVX, AVX512F, SSE
 TEXT ·axpyAVX512(SB), NOSPLIT, $0-56
@@ -7601,9 +7771,9 @@ TEXT ·axpyAVX512(SB), NOSPLIT, $0-56
 	MOVSS        alpha+24(FP), X0
 	VBROADCASTSS X0, Z0
 	SUBQ         $+4, CX
-	JLT          rows76rest
+	JLT          rows80rest
 
-rows76many:
+rows80many:
 	VMOVUPS     (DX)(AX*1), Z1
 	VFMADD231PS (BX)(AX*1), Z0, Z1
 	VMOVUPS     Z1, (DX)(AX*1)
@@ -7618,21 +7788,21 @@ rows76many:
 	VMOVUPS     Z1, 192(DX)(AX*1)
 	ADDQ        $+256, AX
 	SUBQ        $+4, CX
-	JGE         rows76many
+	JGE         rows80many
 
-rows76rest:
+rows80rest:
 	ADDQ $+4, CX
-	JLE  rows76done
+	JLE  rows80done
 
-rows76one:
+rows80one:
 	VMOVUPS     (DX)(AX*1), Z1
 	VFMADD231PS (BX)(AX*1), Z0, Z1
 	VMOVUPS     Z1, (DX)(AX*1)
 	ADDQ        $+64, AX
 	SUBQ        $+1, CX
-	JNZ         rows76one
+	JNZ         rows80one
 
-rows76done:
+rows80done:
 	VZEROUPPER
 	RET
 
@@ -7646,9 +7816,9 @@ TEXT ·addAVX512(SB), NOSPLIT, $0-72
 	SHRQ $0x04, CX
 	XORQ AX, AX
 	SUBQ $+4, CX
-	JLT  rows77rest
+	JLT  rows81rest
 
-rows77many:
+rows81many:
 	VMOVUPS (BX)(AX*1), Z0
 	VADDPS  (SI)(AX*1), Z0, Z0
 	VMOVUPS Z0, (DX)(AX*1)
@@ -7663,21 +7833,21 @@ rows77many:
 	VMOVUPS Z0, 192(DX)(AX*1)
 	ADDQ    $+256, AX
 	SUBQ    $+4, CX
-	JGE     rows77many
+	JGE     rows81many
 
-rows77rest:
+rows81rest:
 	ADDQ $+4, CX
-	JLE  rows77done
+	JLE  rows81done
 
-rows77one:
+rows81one:
 	VMOVUPS (BX)(AX*1), Z0
 	VADDPS  (SI)(AX*1), Z0, Z0
 	VMOVUPS Z0, (DX)(AX*1)
 	ADDQ    $+64, AX
 	SUBQ    $+1, CX
-	JNZ     rows77one
+	JNZ     rows81one
 
-rows77done:
+rows81done:
 	VZEROUPPER
 	RET
 
@@ -7691,9 +7861,9 @@ TEXT ·mulAVX512(SB), NOSPLIT, $0-72
 	SHRQ $0x04, CX
 	XORQ AX, AX
 	SUBQ $+4, CX
-	JLT  rows78rest
+	JLT  rows82rest
 
-rows78many:
+rows82many:
 	VMOVUPS (BX)(AX*1), Z0
 	VMULPS  (SI)(AX*1), Z0, Z0
 	VMOVUPS Z0, (DX)(AX*1)
@@ -7708,21 +7878,21 @@ rows78many:
 	VMOVUPS Z0, 192(DX)(AX*1)
 	ADDQ    $+256, AX
 	SUBQ    $+4, CX
-	JGE     rows78many
+	JGE     rows82many
 
-rows78rest:
+rows82rest:
 	ADDQ $+4, CX
-	JLE  rows78done
+	JLE  rows82done
 
-rows78one:
+rows82one:
 	VMOVUPS (BX)(AX*1), Z0
 	VMULPS  (SI)(AX*1), Z0, Z0
 	VMOVUPS Z0, (DX)(AX*1)
 	ADDQ    $+64, AX
 	SUBQ    $+1, CX
-	JNZ     rows78one
+	JNZ     rows82one
 
-rows78done:
+rows82done:
 	VZEROUPPER
 	RET
 
@@ -7736,9 +7906,9 @@ TEXT ·scaleAVX512(SB), NOSPLIT, $0-28
 	MOVSS        f+24(FP), X0
 	VBROADCASTSS X0, Z0
 	SUBQ         $+4, CX
-	JLT          rows79rest
+	JLT          rows83rest
 
-rows79many:
+rows83many:
 	VMULPS  (DX)(AX*1), Z0, Z1
 	VMOVUPS Z1, (DX)(AX*1)
 	VMULPS  64(DX)(AX*1), Z0, Z1
@@ -7749,20 +7919,20 @@ rows79many:
 	VMOVUPS Z1, 192(DX)(AX*1)
 	ADDQ    $+256, AX
 	SUBQ    $+4, CX
-	JGE     rows79many
+	JGE     rows83many
 
-rows79rest:
+rows83rest:
 	ADDQ $+4, CX
-	JLE  rows79done
+	JLE  rows83done
 
-rows79one:
+rows83one:
 	VMULPS  (DX)(AX*1), Z0, Z1
 	VMOVUPS Z1, (DX)(AX*1)
 	ADDQ    $+64, AX
 	SUBQ    $+1, CX
-	JNZ     rows79one
+	JNZ     rows83one
 
-rows79done:
+rows83done:
 	VZEROUPPER
 	RET
 
@@ -7778,9 +7948,9 @@ TEXT ·mulScaledAVX512(SB), NOSPLIT, $0-76
 	MOVSS        f+72(FP), X0
 	VBROADCASTSS X0, Z0
 	SUBQ         $+4, CX
-	JLT          rows80rest
+	JLT          rows84rest
 
-rows80many:
+rows84many:
 	VMULPS  (BX)(AX*1), Z0, Z1
 	VMULPS  (SI)(AX*1), Z1, Z1
 	VMOVUPS Z1, (DX)(AX*1)
@@ -7795,21 +7965,21 @@ rows80many:
 	VMOVUPS Z1, 192(DX)(AX*1)
 	ADDQ    $+256, AX
 	SUBQ    $+4, CX
-	JGE     rows80many
+	JGE     rows84many
 
-rows80rest:
+rows84rest:
 	ADDQ $+4, CX
-	JLE  rows80done
+	JLE  rows84done
 
-rows80one:
+rows84one:
 	VMULPS  (BX)(AX*1), Z0, Z1
 	VMULPS  (SI)(AX*1), Z1, Z1
 	VMOVUPS Z1, (DX)(AX*1)
 	ADDQ    $+64, AX
 	SUBQ    $+1, CX
-	JNZ     rows80one
+	JNZ     rows84one
 
-rows80done:
+rows84done:
 	VZEROUPPER
 	RET
 
@@ -7825,28 +7995,28 @@ TEXT ·maxAVX512(SB), NOSPLIT, $0-28
 	VMOVUPS (DX)(AX*1), Z2
 	VMOVUPS (DX)(AX*1), Z3
 	SUBQ    $+4, CX
-	JLT     rows81rest
+	JLT     rows85rest
 
-rows81many:
+rows85many:
 	VMAXPS (DX)(AX*1), Z0, Z0
 	VMAXPS 64(DX)(AX*1), Z1, Z1
 	VMAXPS 128(DX)(AX*1), Z2, Z2
 	VMAXPS 192(DX)(AX*1), Z3, Z3
 	ADDQ   $+256, AX
 	SUBQ   $+4, CX
-	JGE    rows81many
+	JGE    rows85many
 
-rows81rest:
+rows85rest:
 	ADDQ $+4, CX
-	JLE  rows81done
+	JLE  rows85done
 
-rows81one:
+rows85one:
 	VMAXPS (DX)(AX*1), Z0, Z0
 	ADDQ   $+64, AX
 	SUBQ   $+1, CX
-	JNZ    rows81one
+	JNZ    rows85one
 
-rows81done:
+rows85done:
 	VMAXPS        Z1, Z0, Z0
 	VMAXPS        Z3, Z2, Z2
 	VMAXPS        Z2, Z0, Z0
@@ -7883,9 +8053,9 @@ TEXT ·expAVX512(SB), NOSPLIT, $0-48
 	VBROADCASTSS const3f800000<>+0(SB), Z10
 	VBROADCASTSS const3f800000<>+0(SB), Z11
 	SUBQ         $+2, CX
-	JLT          rows82rest
+	JLT          rows86rest
 
-rows82many:
+rows86many:
 	VMOVUPS      (BX)(AX*1), Z12
 	VMINPS       Z12, Z1, Z12
 	VMAXPS       Z12, Z0, Z12
@@ -7920,13 +8090,13 @@ rows82many:
 	VMOVUPS      Z12, 64(DX)(AX*1)
 	ADDQ         $+128, AX
 	SUBQ         $+2, CX
-	JGE          rows82many
+	JGE          rows86many
 
-rows82rest:
+rows86rest:
 	ADDQ $+2, CX
-	JLE  rows82done
+	JLE  rows86done
 
-rows82one:
+rows86one:
 	VMOVUPS      (BX)(AX*1), Z12
 	VMINPS       Z12, Z1, Z12
 	VMAXPS       Z12, Z0, Z12
@@ -7945,9 +8115,9 @@ rows82one:
 	VMOVUPS      Z12, (DX)(AX*1)
 	ADDQ         $+64, AX
 	SUBQ         $+1, CX
-	JNZ          rows82one
+	JNZ          rows86one
 
-rows82done:
+rows86done:
 	VZEROUPPER
 	RET
 
@@ -7975,9 +8145,9 @@ TEXT ·expSumAVX512(SB), NOSPLIT, $0-36
 	VBROADCASTSS const3f800000<>+0(SB), Z13
 	VBROADCASTSS const3f800000<>+0(SB), Z14
 	SUBQ         $+2, CX
-	JLT          rows83rest
+	JLT          rows87rest
 
-rows83many:
+rows87many:
 	VMOVUPS      (DX)(AX*1), Z15
 	VSUBPS       Z0, Z15, Z15
 	VMINPS       Z15, Z4, Z15
@@ -8016,13 +8186,13 @@ rows83many:
 	VMOVUPS      Z15, 64(DX)(AX*1)
 	ADDQ         $+128, AX
 	SUBQ         $+2, CX
-	JGE          rows83many
+	JGE          rows87many
 
-rows83rest:
+rows87rest:
 	ADDQ $+2, CX
-	JLE  rows83done
+	JLE  rows87done
 
-rows83one:
+rows87one:
 	VMOVUPS      (DX)(AX*1), Z15
 	VSUBPS       Z0, Z15, Z15
 	VMINPS       Z15, Z4, Z15
@@ -8043,9 +8213,9 @@ rows83one:
 	VMOVUPS      Z15, (DX)(AX*1)
 	ADDQ         $+64, AX
 	SUBQ         $+1, CX
-	JNZ          rows83one
+	JNZ          rows87one
 
-rows83done:
+rows87done:
 	VADDPS        Z2, Z1, Z1
 	VEXTRACTF64X4 $0x01, Z1, Y0
 	VADDPS        Y0, Y1, Y0
@@ -8082,9 +8252,9 @@ TEXT ·siluMulAVX512(SB), NOSPLIT, $0-72
 	VBROADCASTSS const3f800000<>+0(SB), Z11
 	VBROADCASTSS const3f800000<>+0(SB), Z12
 	SUBQ         $+2, CX
-	JLT          rows84rest
+	JLT          rows88rest
 
-rows84many:
+rows88many:
 	VMOVUPS      (BX)(AX*1), Z13
 	VPXORD       Z15, Z15, Z15
 	VSUBPS       Z13, Z15, Z14
@@ -8131,13 +8301,13 @@ rows84many:
 	VMOVUPS      Z14, 64(DX)(AX*1)
 	ADDQ         $+128, AX
 	SUBQ         $+2, CX
-	JGE          rows84many
+	JGE          rows88many
 
-rows84rest:
+rows88rest:
 	ADDQ $+2, CX
-	JLE  rows84done
+	JLE  rows88done
 
-rows84one:
+rows88one:
 	VMOVUPS      (BX)(AX*1), Z13
 	VPXORD       Z19, Z19, Z19
 	VSUBPS       Z13, Z19, Z14
@@ -8162,9 +8332,9 @@ rows84one:
 	VMOVUPS      Z14, (DX)(AX*1)
 	ADDQ         $+64, AX
 	SUBQ         $+1, CX
-	JNZ          rows84one
+	JNZ          rows88one
 
-rows84done:
+rows88done:
 	VZEROUPPER
 	RET
 
@@ -8193,9 +8363,9 @@ TEXT ·siluMulBackwardAVX512(SB), NOSPLIT, $0-120
 	VBROADCASTSS const3f800000<>+0(SB), Z11
 	VBROADCASTSS const3f800000<>+0(SB), Z12
 	SUBQ         $+1, CX
-	JLT          rows85rest
+	JLT          rows89rest
 
-rows85many:
+rows89many:
 	VMOVUPS      (DI)(AX*1), Z13
 	VMOVUPS      (SI)(AX*1), Z14
 	VPXORD       Z16, Z16, Z16
@@ -8226,9 +8396,9 @@ rows85many:
 	VMOVUPS      Z14, (DX)(AX*1)
 	ADDQ         $+64, AX
 	SUBQ         $+1, CX
-	JGE          rows85many
+	JGE          rows89many
 
-rows85rest:
+rows89rest:
 	VZEROUPPER
 	RET
 
@@ -8248,9 +8418,9 @@ TEXT ·rmsNormBackwardAVX512(SB), NOSPLIT, $0-128
 	MOVSS        q+124(FP), X1
 	VBROADCASTSS X1, Z1
 	SUBQ         $+2, CX
-	JLT          rows86rest
+	JLT          rows90rest
 
-rows86many:
+rows90many:
 	VMOVUPS      (DI)(AX*1), Z3
 	VMOVUPS      (BX)(AX*1), Z4
 	VMOVUPS      (DX)(AX*1), Z5
@@ -8271,13 +8441,13 @@ rows86many:
 	VMOVUPS      Z5, 64(DX)(AX*1)
 	ADDQ         $+128, AX
 	SUBQ         $+2, CX
-	JGE          rows86many
+	JGE          rows90many
 
-rows86rest:
+rows90rest:
 	ADDQ $+2, CX
-	JLE  rows86done
+	JLE  rows90done
 
-rows86one:
+rows90one:
 	VMOVUPS      (DI)(AX*1), Z3
 	VMOVUPS      (BX)(AX*1), Z4
 	VMOVUPS      (DX)(AX*1), Z5
@@ -8289,9 +8459,9 @@ rows86one:
 	VMOVUPS      Z5, (DX)(AX*1)
 	ADDQ         $+64, AX
 	SUBQ         $+1, CX
-	JNZ          rows86one
+	JNZ          rows90one
 
-rows86done:
+rows90done:
 	VZEROUPPER
 	RET
 
@@ -8307,9 +8477,9 @@ TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-32
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	SUBQ   $+2, CX
-	JLT    rows87rest
+	JLT    rows91rest
 
-rows87many:
+rows91many:
 	VCVTPS2PD   (DX)(AX*1), Z4
 	VFMADD231PD Z4, Z4, Z0
 	VCVTPS2PD   32(DX)(AX*1), Z4
@@ -8320,22 +8490,22 @@ rows87many:
 	VFMADD231PD Z4, Z4, Z3
 	ADDQ        $+128, AX
 	SUBQ        $+2, CX
-	JGE         rows87many
+	JGE         rows91many
 
-rows87rest:
+rows91rest:
 	ADDQ $+2, CX
-	JLE  rows87done
+	JLE  rows91done
 
-rows87one:
+rows91one:
 	VCVTPS2PD   (DX)(AX*1), Z4
 	VFMADD231PD Z4, Z4, Z0
 	VCVTPS2PD   32(DX)(AX*1), Z4
 	VFMADD231PD Z4, Z4, Z1
 	ADDQ        $+64, AX
 	SUBQ        $+1, CX
-	JNZ         rows87one
+	JNZ         rows91one
 
-rows87done:
+rows91done:
 	VADDPD        Z1, Z0, Z0
 	VADDPD        Z3, Z2, Z2
 	VADDPD        Z2, Z0, Z0
@@ -8370,9 +8540,9 @@ TEXT ·adamWAVX512(SB), NOSPLIT, $0-104
 	VBROADCASTSS 28(R8), Z7
 	VBROADCASTSS 32(R8), Z8
 	SUBQ         $+1, CX
-	JLT          rows88rest
+	JLT          rows92rest
 
-rows88many:
+rows92many:
 	VMOVUPS     (BX)(AX*1), Z9
 	VMOVUPS     (SI)(AX*1), Z10
 	VMOVUPS     (DI)(AX*1), Z11
@@ -8394,8 +8564,8 @@ rows88many:
 	VMOVUPS     Z12, (DX)(AX*1)
 	ADDQ        $+64, AX
 	SUBQ        $+1, CX
-	JGE         rows88many
+	JGE         rows92many
 
-rows88rest:
+rows92rest:
 	VZEROUPPER
 	RET

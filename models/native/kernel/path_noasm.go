@@ -23,3 +23,4 @@ func rmsBackwardVec(_ int, dx, dw, dy, x, w []float32, f, q float32) {
 }
 func sumSquaresVec(_ int, x []float32) float64      { return sumSquaresGo(x) }
 func adamWVec(_ int, w, g, m, v []float32, h *adam) { adamWGo(w, g, m, v, h) }
+func dotRowsVec(_ int, dst, a, b []float32, ld int) { dotRowsGo(dst, a, b, ld) }

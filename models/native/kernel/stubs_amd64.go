@@ -174,6 +174,11 @@ func dotAVX2(a []float32, b []float32) float32
 //go:noescape
 func dot3AVX2(a []float32, b []float32, c []float32) float32
 
+// dotRows sets dst[i] to the sum of a[p]*b[i*ld+p]; a is a whole number of registers long, and at least one.
+//
+//go:noescape
+func dotRowsAVX2(dst []float32, a []float32, b []float32, ld int)
+
 // axpy adds alpha*x to y.
 //
 //go:noescape
@@ -248,6 +253,11 @@ func dotAVX512(a []float32, b []float32) float32
 //
 //go:noescape
 func dot3AVX512(a []float32, b []float32, c []float32) float32
+
+// dotRows sets dst[i] to the sum of a[p]*b[i*ld+p]; a is a whole number of registers long, and at least one.
+//
+//go:noescape
+func dotRowsAVX512(dst []float32, a []float32, b []float32, ld int)
 
 // axpy adds alpha*x to y.
 //

@@ -164,3 +164,14 @@ func adamWVec(width int, w, g, m, v []float32, h *adam) {
 		adamWGo(w, g, m, v, h)
 	}
 }
+
+func dotRowsVec(width int, dst, a, b []float32, ld int) {
+	switch width {
+	case 16:
+		dotRowsAVX512(dst, a, b, ld)
+	case 8:
+		dotRowsAVX2(dst, a, b, ld)
+	default:
+		dotRowsGo(dst, a, b, ld)
+	}
+}

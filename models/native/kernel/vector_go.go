@@ -20,6 +20,13 @@ func dotGo(a, b []float32) float32 {
 	return (s0 + s1) + (s2 + s3)
 }
 
+// dotRowsGo sets dst[i] to the product of a with the row of b at i*ld.
+func dotRowsGo(dst, a, b []float32, ld int) {
+	for i := range dst {
+		dst[i] = dotGo(a, b[i*ld:i*ld+len(a)])
+	}
+}
+
 func dot3Go(a, b, c []float32) float32 {
 	var s0, s1 float32
 	i := 0

@@ -13,6 +13,7 @@ import (
 func vectors(s isa) {
 	dot(s)
 	dot3(s)
+	dotRows(s)
 	axpy(s)
 	binary(s, "add", "a+b", func(x reg.VecVirtual, y operand.Op) { VADDPS(y, x, x) })
 	binary(s, "mul", "a*b", func(x reg.VecVirtual, y operand.Op) { VMULPS(y, x, x) })
@@ -134,6 +135,82 @@ func dot3(s isa) {
 		VFMADD231PS(r.mem("c", u), x, acc[u])
 	})
 	s.finish(acc)
+}
+
+// dotRows multiplies one row by many, four at a time. Each result is added up in the same order, wherever its row stands.
+func dotRows(s isa) {
+	text("dotRows"+s.suffix, "func(dst, a, b []float32, ld int)",
+		"dotRows sets dst[i] to the sum of a[p]*b[i*ld+p]; a is a whole number of registers long, and at least one.")
+	dst, left := Load(Param("dst").Base(), GP64()), Load(Param("dst").Len(), GP64())
+	a, size := Load(Param("a").Base(), GP64()), Load(Param("a").Len(), GP64())
+	b, ld := Load(Param("b").Base(), GP64()), bytesOf("ld")
+	ld3, at := GP64(), GP64()
+	LEAQ(operand.Mem{Base: ld, Index: ld, Scale: 2}, ld3)
+	SHLQ(operand.U8(2), size)
+	group := func(rows int) []reg.Register {
+		acc := s.zeros(rows)
+		id := fmt.Sprintf("dots%d", labels)
+		labels++
+		XORQ(at, at)
+		row := GP64()
+		MOVQ(b, row)
+		Label(id)
+		x := s.load(operand.Mem{Base: a, Index: at, Scale: 1})
+		for i, m := range []operand.Mem{{}, {Index: ld, Scale: 1}, {Index: ld, Scale: 2}, {Index: ld3, Scale: 1}}[:rows] {
+			m.Base = row
+			VFMADD231PS(m, x, acc[i])
+		}
+		ADDQ(operand.I32(s.bytes()), row)
+		ADDQ(operand.I32(s.bytes()), at)
+		CMPQ(at, size)
+		JLT(operand.LabelRef(id))
+		var low []reg.Register
+		for _, r := range acc {
+			low = append(low, s.quarter(r))
+		}
+		return low
+	}
+	SUBQ(operand.I32(4), left)
+	JLT(operand.LabelRef("rest"))
+	Label("four")
+	q := group(4)
+	VHADDPS(q[1], q[0], q[0])
+	VHADDPS(q[3], q[2], q[2])
+	VHADDPS(q[2], q[0], q[0])
+	VMOVUPS(q[0], operand.Mem{Base: dst})
+	LEAQ(operand.Mem{Base: b, Index: ld, Scale: 4}, b)
+	ADDQ(operand.I32(16), dst)
+	SUBQ(operand.I32(4), left)
+	JGE(operand.LabelRef("four"))
+	Label("rest")
+	ADDQ(operand.I32(4), left)
+	JLE(operand.LabelRef("done"))
+	Label("one")
+	q = group(1)
+	VHADDPS(q[0], q[0], q[0])
+	VHADDPS(q[0], q[0], q[0])
+	VMOVSS(q[0], operand.Mem{Base: dst})
+	ADDQ(ld, b)
+	ADDQ(operand.I32(4), dst)
+	SUBQ(operand.I32(1), left)
+	JNZ(operand.LabelRef("one"))
+	Label("done")
+	done()
+}
+
+// quarter adds the quarters or halves of a register into four lanes.
+func (s isa) quarter(x reg.VecVirtual) reg.Register {
+	y := x.AsY()
+	if s.width == 16 {
+		t := YMM()
+		VEXTRACTF64X4(operand.U8(1), x, t)
+		VADDPS(t, y, t)
+		y = t
+	}
+	h := XMM()
+	VEXTRACTF128(operand.U8(1), y, h)
+	VADDPS(h, y.(reg.VecVirtual).AsX(), h)
+	return h
 }
 
 func axpy(s isa) {
