@@ -459,7 +459,7 @@ func TestCancel(t *testing.T) {
 	s.w.end(running.ID, 1, job.Exit{Code: -1, Signal: "SIGKILL", Killed: true})
 	mustPass(t, s.k)
 	got, err = s.k.Get(t.Context(), project, running.ID)
-	if err != nil || got.State != job.Cancelled || got.Reason != "enough It did not end within 10s and was killed." || got.Restarts != 0 {
+	if err != nil || got.State != job.Cancelled || got.Reason != "enough. It did not end within 10s and was killed." || got.Restarts != 0 {
 		t.Errorf("after its end: %+v, %v", got, err)
 	}
 	if _, err := s.k.Cancel(t.Context(), "prj_other", running.ID, ""); !fault.Is(err, fault.NotFound) {

@@ -94,9 +94,16 @@ func (r Restart) backoff(n int) time.Duration {
 
 func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
 
-// join puts two sentences together, either of which may be empty.
+// join puts two sentences together, either of which may be empty; the first may lack its full stop.
 func join(a, b string) string {
-	return strings.TrimSpace(strings.TrimSpace(a) + " " + b)
+	a = strings.TrimSpace(a)
+	if a == "" || b == "" {
+		return a + b
+	}
+	if !strings.ContainsAny(a[len(a)-1:], ".!?") {
+		a += "."
+	}
+	return a + " " + b
 }
 
 func times(n int) string {

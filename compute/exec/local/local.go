@@ -60,7 +60,7 @@ type Executor struct {
 	boot string
 
 	mu      sync.Mutex
-	spawned map[attemptKey]bool  // supervisors this program started that have not ended
+	spawned map[attemptKey]int   // supervisors this program started that have not ended, by process number
 	failed  map[attemptKey]error // supervisors that ended before they took their attempt
 	changed func()
 }
@@ -108,7 +108,7 @@ func New(opt Options) (*Executor, error) {
 	if opt.Cgroup == "" {
 		opt.Cgroup = delegatedCgroup()
 	}
-	return &Executor{opt: opt, boot: boot, spawned: map[attemptKey]bool{}, failed: map[attemptKey]error{}}, nil
+	return &Executor{opt: opt, boot: boot, spawned: map[attemptKey]int{}, failed: map[attemptKey]error{}}, nil
 }
 
 // Watch has changed called when a supervisor started by this program got its process going, and when it ended.
@@ -160,10 +160,10 @@ func (x *Executor) Start(ctx context.Context, t job.Task) error {
 	}
 	key := attemptKey{t.Job, t.Attempt}
 	x.mu.Lock()
-	alive, failure := x.spawned[key], x.failed[key]
+	pid, failure := x.spawned[key], x.failed[key]
 	delete(x.failed, key)
 	x.mu.Unlock()
-	if alive || failure != nil {
+	if pid != 0 || failure != nil {
 		return failure
 	}
 	// 4 what to run
@@ -241,7 +241,7 @@ func (x *Executor) spawn(key attemptKey, dir string) error {
 		return err
 	}
 	x.mu.Lock()
-	x.spawned[key] = true
+	x.spawned[key] = cmd.Process.Pid
 	x.mu.Unlock()
 	go x.await(key, dir, cmd, ready)
 	return nil
@@ -314,7 +314,7 @@ func (x *Executor) look(st job.Status, dir string) (job.Status, error) {
 		return st, err
 	case !taken:
 		x.mu.Lock()
-		if x.spawned[attemptKey{st.Job, st.Attempt}] {
+		if x.spawned[attemptKey{st.Job, st.Attempt}] != 0 {
 			st.Phase = job.PhaseStarting
 		}
 		x.mu.Unlock()

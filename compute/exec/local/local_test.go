@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/triarch-ai/triarch/compute/exec/exectest"
 	"github.com/triarch-ai/triarch/compute/job"
@@ -18,6 +19,8 @@ func TestMain(m *testing.M) {
 		switch os.Args[1] {
 		case superviseArg:
 			os.Exit(Supervise(context.Background(), os.Args[2]))
+		case keeperArg:
+			os.Exit(keep(os.Args[2]))
 		case exectest.WorkerArg:
 			os.Exit(exectest.Worker(os.Args[2:]))
 		}
@@ -50,7 +53,27 @@ func open(t *testing.T, root string, change ...func(*Options)) *Executor {
 
 func TestSuite(t *testing.T) {
 	exectest.Run(t, func(t *testing.T) exectest.Open {
-		root := t.TempDir()
+		root := place(t)
 		return func(t *testing.T) job.Executor { return open(t, root) }
 	})
+}
+
+// place makes a folder for one test's jobs. A supervisor that came too late and found its attempt taken may still
+// be on its way out when the test ends, so deleting it may take more than one try.
+func place(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "triarch-local-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for range 100 {
+			if err = os.RemoveAll(dir); err == nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Error(err)
+	})
+	return dir
 }
