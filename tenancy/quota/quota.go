@@ -8,6 +8,7 @@
 package quota
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -85,12 +86,19 @@ type Reservation struct {
 	ask    Ask
 	prompt int // bound that was reserved for
 	held   int64
+	bound  bool  // a budget binds it
 	tokens int64 // charged against tokens a minute
 	done   bool
 }
 
 // Bounds are the largest numbers of tokens that the reserved money pays for: what is booked must not exceed them.
-func (r *Reservation) Bounds() (prompt, completion int) { return r.prompt, r.Output * r.ask.Choices }
+// Where no budget binds there is none.
+func (r *Reservation) Bounds() (prompt, completion int) {
+	if !r.bound {
+		return math.MaxInt, math.MaxInt
+	}
+	return r.prompt, r.Output * r.ask.Choices
+}
 
 // Refusal is why a request may not run.
 type Refusal struct {
@@ -204,6 +212,7 @@ func (b *Book) room(who *auth.Principal, cost int64) (free int64, limited, busy 
 func (b *Book) hold(r *Reservation, prompt int) bool {
 	cost := meter.Cost(int64(prompt), int64(r.Output)*int64(r.ask.Choices), r.ask.PriceIn, r.ask.PriceOut)
 	free, limited, _ := b.room(r.ask.Who, cost)
+	r.bound = limited
 	if !limited {
 		cost = 0 // nobody needs it held, and sums stay far from overflowing
 	} else if cost > free {

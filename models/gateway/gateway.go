@@ -1,0 +1,240 @@
+// Package gateway is the model API's flow: who asks, what is meant, is there money, which replica, stream, settle.
+//
+// A request crosses it as the caller's bytes plus the few fields read from them, a chunk as the engine's bytes plus
+// token counts. What is booked is written to the ledger before each write to the client, so that a kill at any moment
+// leaves the books right; whatever ends a request, it is settled with what was delivered.
+//
+// Rules for callers: Do answers the sink or returns an error, never both; the principal was authenticated before.
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/triarch-ai/triarch/api/openai"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/serve"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+	"github.com/triarch-ai/triarch/tenancy/meter"
+	"github.com/triarch-ai/triarch/tenancy/quota"
+)
+
+// Routes is what the gateway knows of deployments; serve.Service is one.
+type Routes interface {
+	// Snapshot is the table of routes with their healthy replicas, in memory.
+	Snapshot() *serve.Table
+	// Suspect tells that a replica could not be reached, so that it is asked no more until it is well.
+	Suspect(replica string)
+}
+
+// Gateway serves the model API. All fields are needed; it is safe for concurrent use.
+type Gateway struct {
+	Routes Routes
+	Quota  *quota.Book
+	Ledger *meter.Ledger
+	Now    func() time.Time
+	Log    *slog.Logger
+
+	running sync.Map // replica id -> *atomic.Int64, requests in flight from here
+	turn    atomic.Uint32
+}
+
+// Call is one request of the model API.
+type Call struct {
+	Who       *auth.Principal
+	Path      string // openai.ChatPath or openai.CompletionPath
+	Body      []byte // not kept after Do
+	Request   id.Raw
+	RequestID string // Request as the client sees it
+}
+
+// Sink is where an answer goes: an http.ResponseWriter whose Flush reports errors.
+type Sink interface {
+	Header() http.Header
+	WriteHeader(status int)
+	Write([]byte) (int, error)
+	Flush() error
+}
+
+// flight is one request on its way through the flow.
+type flight struct {
+	*Gateway
+	call   *Call
+	fields fields
+	target *serve.Target
+	res    *quota.Reservation
+	entry  meter.Entry
+
+	prompt, completion int // tokens of what the client was given
+	settled            bool
+}
+
+// Do runs one request. It returns an error only if nothing was written to the sink; a *quota.Refusal when money or
+// limits forbid the request.
+func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
+	f := &flight{Gateway: g, call: call}
+	// 1. Who asks is in the call. What do they ask?
+	var err error
+	if f.fields, err = readFields(call.Body); err != nil {
+		return err
+	}
+	// 2. Resolve the public name.
+	if f.target, err = g.resolve(call.Who, f.fields.model); err != nil {
+		return err
+	}
+	// 3. Reserve, and open the record that will be the bill.
+	if err := f.reserve(ctx); err != nil {
+		return err
+	}
+	defer f.finish() // 7. Settle, whatever happens
+	// 4. Pick a replica. 5. Ask it.
+	stream, leave, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	defer stream.Close()
+	// 6. Forward.
+	switch {
+	case stream.Status() != http.StatusOK:
+		return f.refusal(to, stream)
+	case f.fields.stream:
+		f.forward(ctx, to, stream)
+		return nil
+	}
+	return f.whole(ctx, to, stream)
+}
+
+func (g *Gateway) resolve(who *auth.Principal, name string) (*serve.Target, error) {
+	t, ok := g.Routes.Snapshot().Lookup(who.ProjectID, who.OrgID, name)
+	if !ok {
+		return nil, notFound(name)
+	}
+	if len(t.Endpoints) == 0 {
+		return nil, notServed(name)
+	}
+	return t, nil
+}
+
+func notFound(name string) error {
+	return fault.New(fault.NotFound, "The model `"+name+"` does not exist or you do not have access to it.",
+		fault.Code("model_not_found"), fault.Field("model"), fault.Fix("GET /v1/models lists those you can use."))
+}
+
+func notServed(name string) error {
+	return fault.New(fault.Unavailable, "No replica of the model `"+name+"` answers at the moment.",
+		fault.Code("model_not_ready"), fault.Fix("Try again in a moment."))
+}
+
+const (
+	promptSlack     = 64     // tokens that a template adds to the bytes of a request, at most
+	defaultText     = 16     // max_tokens of a text completion that names none, as the dialect has it
+	unknownContext  = 131072 // for engines that do not tell theirs
+	countTimeout    = 10 * time.Second
+	maxAnswer       = 64 << 20
+	maxErrorBody    = 1 << 20
+	cutHeader       = "X-Triarch-Cut"
+	contentType     = "Content-Type"
+	eventStreamType = "text/event-stream; charset=utf-8"
+)
+
+// bounds are upper bounds of the request's tokens: of the prompt in all, and of the completion for each choice.
+func (f *flight) bounds() (prompt, output, choices int) {
+	context := f.target.Context
+	if context <= 0 {
+		context = unknownContext
+	}
+	prompt, output = len(f.call.Body)+promptSlack, f.fields.output
+	choices = f.fields.choices
+	if f.call.Path == openai.CompletionPath {
+		choices *= f.fields.prompts
+		prompt = min(prompt, context*f.fields.prompts)
+		if output == 0 {
+			output = defaultText
+		}
+	} else {
+		prompt = min(prompt, context)
+	}
+	if output == 0 || output > context {
+		output = context
+	}
+	return prompt, output, choices
+}
+
+func (f *flight) reserve(ctx context.Context) error {
+	prompt, output, choices := f.bounds()
+	ask := quota.Ask{
+		Who: f.call.Who, PriceIn: f.target.Route.PriceIn, PriceOut: f.target.Route.PriceOut,
+		Bytes: len(f.call.Body), Prompt: prompt, Output: output, Choices: choices,
+	}
+	if counter, ok := f.target.Engine.(engine.Counter); ok {
+		ask.Count = func() (int, error) {
+			ctx, cancel := context.WithTimeout(ctx, countTimeout)
+			defer cancel()
+			return counter.Count(ctx, f.pick(f.target.Endpoints), f.call.Path, f.call.Body)
+		}
+	}
+	var err error
+	if f.res, err = f.Quota.Reserve(ask); err != nil {
+		return err
+	}
+	if f.entry, err = f.Ledger.Begin(f.identity()); err != nil {
+		f.res.Settle(0, 0, 0)
+		return err
+	}
+	return nil
+}
+
+func (f *flight) identity() *meter.Identity {
+	who, t := f.call.Who, f.target
+	i := &meter.Identity{
+		Request: f.call.Request, Org: who.Org, Project: who.Project, Key: who.Key, Model: t.Route.Name,
+		PriceIn: t.Route.PriceIn, PriceOut: t.Route.PriceOut, Start: f.Now(), Kind: meter.Chat, Stream: f.fields.stream,
+	}
+	i.Route, _ = id.ParseRaw(t.Route.ID) // ours, well-formed; a zero id still bills
+	i.Version, _ = id.ParseRaw(t.Version)
+	if f.call.Path == openai.CompletionPath {
+		i.Kind = meter.Completion
+	}
+	return i
+}
+
+// delivered notes what the client has once the next write succeeds, within what was reserved.
+func (f *flight) delivered(prompt, completion int) {
+	maxPrompt, maxCompletion := f.res.Bounds()
+	if prompt > maxPrompt || completion > maxCompletion {
+		f.Log.Error("gateway: the engine gave more tokens than it was asked for", slog.String("request", f.call.RequestID),
+			slog.Int("prompt", prompt), slog.Int("completion", completion))
+	}
+	f.prompt, f.completion = min(prompt, maxPrompt), min(completion, maxCompletion)
+	f.entry.Live(f.prompt, f.completion)
+}
+
+// settle books what was delivered and gives the rest of the reservation back. Only the first call counts.
+func (f *flight) settle(o meter.Outcome) {
+	if f.settled {
+		return
+	}
+	f.settled = true
+	cost := f.entry.Settle(o, f.prompt, f.completion)
+	f.res.Settle(cost, f.prompt, f.completion)
+}
+
+// finish settles what no other end did: refusals and failures before anything was delivered cost nothing.
+func (f *flight) finish() {
+	switch {
+	case f.settled:
+	case f.prompt+f.completion == 0:
+		f.settled = true
+		f.entry.Void()
+		f.res.Settle(0, 0, 0)
+	default: // a panic on the way
+		f.settle(meter.Broke)
+	}
+}
