@@ -1,0 +1,294 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/triarch-ai/triarch/api/openai"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/gateway"
+	"github.com/triarch-ai/triarch/models/serve"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+	"github.com/triarch-ai/triarch/tenancy/quota"
+)
+
+// OpenAI serves the model API under /v1/ in the OpenAI dialect: it authenticates, bounds and reads the body, and
+// writes refusals; the gateway does the rest. All fields but MaxBody are needed.
+//
+// It is an http.Handler of its own, because nothing may stand between it and the connection that costs time. The
+// http.Server in front must have no ReadTimeout, which would end long answers; bodies are timed here.
+type OpenAI struct {
+	Gateway *gateway.Gateway
+	Keys    *auth.Keyring
+	Table   func() *serve.Table
+	IDs     *id.Maker
+	Now     func() time.Time
+	Log     *slog.Logger
+	MaxBody int64 // bytes of a request's body; 0 = 4 MiB
+}
+
+const (
+	defaultMaxBody = 4 << 20
+	bodyTime       = 60 * time.Second // for the whole body to arrive
+	writeTime      = 60 * time.Second // for a client to take what was written
+)
+
+// ServeHTTP answers one request.
+func (o *OpenAI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	raw := o.IDs.Raw()
+	rid := "req_" + raw.String()
+	w.Header().Set("X-Request-Id", rid)
+	out := &sink{ResponseWriter: w, now: o.Now}
+	defer out.release()
+	defer o.recover(out, rid)
+	if err := o.route(out, r, raw, rid); err != nil {
+		o.refuse(out, rid, err)
+	}
+}
+
+// The model API's lines of the table of endpoints.
+var (
+	chatEndpoint       = line("POST", openai.ChatPath)
+	completionEndpoint = line("POST", openai.CompletionPath)
+	modelsEndpoint     = line("GET", openai.ModelsPath)
+	modelEndpoint      = line("GET", openai.ModelsPath+"/{model}")
+)
+
+func line(method, pattern string) Endpoint {
+	e, ok := find(method, pattern)
+	if !ok {
+		panic("server: " + method + " " + pattern + " is not in the table of endpoints")
+	}
+	return e
+}
+
+func (o *OpenAI) route(w *sink, r *http.Request, raw id.Raw, rid string) error {
+	e, path := chatEndpoint, r.URL.Path
+	name, isModel := strings.CutPrefix(path, openai.ModelsPath+"/")
+	switch {
+	case path == openai.ChatPath:
+	case path == openai.CompletionPath:
+		e = completionEndpoint
+	case path == openai.ModelsPath:
+		e = modelsEndpoint
+	case isModel:
+		e = modelEndpoint
+	default:
+		return fault.New(fault.NotFound, "There is no "+clip(path)+" in this API.", fault.Code("unknown_url"))
+	}
+	if r.Method != e.Method {
+		w.Header().Set("Allow", e.Method)
+		return methodNotAllowed{fault.New(fault.Invalid, clip(path)+" takes the method "+e.Method+".", fault.Code("method_not_allowed"))}
+	}
+	who, err := o.principal(e, r)
+	switch {
+	case err != nil:
+		return err
+	case e.Method == "POST":
+		return o.complete(w, r, who, raw, rid)
+	case isModel:
+		return o.show(w, who, name)
+	}
+	return o.list(w, who)
+}
+
+// methodNotAllowed is the one refusal whose status has no kind of its own.
+type methodNotAllowed struct{ *fault.Error }
+
+func (e methodNotAllowed) Unwrap() error { return e.Error }
+
+func clip(s string) string {
+	if len(s) > 100 {
+		s = s[:100] + "..."
+	}
+	return strings.ToValidUTF8(s, "?")
+}
+
+func (o *OpenAI) principal(e Endpoint, r *http.Request) (*auth.Principal, error) {
+	who, err := o.Keys.Authenticate(bearer(r))
+	if err != nil {
+		return nil, err
+	}
+	if !who.May(e.Role, e.Scope) {
+		return nil, fault.New(fault.Forbidden, "This API key may not call models.", fault.Fix("Use a key with the scope inference."))
+	}
+	return who, nil
+}
+
+func (o *OpenAI) complete(w *sink, r *http.Request, who *auth.Principal, raw id.Raw, rid string) error {
+	buf := bodies.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= 1<<20 {
+			bodies.Put(buf)
+		}
+	}()
+	body, err := o.read(w, r, (*buf)[:0])
+	*buf = body
+	if err != nil {
+		return err
+	}
+	return o.Gateway.Do(r.Context(), w, &gateway.Call{Who: who, Path: r.URL.Path, Body: body, Request: raw, RequestID: rid})
+}
+
+var bodies = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// read appends the body to b. It must be read to its end: only then does the server watch for a client that hangs up.
+func (o *OpenAI) read(w *sink, r *http.Request, b []byte) ([]byte, error) {
+	limit := o.MaxBody
+	if limit <= 0 {
+		limit = defaultMaxBody
+	}
+	tooLarge := fault.New(fault.TooLarge, "The request's body is larger than "+strconv.FormatInt(limit, 10)+" bytes.",
+		fault.Fix("Shorten it."))
+	if r.ContentLength > limit {
+		w.Header().Set("Connection", "close")
+		return b, tooLarge
+	}
+	rc := http.NewResponseController(w.ResponseWriter)
+	_ = rc.SetReadDeadline(o.Now().Add(bodyTime)) // writers without deadlines are those of tests
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Body.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case int64(len(b)) > limit:
+			w.Header().Set("Connection", "close")
+			return b, tooLarge
+		case err == io.EOF:
+			_ = rc.SetReadDeadline(time.Time{})
+			return b, nil
+		case err != nil:
+			return b, fault.New(fault.Invalid, "The request's body ended before it was complete.", fault.Cause(err))
+		}
+	}
+}
+
+func (o *OpenAI) list(w *sink, who *auth.Principal) error {
+	out := openai.ModelList{Object: "list", Data: []openai.Model{}}
+	for _, t := range o.Table().List(who.ProjectID, who.OrgID) {
+		out.Data = append(out.Data, modelOf(t))
+	}
+	return reply(w, out)
+}
+
+func (o *OpenAI) show(w *sink, who *auth.Principal, name string) error {
+	t, ok := o.Table().Lookup(who.ProjectID, who.OrgID, name)
+	if !ok || len(t.Endpoints) == 0 {
+		return fault.New(fault.NotFound, "The model `"+clip(name)+"` does not exist or you do not have access to it.",
+			fault.Code("model_not_found"), fault.Field("model"))
+	}
+	return reply(w, modelOf(t))
+}
+
+func modelOf(t *serve.Target) openai.Model {
+	return openai.Model{ID: t.Route.Name, Object: "model", Created: t.Route.CreatedAt.Unix(), OwnedBy: t.Route.Project}
+}
+
+func reply(w *sink, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fault.Wrap(err, "writing the answer")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(b) // a client that is gone does not miss it
+	return nil
+}
+
+// refuse writes an error in the dialect, with the headers that tell clients whether and when to try again.
+func (o *OpenAI) refuse(w *sink, rid string, err error) {
+	status, e := openai.ErrorOf(err)
+	h := w.Header()
+	var r *quota.Refusal
+	if errors.As(err, &r) {
+		gateway.SetRate(h, r.Rate)
+		if r.After > 0 {
+			h.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.After.Seconds()))))
+			h.Set("Retry-After-Ms", strconv.FormatInt(int64(math.Ceil(float64(r.After)/float64(time.Millisecond))), 10))
+		}
+	}
+	switch kind := fault.KindOf(err); kind {
+	case fault.NoMoney:
+		h.Set("X-Should-Retry", "false")
+	case fault.Unavailable:
+		h.Set("Retry-After", "1")
+	case fault.Unauthenticated:
+		h.Set("Www-Authenticate", "Bearer")
+	case fault.Internal:
+		o.Log.Error("model API: a request failed", slog.String("request", rid), slog.Any("error", err))
+	}
+	var m methodNotAllowed
+	if errors.As(err, &m) {
+		status = http.StatusMethodNotAllowed
+	}
+	body := e.Body()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // a client that is gone does not miss it
+}
+
+// recover answers a panic with 500, or ends the connection when the answer had begun; it is settled by then.
+func (o *OpenAI) recover(w *sink, rid string) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler {
+		panic(p)
+	}
+	o.Log.Error("model API: a request panicked", slog.String("request", rid), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
+	if w.begun {
+		panic(http.ErrAbortHandler)
+	}
+	o.refuse(w, rid, fault.New(fault.Internal, "Something went wrong inside Triarch; the log has the cause."))
+}
+
+// sink is a response writer whose Flush reports errors and which gives up on a client that takes nothing.
+type sink struct {
+	http.ResponseWriter
+	now   func() time.Time
+	begun bool
+	until time.Time // write deadline in force
+}
+
+func (s *sink) WriteHeader(status int) {
+	s.begun = true
+	s.ResponseWriter.WriteHeader(status)
+}
+
+func (s *sink) Write(b []byte) (int, error) {
+	s.begun = true
+	return s.ResponseWriter.Write(b)
+}
+
+// Flush sends what was written. The deadline is renewed only now and then: it need not be exact.
+func (s *sink) Flush() error {
+	if now := s.now(); s.until.Sub(now) < writeTime/2 {
+		s.until = now.Add(writeTime)
+		_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(s.until)
+	}
+	if f, ok := s.ResponseWriter.(interface{ FlushError() error }); ok {
+		return f.FlushError()
+	}
+	return http.NewResponseController(s.ResponseWriter).Flush()
+}
+
+// release takes the deadline away again, for the next request on the connection.
+func (s *sink) release() {
+	if !s.until.IsZero() {
+		_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(time.Time{})
+	}
+}
