@@ -2,12 +2,21 @@ package kernel
 
 import "math"
 
+// callLength is the most elements one call of the assembly works on, so that no call holds up the scheduler for long: a
+// goroutine inside one cannot be stopped. Rows, as norms and softmax take them, are shorter.
+const callLength = 1 << 14
+
 // Dot is the sum of a[i]*b[i]; b must be at least as long as a.
 func Dot(a, b []float32) float32 {
 	w := width()
-	n := len(a) &^ (w - 1)
 	b = b[:len(a)]
-	sum := dotVec(w, a[:n], b[:n])
+	var sum float32
+	for len(a) > callLength {
+		sum += dotVec(w, a[:callLength], b[:callLength])
+		a, b = a[callLength:], b[callLength:]
+	}
+	n := len(a) &^ (w - 1)
+	sum += dotVec(w, a[:n], b[:n])
 	if n < len(a) {
 		var s, t pad
 		sum += dotVec(w, s.of(w, a[n:]), t.of(w, b[n:]))
@@ -19,6 +28,10 @@ func Dot(a, b []float32) float32 {
 func Axpy(y []float32, alpha float32, x []float32) {
 	x = x[:len(y)]
 	w := width()
+	for len(y) > callLength {
+		axpyVec(w, y[:callLength], alpha, x[:callLength])
+		y, x = y[callLength:], x[callLength:]
+	}
 	n := len(y) &^ (w - 1)
 	axpyVec(w, y[:n], alpha, x[:n])
 	if n < len(y) {
@@ -33,6 +46,10 @@ func Axpy(y []float32, alpha float32, x []float32) {
 func Add(dst, a, b []float32) {
 	a, b = a[:len(dst)], b[:len(dst)]
 	w := width()
+	for len(dst) > callLength {
+		addVec(w, dst[:callLength], a[:callLength], b[:callLength])
+		dst, a, b = dst[callLength:], a[callLength:], b[callLength:]
+	}
 	n := len(dst) &^ (w - 1)
 	addVec(w, dst[:n], a[:n], b[:n])
 	if n < len(dst) {
@@ -47,6 +64,10 @@ func Add(dst, a, b []float32) {
 func Mul(dst, a, b []float32) {
 	a, b = a[:len(dst)], b[:len(dst)]
 	w := width()
+	for len(dst) > callLength {
+		mulVec(w, dst[:callLength], a[:callLength], b[:callLength])
+		dst, a, b = dst[callLength:], a[callLength:], b[callLength:]
+	}
 	n := len(dst) &^ (w - 1)
 	mulVec(w, dst[:n], a[:n], b[:n])
 	if n < len(dst) {
@@ -60,6 +81,10 @@ func Mul(dst, a, b []float32) {
 // Scale multiplies x by s.
 func Scale(x []float32, s float32) {
 	w := width()
+	for len(x) > callLength {
+		scaleVec(w, x[:callLength], s)
+		x = x[callLength:]
+	}
 	n := len(x) &^ (w - 1)
 	scaleVec(w, x[:n], s)
 	if n < len(x) {
@@ -75,6 +100,10 @@ func Scale(x []float32, s float32) {
 func ExpInto(dst, x []float32) {
 	x = x[:len(dst)]
 	w := width()
+	for len(dst) > callLength {
+		expVec(w, dst[:callLength], x[:callLength])
+		dst, x = dst[callLength:], x[callLength:]
+	}
 	n := len(dst) &^ (w - 1)
 	expVec(w, dst[:n], x[:n])
 	if n < len(dst) {
@@ -100,6 +129,10 @@ func SoftmaxRow(x []float32, n int) {
 func SiLUMul(dst, gate, up []float32) {
 	gate, up = gate[:len(dst)], up[:len(dst)]
 	w := width()
+	for len(dst) > callLength {
+		siluMulVec(w, dst[:callLength], gate[:callLength], up[:callLength])
+		dst, gate, up = dst[callLength:], gate[callLength:], up[callLength:]
+	}
 	n := len(dst) &^ (w - 1)
 	siluMulVec(w, dst[:n], gate[:n], up[:n])
 	if n < len(dst) {
@@ -117,7 +150,10 @@ func SiLUMulBackward(dgate, dup, dout, gate, up []float32) {
 	dup, dout, gate, up = dup[:all], dout[:all], gate[:all], up[:all]
 	w := width()
 	n := all &^ (w - 1)
-	siluMulBackwardVec(w, dgate[:n], dup[:n], dout[:n], gate[:n], up[:n])
+	for at := 0; at < n; at += callLength {
+		end := min(at+callLength, n)
+		siluMulBackwardVec(w, dgate[at:end], dup[at:end], dout[at:end], gate[at:end], up[at:end])
+	}
 	if n < all {
 		var s, t, u pad
 		g, x := s.of(w, gate[n:]), t.of(w, up[n:])
@@ -163,8 +199,13 @@ func RMSNormBackward(dx, dw []float32, dy, x, w []float32, invRMS float32) {
 // SumSquares is the sum of x[i]^2 in float64.
 func SumSquares(x []float32) float64 {
 	w := width()
+	sum := 0.0
+	for len(x) > callLength {
+		sum += sumSquaresVec(w, x[:callLength])
+		x = x[callLength:]
+	}
 	n := len(x) &^ (w - 1)
-	sum := sumSquaresVec(w, x[:n])
+	sum += sumSquaresVec(w, x[:n])
 	if n < len(x) {
 		var s pad
 		sum += sumSquaresVec(w, s.of(w, x[n:]))
@@ -183,8 +224,8 @@ func AdamW(w, g, m, v []float32, lr, beta1, beta2, eps, wd, bc1, bc2, gscale flo
 	h := newAdam(lr, beta1, beta2, eps, wd, bc1, bc2, gscale)
 	width := width()
 	n := all &^ (width - 1)
-	for at := 0; at < n; at += adamBlock {
-		end := min(at+adamBlock, n)
+	for at := 0; at < n; at += callLength {
+		end := min(at+callLength, n)
 		adamWVec(width, w[at:end], g[at:end], m[at:end], v[at:end], &h)
 	}
 	if n < all {
@@ -196,9 +237,6 @@ func AdamW(w, g, m, v []float32, lr, beta1, beta2, eps, wd, bc1, bc2, gscale flo
 		copy(v[n:], z)
 	}
 }
-
-// adamBlock is how many elements one call of the assembly updates: no call runs long enough to hold up the scheduler.
-const adamBlock = 1 << 14
 
 // adam is what every element of one AdamW step shares, in the order in which the assembly reads it.
 type adam struct {

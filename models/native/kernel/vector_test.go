@@ -316,11 +316,11 @@ func TestAdamW(t *testing.T) {
 	})
 }
 
-// TestAdamWBlocks crosses the length of one call.
-func TestAdamWBlocks(t *testing.T) {
+// TestAdamWInSeveralCalls crosses the length of one call.
+func TestAdamWInSeveralCalls(t *testing.T) {
 	eachPath(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(1, 3))
-		n := adamBlock + 21
+		n := callLength + 21
 		w, g, m, v := randoms(r, n), randoms(r, n), make([]float32, n), make([]float32, n)
 		one := []float32{w[n-30]}
 		AdamW(one, g[n-30:n-29], []float32{0}, []float32{0}, .1, .9, .95, 1e-8, 0, .1, .05, 1)
@@ -329,6 +329,41 @@ func TestAdamWBlocks(t *testing.T) {
 		for i, v := range m {
 			if v == 0 && g[i] != 0 {
 				t.Fatalf("element %d was left out", i)
+			}
+		}
+	})
+}
+
+// TestLongRows crosses the length of one call with every function that takes whole tensors.
+func TestLongRows(t *testing.T) {
+	eachPath(t, func(t *testing.T) {
+		r := newRand(31)
+		const n = 2*callLength + 19
+		a, b, c := randoms(r, n), randoms(r, n), randoms(r, n)
+		dot, sq := 0.0, 0.0
+		for i := range a {
+			dot += f64(a[i]) * f64(b[i])
+			sq += f64(a[i]) * f64(a[i])
+		}
+		near(t, "dot", Dot(a, b), dot, n, 1e-7)
+		if got := SumSquares(a); math.Abs(got-sq) > 1e-11*sq {
+			t.Fatalf("sum of squares = %.17g, want %.17g", got, sq)
+		}
+		for name, f := range map[string]func(x, y, z []float32){
+			"add": func(x, y, z []float32) { Add(x, y, z) }, "mul": func(x, y, z []float32) { Mul(x, y, z) },
+			"axpy": func(x, y, _ []float32) { Axpy(x, 2, y) }, "scale": func(x, _, _ []float32) { Scale(x, 2) },
+			"exp": func(x, y, _ []float32) { ExpInto(x, y) }, "silu": func(x, y, z []float32) { SiLUMul(x, y, z) },
+			"silu backward": func(x, y, z []float32) { SiLUMulBackward(x, slices.Clone(z), y, z, y) },
+		} {
+			long := slices.Clone(c)
+			f(long, a, b)
+			want := slices.Clone(c)
+			for at := 0; at < n; at += 1000 {
+				end := min(at+1000, n)
+				f(want[at:end], a[at:end], b[at:end])
+			}
+			for i := range want {
+				near(t, fmt.Sprintf("%s[%d]", name, i), long[i], f64(want[i]), 1e-3, 1e-6)
 			}
 		}
 	})
