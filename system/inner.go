@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	"github.com/triarch-ai/triarch/compute/exec/local"
-	"github.com/triarch-ai/triarch/internal/fault"
 )
 
 // Inner runs the commands by which supervisors and workers enter the program; people never type them. It says
