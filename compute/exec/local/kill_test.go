@@ -78,17 +78,12 @@ func watched(t *testing.T, loop bool) (*control, func(id string) []job.Job) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if loop {
-			c.Loop(ctx) //nolint:errcheck // ends with the test
-		}
-	}()
+	stop := func() {}
+	if loop {
+		stop = c.loop(t)
+	}
 	t.Cleanup(func() {
-		cancel()
-		<-ended
+		stop()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		job.Down(ctx, c.exec, 0) //nolint:errcheck // best effort
@@ -98,6 +93,20 @@ func watched(t *testing.T, loop bool) (*control, func(id string) []job.Job) {
 		mu.Lock()
 		defer mu.Unlock()
 		return seen[id]
+	}
+}
+
+// loop has the keeper work until stop is called.
+func (c *control) loop(t *testing.T) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.Loop(ctx) //nolint:errcheck // ends when it is told to
+	}()
+	return func() {
+		cancel()
+		<-ended
 	}
 }
 
@@ -350,17 +359,21 @@ func TestMemoryWithinItsLimit(t *testing.T) {
 
 func TestCancelAndTakeDown(t *testing.T) {
 	t.Parallel()
-	c, _ := watched(t, true)
+	c, _ := watched(t, false)
+	stop := c.loop(t)
 	stopped := c.create(t, "hang")
 	goesOn := c.create(t, "witness", "steps:50:10ms")
-	exectest.AwaitLog(t, c.exec, stopped.ID, c.await(t, stopped.ID, "started", func(j job.Job) bool { return j.Attempt == 1 }).Attempt, "ready")
+	c.await(t, stopped.ID, "started", func(j job.Job) bool { return j.State == job.Running })
+	exectest.AwaitLog(t, c.exec, stopped.ID, 1, "ready")
 	c.awaitProgress(t, goesOn.ID, 2)
 	if _, err := c.Cancel(t.Context(), project, stopped.ID, "enough"); err != nil {
 		t.Fatal(err)
 	}
+	stop()
 	if n, err := job.Down(t.Context(), c.exec, patience); err != nil || n == 0 {
 		t.Fatalf("taken down %d, %v", n, err)
 	}
+	defer c.loop(t)()
 	if j := c.awaitFinal(t, stopped.ID); j.State != job.Cancelled || j.Restarts != 0 {
 		t.Errorf("the cancelled job is %s with %d restarts: %s", j.State, j.Restarts, j.Reason)
 	}
