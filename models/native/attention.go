@@ -24,22 +24,27 @@ func newAttnScratch(t int) *attnScratch {
 type span struct {
 	q0, rows int // first query and number of queries
 	k0, keys int // first key and number of keys
-	qo, ko   int // offsets of the head within a query row and a key row
+	out      int // where the head's columns begin in att
+	q, k, v  int // where query, key and value of the span's first rows begin in qkv
 }
 
 // spans calls f for every block of queries of one sequence and head that sees at least one key.
 func (s *Step) spans(seq, head int, f func(span)) {
 	c := s.w.Config
 	group := c.Heads / c.KVHeads
-	base := seq * s.t
+	base, width := seq*s.t, s.qkvWidth()
 	for lo := 0; lo < s.t; lo += queryBlock {
 		hi := min(lo+queryBlock, s.t)
 		k0 := int(s.first[base+lo])
 		if k0 >= hi || s.blind(base+lo, base+hi) {
 			continue
 		}
+		kv := head / group * c.HeadDim
 		f(span{q0: base + lo, rows: hi - lo, k0: base + k0, keys: hi - k0,
-			qo: head * c.HeadDim, ko: head / group * c.HeadDim})
+			out: (base+lo)*c.QDim() + head*c.HeadDim,
+			q:   (base+lo)*width + head*c.HeadDim,
+			k:   (base+k0)*width + c.QDim() + kv,
+			v:   (base+k0)*width + c.QDim() + c.KVDim() + kv})
 	}
 }
 
@@ -52,6 +57,9 @@ func (s *Step) blind(lo, hi int) bool {
 	}
 	return true
 }
+
+// qkvWidth is the length of a row of qkv.
+func (s *Step) qkvWidth() int { return s.w.Config.QDim() + 2*s.w.Config.KVDim() }
 
 func (s *Step) scale() float32 { return float32(1 / math.Sqrt(float64(s.w.Config.HeadDim))) }
 
@@ -66,8 +74,8 @@ func (s *Step) attention(a *layerActs) {
 		defer func() { s.scratch <- ws }()
 		s.spans(i/c.Heads, i%c.Heads, func(sp span) {
 			s.probabilities(ws.p, a, sp)
-			kernel.MatMulNNStrided(nil, a.att[sp.q0*c.QDim()+sp.qo:], c.QDim(), ws.p, sp.keys,
-				a.v[sp.k0*c.KVDim()+sp.ko:], c.KVDim(), sp.rows, c.HeadDim, sp.keys, false, 1)
+			kernel.MatMulNNStrided(nil, a.att[sp.out:], c.QDim(), ws.p, sp.keys, a.qkv[sp.v:], s.qkvWidth(),
+				sp.rows, c.HeadDim, sp.keys, false, 1)
 		})
 	})
 }
@@ -83,9 +91,9 @@ func (s *Step) hasPadding() bool {
 
 // probabilities fills p [rows, keys] of one span: scores, masked, through softmax.
 func (s *Step) probabilities(p []float32, a *layerActs, sp span) {
-	c := s.w.Config
-	kernel.MatMulNTStrided(nil, p, sp.keys, a.q[sp.q0*c.QDim()+sp.qo:], c.QDim(), a.k[sp.k0*c.KVDim()+sp.ko:], c.KVDim(),
-		sp.rows, sp.keys, c.HeadDim, false, s.scale())
+	width := s.qkvWidth()
+	kernel.MatMulNTStrided(nil, p, sp.keys, a.qkv[sp.q:], width, a.qkv[sp.k:], width,
+		sp.rows, sp.keys, s.w.Config.HeadDim, false, s.scale())
 	seq := sp.q0 - sp.q0%s.t
 	for i := range sp.rows {
 		q := sp.q0 + i
@@ -96,14 +104,12 @@ func (s *Step) probabilities(p []float32, a *layerActs, sp span) {
 	}
 }
 
-// attentionBackward turns the gradient of the attention output (back.datt) into those of q, k and v. Heads that
+// attentionBackward turns the gradient of the attention output (back.datt) into that of qkv. Heads that
 // share keys are taken one after the other by one thread, so the sums have a fixed order.
 func (s *Step) attentionBackward(a *layerActs) {
 	c, g := s.w.Config, &s.back
 	group := c.Heads / c.KVHeads
-	clear(g.dq)
-	clear(g.dk)
-	clear(g.dv)
+	clear(g.dqkv)
 	s.pool.Run(s.b*c.KVHeads, func(i int) {
 		ws := <-s.scratch
 		defer func() { s.scratch <- ws }()
@@ -117,18 +123,17 @@ func (s *Step) attentionBackward(a *layerActs) {
 // dV += P^T dO, dS = P*(dO V^T - D), dQ = dS K / sqrt(headDim), dK += dS^T Q / sqrt(headDim) (FlashAttention, appendix).
 func (s *Step) spanBackward(ws *attnScratch, a *layerActs, sp span) {
 	c, g := s.w.Config, &s.back
-	qd, kd, hd := c.QDim(), c.KVDim(), c.HeadDim
-	qAt, kAt := sp.q0*qd+sp.qo, sp.k0*kd+sp.ko
+	qd, hd, width := c.QDim(), c.HeadDim, s.qkvWidth()
 	s.probabilities(ws.p, a, sp)
-	kernel.MatMulTNStrided(nil, g.dv[kAt:], kd, ws.p, sp.keys, g.datt[qAt:], qd, sp.keys, hd, sp.rows, true, 1)
-	kernel.MatMulNTStrided(nil, ws.dp, sp.keys, g.datt[qAt:], qd, a.v[kAt:], kd, sp.rows, sp.keys, hd, false, 1)
+	kernel.MatMulTNStrided(nil, g.dqkv[sp.v:], width, ws.p, sp.keys, g.datt[sp.out:], qd, sp.keys, hd, sp.rows, true, 1)
+	kernel.MatMulNTStrided(nil, ws.dp, sp.keys, g.datt[sp.out:], qd, a.qkv[sp.v:], width, sp.rows, sp.keys, hd, false, 1)
 	for i := range sp.rows {
-		at := qAt + i*qd
+		at := sp.out + i*qd
 		d := kernel.Dot(g.datt[at:at+hd], a.att[at:at+hd])
 		p, dp := row(ws.p, i, sp.keys), row(ws.dp, i, sp.keys)
 		kernel.Mul(dp, dp, p)
 		kernel.Axpy(dp, -d, p)
 	}
-	kernel.MatMulNNStrided(nil, g.dq[qAt:], qd, ws.dp, sp.keys, a.k[kAt:], kd, sp.rows, hd, sp.keys, false, s.scale())
-	kernel.MatMulTNStrided(nil, g.dk[kAt:], kd, ws.dp, sp.keys, a.q[qAt:], qd, sp.keys, hd, sp.rows, true, s.scale())
+	kernel.MatMulNNStrided(nil, g.dqkv[sp.q:], width, ws.dp, sp.keys, a.qkv[sp.k:], width, sp.rows, hd, sp.keys, false, s.scale())
+	kernel.MatMulTNStrided(nil, g.dqkv[sp.k:], width, ws.dp, sp.keys, a.qkv[sp.q:], width, sp.keys, hd, sp.rows, true, s.scale())
 }

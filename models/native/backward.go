@@ -52,13 +52,13 @@ func (s *Step) ffnBackward(w, dw *LayerWeights, a *layerActs) {
 	kernel.MatMulTN(s.pool, dw.Down, g.dx, a.act, c.Dim, c.FFN, s.m, true)
 	kernel.MatMulNN(s.pool, g.dact, g.dx, w.Down, s.m, c.FFN, c.Dim, false)
 	s.rows(s.m, func(_, lo, hi int) {
-		lo, hi = lo*c.FFN, hi*c.FFN
-		kernel.SiLUMulBackward(g.dgate[lo:hi], g.dup[lo:hi], g.dact[lo:hi], a.gate[lo:hi], a.up[lo:hi])
+		for i := lo; i < hi; i++ {
+			d, both := row(g.dgateUp, i, 2*c.FFN), row(a.gateUp, i, 2*c.FFN)
+			kernel.SiLUMulBackward(d[:c.FFN], d[c.FFN:], row(g.dact, i, c.FFN), both[:c.FFN], both[c.FFN:])
+		}
 	})
-	kernel.MatMulTN(s.pool, dw.Gate, g.dgate, a.norm2, c.FFN, c.Dim, s.m, true)
-	kernel.MatMulTN(s.pool, dw.Up, g.dup, a.norm2, c.FFN, c.Dim, s.m, true)
-	kernel.MatMulNN(s.pool, g.dnorm, g.dgate, w.Gate, s.m, c.Dim, c.FFN, false)
-	kernel.MatMulNN(s.pool, g.dnorm, g.dup, w.Up, s.m, c.Dim, c.FFN, true)
+	s.linearWeights(g.dgateUp, a.norm2, c.Dim, dw.Gate, dw.Up)
+	s.linearInput(g.dnorm, g.dgateUp, c.Dim, w.Gate, w.Up)
 	s.normBackward(a.mid, w.FFNNorm, a.inv2, dw.FFNNorm)
 }
 
@@ -67,13 +67,9 @@ func (s *Step) attentionBlockBackward(w, dw *LayerWeights, a *layerActs) {
 	kernel.MatMulTN(s.pool, dw.O, g.dx, a.att, c.Dim, c.QDim(), s.m, true)
 	kernel.MatMulNN(s.pool, g.datt, g.dx, w.O, s.m, c.QDim(), c.Dim, false)
 	s.attentionBackward(a)
-	s.rotate(g.dq, g.dk, rotateBack)
-	kernel.MatMulTN(s.pool, dw.Q, g.dq, a.norm1, c.QDim(), c.Dim, s.m, true)
-	kernel.MatMulTN(s.pool, dw.K, g.dk, a.norm1, c.KVDim(), c.Dim, s.m, true)
-	kernel.MatMulTN(s.pool, dw.V, g.dv, a.norm1, c.KVDim(), c.Dim, s.m, true)
-	kernel.MatMulNN(s.pool, g.dnorm, g.dq, w.Q, s.m, c.Dim, c.QDim(), false)
-	kernel.MatMulNN(s.pool, g.dnorm, g.dk, w.K, s.m, c.Dim, c.KVDim(), true)
-	kernel.MatMulNN(s.pool, g.dnorm, g.dv, w.V, s.m, c.Dim, c.KVDim(), true)
+	s.rotate(g.dqkv, rotateBack)
+	s.linearWeights(g.dqkv, a.norm1, c.Dim, dw.Q, dw.K, dw.V)
+	s.linearInput(g.dnorm, g.dqkv, c.Dim, w.Q, w.K, w.V)
 	s.normBackward(a.x, w.AttnNorm, a.inv1, dw.AttnNorm)
 }
 

@@ -29,10 +29,8 @@ func (s *Step) embed(tokens []int32) {
 func (s *Step) attentionBlock(w *LayerWeights, a *layerActs) {
 	c := s.w.Config
 	s.norm(a.norm1, a.inv1, a.x, w.AttnNorm)
-	kernel.MatMulNT(s.pool, a.q, a.norm1, w.Q, s.m, c.QDim(), c.Dim, false)
-	kernel.MatMulNT(s.pool, a.k, a.norm1, w.K, s.m, c.KVDim(), c.Dim, false)
-	kernel.MatMulNT(s.pool, a.v, a.norm1, w.V, s.m, c.KVDim(), c.Dim, false)
-	s.rotate(a.q, a.k, Rotate)
+	s.linear(a.qkv, a.norm1, c.Dim, w.Q, w.K, w.V)
+	s.rotate(a.qkv, Rotate)
 	s.attention(a)
 	copy(a.mid, a.x)
 	kernel.MatMulNT(s.pool, a.mid, a.att, w.O, s.m, c.Dim, c.QDim(), true)
@@ -42,11 +40,12 @@ func (s *Step) attentionBlock(w *LayerWeights, a *layerActs) {
 func (s *Step) ffnBlock(w *LayerWeights, a *layerActs, next []float32) {
 	c := s.w.Config
 	s.norm(a.norm2, a.inv2, a.mid, w.FFNNorm)
-	kernel.MatMulNT(s.pool, a.gate, a.norm2, w.Gate, s.m, c.FFN, c.Dim, false)
-	kernel.MatMulNT(s.pool, a.up, a.norm2, w.Up, s.m, c.FFN, c.Dim, false)
+	s.linear(a.gateUp, a.norm2, c.Dim, w.Gate, w.Up)
 	s.rows(s.m, func(_, lo, hi int) {
-		lo, hi = lo*c.FFN, hi*c.FFN
-		kernel.SiLUMul(a.act[lo:hi], a.gate[lo:hi], a.up[lo:hi])
+		for i := lo; i < hi; i++ {
+			both := row(a.gateUp, i, 2*c.FFN)
+			kernel.SiLUMul(row(a.act, i, c.FFN), both[:c.FFN], both[c.FFN:])
+		}
 	})
 	copy(next, a.mid)
 	kernel.MatMulNT(s.pool, next, a.act, w.Down, s.m, c.Dim, c.FFN, true)
@@ -61,16 +60,15 @@ func (s *Step) norm(dst, inv, x, w []float32) {
 	})
 }
 
-// rotate turns all rows of q and k (or their gradients) by their positions, counted from the document's begin.
-func (s *Step) rotate(q, k []float32, turn func(x, cos, sin []float32)) {
+// rotate turns the queries and keys in all rows of qkv (or of its gradient) by their positions, counted from the
+// document's begin.
+func (s *Step) rotate(qkv []float32, turn func(x, cos, sin []float32)) {
 	c := s.w.Config
-	half := c.HeadDim / 2
+	half, turned, width := c.HeadDim/2, c.QDim()+c.KVDim(), c.QDim()+2*c.KVDim()
 	s.rows(s.m, func(_, lo, hi int) {
 		for i := lo; i < hi; i++ {
 			p := max(i%s.t-int(s.first[i]), 0)
-			cos, sin := row(s.cos, p, half), row(s.sin, p, half)
-			turn(row(q, i, c.QDim()), cos, sin)
-			turn(row(k, i, c.KVDim()), cos, sin)
+			turn(row(qkv, i, width)[:turned], row(s.cos, p, half), row(s.sin, p, half))
 		}
 	})
 }

@@ -36,17 +36,19 @@ type Step struct {
 
 // layerActs are the activations of one layer that the backward pass reads again.
 type layerActs struct {
-	x, norm1, q, k, v, att []float32 // input, normed input, rotated queries and keys, values, attention output
-	mid, norm2             []float32 // after attention, normed
-	gate, up, act          []float32 // [m, ffn]
-	inv1, inv2             []float32 // [m] inverse RMS of the two norms
+	x, norm1    []float32 // [m, dim] input, normed input
+	qkv         []float32 // [m, qDim+2*kvDim] rotated queries and keys, values
+	att         []float32 // [m, qDim] attention output
+	mid, norm2  []float32 // [m, dim] after attention, normed
+	gateUp, act []float32 // [m, 2*ffn] both inner projections, [m, ffn]
+	inv1, inv2  []float32 // [m] inverse RMS of the two norms
 }
 
 // backActs are the gradients in flight, shared by all layers.
 type backActs struct {
-	dx, dnorm, datt, dq, dk, dv []float32
-	dact, dgate, dup            []float32
-	normPart                    []float32 // [chunks, dim] partial gradients of a norm's weight
+	dx, dnorm, datt, dqkv []float32
+	dact, dgateUp         []float32
+	normPart              []float32 // [chunks, dim] partial gradients of a norm's weight
 }
 
 // NewStep makes a Step for batches of b sequences of t tokens on weights w, which it reads and never writes. The
@@ -85,8 +87,8 @@ func (s *Step) allocForward() {
 	s.layers = make([]layerActs, c.Layers)
 	for i := range s.layers {
 		s.layers[i] = layerActs{
-			x: per(c.Dim), norm1: per(c.Dim), q: per(c.QDim()), k: per(c.KVDim()), v: per(c.KVDim()), att: per(c.QDim()),
-			mid: per(c.Dim), norm2: per(c.Dim), gate: per(c.FFN), up: per(c.FFN), act: per(c.FFN),
+			x: per(c.Dim), norm1: per(c.Dim), qkv: per(c.QDim() + 2*c.KVDim()), att: per(c.QDim()),
+			mid: per(c.Dim), norm2: per(c.Dim), gateUp: per(2 * c.FFN), act: per(c.FFN),
 			inv1: per(1), inv2: per(1),
 		}
 	}
@@ -97,8 +99,8 @@ func (s *Step) allocBackward() {
 	c := s.w.Config
 	per := func(n int) []float32 { return make([]float32, s.m*n) }
 	s.back = backActs{
-		dx: per(c.Dim), dnorm: per(c.Dim), datt: per(c.QDim()), dq: per(c.QDim()), dk: per(c.KVDim()), dv: per(c.KVDim()),
-		dact: per(c.FFN), dgate: per(c.FFN), dup: per(c.FFN),
+		dx: per(c.Dim), dnorm: per(c.Dim), datt: per(c.QDim()), dqkv: per(c.QDim() + 2*c.KVDim()),
+		dact: per(c.FFN), dgateUp: per(2 * c.FFN),
 		normPart: make([]float32, chunks(s.m)*c.Dim),
 	}
 }

@@ -39,15 +39,16 @@ type Tensor struct {
 // Matrix says whether the tensor has two dimensions; those decay during training, norms do not.
 func (t Tensor) Matrix() bool { return len(t.Shape) == 2 }
 
-// AllocWeights makes zeroed weights of the shape in one block of memory. It panics when c.Validate fails: shapes
-// from outside are checked before they get here.
+// AllocWeights makes zeroed weights of the shape in one block of memory, where matrices that multiply the same input
+// (Q, K, V; Gate, Up) follow each other so that training can take them as one. Don't append to any of them. It panics
+// when c.Validate fails: shapes from outside are checked before they get here.
 func AllocWeights(c Config) *Weights {
 	if err := c.Validate(); err != nil {
 		panic("native: AllocWeights of an invalid shape: " + err.Error())
 	}
 	block := make([]float32, c.Params())
 	take := func(n int) []float32 {
-		s := block[:n:n]
+		s := block[:n]
 		block = block[n:]
 		return s
 	}
