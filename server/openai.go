@@ -103,9 +103,10 @@ func (o *OpenAI) route(w *sink, r *http.Request, raw id.Raw, rid string) error {
 }
 
 // methodNotAllowed is the one refusal whose status has no kind of its own.
-type methodNotAllowed struct{ *fault.Error }
+type methodNotAllowed struct{ cause *fault.Error }
 
-func (e methodNotAllowed) Unwrap() error { return e.Error }
+func (e methodNotAllowed) Error() string { return e.cause.Error() }
+func (e methodNotAllowed) Unwrap() error { return e.cause }
 
 func clip(s string) string {
 	if len(s) > 100 {
