@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Holds exported models against transformers (PyTorch) and llama.cpp: the same ids, the same greedy tokens, the
+same log probabilities.
+
+Needs Go; torch, transformers, tokenizers, safetensors; for llama.cpp Node and the npm package node-llama-cpp in
+the folder that NODE_LLAMA names (without it that part is left out and said so). Run from the repository's root:
+
+    python3 test/parity/export.py            compare
+    python3 test/parity/export.py --write    also renew models/native/hf/testdata (model and recorded answers)
+"""
+import argparse, json, os, shutil, subprocess, sys, tempfile
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+sys.path.insert(0, os.path.dirname(__file__))
+from tokenizer import comparable, strings
+
+GOLDEN = "models/native/hf/testdata"
+
+LLAMA_CPP = """
+import {getLlama} from "node-llama-cpp";
+import fs from "fs";
+const job = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
+const llama = await getLlama({gpu: false, build: "never", logLevel: "error", maxThreads: 1});
+const model = await llama.loadModel({modelPath: job.model});
+const context = await model.createContext({contextSize: 256, sequences: 1, threads: 1});
+const out = {texts: job.texts.map(t => Array.from(model.tokenize(t, false))), specials: job.specials.map(t => Array.from(model.tokenize(t, true))), greedy: []};
+const sequence = context.getSequence();
+for (const ids of job.prompts) {
+  await sequence.clearHistory();
+  const tokens = [];
+  for await (const token of sequence.evaluate(ids, {temperature: 0, yieldEogToken: true})) {
+    tokens.push(token);
+    if (tokens.length >= job.n) break;
+  }
+  out.greedy.push(tokens);
+}
+fs.writeFileSync(process.argv[3], JSON.stringify(out));
+process.exit(0);
+"""
+
+
+def transformers_answers(folder, cases):
+    """What transformers makes of the same prompts, in float32."""
+    tok = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    for c in cases:
+        if "messages" in c:
+            ids = tok.apply_chat_template(c["messages"], add_generation_prompt=True, tokenize=True, return_dict=False)
+            text = tok.apply_chat_template(c["messages"], add_generation_prompt=True, tokenize=False)
+        else:
+            ids, text = tok(c["text"], add_special_tokens=False).input_ids, c["text"]
+        greedy, logprobs, margin = [], [], []
+        with torch.no_grad():
+            for _ in range(len(c["greedy"])):
+                logits = model(torch.tensor([ids + greedy])).logits[0, -1].double()
+                best = torch.topk(logits, 2).values
+                greedy.append(int(logits.argmax()))
+                logprobs.append(float(torch.log_softmax(logits, -1).max()))
+                margin.append(float(best[0] - best[1]))
+        yield {**{k: c[k] for k in ("text", "messages") if k in c}, "ids": ids, "greedy": greedy,
+               "logprobs": [round(x, 6) for x in logprobs], "margin": min(margin), "rendered": text}
+
+
+def compare(name, ours, theirs):
+    worst, good = 0.0, True
+    for o, t in zip(ours, theirs):
+        if o["ids"] != t["ids"] or o["greedy"] != t["greedy"]:
+            good = False
+            print(f"  {name}: {o.get('text') or o.get('messages')}\n   ours   {o['ids']} {o['greedy']}\n   theirs {t['ids']} {t['greedy']}")
+        worst = max(worst, *(abs(a - b) for a, b in zip(o["logprobs"], t["logprobs"])))
+    print(f"  {name} against transformers: {sum(len(o['greedy']) for o in ours)} greedy tokens, largest difference of a log probability {worst:.2e}")
+    return good and worst < 1e-3
+
+
+def llama_cpp(path, folder, answers):
+    """Tokenization and greedy tokens of llama.cpp; answers come from transformers."""
+    where = os.environ.get("NODE_LLAMA")
+    if not where:
+        print("  llama.cpp: left out, NODE_LLAMA names no folder")
+        return True
+    fast = AutoTokenizer.from_pretrained(folder).backend_tokenizer
+    texts = [s for s in strings(3000, 7) if s and comparable(fast, s)]
+    with tempfile.TemporaryDirectory() as tmp:
+        job, result, script = f"{tmp}/job.json", f"{tmp}/result.json", os.path.join(where, "triarch-parity.mjs")
+        with open(script, "w") as f:
+            f.write(LLAMA_CPP)
+        with open(job, "w") as f:
+            json.dump({"model": os.path.abspath(path), "texts": texts, "n": 16, "prompts": [a["ids"] for a in answers],
+                       "specials": [a["rendered"] for a in answers]}, f)
+        subprocess.run(["node", script, job, result], check=True, cwd=where)
+        os.unlink(script)
+        out = json.load(open(result))
+    wrong = [(s, fast.encode(s, add_special_tokens=False).ids, ids) for s, ids in zip(texts, out["texts"])]
+    wrong = [w for w in wrong if w[1] != w[2]]
+    for s, a, b in wrong[:6]:
+        print(f"  llama.cpp splits {s!r} otherwise:\n   {a}\n   {b}")
+    rendered = sum(a["ids"] == ids for a, ids in zip(answers, out["specials"]))
+    greedy = sum(a["greedy"][:16] == g for a, g in zip(answers, out["greedy"]))
+    print(f"  llama.cpp: {len(texts) - len(wrong)} of {len(texts)} texts and {rendered} of {len(answers)} rendered prompts have the same ids, "
+          f"{greedy} of {len(answers)} prompts the same 16 greedy tokens")
+    return not wrong and rendered == greedy == len(answers)
+
+
+def main():
+    a = argparse.ArgumentParser()
+    a.add_argument("--write", action="store_true")
+    a = a.parse_args()
+    good = True
+    with tempfile.TemporaryDirectory() as tmp:
+        subprocess.run(["go", "test", "./models/native/gguf", "-run", "TestExport", "-count=1"],
+                       env={**os.environ, "TRIARCH_EXPORT": tmp}, check=True, stdout=subprocess.DEVNULL)
+        for name in ("tiny", "tied-f32", "untied-f32"):
+            ours = json.load(open(f"{tmp}/{name}.json"))
+            theirs = list(transformers_answers(f"{tmp}/{name}", ours))
+            good &= compare(name, ours, theirs)
+            good &= llama_cpp(f"{tmp}/{name}.gguf", f"{tmp}/{name}", theirs)
+            if a.write and name == "tiny":
+                shutil.rmtree(f"{GOLDEN}/tiny", ignore_errors=True)
+                shutil.copytree(f"{tmp}/{name}", f"{GOLDEN}/tiny")
+                with open(f"{GOLDEN}/tiny-golden.json", "w", encoding="utf-8") as f:
+                    json.dump(theirs, f, ensure_ascii=False, indent=1)
+                    f.write("\n")
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
