@@ -72,6 +72,11 @@ func NewChat(t *Tokenizer) (*Chat, error) {
 	return c, nil
 }
 
+// plainTemplate spells a template in one way: files write a line break within a literal as itself or as \n.
+func plainTemplate(jinja string) string {
+	return strings.ReplaceAll(strings.TrimSpace(jinja), `\n`, "\n")
+}
+
 // LoadChat gives the chat form of a model from its Jinja template. A template is known by its text alone, no Jinja
 // is run; of one that is not known, or whose special tokens the tokenizer lacks, only the text is kept and Render
 // fails. An empty template is one that is not known.
@@ -79,7 +84,7 @@ func LoadChat(t *Tokenizer, jinja string) *Chat {
 	c := &Chat{t: t, jinja: jinja}
 	for i := range forms {
 		f := &forms[i]
-		if strings.TrimSpace(jinja) != f.jinja {
+		if plainTemplate(jinja) != plainTemplate(f.jinja) {
 			continue
 		}
 		complete := true

@@ -114,3 +114,21 @@ func TestRenderRefuses(t *testing.T) {
 		t.Errorf("a tokenizer without chat tokens: %v", err)
 	}
 }
+
+func TestTemplatesAreKnownByTheirText(t *testing.T) {
+	tk := tok(t)
+	for jinja, known := range map[string]bool{
+		ownJinja:                                 true,
+		"\n" + ownJinja + " \n":                  true,
+		strings.ReplaceAll(ownJinja, `\n`, "\n"): true,
+		chatMLJinja:                              true,
+		llama3Jinja:                              false, // the tokenizer lacks its special tokens
+		strings.Replace(ownJinja, "bos", "pad", 1):   false,
+		strings.ReplaceAll(chatMLJinja, "'\\n'", ""): false,
+		"": false,
+	} {
+		if c := LoadChat(tk, jinja); c.CanRender() != known {
+			t.Errorf("known %v: %s", c.CanRender(), jinja)
+		}
+	}
+}
