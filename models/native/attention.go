@@ -109,7 +109,7 @@ func (s *Step) probabilities(p []float32, a *layerActs, sp span) {
 func (s *Step) attentionBackward(a *layerActs) {
 	c, g := s.w.Config, &s.back
 	group := c.Heads / c.KVHeads
-	clear(g.dqkv)
+	s.flat(len(g.dqkv), func(lo, hi int) { clear(g.dqkv[lo:hi]) })
 	s.pool.Run(s.b*c.KVHeads, func(i int) {
 		ws := <-s.scratch
 		defer func() { s.scratch <- ws }()

@@ -15,7 +15,7 @@ func (s *Step) backward(b *Batch) {
 // headBackward is the backward pass of the final norm; rows without a target get a zero gradient.
 func (s *Step) headBackward() {
 	dim, h := s.w.Config.Dim, &s.head
-	clear(s.back.dx)
+	s.flat(len(s.back.dx), func(lo, hi int) { clear(s.back.dx[lo:hi]) })
 	n := len(h.index)
 	s.normGrad(n, s.Grads.Norm, func(i int, dw []float32) {
 		r := h.index[i]

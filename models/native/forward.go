@@ -32,7 +32,7 @@ func (s *Step) attentionBlock(w *LayerWeights, a *layerActs) {
 	s.linear(a.qkv, a.norm1, c.Dim, w.Q, w.K, w.V)
 	s.rotate(a.qkv, Rotate)
 	s.attention(a)
-	copy(a.mid, a.x)
+	s.copy(a.mid, a.x)
 	kernel.MatMulNT(s.pool, a.mid, a.att, w.O, s.m, c.Dim, c.QDim(), true)
 }
 
@@ -47,7 +47,7 @@ func (s *Step) ffnBlock(w *LayerWeights, a *layerActs, next []float32) {
 			kernel.SiLUMul(row(a.act, i, c.FFN), both[:c.FFN], both[c.FFN:])
 		}
 	})
-	copy(next, a.mid)
+	s.copy(next, a.mid)
 	kernel.MatMulNT(s.pool, next, a.act, w.Down, s.m, c.Dim, c.FFN, true)
 }
 

@@ -119,7 +119,11 @@ func TrainBytes(c Config, b, t int) int64 {
 func (s *Step) Threads() int { return cap(s.scratch) }
 
 // ZeroGrads clears the gradients.
-func (s *Step) ZeroGrads() { s.Grads.Zero() }
+func (s *Step) ZeroGrads() {
+	for _, t := range s.Grads.Tensors() {
+		s.flat(len(t.Data), func(lo, hi int) { clear(t.Data[lo:hi]) })
+	}
+}
 
 // Evaluate computes the sum of the token losses (natural logarithm) of a batch and the number of tokens counted,
 // without gradients.
@@ -150,6 +154,17 @@ func (s *Step) rows(n int, f func(chunk, lo, hi int)) {
 	s.pool.Run(chunks(n), func(i int) {
 		f(i, i*rowChunk, min((i+1)*rowChunk, n))
 	})
+}
+
+// flat runs f over the elements [0,n) of a long array in large pieces, in parallel.
+func (s *Step) flat(n int, f func(lo, hi int)) {
+	const piece = 1 << 16
+	s.pool.Run((n+piece-1)/piece, func(i int) { f(i*piece, min((i+1)*piece, n)) })
+}
+
+// copy is the built-in copy spread over the pool.
+func (s *Step) copy(dst, src []float32) {
+	s.flat(len(src), func(lo, hi int) { copy(dst[lo:hi], src[lo:hi]) })
 }
 
 // row is row i of a matrix of n columns.

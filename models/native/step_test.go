@@ -3,6 +3,7 @@ package native
 import (
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/triarch-ai/triarch/models/native/kernel"
@@ -336,5 +337,24 @@ func TestBatchesAreChecked(t *testing.T) {
 	}
 	if _, err := NewStep(s.w, 1, c.MaxContext+1, nil); err == nil {
 		t.Error("a sequence beyond the context is accepted")
+	}
+}
+
+// TrainBytes, which plans are made with, is what training really allocates.
+func TestTrainBytesIsWhatIsAllocated(t *testing.T) {
+	for _, tied := range []bool{true, false} {
+		c := Config{VocabSize: 700, Dim: 64, Layers: 3, Heads: 4, KVHeads: 2, HeadDim: 16, FFN: 176, MaxContext: 128,
+			RopeTheta: 10000, NormEps: 1e-5, TieEmbeddings: tied, BOS: -1, EOS: -1, PAD: -1}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		w := AllocWeights(c)
+		s := newStep(t, w, 16, 128, nil)
+		m, v := AllocWeights(c), AllocWeights(c)
+		runtime.ReadMemStats(&after)
+		got, want := float64(after.TotalAlloc-before.TotalAlloc), float64(TrainBytes(c, 16, 128))
+		if got < 0.97*want || got > 1.05*want {
+			t.Errorf("tied %v: %.0f bytes were allocated, TrainBytes says %.0f", tied, got, want)
+		}
+		runtime.KeepAlive([]any{w, s, m, v})
 	}
 }

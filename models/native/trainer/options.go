@@ -36,6 +36,7 @@ type Options struct {
 	CheckpointEvery int     `json:"checkpoint_every"` // steps between checkpoints, 0 for none but the last; default 100
 	Keep            int     `json:"keep"`             // checkpoints kept; default 2
 	Threads         int     `json:"threads"`          // 0 for what the process may use (kernel.DefaultThreads); default 0
+	MemoryBytes     int64   `json:"memory_bytes"`     // most memory the tensors may take (native.TrainBytes), 0 for no limit; default 0
 	Attempt         int     `json:"attempt"`          // which start of the same run this is, copied into Progress; default 0
 }
 
@@ -61,6 +62,16 @@ func (o Options) Validate() error {
 			return fault.InvalidField(b.field, "%s is %d, it must be %d to %d", b.field, b.value, b.lo, b.hi)
 		}
 	}
+	if int64(o.BatchSize)*int64(o.SeqLen) > maxTokens {
+		return fault.InvalidField("batch_size", "a batch of %d tokens is too large, at most %d", o.BatchSize*o.SeqLen, maxTokens)
+	}
+	return o.validateRates()
+}
+
+// maxTokens bounds batch_size times seq_len; accumulate makes larger steps.
+const maxTokens = 1 << 24
+
+func (o Options) validateRates() error {
 	for _, b := range []struct {
 		field         string
 		value, lo, hi float64
@@ -87,9 +98,9 @@ func (o Options) LRAt(step int) float64 {
 }
 
 // digest names the run: model shape and every option that steers its course. A checkpoint of another digest is not
-// gone on from. How often to save, how many to keep, threads and attempt may change between attempts.
+// gone on from. How often to save, how many to keep, threads, memory and attempt may change between attempts.
 func (o Options) digest(c native.Config) string {
-	o.CheckpointEvery, o.Keep, o.Threads, o.Attempt = 0, 0, 0, 0
+	o.CheckpointEvery, o.Keep, o.Threads, o.MemoryBytes, o.Attempt = 0, 0, 0, 0, 0
 	text, err := json.Marshal(struct {
 		Model   native.Config
 		Options Options

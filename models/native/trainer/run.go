@@ -59,6 +59,10 @@ func Run(ctx context.Context, w *native.Weights, src Source, opt Options, hooks 
 	if err := opt.Validate(); err != nil {
 		return Result{}, err
 	}
+	if need := native.TrainBytes(w.Config, opt.BatchSize, opt.SeqLen); opt.MemoryBytes > 0 && need > opt.MemoryBytes {
+		return Result{}, fault.New(fault.TooLarge, fmt.Sprintf("Training needs %d MiB of memory, the run may take %d.", need>>20, opt.MemoryBytes>>20),
+			fault.Field("batch_size"), fault.Fix("Lower batch_size (and raise accumulate), lower seq_len, or take a smaller model."))
+	}
 	threads := opt.Threads
 	if threads == 0 {
 		threads = kernel.DefaultThreads()

@@ -424,8 +424,8 @@ func TestOptionsAreChecked(t *testing.T) {
 		"clip_norm":     func(o *Options) { o.ClipNorm = math.Inf(1) },
 		"keep":          func(o *Options) { o.Keep = 0 },
 		"threads":       func(o *Options) { o.Threads = -1 },
-		"seq_len ":      func(o *Options) { o.SeqLen = 33 }, // beyond the model's context
-		"batch_size   ": func(o *Options) { o.BatchSize, o.SeqLen = 1<<16, 1<<9 },
+		"seq_len ":      func(o *Options) { o.SeqLen = 33 },                       // beyond the model's context
+		"batch_size   ": func(o *Options) { o.BatchSize, o.SeqLen = 1<<16, 1<<9 }, // each within bounds, not together
 	} {
 		o := options(2)
 		spoil(&o)
@@ -453,4 +453,87 @@ func TestLearningRateSchedule(t *testing.T) {
 			t.Fatalf("a constant rate is %g at step %d", o.LRAt(step), step)
 		}
 	}
+}
+
+func TestMemoryLimitIsKept(t *testing.T) {
+	o := options(1)
+	o.MemoryBytes = native.TrainBytes(config(), o.BatchSize, o.SeqLen) - 1
+	_, err := Run(t.Context(), native.NewWeights(config(), 1), source(t), o, Hooks{}, t.TempDir())
+	if !fault.Is(err, fault.TooLarge) {
+		t.Errorf("one byte too little: %v", err)
+	}
+	o.MemoryBytes++
+	if _, err := Run(t.Context(), native.NewWeights(config(), 1), source(t), o, Hooks{}, t.TempDir()); err != nil {
+		t.Errorf("just enough: %v", err)
+	}
+}
+
+// A process that died while writing leaves a folder of another name: it is no checkpoint and goes with the next one.
+func TestUnfinishedWritesAreIgnored(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{tempPrefix + "checkpoint-7", "checkpoint-07", "checkpoint-x", "notes"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name, tensorsName), []byte("half"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	res, err := Run(t.Context(), native.NewWeights(config(), 1), source(t), options(2), Hooks{}, dir)
+	if err != nil || res.Resumed != 0 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	var left []string
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if d := cmp.Diff([]string{"checkpoint-07", "checkpoint-2", "checkpoint-x", "notes"}, left); d != "" || err != nil {
+		t.Errorf("left behind (%v):\n%s", err, d)
+	}
+}
+
+// A finished run is not run again: the weights come from its last checkpoint.
+func TestFinishedRunIsLoaded(t *testing.T) {
+	dir, o := t.TempDir(), options(3)
+	w := native.NewWeights(config(), 3)
+	first, err := Run(t.Context(), w, source(t), o, Hooks{}, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := native.NewWeights(config(), 8)
+	second, err := Run(t.Context(), again, source(t), o, Hooks{Progress: func(Progress) { t.Error("a step was made") }}, dir)
+	if err != nil || !sameWeights(w, again) {
+		t.Errorf("weights loaded: %v, %v", sameWeights(w, again), err)
+	}
+	first.Resumed = 3
+	if d := cmp.Diff(first, second); d != "" {
+		t.Error(d)
+	}
+}
+
+// Whatever stands in a manifest, it is read or refused; damage is never taken for a checkpoint.
+func FuzzManifest(f *testing.F) {
+	dir := f.TempDir()
+	w := native.NewWeights(config(), 1)
+	sets := []*native.Weights{w, w, w}
+	path, err := save(dir, snapshot{Digest: "d", Step: 3, Source: []byte("{}")}, sets, func() error { return nil })
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, err := os.ReadFile(filepath.Join(path, manifestName))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"body":{"format":1},"crc32c":"00000000"}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if err := os.WriteFile(filepath.Join(path, manifestName), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s, err := inspect(path, 12*w.Config.Params())
+		if err == nil && s.Format != format {
+			t.Errorf("accepted %+v", s)
+		}
+	})
 }
