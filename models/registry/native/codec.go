@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/native/gguf"
 	"github.com/triarch-ai/triarch/models/native/hf"
 	"github.com/triarch-ai/triarch/models/registry"
 )
@@ -18,7 +20,10 @@ import (
 // Codec is registry.Codec on Llama-family Hugging Face folders.
 type Codec struct{}
 
-var _ registry.Codec = Codec{}
+var (
+	_ registry.Codec      = Codec{}
+	_ registry.GGUFWriter = Codec{}
+)
 
 // Inspect implements registry.Codec.
 func (Codec) Inspect(ctx context.Context, dir string) (registry.Shape, error) {
@@ -66,4 +71,16 @@ func dtype(dir string) string {
 		return ""
 	}
 	return c.TorchDType
+}
+
+// GGUF implements registry.GGUFWriter.
+func (Codec) GGUF(ctx context.Context, dir string, w io.Writer) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m, err := hf.Read(dir)
+	if err != nil {
+		return err
+	}
+	return fault.Wrap(gguf.Write(w, m), "writing the GGUF file")
 }
