@@ -33,9 +33,11 @@ type Keeper struct {
 	wake chan struct{}
 	pass sync.Mutex // one Reconcile or Collect at a time
 
+	tries map[string]int // job -> failed calls of Executor.Start for its newest attempt; guarded by pass
+
 	mu      sync.Mutex
 	waiting map[string]string // queued job -> why it waits, as of the last pass
-	tries   map[string]int    // job -> failed calls of Executor.Start for its newest attempt
+	trouble map[string]string // open job -> why the last pass could not bring it forward
 }
 
 // New makes a keeper. It does nothing by itself: call Reconcile or Loop.
@@ -56,7 +58,7 @@ func New(opt Options) *Keeper {
 		opt.Unclaimed = 24 * time.Hour
 	}
 	opt.CPUs = max(1, opt.CPUs)
-	k := &Keeper{opt: opt, wake: make(chan struct{}, 1), waiting: map[string]string{}, tries: map[string]int{}}
+	k := &Keeper{opt: opt, wake: make(chan struct{}, 1), waiting: map[string]string{}, trouble: map[string]string{}, tries: map[string]int{}}
 	if w, ok := opt.Executor.(Watcher); ok {
 		w.Watch(k.Wake)
 	}
@@ -92,7 +94,8 @@ func (k *Keeper) Create(ctx context.Context, s Spec) (Job, error) {
 	return j, nil
 }
 
-// Get finds a job of a project. A queued job's Reason says why it waits and what would change that.
+// Get finds a job of a project. A queued job's Reason says why it waits and what would change that; that of a job
+// which the last pass could not bring forward says why.
 func (k *Keeper) Get(ctx context.Context, project, id string) (Job, error) {
 	j, err := k.opt.Store.Get(ctx, project, id)
 	return k.explained(j), err

@@ -14,9 +14,11 @@ import (
 // Loop runs Reconcile until ctx ends: when something changed, when a back-off has passed, and every Tick.
 // Failures of single passes are logged; the next pass tries again. It returns ctx's error.
 func (k *Keeper) Loop(ctx context.Context) error {
+	logged := ""
 	for ctx.Err() == nil {
 		due, err := k.reconcile(ctx)
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && err.Error() != logged { // once, not every second
+			logged = err.Error()
 			k.opt.Log.Error("jobs could not all be brought forward", "error", err)
 		}
 		wait := k.opt.Tick
@@ -50,11 +52,16 @@ func (k *Keeper) reconcile(ctx context.Context) (due time.Time, err error) {
 		return due, err
 	}
 	var errs []error
+	trouble := map[string]string{}
 	for i := range jobs {
 		if err := k.advance(ctx, &jobs[i]); err != nil && !errors.Is(err, errMoved) {
 			errs = append(errs, fmt.Errorf("job %s: %w", jobs[i].ID, err))
+			trouble[jobs[i].ID] = "It cannot be brought forward: " + fault.As(err).Sentence()
 		}
 	}
+	k.mu.Lock()
+	k.trouble = trouble
+	k.mu.Unlock()
 	if err := k.admit(ctx, jobs); err != nil {
 		errs = append(errs, err)
 	}
@@ -247,15 +254,18 @@ func (k *Keeper) queueReason(need, free, ahead int) string {
 	return s + " and it is the next."
 }
 
-// explained puts why a queued job waits into its reason.
+// explained puts why a job waits or is stuck into its reason.
 func (k *Keeper) explained(j Job) Job {
-	if j.State != Queued {
+	if j.State.Final() {
 		return j
 	}
 	k.mu.Lock()
-	why := k.waiting[j.ID]
-	k.mu.Unlock()
-	j.Reason = join(j.Reason, why)
+	defer k.mu.Unlock()
+	if j.State == Queued {
+		j.Reason = join(j.Reason, k.waiting[j.ID])
+	} else if stuck := k.trouble[j.ID]; j.NextStartAt.IsZero() { // else the reason says so already
+		j.Reason = join(j.Reason, stuck)
+	}
 	return j
 }
 
