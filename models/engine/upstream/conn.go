@@ -61,6 +61,9 @@ func (c *conn) until(end string, limit int) ([]byte, error) {
 	for {
 		if i := bytes.Index(c.buf[c.r+from:c.w], []byte(end)); i >= 0 {
 			b := c.buf[c.r : c.r+from+i+len(end)]
+			if len(b) > limit {
+				return nil, errTooLong
+			}
 			c.r += len(b)
 			return b, nil
 		}

@@ -73,8 +73,8 @@ func (e *Events) events() []byte {
 		pos += len(line)
 		switch text := trimEnd(line); {
 		case len(text) == 0:
-			e.Prompt, e.Completion = max(e.Prompt, e.aheadPrompt), max(e.Completion, e.aheadCompletion)
 			if has {
+				e.Prompt, e.Completion = max(e.Prompt, e.aheadPrompt), max(e.Completion, e.aheadCompletion)
 				out += copy(b[out:], line)
 			}
 			has = false

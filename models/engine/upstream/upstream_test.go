@@ -1,0 +1,307 @@
+package upstream
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// speak answers every connection with the given bytes after one request head, then closes.
+func speak(t testing.TB, answer string) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+					io.WriteString(c, answer)
+				}
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func readAll(r *Response) (string, error) {
+	var out []byte
+	for {
+		b, err := r.Chunk()
+		out = append(out, b...)
+		if err != nil {
+			return string(out), err
+		}
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	long := strings.Repeat("x", 100_000)
+	for name, c := range map[string]struct {
+		answer string
+		status int
+		body   string
+		err    error
+	}{
+		"sized":             {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", 200, "hello", io.EOF},
+		"sized, long":       {"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + long, 200, long, io.EOF},
+		"sized, short":      {"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhello", 200, "hello", io.ErrUnexpectedEOF},
+		"empty":             {"HTTP/1.1 204 No Content\r\n\r\n", 204, "", io.EOF},
+		"until close":       {"HTTP/1.0 200 OK\r\n\r\nhello", 200, "hello", io.EOF},
+		"chunked":           {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;a=b\r\n world\r\n0\r\nT: x\r\n\r\n", 200, "hello world", io.EOF},
+		"chunked, cut":      {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", 200, "hel", io.ErrUnexpectedEOF},
+		"chunked, no end":   {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", 200, "hello", io.ErrUnexpectedEOF},
+		"chunked, bad size": {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello", 200, "", errMalformed},
+		"chunked, huge":     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nhello", 200, "", errMalformed},
+		"chunked, no line":  {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhelloX\r\n", 200, "hello", errMalformed},
+		"interim":           {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 429 Slow\r\nContent-Length: 0\r\n\r\n", 429, "", io.EOF},
+		"no head":           {"", 0, "", nil},
+		"no HTTP":           {"SSH-2.0-x\r\n\r\n", 0, "", nil},
+		"both lengths":      {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello", 0, "", nil},
+		"two lengths":       {"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 0, "", nil},
+		"negative length":   {"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello", 0, "", nil},
+		"folded header":     {"HTTP/1.1 200 OK\r\nA: b\r\n c: d\r\n\r\n", 0, "", nil},
+		"head too long":     {"HTTP/1.1 200 OK\r\nA: " + long + "\r\n\r\n", 0, "", nil},
+		"upgrade":           {"HTTP/1.1 101 Switching\r\n\r\n", 0, "", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := &Client{}
+			r, err := client.Do(t.Context(), &Request{Addr: speak(t, c.answer), Path: "/", Body: []byte("{}")})
+			if c.status == 0 {
+				if !fault.Is(err, fault.Unavailable) {
+					t.Fatalf("got %v, want unavailable", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			body, err := readAll(r)
+			if r.Status != c.status || body != c.body || err != c.err {
+				t.Errorf("got %d, %.20q, %v; want %d, %.20q, %v", r.Status, body, err, c.status, c.body, c.err)
+			}
+		})
+	}
+}
+
+func TestConnectionsAreUsedAgain(t *testing.T) {
+	var conns atomic.Int64
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s %s %s %s", r.Method, r.URL.Path, r.Header.Get("Authorization"), b)
+		if r.URL.Path == "/flush" {
+			w.(http.Flusher).Flush()
+		}
+	}))
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			conns.Add(1)
+		}
+	}
+	srv.Start()
+	defer srv.Close()
+	c := &Client{}
+	addr := srv.Listener.Addr().String()
+	for n := range 20 {
+		path := "/whole"
+		if n%2 == 1 {
+			path = "/flush"
+		}
+		body := strings.Repeat("b", 1<<(n%18))
+		r, err := c.Do(t.Context(), &Request{Addr: addr, Path: path, Secret: "s", RequestID: "r", Body: []byte(body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := readAll(r)
+		if want := "POST " + path + " Bearer s " + body; got != want || err != io.EOF {
+			t.Errorf("got %.60q, %v", got, err)
+		}
+		r.Close()
+		r.Close()
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections for requests one after another, want 1", n)
+	}
+	// The engine closes what is idle: the next request meets a dead connection and goes out again.
+	srv.CloseClientConnections()
+	r, err := c.Do(t.Context(), &Request{Addr: addr, Path: "/whole", Body: []byte("{}")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	c.CloseIdle("")
+}
+
+func TestTimeoutAndCancel(t *testing.T) {
+	hang := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		select {
+		case <-r.Context().Done():
+		case <-hang:
+		}
+	}))
+	defer srv.Close()
+	defer close(hang)
+	addr := srv.Listener.Addr().String()
+	c := &Client{Timeout: 20 * time.Millisecond}
+	if _, err := c.Do(t.Context(), &Request{Addr: addr, Path: "/", Body: []byte("{}")}); !fault.Is(err, fault.Timeout) {
+		t.Errorf("a silent engine: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if _, err := (&Client{}).Do(ctx, &Request{Addr: addr, Path: "/", Body: []byte("{}")}); !fault.Is(err, fault.Canceled) {
+		t.Errorf("a caller that went away: %v", err)
+	}
+}
+
+func TestLineBreaksAreRefused(t *testing.T) {
+	for _, q := range []Request{{Path: "/ HTTP/1.1\r\nX: y"}, {Path: "/", Secret: "a\r\nb"}, {Path: "/", RequestID: "a\nb"}} {
+		if _, err := (&Client{}).Do(t.Context(), &q); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%+v: %v", q, err)
+		}
+	}
+}
+
+// However the network cuts a stream into pieces, the same events come out with counts that cover them, and no
+// comment.
+func TestEventsInAnyPieces(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		nl := rapid.SampledFrom([]string{"\n", "\r\n"}).Draw(t, "line end")
+		var wire, want strings.Builder
+		tokens := 0
+		for range rapid.IntRange(1, 12).Draw(t, "events") {
+			for range rapid.IntRange(0, 2).Draw(t, "held back") {
+				tokens++
+				fmt.Fprintf(&wire, ": t 7 %d%s", tokens, nl)
+			}
+			if rapid.Bool().Draw(t, "ping") {
+				wire.WriteString(": ping" + nl + nl)
+			}
+			tokens++
+			fmt.Fprintf(&wire, ": t 7 %d%s", tokens, nl)
+			for range rapid.IntRange(1, 2).Draw(t, "lines") {
+				line := "data: " + rapid.StringMatching(`[a-z:{} ]{0,40}`).Draw(t, "data") + fmt.Sprintf("#%d", tokens) + nl
+				wire.WriteString(line)
+				want.WriteString(line)
+			}
+			wire.WriteString(nl)
+			want.WriteString(nl)
+		}
+		total := tokens
+		r := pieces(t, wire.String())
+		ev := &Events{R: r}
+		var got bytes.Buffer
+		for {
+			b, err := ev.Next()
+			got.Write(b)
+			if i := bytes.LastIndexByte(b, '#'); i >= 0 {
+				var n int
+				fmt.Sscanf(string(b[i:]), "#%d", &n)
+				if ev.Completion != n || ev.Prompt != 7 {
+					t.Fatalf("counted %d/%d up to event #%d", ev.Prompt, ev.Completion, n)
+				}
+			}
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got.String() != want.String() || ev.Completion != total {
+			t.Fatalf("got %q\nwant %q", got.String(), want.String())
+		}
+	})
+}
+
+// pieces is a response whose body arrives as drawn, in chunks of the transfer encoding and of the network.
+func pieces(t *rapid.T, body string) *Response {
+	var wire []byte
+	for len(body) > 0 {
+		n := rapid.IntRange(1, len(body)).Draw(t, "chunk")
+		wire = fmt.Appendf(wire, "%x\r\n%s\r\n", n, body[:n])
+		body = body[n:]
+	}
+	wire = append(wire, "0\r\n\r\n"...)
+	c := &conn{Conn: &fakeConn{t: t, data: wire}, buf: make([]byte, firstBuffer)}
+	return &Response{Status: 200, c: c, form: chunked, ctx: context.Background(), stop: noStop}
+}
+
+type fakeConn struct {
+	net.Conn
+	t    *rapid.T
+	data []byte
+}
+
+func (c *fakeConn) Read(b []byte) (int, error) {
+	if len(c.data) == 0 {
+		return 0, io.EOF
+	}
+	n := rapid.IntRange(1, min(len(b), len(c.data))).Draw(c.t, "read")
+	copy(b, c.data[:n])
+	c.data = c.data[n:]
+	return n, nil
+}
+
+// FuzzResponse reads any bytes as an answer: errors, never a crash, a hang or endless memory.
+func FuzzResponse(f *testing.F) {
+	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n: t 1\r\n0\r\n\r\n"))
+	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n: t 1 2\ndata: [DONE]\n\n"))
+	f.Add([]byte("HTTP/1.0 200 OK\r\n\r\n: t 1 99999999999999999999\ndata: x\r\n\r\n"))
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		c := &conn{Conn: &wholeConn{data: wire}, buf: make([]byte, 64)}
+		r := &Response{c: c, ctx: context.Background(), stop: noStop}
+		if r.readHead() != nil {
+			return
+		}
+		r.Header("content-type")
+		ev, sum := &Events{R: r}, 0
+		for {
+			b, err := ev.Next()
+			sum += len(b)
+			if err != nil {
+				break
+			}
+		}
+		if sum > len(wire) {
+			t.Errorf("%d bytes came out of %d", sum, len(wire))
+		}
+	})
+}
+
+type wholeConn struct {
+	net.Conn
+	data []byte
+}
+
+func (c *wholeConn) Read(b []byte) (int, error) {
+	if len(c.data) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, c.data)
+	c.data = c.data[n:]
+	return n, nil
+}
+
+func (c *wholeConn) Close() error { return nil }
