@@ -30,7 +30,6 @@ import (
 type OpenAI struct {
 	Gateway *gateway.Gateway
 	Keys    *auth.Keyring
-	Table   func() *serve.Table
 	IDs     *id.Maker
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -178,14 +177,14 @@ func (o *OpenAI) read(w *sink, r *http.Request, b []byte) ([]byte, error) {
 
 func (o *OpenAI) list(w *sink, who *auth.Principal) error {
 	out := openai.ModelList{Object: "list", Data: []openai.Model{}}
-	for _, t := range o.Table().List(who.ProjectID, who.OrgID) {
+	for _, t := range o.Gateway.Routes.List(who.ProjectID, who.OrgID) {
 		out.Data = append(out.Data, modelOf(t))
 	}
 	return reply(w, out)
 }
 
 func (o *OpenAI) show(w *sink, who *auth.Principal, name string) error {
-	t, ok := o.Table().Lookup(who.ProjectID, who.OrgID, name)
+	t, ok := o.Gateway.Routes.Lookup(who.ProjectID, who.OrgID, name)
 	if !ok || len(t.Endpoints) == 0 {
 		return fault.New(fault.NotFound, "The model `"+clip(name)+"` does not exist or you do not have access to it.",
 			fault.Code("model_not_found"), fault.Field("model"))

@@ -25,13 +25,26 @@ import (
 	"github.com/triarch-ai/triarch/tenancy/quota"
 )
 
-// Routes is what the gateway knows of deployments; serve.Service is one.
+// Routes is what the gateway asks of deployments, on its hot path: answers come from memory.
 type Routes interface {
-	// Snapshot is the table of routes with their healthy replicas, in memory.
-	Snapshot() *serve.Table
+	// Lookup finds what a project means by a public name.
+	Lookup(project, org, name string) (*serve.Target, bool)
+	// List gives the routes a project can use that have a replica that answers, by name.
+	List(project, org string) []*serve.Target
 	// Suspect tells that a replica could not be reached, so that it is asked no more until it is well.
 	Suspect(replica string)
 }
+
+// Served are the routes of a serving service.
+func Served(s *serve.Service) Routes { return served{s} }
+
+type served struct{ s *serve.Service }
+
+func (r served) Lookup(project, org, name string) (*serve.Target, bool) {
+	return r.s.Snapshot().Lookup(project, org, name)
+}
+func (r served) List(project, org string) []*serve.Target { return r.s.Snapshot().List(project, org) }
+func (r served) Suspect(replica string)                   { r.s.Suspect(replica) }
 
 // Gateway serves the model API. All fields are needed; it is safe for concurrent use.
 type Gateway struct {
@@ -112,7 +125,7 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 }
 
 func (g *Gateway) resolve(who *auth.Principal, name string) (*serve.Target, error) {
-	t, ok := g.Routes.Snapshot().Lookup(who.ProjectID, who.OrgID, name)
+	t, ok := g.Routes.Lookup(who.ProjectID, who.OrgID, name)
 	if !ok {
 		return nil, notFound(name)
 	}
