@@ -1,0 +1,479 @@
+// Package api is the wire of the control API and its Go client: what cli, console and others share, and the one
+// import of this module that is promised to programs outside it.
+//
+// Rules for callers: times are RFC 3339 in UTC, money is whole micro-units, sizes are bytes. A failed call returns
+// a *fault.Error with the kind, field, sentence and fix that the server gave. A thing that a path or parameter names
+// is named by its id, or by its name; versions also by name@number. Lists come under "items".
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// List is how every list comes.
+type List[T any] struct {
+	Items []T `json:"items" nullable:"false"`
+}
+
+// Problem is the body of a failed call, sent as application/problem+json.
+type Problem struct {
+	Status    int       `json:"status" doc:"HTTP status"`
+	Title     string    `json:"title" doc:"the status in words"`
+	Kind      string    `json:"kind" doc:"what sort of failure it is, one of a fixed list" example:"not_found"`
+	Code      string    `json:"code,omitempty" doc:"a narrower word for programs"`
+	Field     string    `json:"field,omitempty" doc:"the field or parameter that is wrong"`
+	Message   string    `json:"message" doc:"a sentence for people"`
+	Fix       string    `json:"fix,omitempty" doc:"what to do about it"`
+	RequestID string    `json:"request_id,omitempty" doc:"names the request in the server's log"`
+	BadLines  []BadLine `json:"bad_lines,omitempty" doc:"the first broken lines of an import"`
+}
+
+// BadLine is a line of an imported file that could not be read.
+type BadLine struct {
+	Line   int64  `json:"line" doc:"from 1"`
+	Reason string `json:"reason"`
+}
+
+// NewProblem makes the body that tells of err: nothing of its cause.
+func NewProblem(err error, requestID string) *Problem {
+	f := fault.As(err)
+	status := fault.HTTPStatus(f.Kind)
+	title := http.StatusText(status)
+	if title == "" {
+		title = "Client Closed Request" // 499, which the standard library does not name
+	}
+	return &Problem{Status: status, Title: title, Kind: string(f.Kind), Code: f.Code, Field: f.Field,
+		Message: f.Message, Fix: f.Fix, RequestID: requestID}
+}
+
+// Fault is the problem as the error it was.
+func (p *Problem) Fault() *fault.Error {
+	return fault.New(fault.Kind(p.Kind), p.Message, fault.Code(p.Code), fault.Field(p.Field), func(e *fault.Error) { e.Fix = p.Fix })
+}
+
+// Info is what a server says of itself.
+type Info struct {
+	Version   string    `json:"version"`
+	Database  string    `json:"database" doc:"sqlite or postgres"`
+	Node      string    `json:"node,omitempty" doc:"the machine's name"`
+	CPUs      int       `json:"cpus" doc:"cores that work may use"`
+	StartedAt time.Time `json:"started_at"`
+}
+
+// Status is the server, the caller's key and what goes on in its project.
+type Status struct {
+	Server       Info         `json:"server"`
+	Organisation Organisation `json:"organisation"`
+	Project      Project      `json:"project"`
+	Key          Identity     `json:"key"`
+	Runs         []Run        `json:"runs" nullable:"false" doc:"runs that have not ended"`
+	Deployments  []Deployment `json:"deployments" nullable:"false"`
+	Routes       []Route      `json:"routes" nullable:"false"`
+}
+
+// Identity is the key a call was made with.
+type Identity struct {
+	ID     string   `json:"id"`
+	Role   string   `json:"role"`
+	Scopes []string `json:"scopes,omitempty"`
+}
+
+// Organisation owns projects.
+type Organisation struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// NewOrganisation asks for an organisation.
+type NewOrganisation struct {
+	Name string `json:"name" doc:"1 to 64 characters, unique in the installation"`
+}
+
+// MadeOrganisation is a new organisation with its first project and that project's owner key.
+type MadeOrganisation struct {
+	Organisation Organisation `json:"organisation"`
+	Project      Project      `json:"project"`
+	Key          MadeKey      `json:"key"`
+}
+
+// Project owns work, data, models and keys.
+type Project struct {
+	ID             string    `json:"id"`
+	OrganisationID string    `json:"organisation_id"`
+	Name           string    `json:"name"`
+	CreatedAt      time.Time `json:"created_at"`
+}
+
+// NewProject asks for a project in the caller's organisation.
+type NewProject struct {
+	Name string `json:"name" doc:"1 to 64 characters, unique in the organisation"`
+}
+
+// Member is a person's role in a project.
+type Member struct {
+	ProjectID string    `json:"project_id"`
+	Email     string    `json:"email"`
+	Role      string    `json:"role" enum:"owner,developer,viewer"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// MemberRole is what a member is to be.
+type MemberRole struct {
+	Role string `json:"role" enum:"owner,developer,viewer"`
+}
+
+// Key is an API key without its secret.
+type Key struct {
+	ID           string     `json:"id"`
+	ProjectID    string     `json:"project_id"`
+	Name         string     `json:"name"`
+	Role         string     `json:"role"`
+	Scopes       []string   `json:"scopes,omitempty" doc:"empty: inference, read, write and admin as far as the role allows"`
+	Member       string     `json:"member,omitempty"`
+	Hint         string     `json:"hint" doc:"last characters of the secret"`
+	RPM          int64      `json:"rpm,omitempty"`
+	TPM          int64      `json:"tpm,omitempty"`
+	Concurrency  int64      `json:"concurrency,omitempty"`
+	BudgetMicros *int64     `json:"budget_micros,omitempty"`
+	ExpiresAt    *time.Time `json:"expires_at,omitempty"`
+	RevokedAt    *time.Time `json:"revoked_at,omitempty"`
+	CreatedBy    string     `json:"created_by,omitempty"`
+	CreatedAt    time.Time  `json:"created_at"`
+}
+
+// MadeKey is a new key with its secret, which is shown this once.
+type MadeKey struct {
+	Key    string `json:"key" doc:"the secret; it cannot be read again"`
+	Object Key    `json:"object"`
+}
+
+// NewKey asks for a key. Role, scopes and expiry are at most those of the key that asks.
+type NewKey struct {
+	Name         string     `json:"name" doc:"1 to 64 characters"`
+	Project      string     `json:"project,omitempty" doc:"id or name; default: the caller's project"`
+	Role         string     `json:"role,omitempty" doc:"owner, developer (default) or viewer"`
+	Scopes       []string   `json:"scopes,omitempty" doc:"inference, read, write, admin, organisation, platform; default: the first four"`
+	Member       string     `json:"member,omitempty" doc:"email of the member it belongs to"`
+	RPM          int64      `json:"rpm,omitempty" doc:"requests a minute; 0: no limit"`
+	TPM          int64      `json:"tpm,omitempty" doc:"tokens a minute; 0: no limit"`
+	Concurrency  int64      `json:"concurrency,omitempty" doc:"requests in flight; 0: no limit"`
+	BudgetMicros *int64     `json:"budget_micros,omitempty" doc:"what it may spend in all, micro-units"`
+	ExpiresAt    *time.Time `json:"expires_at,omitempty"`
+}
+
+// Budget bounds what an organisation, a project or a key may spend in all.
+type Budget struct {
+	Scope       string `json:"scope" enum:"organisation,project,key"`
+	ID          string `json:"id" doc:"of what it bounds"`
+	LimitMicros int64  `json:"limit_micros"`
+	SpentMicros int64  `json:"spent_micros" doc:"spent so far"`
+}
+
+// BudgetLimit is what a budget is to be.
+type BudgetLimit struct {
+	LimitMicros int64 `json:"limit_micros" doc:"micro-units, at least 0"`
+}
+
+// DataSet is a name under which versions of data are kept.
+type DataSet struct {
+	Name     string      `json:"name"`
+	Versions int         `json:"versions"`
+	Latest   DataVersion `json:"latest"`
+}
+
+// DataVersion is one immutable state of a data set.
+type DataVersion struct {
+	ID        string    `json:"id"`
+	DataSet   string    `json:"data_set"`
+	Number    int       `json:"number"`
+	Format    string    `json:"format" doc:"text, jsonl or chat"`
+	SHA256    string    `json:"sha256" doc:"of the records as JSON lines"`
+	Bytes     int64     `json:"bytes"`
+	Records   int64     `json:"records"`
+	Chars     int64     `json:"chars"`
+	Bad       int64     `json:"bad,omitempty" doc:"broken lines that were left out"`
+	BadLines  []BadLine `json:"bad_lines,omitempty" doc:"the first of them"`
+	CreatedBy string    `json:"created_by,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Recipe says how to train; a field left out takes its default. The run shows the filled recipe.
+type Recipe struct {
+	Method          string   `json:"method,omitempty" doc:"pretrain or sft"`
+	Preset          string   `json:"preset,omitempty" doc:"size of a fresh model: nano, tiny, small, medium"`
+	Dim             int      `json:"dim,omitempty"`
+	Layers          int      `json:"layers,omitempty"`
+	Heads           int      `json:"heads,omitempty"`
+	KVHeads         int      `json:"kv_heads,omitempty"`
+	HeadDim         int      `json:"head_dim,omitempty"`
+	FFN             int      `json:"ffn,omitempty"`
+	Vocab           int      `json:"vocab,omitempty"`
+	Context         int      `json:"context,omitempty"`
+	Untied          bool     `json:"untied,omitempty"`
+	SeqLen          int      `json:"seq_len,omitempty"`
+	Batch           int      `json:"batch,omitempty"`
+	Accumulate      int      `json:"accumulate,omitempty"`
+	Steps           int      `json:"steps,omitempty"`
+	Epochs          float64  `json:"epochs,omitempty"`
+	LR              float64  `json:"lr,omitempty"`
+	MinLR           float64  `json:"min_lr,omitempty"`
+	Warmup          int      `json:"warmup,omitempty"`
+	WeightDecay     *float64 `json:"weight_decay,omitempty"`
+	ClipNorm        float64  `json:"clip_norm,omitempty"`
+	Beta1           float64  `json:"beta1,omitempty"`
+	Beta2           float64  `json:"beta2,omitempty"`
+	Eps             float64  `json:"eps,omitempty"`
+	Seed            uint64   `json:"seed,omitempty"`
+	CheckpointEvery int      `json:"checkpoint_every,omitempty"`
+	DType           string   `json:"dtype,omitempty"`
+}
+
+// NewRun asks to train.
+type NewRun struct {
+	Name     string `json:"name,omitempty" doc:"default: the model's name"`
+	Model    string `json:"model" doc:"name of the model that the result becomes a version of"`
+	Data     string `json:"data" doc:"data version: id, name or name@number"`
+	Base     string `json:"base,omitempty" doc:"model version to go on from; default: fresh weights"`
+	Trainer  string `json:"trainer,omitempty" doc:"default native"`
+	Recipe   Recipe `json:"recipe,omitempty"`
+	CPUs     int    `json:"cpus,omitempty" doc:"cores; default 1"`
+	Priority int    `json:"priority,omitempty" doc:"higher goes first"`
+}
+
+// Estimate is what a run is expected to take.
+type Estimate struct {
+	Params          int64   `json:"params"`
+	MemoryBytes     int64   `json:"memory_bytes"`
+	DiskBytes       int64   `json:"disk_bytes"`
+	Tokens          int64   `json:"tokens"`
+	Steps           int     `json:"steps"`
+	TokensPerSecond float64 `json:"tokens_per_second"`
+	Seconds         float64 `json:"seconds"`
+}
+
+// Progress is the newest line of a run's progress.
+type Progress struct {
+	Attempt         int     `json:"attempt"`
+	Step            int     `json:"step"`
+	Steps           int     `json:"steps"`
+	Loss            float64 `json:"loss"`
+	LR              float64 `json:"lr"`
+	Tokens          int64   `json:"tokens"`
+	TokensPerSecond float64 `json:"tps"`
+	Checkpoint      string  `json:"checkpoint,omitempty"`
+}
+
+// Run is one training run.
+type Run struct {
+	ID           string             `json:"id"`
+	Name         string             `json:"name"`
+	Model        string             `json:"model"`
+	Trainer      string             `json:"trainer"`
+	DataVersion  string             `json:"data_version"`
+	Base         string             `json:"base,omitempty"`
+	Recipe       Recipe             `json:"recipe"`
+	CPUs         int                `json:"cpus"`
+	Priority     int                `json:"priority,omitempty"`
+	JobID        string             `json:"job_id,omitempty"`
+	State        string             `json:"state" doc:"queued, running, registering, stopping, succeeded, failed or cancelled"`
+	Reason       string             `json:"reason,omitempty"`
+	Fault        string             `json:"fault,omitempty" doc:"who must act: node, program or platform"`
+	Estimate     Estimate           `json:"estimate"`
+	Progress     Progress           `json:"progress"`
+	Metrics      map[string]float64 `json:"metrics,omitempty"`
+	ModelVersion string             `json:"model_version,omitempty"`
+	Attempt      int                `json:"attempt,omitempty" doc:"number of the attempt, which is the fencing number"`
+	Restarts     int                `json:"restarts,omitempty"`
+	Limits       string             `json:"limits,omitempty" doc:"by which means the process is bounded"`
+	CreatedBy    string             `json:"created_by,omitempty"`
+	CreatedAt    time.Time          `json:"created_at"`
+	StartedAt    *time.Time         `json:"started_at,omitempty"`
+	EndedAt      *time.Time         `json:"ended_at,omitempty"`
+}
+
+// Ended says whether nothing more happens to the run.
+func (r Run) Ended() bool {
+	return r.State == "succeeded" || r.State == "failed" || r.State == "cancelled"
+}
+
+// ProgressLine is one line of a run's progress as the worker wrote it.
+type ProgressLine struct {
+	Attempt int             `json:"attempt"`
+	Step    int64           `json:"step"`
+	Data    json.RawMessage `json:"data" doc:"the whole line: step, steps, loss, lr, tokens, tps, checkpoint"`
+}
+
+// Logs is a piece of an attempt's output. Offsets count bytes of all the output there ever was.
+type Logs struct {
+	Offset int64  `json:"offset" doc:"where data begins"`
+	Next   int64  `json:"next" doc:"offset to ask for next"`
+	End    int64  `json:"end" doc:"end of the output so far"`
+	Ended  bool   `json:"ended" doc:"there will be no more after next"`
+	Data   []byte `json:"data"`
+}
+
+// Model is a name under which versions of weights are kept.
+type Model struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	Versions  int       `json:"versions"`
+	Latest    int       `json:"latest" doc:"number of the newest version"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// File is one file of a model version.
+type File struct {
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
+	Size   int64  `json:"size"`
+}
+
+// Shape says what a model is.
+type Shape struct {
+	Arch    string `json:"arch"`
+	Params  int64  `json:"params"`
+	Vocab   int    `json:"vocab_size"`
+	Context int    `json:"context"`
+	DType   string `json:"dtype"`
+	Chat    bool   `json:"chat" doc:"has a chat template"`
+}
+
+// Lineage says where a model version comes from.
+type Lineage struct {
+	RunID       string          `json:"run_id,omitempty"`
+	DataVersion string          `json:"data_version,omitempty"`
+	Base        string          `json:"base,omitempty"`
+	Recipe      json.RawMessage `json:"recipe,omitempty"`
+	CodeVersion string          `json:"code_version,omitempty"`
+	Source      string          `json:"source,omitempty" doc:"run or import"`
+}
+
+// LossPoint is one point of a loss curve.
+type LossPoint struct {
+	Step int     `json:"step"`
+	Loss float64 `json:"loss"`
+	LR   float64 `json:"lr"`
+}
+
+// ModelVersion is one immutable set of weights.
+type ModelVersion struct {
+	ID        string             `json:"id"`
+	Model     string             `json:"model"`
+	Number    int                `json:"number"`
+	Bytes     int64              `json:"bytes"`
+	Files     []File             `json:"files,omitempty"`
+	Shape     Shape              `json:"shape"`
+	Card      string             `json:"card,omitempty" doc:"Markdown"`
+	Lineage   Lineage            `json:"lineage"`
+	Metrics   map[string]float64 `json:"metrics,omitempty"`
+	LossCurve []LossPoint        `json:"loss_curve,omitempty"`
+	CreatedBy string             `json:"created_by,omitempty"`
+	CreatedAt time.Time          `json:"created_at"`
+}
+
+// NewDeployment asks to serve a model version.
+type NewDeployment struct {
+	Name        string    `json:"name,omitempty" doc:"default: the model's name"`
+	Model       string    `json:"model" doc:"model version: id, name or name@number"`
+	Engine      string    `json:"engine,omitempty" doc:"default native"`
+	Replicas    int       `json:"replicas,omitempty" doc:"default 1"`
+	Threads     int       `json:"threads,omitempty" doc:"cores for each replica; default: the engine decides"`
+	MaxContext  int       `json:"max_context,omitempty" doc:"longest sequence served; default: the model's"`
+	MemoryBytes int64     `json:"memory_bytes,omitempty" doc:"for each replica; default: the engine decides"`
+	Route       *NewRoute `json:"route,omitempty" doc:"also makes a route to it"`
+}
+
+// Deployment is a model version kept serving.
+type Deployment struct {
+	ID           string    `json:"id"`
+	Name         string    `json:"name"`
+	Model        string    `json:"model" doc:"name@number"`
+	ModelVersion string    `json:"model_version"`
+	Engine       string    `json:"engine"`
+	Replicas     int       `json:"replicas" doc:"wanted"`
+	Ready        int       `json:"ready" doc:"answering"`
+	Threads      int       `json:"threads,omitempty"`
+	MaxContext   int       `json:"max_context,omitempty"`
+	MemoryBytes  int64     `json:"memory_bytes,omitempty"`
+	State        string    `json:"state" doc:"pending, serving, degraded, failed or removing"`
+	Reason       string    `json:"reason,omitempty"`
+	CreatedBy    string    `json:"created_by,omitempty"`
+	CreatedAt    time.Time `json:"created_at"`
+}
+
+// Replica is one running copy of a deployment.
+type Replica struct {
+	ID        string    `json:"id"`
+	JobID     string    `json:"job_id,omitempty"`
+	Attempt   int       `json:"attempt,omitempty"`
+	Healthy   bool      `json:"healthy"`
+	Leaving   bool      `json:"leaving,omitempty"`
+	Restarts  int       `json:"restarts,omitempty"`
+	Reason    string    `json:"reason,omitempty"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// DeploymentDetail is a deployment with its replicas and, when it was just made, its route.
+type DeploymentDetail struct {
+	Deployment
+	Copies []Replica `json:"copies,omitempty"`
+	Route  *Route    `json:"route,omitempty"`
+}
+
+// Scale is how many replicas a deployment is to have.
+type Scale struct {
+	Replicas int `json:"replicas"`
+}
+
+// NewRoute asks for a public model name.
+type NewRoute struct {
+	Name       string `json:"name,omitempty" doc:"what callers put into model; default: the deployment's name"`
+	Deployment string `json:"deployment,omitempty" doc:"id or name"`
+	PriceIn    int64  `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens"`
+	PriceOut   int64  `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens"`
+	Shared     bool   `json:"shared,omitempty" doc:"every project of the organisation may use it"`
+}
+
+// Route is a public model name of the model API.
+type Route struct {
+	ID           string    `json:"id"`
+	Name         string    `json:"name"`
+	DeploymentID string    `json:"deployment_id"`
+	PriceIn      int64     `json:"price_in"`
+	PriceOut     int64     `json:"price_out"`
+	Shared       bool      `json:"shared,omitempty"`
+	CreatedAt    time.Time `json:"created_at"`
+}
+
+// Totals are sums of stored usage.
+type Totals struct {
+	Requests         int64 `json:"requests"`
+	PromptTokens     int64 `json:"prompt_tokens"`
+	CompletionTokens int64 `json:"completion_tokens"`
+	CostMicros       int64 `json:"cost_micros"`
+}
+
+// UsageRow is the totals of one group.
+type UsageRow struct {
+	Name string `json:"name" doc:"the day, model, key or project, as grouped"`
+	Totals
+}
+
+// Usage is what was used and what it cost.
+type Usage struct {
+	Totals Totals     `json:"totals"`
+	Rows   []UsageRow `json:"rows" nullable:"false"`
+}
+
+// Books is what a verification of the ledger found; everything agrees when Faults is empty.
+type Books struct {
+	Records int64    `json:"records" doc:"stored records"`
+	Rollups int64    `json:"rollups" doc:"daily sums"`
+	Ledger  int64    `json:"ledger" doc:"records still in ledger files, compared with their rows"`
+	Faults  []string `json:"faults" nullable:"false"`
+}

@@ -1,0 +1,182 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/data"
+	"github.com/triarch-ai/triarch/storage/blob"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+)
+
+type dataIn struct {
+	Data string `path:"data" maxLength:"200" doc:"id, name or name@number"`
+}
+
+func (s *Server) dataOps() {
+	op(s, "list-data", "data", "List data sets", func(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.DataSet]], error) {
+		sets, err := s.Data.Sets(ctx, p.ProjectID)
+		return list(sets, func(x data.Set) api.DataSet {
+			return api.DataSet{Name: x.Name, Versions: x.Versions, Latest: dataVersion(x.Latest)}
+		}), err
+	})
+	op(s, "import-data", "data", "Import a file as a version of a data set", s.importData, status(http.StatusCreated), takes("application/octet-stream", "multipart/form-data"))
+	op(s, "get-data", "data", "Show a data version", func(ctx context.Context, p *auth.Principal, in *dataIn) (*out[api.DataVersion], error) {
+		v, err := s.Data.Get(ctx, p.ProjectID, in.Data)
+		return &out[api.DataVersion]{dataVersion(v)}, err
+	})
+	op(s, "list-data-versions", "data", "List the versions of a data set, newest first", func(ctx context.Context, p *auth.Principal, in *dataIn) (*out[api.List[api.DataVersion]], error) {
+		vs, err := s.Data.Versions(ctx, p.ProjectID, in.Data)
+		return list(vs, dataVersion), err
+	})
+	op(s, "read-data", "data", "Download the records of a version as JSON lines", func(ctx context.Context, p *auth.Principal, in *dataIn) (*huma.StreamResponse, error) {
+		_, r, err := s.Data.Open(ctx, p.ProjectID, in.Data)
+		if err != nil {
+			return nil, err
+		}
+		return s.download(ctx, "application/jsonl", func(w io.Writer) error {
+			_, err := io.Copy(w, r)
+			return errors.Join(err, r.Close())
+		}), nil
+	}, gives("application/jsonl"))
+	op(s, "remove-data", "data", "Remove a data version", func(ctx context.Context, p *auth.Principal, in *dataIn) (*none, error) {
+		return nil, s.Data.Remove(ctx, p.ProjectID, in.Data)
+	}, status(http.StatusNoContent))
+}
+
+type importIn struct {
+	Name    string `query:"name" required:"true" maxLength:"200" doc:"of the data set; made when it does not exist"`
+	Format  string `query:"format" required:"true" doc:"text, jsonl or chat"`
+	SkipBad bool   `query:"skip_bad" doc:"leave broken lines out and count them"`
+}
+
+func (s *Server) importData(ctx context.Context, p *auth.Principal, in *importIn) (*out[api.DataVersion], error) {
+	format, err := data.ParseFormat(in.Format)
+	if err != nil {
+		return nil, err
+	}
+	body, err := s.uploaded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer body.done()
+	v, err := s.Data.Import(ctx, p.ProjectID, in.Name, format, body, data.Options{SkipBad: in.SkipBad, CreatedBy: p.KeyID})
+	return &out[api.DataVersion]{dataVersion(v)}, err
+}
+
+// uploaded is the body of an upload: the whole body, or the part named file of a form. It is bounded and never held
+// in memory.
+func (s *Server) uploaded(ctx context.Context) (*upload, error) {
+	x := exchangeOf(ctx)
+	if x.r.ContentLength > s.MaxUpload {
+		return nil, tooLarge(s.MaxUpload)
+	}
+	kind, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
+	if err != nil || kind != "multipart/form-data" {
+		return s.upload(x.w, x.r.Body), nil
+	}
+	u := s.upload(x.w, x.r.Body)
+	x.r.Body = io.NopCloser(u) // the form's own text counts against the limit, too
+	form, err := x.r.MultipartReader()
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "The form cannot be read.", fault.Cause(err))
+	}
+	for range 16 {
+		part, err := form.NextPart()
+		if err != nil {
+			break
+		}
+		if part.FormName() == "file" {
+			return s.upload(x.w, part), nil
+		}
+	}
+	return nil, fault.New(fault.Invalid, "The form has no part named file.", fault.Field("file"))
+}
+
+// takes documents a streamed request body.
+func takes(types ...string) func(*huma.Operation) {
+	return func(o *huma.Operation) {
+		o.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{}}
+		for _, t := range types {
+			schema := &huma.Schema{Type: "string", Format: "binary"}
+			if t == "multipart/form-data" {
+				schema = &huma.Schema{Type: "object", Properties: map[string]*huma.Schema{"file": schema}, Required: []string{"file"}}
+			}
+			o.RequestBody.Content[t] = &huma.MediaType{Schema: schema}
+		}
+	}
+}
+
+// gives documents a streamed answer.
+func gives(kind string) func(*huma.Operation) {
+	return func(o *huma.Operation) {
+		o.Responses = map[string]*huma.Response{"200": {Description: "OK",
+			Content: map[string]*huma.MediaType{kind: {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}}
+	}
+}
+
+// download streams what write writes. An error before the first byte is answered as a problem; one after it cuts the
+// connection, so that nobody takes the part for the whole.
+func (s *Server) download(ctx context.Context, kind string, write func(io.Writer) error) *huma.StreamResponse {
+	x := exchangeOf(ctx)
+	return &huma.StreamResponse{Body: func(huma.Context) {
+		d := &lazy{to: newPaced(x.w), kind: kind}
+		err := write(d)
+		switch {
+		case err == nil:
+			d.begin()
+		case !d.begun:
+			s.fail(x.w, x.r, err)
+		default:
+			s.Log.Warn("download broke off", "id", requestID(ctx), "error", err)
+			panic(http.ErrAbortHandler)
+		}
+	}}
+}
+
+// lazy sends the header with the first byte.
+type lazy struct {
+	to    *paced
+	kind  string
+	begun bool
+}
+
+func (d *lazy) begin() {
+	if !d.begun {
+		d.begun = true
+		d.to.w.Header().Set("Content-Type", d.kind)
+		d.to.w.WriteHeader(http.StatusOK)
+	}
+}
+
+func (d *lazy) Write(b []byte) (int, error) {
+	d.begin()
+	return d.to.Write(b)
+}
+
+func dataVersion(v data.Version) api.DataVersion {
+	return api.DataVersion{ID: v.ID, DataSet: v.DataSet, Number: v.Number, Format: string(v.Format), SHA256: hexOf(v.Ref), Bytes: v.Bytes,
+		Records: v.Records, Chars: v.Chars, Bad: v.Bad, BadLines: badLines(v.BadLines), CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt}
+}
+
+func badLines(in []data.BadLine) []api.BadLine {
+	var out []api.BadLine
+	for _, l := range in {
+		out = append(out, api.BadLine{Line: l.Line, Reason: l.Reason})
+	}
+	return out
+}
+
+func hexOf(r blob.Ref) string {
+	if !r.Valid() {
+		return ""
+	}
+	return r.Hex()
+}

@@ -1,0 +1,240 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/data"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+)
+
+// maxJSON bounds the body of every request that is not an upload.
+const maxJSON = 1 << 20
+
+// Times a client may take.
+const (
+	bodyTimeout  = 30 * time.Second // to send a JSON body
+	chunkTimeout = time.Minute      // between two pieces of an upload, and to take a piece of a download
+)
+
+// recorder remembers how a response began, for the log and for panics.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(code int) {
+	if r.status == 0 {
+		r.status = code
+	}
+	r.ResponseWriter.WriteHeader(code)
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// wentWrong is all that a client is told of a defect.
+const wentWrong = "Something went wrong inside Triarch; the log of the control plane has the cause."
+
+type requestKey struct{}
+
+// requestID is the id that middleware gave the request; it stands in the x-request-id header and in logs.
+func requestID(ctx context.Context) string {
+	s, _ := ctx.Value(requestKey{}).(string)
+	return s
+}
+
+// middleware wraps everything: a request id, headers against misuse in browsers, a line in the debug log, and the
+// end of a panic.
+func (s *Server) middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began, rid := s.Now(), s.IDs.New("req")
+		rec := &recorder{ResponseWriter: w}
+		h := w.Header()
+		h.Set("X-Request-Id", rid)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, rid))
+		defer func() {
+			if p := recover(); p != nil {
+				s.panicked(rec, r, p)
+			}
+			if s.Log.Enabled(r.Context(), slog.LevelDebug) {
+				s.Log.Debug("request", "id", rid, "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", s.Now().Sub(began))
+			}
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+// panicked logs a defect and answers it, if nothing was answered yet; else it cuts the connection, so that the
+// client does not take half an answer for a whole one.
+func (s *Server) panicked(rec *recorder, r *http.Request, p any) {
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		panic(http.ErrAbortHandler)
+	}
+	s.Log.Error("panic", "id", requestID(r.Context()), "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+	if rec.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	s.fail(rec, r, fault.New(fault.Internal, wentWrong))
+}
+
+// guard lets through what the endpoint's line of the table allows, with the principal in the context, and reads
+// the body of what is no upload.
+func (s *Server) guard(e Endpoint, fail failer, next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !e.Public {
+			p, err := s.authorise(e, r)
+			if err != nil {
+				fail(w, r, err)
+				return
+			}
+			r = r.WithContext(auth.With(r.Context(), p))
+		}
+		if !e.Stream {
+			if err := readBody(w, r); err != nil {
+				fail(w, r, err)
+				return
+			}
+		}
+		next(w, r)
+	}
+}
+
+func (s *Server) authorise(e Endpoint, r *http.Request) (*auth.Principal, error) {
+	p, err := s.Keys.Authenticate(bearer(r))
+	if err != nil {
+		return nil, err
+	}
+	if p.May(e.Role, e.Scope) {
+		return p, nil
+	}
+	return nil, fault.New(fault.Forbidden, "This key may not do that: it needs the role "+string(e.Role)+" and the scope "+string(e.Scope)+".",
+		fault.Code("not_allowed"), fault.Fix("Ask an owner for another key."))
+}
+
+// bearer is the secret of the Authorization header, or empty.
+func bearer(r *http.Request) string {
+	scheme, secret, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(secret)
+}
+
+// readBody takes a small body whole before the handler runs, so that a slow client costs no handler, and a deadline
+// on it does not end the handler's context later.
+func readBody(w http.ResponseWriter, r *http.Request) error {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
+		return nil
+	}
+	if r.ContentLength > maxJSON {
+		return tooLarge(maxJSON)
+	}
+	c := http.NewResponseController(w)
+	if err := c.SetReadDeadline(time.Now().Add(bodyTimeout)); err == nil {
+		defer c.SetReadDeadline(time.Time{}) //nolint:errcheck // it was settable a moment ago
+	}
+	b, err := io.ReadAll(io.LimitReader(r.Body, maxJSON+1))
+	if err != nil {
+		return fault.New(fault.Timeout, "The body did not arrive in time.", fault.Cause(err))
+	}
+	if len(b) > maxJSON {
+		return tooLarge(maxJSON)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(b))
+	return nil
+}
+
+func tooLarge(limit int64) error {
+	return fault.Newf(fault.TooLarge, "The body is larger than the limit of %d bytes.", limit)
+}
+
+// upload bounds a streamed body in size and in the time between its pieces.
+type upload struct {
+	r    io.Reader
+	c    *http.ResponseController
+	left int64
+	max  int64
+}
+
+func (s *Server) upload(w http.ResponseWriter, r io.Reader) *upload {
+	return &upload{r: r, c: http.NewResponseController(w), left: s.MaxUpload, max: s.MaxUpload}
+}
+
+func (u *upload) Read(p []byte) (int, error) {
+	_ = u.c.SetReadDeadline(time.Now().Add(chunkTimeout)) //nolint:errcheck // tests have no connection
+	n, err := u.r.Read(p)
+	if u.left -= int64(n); u.left < 0 {
+		return 0, tooLarge(u.max)
+	}
+	if err != nil && err != io.EOF && fault.KindOf(err) == fault.Internal {
+		err = fault.New(fault.Canceled, "The upload broke off.", fault.Cause(err))
+	}
+	return n, err
+}
+
+// done takes the deadline back: left in place it would end the handler's context.
+func (u *upload) done() { _ = u.c.SetReadDeadline(time.Time{}) } //nolint:errcheck // see Read
+
+// paced gives each piece of a long answer its own time to be taken, and sends it at once.
+type paced struct {
+	w http.ResponseWriter
+	c *http.ResponseController
+}
+
+func newPaced(w http.ResponseWriter) *paced { return &paced{w, http.NewResponseController(w)} }
+
+func (p *paced) Write(b []byte) (int, error) {
+	_ = p.c.SetWriteDeadline(time.Now().Add(chunkTimeout)) //nolint:errcheck // tests have no connection
+	return p.w.Write(b)
+}
+
+func (p *paced) flush() error {
+	if err := p.c.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// fail answers with a problem: the one place where errors become HTTP for the control API.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	p := s.problem(r.Context(), err)
+	w.Header().Set("Content-Type", "application/problem+json")
+	if p.Status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="triarch"`)
+	}
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) //nolint:errcheck // the client is gone
+}
+
+// problem logs what is ours to repair and gives the rest its form.
+func (s *Server) problem(ctx context.Context, err error) *api.Problem {
+	if fault.Is(err, fault.Internal) {
+		s.Log.Error("request failed", "id", requestID(ctx), "error", err)
+	}
+	p := api.NewProblem(err, requestID(ctx))
+	var bad *data.BadLines
+	if errors.As(err, &bad) {
+		p.BadLines = badLines(bad.Lines)
+	}
+	return p
+}

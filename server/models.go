@@ -1,0 +1,82 @@
+package server
+
+import (
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/models/registry"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+)
+
+type modelIn struct {
+	Model string `path:"model" maxLength:"200" doc:"id of a version, name or name@number"`
+}
+
+func (s *Server) modelOps() {
+	op(s, "list-models", "models", "List models", func(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.Model]], error) {
+		ms, err := s.Registry.Models(ctx, p.ProjectID)
+		return list(ms, func(m registry.Model) api.Model {
+			return api.Model{ID: m.ID, Name: m.Name, Versions: m.Versions, Latest: m.Latest, CreatedAt: m.CreatedAt}
+		}), err
+	})
+	op(s, "import-model", "models", "Import a model from a tar stream of a Hugging Face folder", s.importModel, status(http.StatusCreated), takes("application/x-tar", "multipart/form-data"))
+	op(s, "get-model", "models", "Show a model version with card, lineage and loss curve", func(ctx context.Context, p *auth.Principal, in *modelIn) (*out[api.ModelVersion], error) {
+		v, err := s.Registry.Get(ctx, p.ProjectID, in.Model)
+		return &out[api.ModelVersion]{modelVersion(v)}, err
+	})
+	op(s, "list-model-versions", "models", "List the versions of a model, newest first", func(ctx context.Context, p *auth.Principal, in *modelIn) (*out[api.List[api.ModelVersion]], error) {
+		vs, err := s.Registry.Versions(ctx, p.ProjectID, in.Model)
+		return list(vs, modelVersion), err
+	})
+	op(s, "export-model", "models", "Download a model version as a tar stream", s.exportModel, gives("application/x-tar"))
+	op(s, "remove-model", "models", "Remove a model version", func(ctx context.Context, p *auth.Principal, in *modelIn) (*none, error) {
+		return nil, s.Registry.Remove(ctx, p.ProjectID, in.Model)
+	}, status(http.StatusNoContent))
+}
+
+func (s *Server) importModel(ctx context.Context, p *auth.Principal, in *struct {
+	Name string `query:"name" required:"true" maxLength:"200" doc:"of the model; made when it does not exist"`
+}) (*out[api.ModelVersion], error) {
+	body, err := s.uploaded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer body.done()
+	v, err := s.Registry.ImportTar(ctx, p.ProjectID, body, registry.NewVersion{Model: in.Name, CreatedBy: p.KeyID})
+	return &out[api.ModelVersion]{modelVersion(v)}, err
+}
+
+func (s *Server) exportModel(ctx context.Context, p *auth.Principal, in *struct {
+	modelIn
+	Format string `query:"format" doc:"hf (default): a Hugging Face folder; gguf: one GGUF file"`
+}) (*huma.StreamResponse, error) {
+	format, err := registry.ParseFormat(in.Format)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.Registry.Get(ctx, p.ProjectID, in.Model)
+	if err != nil {
+		return nil, err
+	}
+	return s.download(ctx, "application/x-tar", func(w io.Writer) error {
+		return s.Registry.ExportTar(ctx, p.ProjectID, v.ID, format, w)
+	}), nil
+}
+
+func modelVersion(v registry.Version) api.ModelVersion {
+	a := api.ModelVersion{ID: v.ID, Model: v.Model, Number: v.Number, Bytes: v.Bytes(), Shape: api.Shape(v.Shape), Card: v.Card,
+		Lineage: api.Lineage(v.Lineage), Metrics: v.Metrics, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt}
+	for _, name := range slices.Sorted(maps.Keys(v.Files)) {
+		a.Files = append(a.Files, api.File{Name: name, SHA256: hexOf(v.Files[name].Ref), Size: v.Files[name].Size})
+	}
+	for _, pt := range v.LossCurve {
+		a.LossCurve = append(a.LossCurve, api.LossPoint(pt))
+	}
+	return a
+}

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/triarch-ai/triarch/tenancy"
+)
+
+// Endpoint is one line of the table: what a request must be to reach its handler.
+type Endpoint struct {
+	Method  string
+	Pattern string // as net/http and OpenAPI write it: /api/v1/runs/{run}
+	ID      string // operation id in the OpenAPI document; empty for what is not in it
+	Role    tenancy.Role
+	Scope   tenancy.Scope
+	Public  bool // needs no key; Role and Scope are empty then
+	Stream  bool // the handler reads the body itself and bounds it
+}
+
+const v1 = "/api/v1"
+
+// endpoints is the whole authorisation of the server. Reading asks for a viewer, making for a developer, what
+// concerns people, keys and money for an owner; each also for the scope, which a key can lack.
+var endpoints = []Endpoint{
+	{Method: "GET", Pattern: "/{$}", Public: true},
+	{Method: "GET", Pattern: "/healthz", Public: true},
+	{Method: "GET", Pattern: v1 + "/openapi.json", Public: true},
+
+	{Method: "GET", Pattern: v1 + "/status", ID: "status", Role: tenancy.Viewer, Scope: tenancy.Read},
+
+	{Method: "GET", Pattern: v1 + "/organisations", ID: "list-organisations", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/organisations", ID: "create-organisation", Role: tenancy.Owner, Scope: tenancy.Platform},
+	{Method: "GET", Pattern: v1 + "/projects", ID: "list-projects", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/projects", ID: "create-project", Role: tenancy.Owner, Scope: tenancy.OrgWide},
+	{Method: "GET", Pattern: v1 + "/members", ID: "list-members", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "PUT", Pattern: v1 + "/members/{email}", ID: "put-member", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "DELETE", Pattern: v1 + "/members/{email}", ID: "remove-member", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "GET", Pattern: v1 + "/keys", ID: "list-keys", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "POST", Pattern: v1 + "/keys", ID: "create-key", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "GET", Pattern: v1 + "/keys/{key}", ID: "get-key", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "DELETE", Pattern: v1 + "/keys/{key}", ID: "revoke-key", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "GET", Pattern: v1 + "/budgets", ID: "list-budgets", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "PUT", Pattern: v1 + "/budgets/{scope}/{id}", ID: "set-budget", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "DELETE", Pattern: v1 + "/budgets/{scope}/{id}", ID: "remove-budget", Role: tenancy.Owner, Scope: tenancy.Admin},
+
+	{Method: "GET", Pattern: v1 + "/data", ID: "list-data", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/data", ID: "import-data", Role: tenancy.Developer, Scope: tenancy.Write, Stream: true},
+	{Method: "GET", Pattern: v1 + "/data/{data}", ID: "get-data", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/data/{data}/versions", ID: "list-data-versions", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/data/{data}/records", ID: "read-data", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "DELETE", Pattern: v1 + "/data/{data}", ID: "remove-data", Role: tenancy.Developer, Scope: tenancy.Write},
+
+	{Method: "GET", Pattern: v1 + "/runs", ID: "list-runs", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/runs", ID: "create-run", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "POST", Pattern: v1 + "/estimates", ID: "estimate-run", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "GET", Pattern: v1 + "/runs/{run}", ID: "get-run", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/runs/{run}/stop", ID: "stop-run", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "GET", Pattern: v1 + "/runs/{run}/logs", ID: "read-run-logs", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/runs/{run}/progress", ID: "watch-run", Role: tenancy.Viewer, Scope: tenancy.Read},
+
+	{Method: "GET", Pattern: v1 + "/models", ID: "list-models", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/models", ID: "import-model", Role: tenancy.Developer, Scope: tenancy.Write, Stream: true},
+	{Method: "GET", Pattern: v1 + "/models/{model}", ID: "get-model", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/models/{model}/versions", ID: "list-model-versions", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/models/{model}/export", ID: "export-model", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "DELETE", Pattern: v1 + "/models/{model}", ID: "remove-model", Role: tenancy.Developer, Scope: tenancy.Write},
+
+	{Method: "GET", Pattern: v1 + "/deployments", ID: "list-deployments", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/deployments", ID: "create-deployment", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "GET", Pattern: v1 + "/deployments/{deployment}", ID: "get-deployment", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/deployments/{deployment}/scale", ID: "scale-deployment", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "GET", Pattern: v1 + "/deployments/{deployment}/logs", ID: "read-deployment-logs", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "DELETE", Pattern: v1 + "/deployments/{deployment}", ID: "remove-deployment", Role: tenancy.Developer, Scope: tenancy.Write},
+
+	{Method: "GET", Pattern: v1 + "/routes", ID: "list-routes", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/routes", ID: "create-route", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "GET", Pattern: v1 + "/routes/{route}", ID: "get-route", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "PUT", Pattern: v1 + "/routes/{route}", ID: "set-route", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "DELETE", Pattern: v1 + "/routes/{route}", ID: "remove-route", Role: tenancy.Developer, Scope: tenancy.Write},
+
+	{Method: "GET", Pattern: v1 + "/usage", ID: "usage", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/usage/verify", ID: "verify-usage", Role: tenancy.Owner, Scope: tenancy.Platform},
+
+	// The model API speaks OpenAI's wire and answers errors in its form; see openai.go.
+	{Method: "GET", Pattern: "/v1/models", Role: tenancy.Viewer, Scope: tenancy.Inference},
+	{Method: "GET", Pattern: "/v1/models/{model}", Role: tenancy.Viewer, Scope: tenancy.Inference},
+	{Method: "POST", Pattern: "/v1/chat/completions", Role: tenancy.Viewer, Scope: tenancy.Inference, Stream: true},
+	{Method: "POST", Pattern: "/v1/completions", Role: tenancy.Viewer, Scope: tenancy.Inference, Stream: true},
+}
+
+// find returns the table's line of a method and pattern.
+func find(method, pattern string) (Endpoint, bool) {
+	for _, e := range endpoints {
+		if e.Method == method && e.Pattern == pattern {
+			return e, true
+		}
+	}
+	return Endpoint{}, false
+}
+
+// failer answers a request with an error in the form of its API.
+type failer func(w http.ResponseWriter, r *http.Request, err error)
+
+// handle registers a handler for a line of the table, behind authentication and authorisation. A pattern that is not
+// in the table is a defect of the program, found by whatever starts it first.
+func (s *Server) handle(method, pattern string, fail failer, h http.HandlerFunc) {
+	e, ok := find(method, pattern)
+	if !ok {
+		panic("server: " + method + " " + pattern + " is not in the table of endpoints")
+	}
+	s.mux.HandleFunc(method+" "+pattern, s.guard(e, fail, h))
+}

@@ -1,0 +1,128 @@
+package server
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/models/serve"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+)
+
+type deploymentIn struct {
+	Deployment string `path:"deployment" maxLength:"200" doc:"id or name"`
+}
+
+type routeIn struct {
+	Route string `path:"route" maxLength:"200" doc:"id or name"`
+}
+
+func (s *Server) serveOps() {
+	op(s, "list-deployments", "serving", "List deployments", func(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.Deployment]], error) {
+		ds, err := s.Serve.Deployments(ctx, p.ProjectID)
+		return list(ds, deployment), err
+	})
+	op(s, "create-deployment", "serving", "Serve a model version", s.deploy, status(http.StatusCreated))
+	op(s, "get-deployment", "serving", "Show a deployment with its replicas", s.deployment)
+	op(s, "scale-deployment", "serving", "Change how many replicas a deployment has", func(ctx context.Context, p *auth.Principal, in *struct {
+		deploymentIn
+		Body api.Scale
+	}) (*out[api.Deployment], error) {
+		d, err := s.Serve.Scale(ctx, p.ProjectID, in.Deployment, in.Body.Replicas)
+		return &out[api.Deployment]{deployment(d)}, err
+	})
+	op(s, "read-deployment-logs", "serving", "Read the output of a replica", func(ctx context.Context, p *auth.Principal, in *struct {
+		deploymentIn
+		logsIn
+		Replica string `query:"replica" maxLength:"64" doc:"id; default: the oldest"`
+	}) (*out[api.Logs], error) {
+		l, err := s.Serve.Logs(ctx, p.ProjectID, in.Deployment, in.Replica, in.Attempt, in.Offset, in.Limit)
+		return logs(l, err)
+	})
+	op(s, "remove-deployment", "serving", "End a deployment and take its routes away", func(ctx context.Context, p *auth.Principal, in *deploymentIn) (*out[api.Deployment], error) {
+		d, err := s.Serve.Remove(ctx, p.ProjectID, in.Deployment)
+		return &out[api.Deployment]{deployment(d)}, err
+	})
+	s.routeOps()
+}
+
+func (s *Server) deploy(ctx context.Context, p *auth.Principal, in *struct{ Body api.NewDeployment }) (*out[api.DeploymentDetail], error) {
+	b := in.Body
+	spec := serve.DeploySpec{Name: b.Name, Model: b.Model, Engine: b.Engine, Replicas: b.Replicas, Threads: b.Threads,
+		MaxContext: b.MaxContext, MemoryBytes: b.MemoryBytes}
+	if b.Route != nil {
+		r := routeSpec(*b.Route)
+		spec.Route = &r
+	}
+	d, err := s.Serve.Deploy(ctx, whoServes(p), spec)
+	if err != nil || b.Route == nil {
+		return &out[api.DeploymentDetail]{api.DeploymentDetail{Deployment: deployment(d)}}, err
+	}
+	name := b.Route.Name
+	if name == "" {
+		name = d.Name
+	}
+	r, err := s.Serve.Route(ctx, p.ProjectID, name)
+	a := route(r)
+	return &out[api.DeploymentDetail]{api.DeploymentDetail{Deployment: deployment(d), Route: &a}}, err
+}
+
+func (s *Server) deployment(ctx context.Context, p *auth.Principal, in *deploymentIn) (*out[api.DeploymentDetail], error) {
+	d, err := s.Serve.Get(ctx, p.ProjectID, in.Deployment)
+	if err != nil {
+		return nil, err
+	}
+	rs, err := s.Serve.Replicas(ctx, p.ProjectID, d.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &out[api.DeploymentDetail]{api.DeploymentDetail{Deployment: deployment(d), Copies: list(rs, replica).Body.Items}}, nil
+}
+
+func (s *Server) routeOps() {
+	op(s, "list-routes", "serving", "List routes", func(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.Route]], error) {
+		rs, err := s.Serve.Routes(ctx, p.ProjectID)
+		return list(rs, route), err
+	})
+	op(s, "create-route", "serving", "Make a public model name", func(ctx context.Context, p *auth.Principal, in *struct{ Body api.NewRoute }) (*out[api.Route], error) {
+		r, err := s.Serve.AddRoute(ctx, whoServes(p), routeSpec(in.Body))
+		return &out[api.Route]{route(r)}, err
+	}, status(http.StatusCreated))
+	op(s, "get-route", "serving", "Show a route", func(ctx context.Context, p *auth.Principal, in *routeIn) (*out[api.Route], error) {
+		r, err := s.Serve.Route(ctx, p.ProjectID, in.Route)
+		return &out[api.Route]{route(r)}, err
+	})
+	op(s, "set-route", "serving", "Change deployment, prices and sharing of a route", func(ctx context.Context, p *auth.Principal, in *struct {
+		routeIn
+		Body api.NewRoute
+	}) (*out[api.Route], error) {
+		r, err := s.Serve.SetRoute(ctx, whoServes(p), in.Route, routeSpec(in.Body))
+		return &out[api.Route]{route(r)}, err
+	})
+	op(s, "remove-route", "serving", "Remove a route", func(ctx context.Context, p *auth.Principal, in *routeIn) (*none, error) {
+		return nil, s.Serve.RemoveRoute(ctx, p.ProjectID, in.Route)
+	}, status(http.StatusNoContent))
+}
+
+func whoServes(p *auth.Principal) serve.Who {
+	return serve.Who{Org: p.OrgID, Project: p.ProjectID, Key: p.KeyID}
+}
+
+func routeSpec(n api.NewRoute) serve.RouteSpec {
+	return serve.RouteSpec{Name: n.Name, Deployment: n.Deployment, PriceIn: n.PriceIn, PriceOut: n.PriceOut, Shared: n.Shared}
+}
+
+func deployment(d serve.Deployment) api.Deployment {
+	return api.Deployment{ID: d.ID, Name: d.Name, Model: d.Model, ModelVersion: d.ModelVersion, Engine: d.Engine, Replicas: d.Replicas,
+		Ready: d.Ready, Threads: d.Threads, MaxContext: d.MaxContext, MemoryBytes: d.MemoryBytes, State: string(d.State), Reason: d.Reason,
+		CreatedBy: d.CreatedBy, CreatedAt: d.CreatedAt}
+}
+
+func replica(r serve.Replica) api.Replica {
+	return api.Replica{ID: r.ID, JobID: r.JobID, Attempt: r.Attempt, Healthy: r.Healthy, Leaving: r.Leaving, Restarts: r.Restarts,
+		Reason: r.Reason, CreatedAt: r.CreatedAt}
+}
+
+func route(r serve.Route) api.Route {
+	return api.Route{ID: r.ID, Name: r.Name, DeploymentID: r.DeploymentID, PriceIn: r.PriceIn, PriceOut: r.PriceOut, Shared: r.Shared, CreatedAt: r.CreatedAt}
+}

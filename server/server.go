@@ -1,0 +1,120 @@
+// Package server is HTTP and nothing else: it authenticates, authorises, decodes, calls the service that decides, and
+// encodes. The control API lies under /api/v1 (huma, problem+json), the model API under /v1 (OpenAI's wire).
+//
+// Rules for callers: every endpoint stands in the one table of routes.go with the role and scope it asks for; an
+// operation that is not in it cannot be registered. Another project's object is 404: handlers pass the caller's
+// project to the services and never look further. Errors become HTTP in one place, fail.
+package server
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/data"
+	"github.com/triarch-ai/triarch/models/registry"
+	"github.com/triarch-ai/triarch/models/serve"
+	"github.com/triarch-ai/triarch/models/train"
+	"github.com/triarch-ai/triarch/tenancy"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+	"github.com/triarch-ai/triarch/tenancy/meter"
+)
+
+// Jobs tells of the job behind a run.
+type Jobs interface {
+	Get(ctx context.Context, project, id string) (job.Job, error)
+}
+
+// Usage reads what was used; the meter's store is one.
+type Usage interface {
+	Usage(ctx context.Context, f meter.Filter) (meter.Totals, []meter.Row, error)
+}
+
+// Ledger is the part of usage that is not in the database yet; the meter's shipper is one.
+type Ledger interface {
+	Flush(ctx context.Context) error
+	Verify(ctx context.Context) (meter.Books, error)
+}
+
+// Deps is what a server is made of. Everything is needed unless it says otherwise.
+type Deps struct {
+	Log  *slog.Logger
+	Now  func() time.Time
+	IDs  *id.Maker
+	Keys *auth.Keyring
+	Info api.Info
+
+	// The control API; without Tenancy there is none.
+	Tenancy  *tenancy.Service
+	Data     *data.Service
+	Registry *registry.Service
+	Train    *train.Service
+	Serve    *serve.Service
+	Jobs     Jobs
+	Usage    Usage
+	Ledger   Ledger
+	Spent    func(id.Raw) int64 // micro-units a key, project or organisation has spent
+
+	// OpenAI answers everything under /v1/, by itself: authentication, errors, panics. Without it there is no model API.
+	OpenAI http.Handler
+
+	MaxUpload int64 // largest upload in bytes; 0: 8 GiB
+	// Poll is how often a watched run is looked at; 0: 300 ms.
+	Poll time.Duration
+}
+
+// Server answers requests. It is made by New.
+type Server struct {
+	Deps
+	mux  *http.ServeMux
+	huma huma.API
+}
+
+// New builds the handler of everything the server answers.
+func New(d Deps) http.Handler {
+	if d.MaxUpload == 0 {
+		d.MaxUpload = 8 << 30
+	}
+	if d.Poll == 0 {
+		d.Poll = 300 * time.Millisecond
+	}
+	s := &Server{Deps: d, mux: http.NewServeMux()}
+	s.mountPages()
+	if d.Tenancy != nil {
+		s.mountControl()
+	}
+	own := s.middleware(s.mux)
+	if d.OpenAI == nil {
+		return own
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1/") { // nothing stands between the model API and its connection
+			d.OpenAI.ServeHTTP(w, r)
+			return
+		}
+		own.ServeHTTP(w, r)
+	})
+}
+
+// Listener settings: how long a client may take over a request's head, and how long a quiet connection stays. There
+// is no limit on whole requests, since streams last; bodies and writes have their own.
+const (
+	headTimeout = 10 * time.Second
+	idleTimeout = 2 * time.Minute
+	maxHead     = 64 << 10
+)
+
+// HTTP wraps a handler into a net/http server with the limits that slow or hostile clients need.
+func HTTP(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}

@@ -1,0 +1,224 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/tenancy"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+)
+
+var problemType = reflect.TypeFor[api.Problem]()
+
+func (s *Server) tenancyOps() {
+	op(s, "status", "status", "Say who is asking and what goes on", s.status)
+	op(s, "list-organisations", "tenancy", "List organisations", s.organisations)
+	op(s, "create-organisation", "tenancy", "Make an organisation with a project and its owner key", s.createOrganisation, status(http.StatusCreated))
+	op(s, "list-projects", "tenancy", "List projects", s.projects)
+	op(s, "create-project", "tenancy", "Make a project", s.createProject, status(http.StatusCreated))
+	s.memberOps()
+	s.keyOps()
+	s.budgetOps()
+}
+
+func (s *Server) status(ctx context.Context, p *auth.Principal, _ *no) (*out[api.Status], error) {
+	o, err := s.Tenancy.Store.Organisation(ctx, p.OrgID)
+	if err != nil {
+		return nil, err
+	}
+	prj, err := s.Tenancy.Store.Project(ctx, p.OrgID, p.ProjectID)
+	if err != nil {
+		return nil, err
+	}
+	runs, err := s.Train.List(ctx, p.ProjectID)
+	if err != nil {
+		return nil, err
+	}
+	deps, err := s.Serve.Deployments(ctx, p.ProjectID)
+	if err != nil {
+		return nil, err
+	}
+	routes, err := s.Serve.Routes(ctx, p.ProjectID)
+	if err != nil {
+		return nil, err
+	}
+	st := api.Status{Server: s.Info, Organisation: organisation(o), Project: project(prj),
+		Key:  api.Identity{ID: p.KeyID, Role: string(p.Role), Scopes: words(p.Scopes)},
+		Runs: []api.Run{}, Deployments: list(deps, deployment).Body.Items, Routes: list(routes, route).Body.Items}
+	for _, r := range runs {
+		if !r.State.Final() {
+			st.Runs = append(st.Runs, run(r))
+		}
+	}
+	return &out[api.Status]{st}, nil
+}
+
+func (s *Server) organisations(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.Organisation]], error) {
+	if may(p, tenancy.Platform) && p.Role.AtLeast(tenancy.Owner) {
+		all, err := s.Tenancy.Store.Organisations(ctx)
+		return list(all, organisation), err
+	}
+	own, err := s.Tenancy.Store.Organisation(ctx, p.OrgID)
+	return list([]tenancy.Organisation{own}, organisation), err
+}
+
+func (s *Server) createOrganisation(ctx context.Context, p *auth.Principal, in *struct{ Body api.NewOrganisation }) (*out[api.MadeOrganisation], error) {
+	o, prj, k, secret, err := s.Tenancy.CreateOrganisation(ctx, p.Maker(), in.Body.Name)
+	return &out[api.MadeOrganisation]{api.MadeOrganisation{Organisation: organisation(o), Project: project(prj),
+		Key: api.MadeKey{Key: secret, Object: key(k)}}}, err
+}
+
+func (s *Server) projects(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.Project]], error) {
+	if may(p, tenancy.OrgWide) {
+		all, err := s.Tenancy.Store.Projects(ctx, p.OrgID)
+		return list(all, project), err
+	}
+	own, err := s.Tenancy.Store.Project(ctx, p.OrgID, p.ProjectID)
+	return list([]tenancy.Project{own}, project), err
+}
+
+func (s *Server) createProject(ctx context.Context, p *auth.Principal, in *struct{ Body api.NewProject }) (*out[api.Project], error) {
+	prj, err := s.Tenancy.CreateProject(ctx, p.OrgID, in.Body.Name)
+	return &out[api.Project]{project(prj)}, err
+}
+
+type memberIn struct {
+	inProject
+	Email string `path:"email" maxLength:"254"`
+}
+
+func (s *Server) memberOps() {
+	op(s, "list-members", "tenancy", "List the members of a project", func(ctx context.Context, p *auth.Principal, in *inProject) (*out[api.List[api.Member]], error) {
+		prj, err := s.project(ctx, p, *in)
+		if err != nil {
+			return nil, err
+		}
+		ms, err := s.Tenancy.Store.Members(ctx, prj)
+		return list(ms, member), err
+	})
+	op(s, "put-member", "tenancy", "Add a member or change the role", func(ctx context.Context, p *auth.Principal, in *struct {
+		memberIn
+		Body api.MemberRole
+	}) (*out[api.Member], error) {
+		prj, err := s.project(ctx, p, in.inProject)
+		if err != nil {
+			return nil, err
+		}
+		m, err := s.Tenancy.PutMember(ctx, prj, in.Email, tenancy.Role(in.Body.Role))
+		return &out[api.Member]{member(m)}, err
+	})
+	op(s, "remove-member", "tenancy", "Remove a member and revoke the member's keys", func(ctx context.Context, p *auth.Principal, in *memberIn) (*none, error) {
+		prj, err := s.project(ctx, p, in.inProject)
+		if err != nil {
+			return nil, err
+		}
+		return nil, s.Tenancy.RemoveMember(ctx, prj, in.Email)
+	}, status(http.StatusNoContent))
+}
+
+type keyIn struct {
+	inProject
+	Key string `path:"key" maxLength:"64"`
+}
+
+func (s *Server) keyOps() {
+	op(s, "list-keys", "tenancy", "List the keys of a project", func(ctx context.Context, p *auth.Principal, in *inProject) (*out[api.List[api.Key]], error) {
+		prj, err := s.project(ctx, p, *in)
+		if err != nil {
+			return nil, err
+		}
+		ks, err := s.Tenancy.Store.Keys(ctx, prj)
+		return list(ks, key), err
+	})
+	op(s, "create-key", "tenancy", "Make a key; its secret is in the answer and nowhere else", s.createKey, status(http.StatusCreated))
+	op(s, "get-key", "tenancy", "Show a key", func(ctx context.Context, p *auth.Principal, in *keyIn) (*out[api.Key], error) {
+		prj, err := s.project(ctx, p, in.inProject)
+		if err != nil {
+			return nil, err
+		}
+		k, err := s.Tenancy.Store.Key(ctx, prj, in.Key)
+		return &out[api.Key]{key(k)}, err
+	})
+	op(s, "revoke-key", "tenancy", "Revoke a key for good", func(ctx context.Context, p *auth.Principal, in *keyIn) (*none, error) {
+		prj, err := s.project(ctx, p, in.inProject)
+		if err != nil {
+			return nil, err
+		}
+		return nil, s.Tenancy.RevokeKey(ctx, prj, in.Key)
+	}, status(http.StatusNoContent))
+}
+
+func (s *Server) createKey(ctx context.Context, p *auth.Principal, in *struct{ Body api.NewKey }) (*out[api.MadeKey], error) {
+	b := in.Body
+	n := tenancy.NewKey{ProjectID: b.Project, Name: b.Name, Role: tenancy.Role(b.Role), Member: b.Member,
+		Limits: tenancy.Limits{RPM: b.RPM, TPM: b.TPM, Concurrency: b.Concurrency}, BudgetMicros: b.BudgetMicros, ExpiresAt: b.ExpiresAt}
+	for _, x := range b.Scopes {
+		n.Scopes = append(n.Scopes, tenancy.Scope(x))
+	}
+	k, secret, err := s.Tenancy.CreateKey(ctx, p.Maker(), n)
+	return &out[api.MadeKey]{api.MadeKey{Key: secret, Object: key(k)}}, err
+}
+
+type budgetIn struct {
+	Scope string `path:"scope" enum:"organisation,project,key"`
+	ID    string `path:"id" maxLength:"64"`
+}
+
+func (s *Server) budgetOps() {
+	op(s, "list-budgets", "tenancy", "List budgets with what was spent of them", func(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.Budget]], error) {
+		bs, err := s.Tenancy.Budgets(ctx, p.Maker())
+		return list(bs, s.budget), err
+	})
+	op(s, "set-budget", "tenancy", "Bound what an organisation, project or key may spend in all", func(ctx context.Context, p *auth.Principal, in *struct {
+		budgetIn
+		Body api.BudgetLimit
+	}) (*out[api.Budget], error) {
+		b := tenancy.Budget{Scope: in.Scope, ID: in.ID, LimitMicros: in.Body.LimitMicros}
+		err := s.Tenancy.SetBudget(ctx, p.Maker(), b)
+		return &out[api.Budget]{s.budget(b)}, err
+	})
+	op(s, "remove-budget", "tenancy", "Take a bound on spending away", func(ctx context.Context, p *auth.Principal, in *budgetIn) (*none, error) {
+		return nil, s.Tenancy.RemoveBudget(ctx, p.Maker(), in.Scope, in.ID)
+	}, status(http.StatusNoContent))
+}
+
+func (s *Server) budget(b tenancy.Budget) api.Budget {
+	a := api.Budget{Scope: b.Scope, ID: b.ID, LimitMicros: b.LimitMicros}
+	if raw, err := id.ParseRaw(b.ID); err == nil && s.Spent != nil {
+		a.SpentMicros = s.Spent(raw)
+	}
+	return a
+}
+
+func organisation(o tenancy.Organisation) api.Organisation {
+	return api.Organisation{ID: o.ID, Name: o.Name, CreatedAt: o.CreatedAt}
+}
+
+func project(p tenancy.Project) api.Project {
+	return api.Project{ID: p.ID, OrganisationID: p.OrgID, Name: p.Name, CreatedAt: p.CreatedAt}
+}
+
+func member(m tenancy.Member) api.Member {
+	return api.Member{ProjectID: m.ProjectID, Email: m.Email, Role: string(m.Role), CreatedAt: m.CreatedAt}
+}
+
+func key(k tenancy.Key) api.Key {
+	return api.Key{ID: k.ID, ProjectID: k.ProjectID, Name: k.Name, Role: string(k.Role), Scopes: words(k.Scopes), Member: k.Member,
+		Hint: k.Hint, RPM: k.Limits.RPM, TPM: k.Limits.TPM, Concurrency: k.Limits.Concurrency, BudgetMicros: k.BudgetMicros,
+		ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt, CreatedBy: k.CreatedBy, CreatedAt: k.CreatedAt}
+}
+
+func words(in []tenancy.Scope) []string {
+	var out []string
+	for _, x := range in {
+		out = append(out, string(x))
+	}
+	return out
+}
+
+var _ huma.SchemaProvider = problemError{}

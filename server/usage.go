@@ -1,0 +1,59 @@
+package server
+
+import (
+	"context"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/tenancy"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+	"github.com/triarch-ai/triarch/tenancy/meter"
+)
+
+func (s *Server) usageOps() {
+	op(s, "usage", "usage", "Say what was used and what it cost, complete to this moment", s.usage)
+	op(s, "verify-usage", "usage", "Prove that ledger, records and daily sums agree", func(ctx context.Context, _ *auth.Principal, _ *no) (*out[api.Books], error) {
+		b, err := s.Ledger.Verify(ctx)
+		o := &out[api.Books]{api.Books{Records: b.Records, Rollups: b.Rollups, Ledger: b.Ledger, Faults: b.Faults}}
+		if o.Body.Faults == nil {
+			o.Body.Faults = []string{}
+		}
+		return o, err
+	})
+}
+
+type usageIn struct {
+	inProject
+	Organisation bool   `query:"organisation" doc:"of all projects of the organisation; needs the scope organisation"`
+	Key          string `query:"key" maxLength:"64" doc:"id of a key"`
+	From         string `query:"from" format:"date" doc:"first UTC day"`
+	To           string `query:"to" format:"date" doc:"last UTC day, included"`
+	Group        string `query:"group" enum:"day,model,key,project" doc:"what a row stands for; default day"`
+}
+
+// usage first ships what the ledger holds, so that the answer has every settled request.
+func (s *Server) usage(ctx context.Context, p *auth.Principal, in *usageIn) (*out[api.Usage], error) {
+	f := meter.Filter{Org: p.OrgID, Key: in.Key, From: in.From, To: in.To, Group: meter.Group(in.Group)}
+	if f.Group == "" {
+		f.Group = meter.ByDay
+	}
+	switch {
+	case in.Organisation && !may(p, tenancy.OrgWide):
+		return nil, fault.New(fault.Forbidden, "The usage of the whole organisation needs the scope organisation.", fault.Field("organisation"))
+	case !in.Organisation:
+		prj, err := s.project(ctx, p, in.inProject)
+		if err != nil {
+			return nil, err
+		}
+		f.Project = prj
+	}
+	if err := s.Ledger.Flush(ctx); err != nil {
+		return nil, err
+	}
+	totals, rows, err := s.Usage.Usage(ctx, f)
+	o := &out[api.Usage]{api.Usage{Totals: api.Totals(totals), Rows: make([]api.UsageRow, len(rows))}}
+	for i, r := range rows {
+		o.Body.Rows[i] = api.UsageRow{Name: r.Name, Totals: api.Totals(r.Totals)}
+	}
+	return o, err
+}
