@@ -1,0 +1,297 @@
+package api
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+)
+
+// Healthy says whether the server answers; it needs no key.
+func (c *Client) Healthy(ctx context.Context) error {
+	return none(ctx, c, http.MethodGet, "/healthz")
+}
+
+// Status tells of the server, the key in use and what goes on in its project.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return call[Status](ctx, c, http.MethodGet, path("status"), nil)
+}
+
+// Organisations lists the caller's organisation, or all with the scope platform.
+func (c *Client) Organisations(ctx context.Context) ([]Organisation, error) {
+	return items[Organisation](ctx, c, path("organisations"))
+}
+
+// CreateOrganisation makes an organisation with a project and its owner key.
+func (c *Client) CreateOrganisation(ctx context.Context, n NewOrganisation) (MadeOrganisation, error) {
+	return call[MadeOrganisation](ctx, c, http.MethodPost, path("organisations"), n)
+}
+
+// Projects lists the caller's project, or all of the organisation with the scope organisation.
+func (c *Client) Projects(ctx context.Context) ([]Project, error) {
+	return items[Project](ctx, c, path("projects"))
+}
+
+// CreateProject makes a project in the caller's organisation.
+func (c *Client) CreateProject(ctx context.Context, n NewProject) (Project, error) {
+	return call[Project](ctx, c, http.MethodPost, path("projects"), n)
+}
+
+// Members lists the members of a project, empty for the caller's.
+func (c *Client) Members(ctx context.Context, project string) ([]Member, error) {
+	return items[Member](ctx, c, path("members")+params("project", project))
+}
+
+// PutMember adds a member or changes the role.
+func (c *Client) PutMember(ctx context.Context, project, email, role string) (Member, error) {
+	return call[Member](ctx, c, http.MethodPut, path("members", email)+params("project", project), MemberRole{Role: role})
+}
+
+// RemoveMember removes a member and revokes the member's keys.
+func (c *Client) RemoveMember(ctx context.Context, project, email string) error {
+	return none(ctx, c, http.MethodDelete, path("members", email)+params("project", project))
+}
+
+// Keys lists the keys of a project, empty for the caller's.
+func (c *Client) Keys(ctx context.Context, project string) ([]Key, error) {
+	return items[Key](ctx, c, path("keys")+params("project", project))
+}
+
+// Key shows a key.
+func (c *Client) Key(ctx context.Context, project, id string) (Key, error) {
+	return call[Key](ctx, c, http.MethodGet, path("keys", id)+params("project", project), nil)
+}
+
+// CreateKey makes a key; the answer alone has its secret.
+func (c *Client) CreateKey(ctx context.Context, n NewKey) (MadeKey, error) {
+	return call[MadeKey](ctx, c, http.MethodPost, path("keys"), n)
+}
+
+// RevokeKey ends a key for good.
+func (c *Client) RevokeKey(ctx context.Context, project, id string) error {
+	return none(ctx, c, http.MethodDelete, path("keys", id)+params("project", project))
+}
+
+// Budgets lists the budgets the caller may see, with what was spent of them.
+func (c *Client) Budgets(ctx context.Context) ([]Budget, error) {
+	return items[Budget](ctx, c, path("budgets"))
+}
+
+// SetBudget bounds what an organisation, project or key may spend in all.
+func (c *Client) SetBudget(ctx context.Context, scope, id string, limitMicros int64) (Budget, error) {
+	return call[Budget](ctx, c, http.MethodPut, path("budgets", scope, id), BudgetLimit{LimitMicros: limitMicros})
+}
+
+// RemoveBudget takes a bound away.
+func (c *Client) RemoveBudget(ctx context.Context, scope, id string) error {
+	return none(ctx, c, http.MethodDelete, path("budgets", scope, id))
+}
+
+// DataSets lists data sets by name.
+func (c *Client) DataSets(ctx context.Context) ([]DataSet, error) {
+	return items[DataSet](ctx, c, path("data"))
+}
+
+// Import is how a file is to be imported.
+type Import struct {
+	Name    string // of the data set
+	Format  string // text, jsonl or chat
+	SkipBad bool   // leave broken lines out and count them
+}
+
+// ImportData sends what r gives until io.EOF and returns the version it became. Broken lines are in the Refusal
+// inside the fault.
+func (c *Client) ImportData(ctx context.Context, i Import, r io.Reader) (DataVersion, error) {
+	target := path("data") + params("name", i.Name, "format", i.Format, "skip_bad", strconv.FormatBool(i.SkipBad))
+	return upload[DataVersion](ctx, c, target, "application/octet-stream", r)
+}
+
+// DataVersion shows a version: id, name or name@number.
+func (c *Client) DataVersion(ctx context.Context, name string) (DataVersion, error) {
+	return call[DataVersion](ctx, c, http.MethodGet, path("data", name), nil)
+}
+
+// DataVersions lists the versions of a data set, newest first.
+func (c *Client) DataVersions(ctx context.Context, name string) ([]DataVersion, error) {
+	return items[DataVersion](ctx, c, path("data", name, "versions"))
+}
+
+// DataRecords copies the records of a version to w as JSON lines.
+func (c *Client) DataRecords(ctx context.Context, name string, w io.Writer) error {
+	return c.download(ctx, path("data", name, "records"), w)
+}
+
+// RemoveData removes a version.
+func (c *Client) RemoveData(ctx context.Context, name string) error {
+	return none(ctx, c, http.MethodDelete, path("data", name))
+}
+
+// Runs lists runs, newest first.
+func (c *Client) Runs(ctx context.Context) ([]Run, error) {
+	return items[Run](ctx, c, path("runs"))
+}
+
+// CreateRun trains a model.
+func (c *Client) CreateRun(ctx context.Context, n NewRun) (Run, error) {
+	return call[Run](ctx, c, http.MethodPost, path("runs"), n)
+}
+
+// EstimateRun says what a run would take without starting it.
+func (c *Client) EstimateRun(ctx context.Context, n NewRun) (Run, error) {
+	return call[Run](ctx, c, http.MethodPost, path("estimates"), n)
+}
+
+// Run shows a run.
+func (c *Client) Run(ctx context.Context, id string) (Run, error) {
+	return call[Run](ctx, c, http.MethodGet, path("runs", id), nil)
+}
+
+// StopRun stops a run.
+func (c *Client) StopRun(ctx context.Context, id string) (Run, error) {
+	return call[Run](ctx, c, http.MethodPost, path("runs", id, "stop"), nil)
+}
+
+// LogQuery says which piece of which output.
+type LogQuery struct {
+	Replica string // of a deployment; empty: the oldest
+	Attempt int    // 0: the newest
+	Offset  int64  // bytes
+	Limit   int    // bytes; 0: the server decides
+}
+
+func (q LogQuery) params() string {
+	return params("replica", q.Replica, "attempt", strconv.Itoa(q.Attempt), "offset", strconv.FormatInt(q.Offset, 10), "limit", strconv.Itoa(q.Limit))
+}
+
+// RunLogs reads a piece of a run's output. LogQuery.Replica is not used.
+func (c *Client) RunLogs(ctx context.Context, id string, q LogQuery) (Logs, error) {
+	q.Replica = ""
+	return call[Logs](ctx, c, http.MethodGet, path("runs", id, "logs")+q.params(), nil)
+}
+
+// Models lists models by name.
+func (c *Client) Models(ctx context.Context) ([]Model, error) {
+	return items[Model](ctx, c, path("models"))
+}
+
+// ModelVersion shows a version: id, name or name@number.
+func (c *Client) ModelVersion(ctx context.Context, name string) (ModelVersion, error) {
+	return call[ModelVersion](ctx, c, http.MethodGet, path("models", name), nil)
+}
+
+// ModelVersions lists the versions of a model, newest first.
+func (c *Client) ModelVersions(ctx context.Context, name string) ([]ModelVersion, error) {
+	return items[ModelVersion](ctx, c, path("models", name, "versions"))
+}
+
+// ExportModel copies a version to w as a tar stream; format is hf or gguf.
+func (c *Client) ExportModel(ctx context.Context, name, format string, w io.Writer) error {
+	return c.download(ctx, path("models", name, "export")+params("format", format), w)
+}
+
+// ImportModel sends a tar stream of a Hugging Face folder and returns the version it became.
+func (c *Client) ImportModel(ctx context.Context, name string, r io.Reader) (ModelVersion, error) {
+	return upload[ModelVersion](ctx, c, path("models")+params("name", name), "application/x-tar", r)
+}
+
+// RemoveModel removes a version.
+func (c *Client) RemoveModel(ctx context.Context, name string) error {
+	return none(ctx, c, http.MethodDelete, path("models", name))
+}
+
+// Deployments lists deployments by name.
+func (c *Client) Deployments(ctx context.Context) ([]Deployment, error) {
+	return items[Deployment](ctx, c, path("deployments"))
+}
+
+// Deploy serves a model version.
+func (c *Client) Deploy(ctx context.Context, n NewDeployment) (DeploymentDetail, error) {
+	return call[DeploymentDetail](ctx, c, http.MethodPost, path("deployments"), n)
+}
+
+// Deployment shows a deployment with its replicas.
+func (c *Client) Deployment(ctx context.Context, name string) (DeploymentDetail, error) {
+	return call[DeploymentDetail](ctx, c, http.MethodGet, path("deployments", name), nil)
+}
+
+// ScaleDeployment changes how many replicas a deployment has.
+func (c *Client) ScaleDeployment(ctx context.Context, name string, replicas int) (Deployment, error) {
+	return call[Deployment](ctx, c, http.MethodPost, path("deployments", name, "scale"), Scale{Replicas: replicas})
+}
+
+// DeploymentLogs reads a piece of a replica's output.
+func (c *Client) DeploymentLogs(ctx context.Context, name string, q LogQuery) (Logs, error) {
+	return call[Logs](ctx, c, http.MethodGet, path("deployments", name, "logs")+q.params(), nil)
+}
+
+// RemoveDeployment ends a deployment and takes its routes away.
+func (c *Client) RemoveDeployment(ctx context.Context, name string) (Deployment, error) {
+	return call[Deployment](ctx, c, http.MethodDelete, path("deployments", name), nil)
+}
+
+// Routes lists routes by name.
+func (c *Client) Routes(ctx context.Context) ([]Route, error) {
+	return items[Route](ctx, c, path("routes"))
+}
+
+// CreateRoute makes a public model name.
+func (c *Client) CreateRoute(ctx context.Context, n NewRoute) (Route, error) {
+	return call[Route](ctx, c, http.MethodPost, path("routes"), n)
+}
+
+// Route shows a route.
+func (c *Client) Route(ctx context.Context, name string) (Route, error) {
+	return call[Route](ctx, c, http.MethodGet, path("routes", name), nil)
+}
+
+// SetRoute changes deployment, prices and sharing of a route.
+func (c *Client) SetRoute(ctx context.Context, name string, n NewRoute) (Route, error) {
+	return call[Route](ctx, c, http.MethodPut, path("routes", name), n)
+}
+
+// RemoveRoute removes a route.
+func (c *Client) RemoveRoute(ctx context.Context, name string) error {
+	return none(ctx, c, http.MethodDelete, path("routes", name))
+}
+
+// UsageQuery says whose usage of which days.
+type UsageQuery struct {
+	Project      string // another project of the organisation
+	Organisation bool   // all projects
+	Key          string // id of a key
+	From, To     string // UTC days, 2006-01-02, both included
+	Group        string // day (default), model, key or project
+}
+
+// Usage says what was used and what it cost.
+func (c *Client) Usage(ctx context.Context, q UsageQuery) (Usage, error) {
+	return call[Usage](ctx, c, http.MethodGet, path("usage")+params("project", q.Project, "organisation", strconv.FormatBool(q.Organisation),
+		"key", q.Key, "from", q.From, "to", q.To, "group", q.Group), nil)
+}
+
+// VerifyUsage proves that ledger, records and daily sums agree.
+func (c *Client) VerifyUsage(ctx context.Context) (Books, error) {
+	return call[Books](ctx, c, http.MethodPost, path("usage", "verify"), nil)
+}
+
+func upload[T any](ctx context.Context, c *Client, target, kind string, r io.Reader) (T, error) {
+	resp, err := c.open(ctx, http.MethodPost, target, kind, r)
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	defer resp.Body.Close()
+	return read[T](ctx, c, resp)
+}
+
+func (c *Client) download(ctx context.Context, target string, w io.Writer) error {
+	resp, err := c.open(ctx, http.MethodGet, target, "", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return c.unreachable(ctx, err)
+	}
+	return nil
+}

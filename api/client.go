@@ -1,0 +1,179 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// Client calls a server's control API. It is safe for concurrent use.
+type Client struct {
+	base string
+	key  string
+	http *http.Client
+}
+
+// Option changes a Client while it is made.
+type Option func(*Client)
+
+// WithHTTP makes the client use h, for other certificates or proxies. Its Timeout must be 0: streams last.
+func WithHTTP(h *http.Client) Option { return func(c *Client) { c.http = h } }
+
+// New makes a client of the server at baseURL (http://host:port) with an API key.
+func New(baseURL, key string, opts ...Option) *Client {
+	t := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 8, ForceAttemptHTTP2: true,
+	}
+	c := &Client{base: strings.TrimRight(baseURL, "/"), key: key, http: &http.Client{Transport: t,
+		// A redirect would carry the key to another place.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	for _, o := range opts {
+		o(c)
+	}
+	return c
+}
+
+// URL is the address the client calls, without a slash at its end.
+func (c *Client) URL() string { return c.base }
+
+// maxAnswer bounds an answer that is held in memory.
+const maxAnswer = 64 << 20
+
+// path joins the parts of a path, escaping each.
+func path(parts ...string) string {
+	var b strings.Builder
+	b.WriteString("/api/v1")
+	for _, p := range parts {
+		b.WriteString("/" + url.PathEscape(p))
+	}
+	return b.String()
+}
+
+// params makes a query of pairs, leaving empty values out.
+func params(pairs ...string) string {
+	v := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		if pairs[i+1] != "" && pairs[i+1] != "0" && pairs[i+1] != "false" {
+			v.Set(pairs[i], pairs[i+1])
+		}
+	}
+	if len(v) == 0 {
+		return ""
+	}
+	return "?" + v.Encode()
+}
+
+// open sends a request and returns the answer if it is a success; a failure becomes the fault it tells of.
+func (c *Client) open(ctx context.Context, method, target, kind string, body io.Reader) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, method, c.base+target, body)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "The address "+c.base+" is no URL.", fault.Field("url"), fault.Cause(err))
+	}
+	if c.key != "" {
+		r.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	if kind != "" {
+		r.Header.Set("Content-Type", kind)
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return nil, c.unreachable(ctx, err)
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		defer resp.Body.Close()
+		return nil, c.failure(resp)
+	}
+	return resp, nil
+}
+
+func (c *Client) unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fault.Wrap(ctx.Err(), "calling the server")
+	}
+	var f *fault.Error // of the body that was being sent
+	if errors.As(err, &f) {
+		return err
+	}
+	return fault.New(fault.Unavailable, "There is no answer from "+c.base+".", fault.Code("no_server"),
+		fault.Fix("Start Triarch with `triarch up`, or name another address with --url."), fault.Cause(err))
+}
+
+// failure reads the problem of a failed call. What is no problem was answered by something else in between.
+func (c *Client) failure(resp *http.Response) error {
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	var p Problem
+	if err == nil && strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") && json.Unmarshal(text, &p) == nil && p.Kind != "" {
+		f := p.Fault()
+		f.Cause = &Refusal{p}
+		return f
+	}
+	return fault.New(fault.Unavailable, fmt.Sprintf("%s answered %s, which is no answer of Triarch's.", c.base, resp.Status),
+		fault.Code("not_triarch"), fault.Fix("Check the address."))
+}
+
+// Refusal is the cause inside the fault of a failed call: the whole problem.
+type Refusal struct{ Problem Problem }
+
+// Error names the request.
+func (r *Refusal) Error() string { return "request " + r.Problem.RequestID }
+
+// call sends a value as JSON and reads one; nil stands for none.
+func call[T any](ctx context.Context, c *Client, method, target string, in any) (T, error) {
+	var out T
+	var body io.Reader
+	kind := ""
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return out, fault.Wrap(err, "writing the request")
+		}
+		body, kind = bytes.NewReader(b), "application/json"
+	}
+	resp, err := c.open(ctx, method, target, kind, body)
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	return read[T](ctx, c, resp)
+}
+
+func read[T any](ctx context.Context, c *Client, resp *http.Response) (T, error) {
+	var out T
+	if resp.StatusCode == http.StatusNoContent {
+		return out, nil
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return out, c.unreachable(ctx, err)
+	}
+	if err := json.Unmarshal(text, &out); err != nil {
+		return out, fault.New(fault.Unavailable, "The answer of "+c.base+" cannot be read.", fault.Code("not_triarch"), fault.Cause(err))
+	}
+	return out, nil
+}
+
+// items calls for a list.
+func items[T any](ctx context.Context, c *Client, target string) ([]T, error) {
+	l, err := call[List[T]](ctx, c, http.MethodGet, target, nil)
+	return l.Items, err
+}
+
+// none calls for nothing but success.
+func none(ctx context.Context, c *Client, method, target string) error {
+	resp, err := c.open(ctx, method, target, "", nil)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
