@@ -34,7 +34,8 @@ type Progress struct {
 type Hooks struct {
 	// Progress is called after every step, on Run's goroutine.
 	Progress func(Progress)
-	// BeforeCheckpoint is asked whether this process still owns the run; its error ends Run without a checkpoint.
+	// BeforeCheckpoint is asked whether this process still owns the run, before a checkpoint is written and again
+	// before it gets its name; its error ends Run without that checkpoint.
 	BeforeCheckpoint func() error
 	// Note hears in a sentence what an operator may want to know: a resume, a checkpoint passed over and why.
 	Note func(string)
