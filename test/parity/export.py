@@ -73,6 +73,19 @@ def compare(name, ours, theirs):
     return good and worst < 1e-3
 
 
+def reads_back(folder, ours, dtype):
+    """This engine reads what transformers saves: sharded, with its newer file layout, in any of the dtypes."""
+    with tempfile.TemporaryDirectory() as tmp:
+        AutoTokenizer.from_pretrained(folder).save_pretrained(f"{tmp}/tiny")
+        AutoModelForCausalLM.from_pretrained(folder).to(dtype).save_pretrained(f"{tmp}/tiny", max_shard_size="50KB")
+        with open(f"{tmp}/tiny-golden.json", "w", encoding="utf-8") as f:
+            json.dump(list(transformers_answers(f"{tmp}/tiny", ours)), f)
+        p = subprocess.run(["go", "test", "./models/native/hf", "-run", "TestAnswersAsTransformersDoes", "-count=1"],
+                           env={**os.environ, "TRIARCH_IMPORT": tmp}, capture_output=True, text=True)
+    print(f"  saved by transformers as {dtype}: {'reads and answers the same' if p.returncode == 0 else p.stdout}")
+    return p.returncode == 0
+
+
 def llama_cpp(path, folder, answers):
     """Tokenization and greedy tokens of llama.cpp; answers come from transformers."""
     where = os.environ.get("NODE_LLAMA")
@@ -114,6 +127,7 @@ def main():
             ours = json.load(open(f"{tmp}/{name}.json"))
             theirs = list(transformers_answers(f"{tmp}/{name}", ours))
             good &= compare(name, ours, theirs)
+            good &= all(reads_back(f"{tmp}/{name}", ours, dt) for dt in (torch.float32, torch.bfloat16, torch.float16))
             good &= llama_cpp(f"{tmp}/{name}.gguf", f"{tmp}/{name}", theirs)
             if a.write and name == "tiny":
                 shutil.rmtree(f"{GOLDEN}/tiny", ignore_errors=True)

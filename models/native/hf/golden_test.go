@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -25,12 +26,17 @@ type golden struct {
 
 // TestAnswersAsTransformersDoes reads the recorded folder and expects the recorded ids, greedy tokens and log
 // probabilities: it guards layout, number formats, rotary positions, norms, grouped heads and the chat form at once.
+// TRIARCH_IMPORT names another folder with a model that transformers saved and its answers.
 func TestAnswersAsTransformersDoes(t *testing.T) {
-	m, err := hf.Read("testdata/tiny")
+	dir := "testdata"
+	if other := os.Getenv("TRIARCH_IMPORT"); other != "" {
+		dir = other
+	}
+	m, err := hf.Read(filepath.Join(dir, "tiny"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw, err := os.ReadFile("testdata/tiny-golden.json")
+	raw, err := os.ReadFile(filepath.Join(dir, "tiny-golden.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
