@@ -297,7 +297,8 @@ type tiles struct {
 	load     bool
 }
 
-// panel multiplies the block by the panel in work, the q-th, or by several at once when the rows are few, and returns how many panels it did.
+// panel multiplies the block by the panel in work, the q-th, or by several at once when the rows are few, and returns how
+// many panels it did.
 func (t *tiles) panel(q, last int) int {
 	mr, nr := t.path.mr, t.path.nr
 	j := t.j0 + q*nr
