@@ -2,6 +2,7 @@ package job_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -695,6 +696,50 @@ func TestSpecsAreChecked(t *testing.T) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
+}
+
+// TestStuckJobsSayWhy has the executor fail to answer for one job: the others go on and that one says why.
+func TestStuckJobsSayWhy(t *testing.T) {
+	s := newShell(2)
+	stuck, fine := mustCreate(t, s.k, spec(1)), mustCreate(t, s.k, spec(1))
+	mustPass(t, s.k)
+	s.w.mute = stuck.ID
+	s.w.begin(fine.ID, 1)
+	if err := s.k.Reconcile(t.Context()); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("a pass with a job that cannot be looked at: %v", err)
+	}
+	got, err := s.k.Get(t.Context(), project, stuck.ID)
+	if err != nil || got.State != job.Starting || got.Reason != "It cannot be brought forward: The disk is gone." {
+		t.Errorf("the stuck job is %s: %q, %v", got.State, got.Reason, err)
+	}
+	if got := s.w.rows[fine.ID]; got.State != job.Running {
+		t.Errorf("the other job is %s", got.State)
+	}
+	s.w.mute = ""
+	mustPass(t, s.k)
+	if got, _ := s.k.Get(t.Context(), project, stuck.ID); got.Reason != "" {
+		t.Errorf("the reason stays: %q", got.Reason)
+	}
+}
+
+func FuzzProgress(f *testing.F) {
+	f.Add("{\"step\":1}\n{\"step\":\"x\"}\n[]\n\n{\"step\":1e400}\n{")
+	f.Fuzz(func(t *testing.T, text string) {
+		s := newShell(1)
+		j := mustCreate(t, s.k, spec(1))
+		mustPass(t, s.k)
+		s.w.at(j.ID, 1).progress = text
+		lines, next, _, err := s.k.Progress(t.Context(), project, j.ID, job.Cursor{}, 0)
+		if err != nil || next.Offset > int64(len(text)) {
+			t.Fatal(next, err)
+		}
+		for _, l := range lines {
+			if !json.Valid(l.Data) || l.Attempt != 1 {
+				t.Errorf("handed on %q", l.Data)
+			}
+		}
+		job.Merge(lines)
+	})
 }
 
 func FuzzCursor(f *testing.F) {

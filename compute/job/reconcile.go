@@ -21,6 +21,9 @@ func (k *Keeper) Loop(ctx context.Context) error {
 			logged = err.Error()
 			k.opt.Log.Error("jobs could not all be brought forward", "error", err)
 		}
+		if err == nil {
+			logged = ""
+		}
 		wait := k.opt.Tick
 		if !due.IsZero() {
 			wait = min(wait, max(time.Millisecond, due.Sub(k.now())))

@@ -23,9 +23,10 @@ type world struct {
 	attempts map[string]map[int]*attempt
 	fence    map[string]int
 
-	fuse   int  // the keeper dies at the fuse-th moment from now; there is one before and one after each call
-	blind  int  // the blind-th change from now is made, and reported as failed
-	armed  bool // whether fuse and blind count
+	fuse   int    // the keeper dies at the fuse-th moment from now; there is one before and one after each call
+	blind  int    // the blind-th change from now is made, and reported as failed
+	armed  bool   // whether fuse and blind count
+	mute   string // job whose attempts cannot be looked at
 	broken []string
 }
 
@@ -244,6 +245,9 @@ func (w *world) living() (out []job.Status) {
 
 func (w *world) Status(_ context.Context, id string, n int) (job.Status, error) {
 	w.moment()
+	if id == w.mute {
+		return job.Status{}, fault.New(fault.Unavailable, "The disk is gone.")
+	}
 	a := w.at(id, n)
 	return job.Status{Job: id, Attempt: n, Phase: a.phase, Exit: a.exit, Limits: "none", Touched: w.clock}, nil
 }

@@ -387,6 +387,18 @@ func trims(t *testing.T, s suite) {
 	if c, err := x.Logs(t.Context(), task.Job, 3, 0, 100); err != nil || string(c.Data) != "old\n" {
 		t.Errorf("a kept attempt's log is %q, %v", c.Data, err)
 	}
+	// Attempts 2 and 3 found the steps done. Without its state a job begins anew.
+	if err := errors.Join(x.Trim(t.Context(), task.Job, 3, true), x.Trim(t.Context(), task.Job, 3, true)); err != nil {
+		t.Fatal(err)
+	}
+	task.Attempt = 4
+	start(t, x, task)
+	Await(t, x, task.Job, 4, job.PhaseEnded)
+	before, _, err := x.Progress(t.Context(), task.Job, 3, 0, 1000)
+	after, _, err2 := x.Progress(t.Context(), task.Job, 4, 0, 1000)
+	if len(before) > 0 || strings.Count(string(after), "\n") != 2 || err != nil || err2 != nil {
+		t.Errorf("steps done before %q and after %q the state was trimmed, %v, %v", before, after, err, err2)
+	}
 }
 
 func removes(t *testing.T, s suite) {

@@ -80,17 +80,14 @@ func (x *Executor) AttemptDir(jobID string, attempt int) string {
 	return filepath.Join(x.opt.Root, jobID, attemptsDir, strconv.Itoa(attempt))
 }
 
-// makeDirs makes folders one inside the other below root, durably.
+// makeDirs makes folders one inside the other below root, durably, also those that were made before and perhaps
+// did not get so far.
 func makeDirs(root string, names ...string) error {
 	dir := root
 	for _, name := range names {
 		parent := dir
 		dir = filepath.Join(dir, name)
-		err := os.Mkdir(dir, 0o700)
-		if errors.Is(err, os.ErrExist) {
-			continue
-		}
-		if err != nil {
+		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
 		if err := syncDir(parent); err != nil {
@@ -126,6 +123,14 @@ func writeFile(dir, name string, b []byte) error {
 		return err
 	}
 	return syncDir(dir)
+}
+
+// wrap is fault.Wrap that names a full disk, the one failure of a folder that a user can mend.
+func wrap(err error, doing string) error {
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return fault.New(fault.Unavailable, "The disk of the data directory is full.", fault.Fix("Free some space on it."), fault.Cause(err))
+	}
+	return fault.Wrap(err, doing)
 }
 
 func syncDir(dir string) error {

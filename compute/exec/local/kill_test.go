@@ -226,6 +226,44 @@ func TestKeeperKilled(t *testing.T) {
 	}
 }
 
+// TestEverythingKilled kills keepers, supervisors and processes in any order. The work is done in the end, in one
+// history, never by two at once, and no more restarts are counted than attempts died.
+func TestEverythingKilled(t *testing.T) {
+	t.Parallel()
+	c, _ := watched(t, false)
+	j, err := c.Create(t.Context(), job.Spec{Project: project, Kind: "test", CPUs: 1, Command: exectest.Command("fork", "witness", "steps:40:10ms"),
+		Restart: job.Restart{Max: 1000, BackoffBase: time.Millisecond, BackoffMax: 2 * time.Millisecond}, Grace: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(3, uint64(time.Now().UnixNano())))
+	deaths := 0
+	for range 12 {
+		stop := c.loop(t)
+		time.Sleep(time.Duration(rng.IntN(80)) * time.Millisecond)
+		now, err := c.Get(t.Context(), project, j.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := []string{supervisorFile, childFile}[rng.IntN(2)]
+		if p, ok, _ := readJSON[process](c.AttemptDir(j.ID, now.Attempt), file); ok && running(p) {
+			syscall.Kill(p.PID, syscall.SIGKILL) //nolint:errcheck // it may just have ended
+			deaths++
+		}
+		stop() // between two calls here; TestKeeperKilled has the worse moments
+	}
+	defer c.loop(t)()
+	got := c.awaitFinal(t, j.ID)
+	started := c.starts(t, j.ID)
+	if got.State != job.Succeeded || got.Restarts > deaths || got.Restarts != got.Attempt-1 || len(started) > got.Attempt {
+		t.Errorf("%s at attempt %d with %d restarts after %d kills, %v ran: %s", got.State, got.Attempt, got.Restarts, deaths, started, got.Reason)
+	}
+	lines, _, _, err := c.Progress(t.Context(), project, j.ID, job.Cursor{}, 0)
+	if merged := job.Merge(lines); err != nil || len(merged) != 40 {
+		t.Errorf("%d steps of 40 are on record, %v", len(merged), err)
+	}
+}
+
 // reasonOf finds the reason given when a job's attempt died.
 func reasonOf(changes []job.Job) (fault, reason string) {
 	for _, j := range changes {

@@ -82,15 +82,15 @@ func New(opt Options) (*Executor, error) {
 		return nil, fault.Newf(fault.Internal, "The local executor needs an absolute folder and a supervisor.")
 	}
 	if err := os.MkdirAll(opt.Root, 0o700); err != nil {
-		return nil, fault.Wrap(err, "making the folder of jobs")
+		return nil, wrap(err, "making the folder of jobs")
 	}
 	boot, err := bootID()
 	if err != nil {
-		return nil, fault.Wrap(err, "reading the machine's boot id")
+		return nil, wrap(err, "reading the machine's boot id")
 	}
 	if opt.Self == "" {
 		if opt.Self, err = os.Executable(); err != nil {
-			return nil, fault.Wrap(err, "finding the program's own path")
+			return nil, wrap(err, "finding the program's own path")
 		}
 	}
 	if opt.LogBytes <= 0 {
@@ -139,12 +139,12 @@ func (x *Executor) Start(ctx context.Context, t job.Task) error {
 		err = errors.Join(makeDirs(jobDir, job.StateDir), makeDirs(jobDir, job.OutDir))
 	}
 	if err != nil {
-		return fault.Wrap(err, "making the folders of an attempt")
+		return wrap(err, "making the folders of an attempt")
 	}
 	// 2 the fence, before anything can run
 	before, err := raiseFence(jobDir, t.Attempt)
 	if err != nil {
-		return fault.Wrap(err, "raising the fence of a job")
+		return wrap(err, "raising the fence of a job")
 	}
 	if before > t.Attempt {
 		return fault.Newf(fault.Conflict, "Attempt %d of job %s is not the newest: %d is.", t.Attempt, t.Job, before)
@@ -168,10 +168,10 @@ func (x *Executor) Start(ctx context.Context, t job.Task) error {
 	}
 	// 4 what to run
 	if err := x.render(t, jobDir, dir); err != nil {
-		return fault.Wrap(err, "writing the files of an attempt")
+		return wrap(err, "writing the files of an attempt")
 	}
 	// 5 the supervisor
-	return fault.Wrap(x.spawn(key, dir), "starting a supervisor")
+	return wrap(x.spawn(key, dir), "starting a supervisor")
 }
 
 // render writes the command's files and the task.
@@ -234,7 +234,7 @@ func (x *Executor) spawn(key attemptKey, dir string) error {
 	defer theirs.Close()
 	cmd := exec.Command(x.opt.Supervise[0], append(slices.Clone(x.opt.Supervise[1:]), dir)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = dir, out, out, []*os.File{theirs}
-	cmd.Env = append(baseEnv(), readyEnv+"=3")
+	cmd.Env = append(baseEnv(), readyEnv+"=3", "GOMAXPROCS=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		ready.Close()
@@ -283,7 +283,7 @@ func (x *Executor) Status(_ context.Context, jobID string, attempt int) (job.Sta
 		return st, err
 	}
 	st, err := x.look(st, x.AttemptDir(jobID, attempt))
-	return st, fault.Wrap(err, "reading the folder of an attempt")
+	return st, wrap(err, "reading the folder of an attempt")
 }
 
 func (x *Executor) look(st job.Status, dir string) (job.Status, error) {
@@ -370,7 +370,7 @@ func (x *Executor) Stop(ctx context.Context, jobID string, attempt int, grace ti
 	// The wish is durable before anybody looks whether there is a supervisor; a supervisor makes itself known
 	// before it looks for the wish. So one of the two sees the other.
 	if err := makeDirs(x.opt.Root, jobID, attemptsDir, strconv.Itoa(attempt)); err != nil {
-		return fault.Wrap(err, "making the folder of an attempt")
+		return wrap(err, "making the folder of an attempt")
 	}
 	grace = max(0, grace)
 	have, ok, err := readJSON[stopRecord](dir, stopFile)
@@ -380,15 +380,15 @@ func (x *Executor) Stop(ctx context.Context, jobID string, attempt int, grace ti
 		}
 		have.GraceMillis = grace.Milliseconds()
 		if err := writeJSON(dir, stopFile, have); err != nil {
-			return fault.Wrap(err, "writing the wish to stop an attempt")
+			return wrap(err, "writing the wish to stop an attempt")
 		}
 	}
 	sup, taken, err := readJSON[process](dir, supervisorFile)
 	if err != nil || !taken {
-		return fault.Wrap(err, "reading who supervises an attempt")
+		return wrap(err, "reading who supervises an attempt")
 	}
 	if x.alive(sup) {
-		return fault.Wrap(x.signal(sup, unix.SIGTERM), "asking a supervisor to stop its process")
+		return wrap(x.signal(sup, unix.SIGTERM), "asking a supervisor to stop its process")
 	}
 	if sup.Boot == x.boot {
 		for _, pid := range x.survivors(dir, sup) {
@@ -418,7 +418,7 @@ func (x *Executor) signal(p process, s syscall.Signal) error {
 func (x *Executor) List(ctx context.Context) ([]job.Status, error) {
 	entries, err := os.ReadDir(x.opt.Root)
 	if err != nil {
-		return nil, fault.Wrap(err, "reading the folder of jobs")
+		return nil, wrap(err, "reading the folder of jobs")
 	}
 	var out []job.Status
 	for _, e := range entries {
@@ -476,7 +476,7 @@ func (x *Executor) Trim(ctx context.Context, jobID string, keepFrom int, all boo
 		errs = append(errs, os.RemoveAll(filepath.Join(x.Dir(jobID), job.StateDir)),
 			os.RemoveAll(filepath.Join(x.Dir(jobID), job.OutDir)))
 	}
-	return fault.Wrap(errors.Join(errs...), "clearing the folder of a job")
+	return wrap(errors.Join(errs...), "clearing the folder of a job")
 }
 
 func trimAttempt(dir string) error {
@@ -500,7 +500,7 @@ func (x *Executor) Remove(ctx context.Context, jobID string) error {
 	dir := x.Dir(jobID)
 	gone := filepath.Join(x.opt.Root, ".gone-"+jobID)
 	if err := os.RemoveAll(gone); err != nil { // of an earlier call that was cut short
-		return fault.Wrap(err, "deleting the folder of a job")
+		return wrap(err, "deleting the folder of a job")
 	}
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -524,13 +524,13 @@ func (x *Executor) Remove(ctx context.Context, jobID string) error {
 		return living(jobID)
 	}
 	if err != nil {
-		return fault.Wrap(err, "locking the folder of a job")
+		return wrap(err, "locking the folder of a job")
 	}
 	defer l.Close()
 	if err := os.Rename(dir, gone); err != nil {
-		return fault.Wrap(err, "deleting the folder of a job")
+		return wrap(err, "deleting the folder of a job")
 	}
-	return fault.Wrap(os.RemoveAll(gone), "deleting the folder of a job")
+	return wrap(os.RemoveAll(gone), "deleting the folder of a job")
 }
 
 func living(jobID string) error {

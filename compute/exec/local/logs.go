@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/triarch-ai/triarch/compute/job"
-	"github.com/triarch-ai/triarch/internal/fault"
 )
 
 // An attempt's output is in the file log; older output in files log.<offset>, named by the count of all bytes
@@ -130,7 +129,7 @@ func (x *Executor) Logs(ctx context.Context, jobID string, attempt int, offset i
 	}
 	c, err := readLog(x.AttemptDir(jobID, attempt), offset, limit)
 	c.Ended = st.Phase == job.PhaseEnded && c.Next == c.End
-	return c, fault.Wrap(err, "reading the log of an attempt")
+	return c, wrap(err, "reading the log of an attempt")
 }
 
 func readLog(dir string, offset int64, limit int) (job.LogChunk, error) {
@@ -183,7 +182,7 @@ func (x *Executor) Progress(_ context.Context, jobID string, attempt int, offset
 		return nil, offset, err
 	}
 	data, next, err := readLines(filepath.Join(x.AttemptDir(jobID, attempt), job.ProgressFile), max(0, offset), limit)
-	return data, next, fault.Wrap(err, "reading the progress of an attempt")
+	return data, next, wrap(err, "reading the progress of an attempt")
 }
 
 func readLines(path string, offset int64, limit int) ([]byte, int64, error) {

@@ -81,7 +81,25 @@ func (s *supervisor) run(ctx context.Context) error {
 	}
 	// 3 how it ended
 	exit.EndedAt = time.Now().UTC().Truncate(time.Microsecond)
-	return writeJSON(s.dir, exitFile, exit)
+	return s.conclude(ctx, exit)
+}
+
+// conclude writes how the attempt ended. A disk that is full now may have room later, and what is not written is
+// lost: it tries until it is told to end.
+func (s *supervisor) conclude(ctx context.Context, exit *job.Exit) error {
+	for {
+		err := writeJSON(s.dir, exitFile, exit)
+		if err == nil || errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-s.signals:
+			return err
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // take claims the attempt. It returns false if another supervisor has it or had it.
