@@ -50,6 +50,7 @@ func newCache(layers, kvHeads, headDim, blocks int) *cache {
 	c := &cache{layers: layers, kvHeads: kvHeads, headDim: headDim, plane: blockTokens * headDim}
 	c.block = 2 * layers * kvHeads * c.plane
 	c.slab = make([]float32, blocks*c.block)
+	adviseHuge(c.slab)
 	c.refs, c.keys, c.named = make([]int32, blocks), make([]blockKey, blocks), make([]bool, blocks)
 	c.index = make(map[blockKey]int32, blocks)
 	c.prev, c.next = make([]int32, blocks+1), make([]int32, blocks+1)
