@@ -128,9 +128,10 @@ func (c *cache) unlink(b int32) {
 }
 
 // match appends to dst the published blocks that hold the beginning of tokens, retaining each, and returns the key
-// of the last. At least one token is left over, since a sequence needs the logits of its last one.
-func (c *cache) match(dst []int32, tokens []int32) ([]int32, blockKey) {
-	var parent blockKey
+// of the last. At least one token is left over, since a sequence needs the logits of its last one. root is the key
+// before the first block: sequences with different ones share nothing.
+func (c *cache) match(dst []int32, tokens []int32, root blockKey) ([]int32, blockKey) {
+	parent := root
 	for len(tokens) > blockTokens {
 		key := keyOf(parent, tokens[:blockTokens])
 		b, ok := c.index[key]
@@ -156,6 +157,12 @@ func (c *cache) publish(b int32, parent blockKey, tokens []int32) blockKey {
 // copyBlock copies a block, for a sequence that goes its own way from inside it.
 func (c *cache) copyBlock(dst, src int32) {
 	copy(c.slab[int(dst)*c.block:int(dst+1)*c.block], c.slab[int(src)*c.block:])
+}
+
+// rootOf is the key before the first block of all sequences of a scope.
+func rootOf(scope string) blockKey {
+	sum := sha256.Sum256([]byte(scope))
+	return blockKey(sum[:16])
 }
 
 func keyOf(parent blockKey, tokens []int32) blockKey {

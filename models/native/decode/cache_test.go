@@ -26,7 +26,7 @@ func TestCacheKeepsItsBooks(t *testing.T) {
 					u.tokens = append(u.tokens, slices.Repeat([]int32{rapid.Int32Range(1, 2).Draw(rt, "kind")}, blockTokens)...)
 				}
 				need := len(u.tokens) / blockTokens
-				found, key := c.match(nil, u.tokens)
+				found, key := c.match(nil, u.tokens, blockKey{})
 				if len(found) >= need {
 					rt.Fatalf("all %d blocks were found: none is left to compute", need)
 				}

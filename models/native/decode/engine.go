@@ -7,6 +7,9 @@
 // sequence generates depends on its request and seed alone, never on what else runs, on the number of threads, or on
 // what the cache still knew.
 //
+// Prompts that begin alike are computed once and found again in the cache. That shows in the time to the first token, so
+// callers who must not learn of each other's prompts get different values of Request.Scope.
+//
 // A request is admitted when the cache has room for all it may generate, first come first served; so a running
 // sequence is never thrown out, and the price is that a large MaxTokens waits longer.
 package decode

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -334,7 +335,12 @@ func TestPrefixesAreFoundAgain(t *testing.T) {
 	}
 	generate(t, e, &Request{Prompts: [][]int32{append(p[:40:40], 9)}, MaxTokens: 1})
 	generate(t, e, &Request{Prompts: [][]int32{append([]int32{9}, p...)}, MaxTokens: 1})
-	if s := e.Stats(); s.CachedTokens != 96+32 || s.PromptTokens != 100+100+41+101 || s.GeneratedTokens != 42 {
+	before := e.Stats()
+	elsewhere := generate(t, e, &Request{Prompts: [][]int32{p}, MaxTokens: 20, IgnoreEOS: true, Scope: "another"})
+	if d := cmp.Diff(first, elsewhere); d != "" || e.Stats().CachedTokens != before.CachedTokens {
+		t.Errorf("another scope found %d tokens; %s", e.Stats().CachedTokens-before.CachedTokens, d)
+	}
+	if s := before; s.CachedTokens != 96+32 || s.PromptTokens != 100+100+41+101 || s.GeneratedTokens != 42 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -481,4 +487,51 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, next); n > 0 {
 		t.Errorf("%v allocations for a token", n)
 	}
+}
+
+// TestReadersComeAndGo cancels and reads at random and sees that nothing is left over and nobody waits for ever.
+func TestReadersComeAndGo(t *testing.T) {
+	w := toy(true, 3)
+	rapid.Check(t, func(rt *rapid.T) {
+		e, err := New(w, Options{Threads: 2, MaxSeqs: rapid.IntRange(1, 6).Draw(rt, "seqs"), MaxWaiting: 1000, Buffer: 2, TokenBytes: letters,
+			KVBytes: blockBytes(3, 2, 16) * int64(rapid.IntRange(5, 12).Draw(rt, "blocks"))})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer e.Close()
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "rng"), 5))
+		var readers sync.WaitGroup
+		for range 12 {
+			r := &Request{Prompts: [][]int32{prompt(rng, 1+rng.IntN(100))}, N: 1 + rng.IntN(3), MaxTokens: 1 + rng.IntN(20)}
+			ctx, cancel := context.WithCancel(context.Background())
+			s, err := e.Submit(ctx, r)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			patience, how := rng.IntN(40), rng.IntN(3)
+			readers.Go(func() {
+				defer cancel()
+				var ev Event
+				for range patience {
+					if s.Next(&ev) != nil {
+						return
+					}
+				}
+				switch how {
+				case 0:
+					cancel()
+				case 1:
+					s.Close()
+				default:
+					for s.Next(&ev) == nil {
+					}
+				}
+			})
+		}
+		readers.Wait()
+		if err := e.Drain(context.Background()); err != nil {
+			rt.Fatal(err)
+		}
+		checkIdle(rt, e)
+	})
 }

@@ -213,7 +213,7 @@ func (e *Engine) admit() {
 // published blocks of its prompt; the others take over those that the leader's prompt fills.
 func (e *Engine) place(g group) bool {
 	lead := g[0]
-	found, key := e.cache.match(make([]int32, 0, blocksFor(len(lead.input)+lead.most)), lead.input)
+	found, key := e.cache.match(make([]int32, 0, blocksFor(len(lead.input)+lead.most)), lead.input, rootOf(lead.request.Scope))
 	whole := blocksFor(len(lead.input) + lead.most - 1) // the last token is never read
 	shared := len(lead.input) / blockTokens
 	if whole-len(found)+(len(g)-1)*(whole-shared) > e.cache.available() {

@@ -18,6 +18,7 @@ type Request struct {
 	IgnoreEOS    bool     // go on after Options.EndIDs
 	Logprobs     bool     // report the log probability of each token
 	TopLogprobs  int      // and of this many of the likeliest, 0 to MaxTopLogprobs
+	Scope        string   // requests of one scope share what the cache knows; others learn nothing of it, not even by time
 	PromptsField string   // what the caller calls Prompts, named in faults; empty is "prompt"
 }
 

@@ -174,6 +174,7 @@ func (m *served) fits(field string, size int) error {
 // generate runs a request and writes its answer in the form it asks for.
 func (s *server) generate(w http.ResponseWriter, r *http.Request, m *served, c *call) error {
 	start := s.now()
+	c.Scope = r.Header.Get("X-Cache-Scope")
 	st, err := m.engine.Submit(r.Context(), &c.Request)
 	if err != nil {
 		return err

@@ -2,7 +2,8 @@
 // metrics, models, chat and text completions, and exact token counts.
 //
 // Rules for callers: the listener is on the loopback interface, and every path demands the bearer secret. A request
-// may name any model; the answer repeats the name. Cancelling the context of Serve drains: live answers get the grace
+// may name any model; the answer repeats the name. Callers of different X-Cache-Scope headers share nothing in the cache.
+// Prompts of /v1/completions that are text begin with the model's begin-of-sequence token, where it has one. Cancelling the context of Serve drains: live answers get the grace
 // period to end.
 //
 // Streams are server-sent events with one addition. Before each data event, and instead of one for a step whose text
@@ -125,14 +126,13 @@ func Serve(ctx context.Context, opt Options) error {
 	case <-ctx.Done():
 	}
 
-	// 4. Drain.
+	// 4. Drain: the listener closes, the engine refuses what still comes over open connections, live answers go on.
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), opt.Grace)
 	defer cancel()
-	if err := m.engine.Drain(grace); err == nil {
-		err = web.Shutdown(grace)
-		if err == nil {
-			return nil
-		}
+	drained := make(chan error, 1)
+	go func() { drained <- m.engine.Drain(grace) }()
+	if err := errors.Join(web.Shutdown(grace), <-drained); err == nil {
+		return nil
 	}
 	opt.Log.Warn("the grace period is over; live answers are cut", "grace", opt.Grace)
 	return nil
