@@ -290,7 +290,7 @@ func TestKilledWorkersEndInTheSameBits(t *testing.T) {
 		go func() { ended <- cmd.Wait() }()
 		var kill <-chan time.Time
 		if kills < 12 {
-			kill = time.After(time.Duration(rng.Int64N(int64(took/2))))
+			kill = time.After(time.Duration(rng.Int64N(int64(took / 2))))
 		}
 		signal := syscall.SIGKILL
 		if kills%4 == 3 {
