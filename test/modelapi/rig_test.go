@@ -66,6 +66,7 @@ type parts struct {
 	shipper *meter.Shipper
 	book    *quota.Book
 	routes  *fixed
+	gateway *gateway.Gateway
 	handler http.Handler
 }
 
@@ -98,8 +99,8 @@ func build(ctx context.Context, db *sql.DB, ledgerDir string, replicas ...string
 	p.book.Load(spent)
 	p.addRoute("paced", 1_000_000, 2_000_000, 1000, &native.Driver{}, replicas...)
 	log := slog.New(slog.DiscardHandler)
-	g := &gateway.Gateway{Routes: p.routes, Quota: p.book, Ledger: p.ledger, Now: time.Now, Log: log}
-	p.handler = &server.OpenAI{Gateway: g, Keys: p.ring, IDs: id.Default(), Now: time.Now, Log: log, MaxBody: 1 << 20}
+	p.gateway = &gateway.Gateway{Routes: p.routes, Quota: p.book, Ledger: p.ledger, Now: time.Now, Log: log}
+	p.handler = &server.OpenAI{Gateway: p.gateway, Keys: p.ring, IDs: id.Default(), Now: time.Now, Log: log, MaxBody: 1 << 20}
 	return p, nil
 }
 

@@ -1,0 +1,296 @@
+package modelapi
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/triarch-ai/triarch/api/openai"
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/engine/native"
+	"github.com/triarch-ai/triarch/tenancy"
+	"github.com/triarch-ai/triarch/tenancy/meter"
+	"github.com/triarch-ai/triarch/test/pacedengine"
+)
+
+// expectError checks status and body of a refusal.
+func expectError(t *testing.T, a answer, status int, kind, code, param string) {
+	t.Helper()
+	var b openai.ErrorBody
+	if err := json.Unmarshal([]byte(a.body), &b); err != nil {
+		t.Errorf("status %d, body %q: %v", a.status, a.body, err)
+		return
+	}
+	str := func(p *string) string {
+		if p == nil {
+			return ""
+		}
+		return *p
+	}
+	if a.status != status || b.Error.Type != kind || str(b.Error.Code) != code || str(b.Error.Param) != param || b.Error.Message == "" {
+		t.Errorf("got %d %s, want %d %s %q %q", a.status, a.body, status, kind, code, param)
+	}
+	if !strings.HasPrefix(a.header.Get("X-Request-Id"), "req_") {
+		t.Errorf("x-request-id %q", a.header.Get("X-Request-Id"))
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{})
+	key, secret := r.key(tenancy.NewKey{Name: "k"})
+	gone, goneSecret := r.key(tenancy.NewKey{Name: "gone"})
+	if err := r.tenancy.RevokeKey(t.Context(), r.by.ProjectID, gone.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, reader := r.key(tenancy.NewKey{Name: "reader", Scopes: []tenancy.Scope{tenancy.Read}})
+	_, poor := r.funded(0)
+	r.addRoute("idle", 1, 1, 10, &native.Driver{})
+	const chat, invalid = "/v1/chat/completions", "invalid_request_error"
+	ask := func(extra string) string { return `{"model":"paced","messages":` + question + extra + `}` }
+	for name, c := range map[string]struct {
+		method, path, secret, body string
+		status                     int
+		kind, code, param          string
+	}{
+		"no key":            {"POST", chat, "", ask(""), 401, invalid, "invalid_api_key", ""},
+		"unknown key":       {"POST", chat, "tri_x", ask(""), 401, invalid, "invalid_api_key", ""},
+		"revoked key":       {"POST", chat, goneSecret, ask(""), 401, invalid, "invalid_api_key", ""},
+		"key without scope": {"POST", chat, reader, ask(""), 403, invalid, "insufficient_permissions", ""},
+		"no money":          {"POST", chat, poor, ask(""), 429, "insufficient_quota", "insufficient_quota", ""},
+		"unknown model":     {"POST", chat, secret, `{"model":"x","messages":[]}`, 404, invalid, "model_not_found", "model"},
+		"idle model":        {"POST", chat, secret, `{"model":"idle","messages":[]}`, 503, "server_error", "model_not_ready", ""},
+		"no model":          {"POST", chat, secret, `{"messages":[]}`, 400, invalid, "missing_required_parameter", "model"},
+		"model null":        {"POST", chat, secret, `{"model":null}`, 400, invalid, "", "model"},
+		"model number":      {"POST", chat, secret, `{"model":5}`, 400, invalid, "", "model"},
+		"model twice":       {"POST", chat, secret, `{"model":"paced","m\u006fdel":"x"}`, 400, invalid, "", "model"},
+		"broken JSON":       {"POST", chat, secret, `{"model":"paced",`, 400, invalid, "invalid_json", ""},
+		"no object":         {"POST", chat, secret, `[1,2]`, 400, invalid, "invalid_json", ""},
+		"empty body":        {"POST", chat, secret, ``, 400, invalid, "invalid_json", ""},
+		"trailing bytes":    {"POST", chat, secret, ask("") + "{}", 400, invalid, "invalid_json", ""},
+		"stream word":       {"POST", chat, secret, ask(`,"stream":"yes"`), 400, invalid, "", "stream"},
+		"options word":      {"POST", chat, secret, ask(`,"stream":true,"stream_options":1`), 400, invalid, "", "stream_options"},
+		"usage word":        {"POST", chat, secret, ask(`,"stream":true,"stream_options":{"include_usage":1}`), 400, invalid, "", "stream_options.include_usage"},
+		"max_tokens 0":      {"POST", chat, secret, ask(`,"max_tokens":0`), 400, invalid, "", "max_tokens"},
+		"max_tokens word":   {"POST", chat, secret, ask(`,"max_tokens":"9"`), 400, invalid, "", "max_tokens"},
+		"max_tokens twice":  {"POST", chat, secret, ask(`,"max_tokens":9,"max_tokens":9000`), 400, invalid, "", "max_tokens"},
+		"completion -1":     {"POST", chat, secret, ask(`,"max_completion_tokens":-1`), 400, invalid, "", "max_completion_tokens"},
+		"n 0":               {"POST", chat, secret, ask(`,"n":0`), 400, invalid, "", "n"},
+		"n huge":            {"POST", chat, secret, ask(`,"n":99999999999999999999`), 400, invalid, "", "n"},
+		"engine's own":      {"POST", chat, secret, ask(`,"temperature":-1`), 400, invalid, "", "temperature"},
+		"body too large":    {"POST", chat, secret, ask(`,"x":"` + strings.Repeat("x", 1<<20) + `"`), 413, invalid, "request_too_large", ""},
+		"unknown path":      {"POST", "/v1/embeddings", secret, `{}`, 404, invalid, "unknown_url", ""},
+		"wrong method":      {"GET", chat, secret, ``, 405, invalid, "method_not_allowed", ""},
+		"model not there":   {"GET", "/v1/models/x", secret, ``, 404, invalid, "model_not_found", "model"},
+		"model idle":        {"GET", "/v1/models/idle", secret, ``, 404, invalid, "model_not_found", "model"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			expectError(t, r.do(c.method, c.path, c.secret, c.body), c.status, c.kind, c.code, c.param)
+		})
+	}
+	if got := r.totals(key.ID); got != (meter.Totals{}) {
+		t.Errorf("refusals were billed: %+v", got)
+	}
+	if st := r.ledger.Stats(); st.Open != 0 {
+		t.Errorf("refusals left %d records open", st.Open)
+	}
+}
+
+func TestRateLimits(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 2})
+	_, secret := r.key(tenancy.NewKey{Name: "k", Limits: tenancy.Limits{RPM: 2, TPM: 100_000}})
+	body := `{"model":"paced","messages":` + question + `}`
+	for left := 1; left >= 0; left-- {
+		a := r.chat(secret, body)
+		if h := a.header; a.status != 200 || h.Get("X-Ratelimit-Limit-Requests") != "2" || h.Get("X-Ratelimit-Remaining-Requests") != strconv.Itoa(left) ||
+			h.Get("X-Ratelimit-Limit-Tokens") != "100000" {
+			t.Errorf("status %d, headers %v", a.status, h)
+		}
+		if _, err := time.ParseDuration(a.header.Get("X-Ratelimit-Reset-Requests")); err != nil {
+			t.Error(err)
+		}
+	}
+	a := r.chat(secret, body)
+	expectError(t, a, 429, "rate_limit_error", "rate_limit_exceeded", "")
+	after, err := strconv.Atoi(a.header.Get("Retry-After"))
+	if err != nil || after < 1 || after > 30 || a.header.Get("X-Should-Retry") != "" || a.header.Get("X-Ratelimit-Remaining-Requests") != "0" {
+		t.Errorf("headers %v", a.header)
+	}
+}
+
+func TestModels(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{})
+	_, secret := r.key(tenancy.NewKey{Name: "k", Role: tenancy.Viewer})
+	r.addRoute("idle", 1, 1, 10, &native.Driver{})
+	a := r.do("GET", "/v1/models", secret, "")
+	want := fmt.Sprintf(`{"object":"list","data":[{"id":"paced","object":"model","created":1800000000,"owned_by":%q}]}`, r.by.ProjectID)
+	if a.status != 200 || a.body != want {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := r.do("GET", "/v1/models/paced", secret, ""); a.status != 200 || !strings.Contains(a.body, `"id":"paced"`) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+func TestStreamsAndAnswers(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 6})
+	key, secret := r.key(tenancy.NewKey{Name: "k"})
+	a := r.chat(secret, `{"model":"paced","n":3,"messages":`+question+`}`)
+	if a.status != 200 || a.header.Get("Content-Type") != "application/json" || !strings.Contains(a.body, `"completion_tokens":18,`) {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	for _, path := range []string{"/v1/chat/completions", "/v1/completions"} {
+		for _, usage := range []bool{false, true} {
+			body := `{"model":"paced","stream":true,"stream_options":{"include_usage":` + strconv.FormatBool(usage) + `},"prompt":"p","messages":` + question + `}`
+			a := r.do("POST", path, secret, body)
+			if a.status != 200 || !strings.HasPrefix(a.header.Get("Content-Type"), "text/event-stream") || !strings.HasSuffix(a.body, "t6 \"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n") && path == openai.ChatPath && !usage {
+				t.Errorf("%d %s", a.status, a.body)
+			}
+			if strings.Contains(a.body, `"usage":{`) != usage || strings.Contains(a.body, ": t ") || a.header.Get("X-Ratelimit-Limit-Requests") != "" {
+				t.Errorf("usage %v: %s", usage, a.body)
+			}
+		}
+	}
+	if got := r.totals(key.ID); got.Requests != 5 || got.CompletionTokens != 18+4*6 {
+		t.Errorf("booked %+v", got)
+	}
+}
+
+func TestBrokenEngine(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 20, Break: 7, Pace: time.Millisecond})
+	key, secret := r.key(tenancy.NewKey{Name: "k"})
+	a := r.chat(secret, `{"model":"paced","stream":true,"messages":`+question+`}`)
+	if a.status != 200 || a.err != nil || tokensIn([]byte(a.body)) != 7 || !strings.Contains(a.body, `"code":"engine_failed"`) || strings.Contains(a.body, "[DONE]") {
+		t.Errorf("%d %v\n%s", a.status, a.err, a.body)
+	}
+	if got := r.totals(key.ID); got.Requests != 1 || got.CompletionTokens != 7 {
+		t.Errorf("booked %+v", got)
+	}
+	if rec := r.records(); len(rec) != 1 || rec[0].Outcome != meter.Broke {
+		t.Errorf("records %+v", rec)
+	}
+}
+
+func TestDeadReplicaIsPassedOver(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 2})
+	key, secret := r.key(tenancy.NewKey{Name: "k"})
+	live := r.routes.targets["paced"].Endpoints[0].Addr
+	r.addRoute("two", 1, 1, 100, &native.Driver{}, "127.0.0.1:1", live)
+	for range 4 {
+		if a := r.chat(secret, `{"model":"two","messages":`+question+`}`); a.status != 200 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	if got := <-r.routes.suspects; got != "rep_127.0.0.1:1" {
+		t.Errorf("suspect %s", got)
+	}
+	r.addRoute("dead", 1, 1, 100, &native.Driver{}, "127.0.0.1:1", "127.0.0.1:2")
+	a := r.chat(secret, `{"model":"dead","messages":`+question+`}`)
+	expectError(t, a, 503, "server_error", "unavailable", "")
+	if a.header.Get("Retry-After") == "" {
+		t.Error("no retry-after")
+	}
+	r.routes.targets["two"].Endpoints[1].Secret = "wrong"
+	a = r.chat(secret, `{"model":"two","messages":`+question+`}`)
+	expectError(t, a, 503, "server_error", "model_not_ready", "")
+	if got := r.totals(key.ID); got.Requests != 4 {
+		t.Errorf("booked %+v", got)
+	}
+}
+
+// faulty is an engine whose driver panics, or gives more than it may.
+type faulty struct {
+	first engine.Chunk
+	panic bool
+}
+
+func (f *faulty) Name() string                                  { return "faulty" }
+func (f *faulty) Command(engine.Spec) (job.Command, error)      { return job.Command{}, nil }
+func (f *faulty) Health(context.Context, engine.Endpoint) error { return nil }
+func (f *faulty) Open(context.Context, engine.Endpoint, engine.Request) (engine.Stream, error) {
+	return &faultyStream{faulty: f}, nil
+}
+
+type faultyStream struct {
+	*faulty
+	sent bool
+}
+
+func (s *faultyStream) Status() int          { return http.StatusOK }
+func (s *faultyStream) Header(string) string { return "text/event-stream" }
+func (s *faultyStream) Close() error         { return nil }
+func (s *faultyStream) Next() (engine.Chunk, error) {
+	if s.sent {
+		if s.panic {
+			panic("a defect")
+		}
+		return engine.Chunk{}, io.EOF
+	}
+	s.sent = true
+	return s.first, nil
+}
+
+func TestPanicSettles(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{})
+	key, secret := r.key(tenancy.NewKey{Name: "k", Limits: tenancy.Limits{Concurrency: 1}})
+	for n, first := range []engine.Chunk{{Data: []byte("data: x\n\n"), Prompt: 3, Completion: 4}, {Prompt: 3}} {
+		r.addRoute("faulty", 1_000_000, 1_000_000, 100, &faulty{first: first, panic: true}, "x")
+		a := r.chat(secret, `{"model":"faulty","stream":true,"messages":[]}`)
+		if n == 0 && (a.status != 200 || a.err == nil) {
+			t.Errorf("a panic in mid-stream looked like an end: %d %q", a.status, a.body)
+		}
+		if n == 1 {
+			expectError(t, a, 500, "server_error", "internal_error", "")
+		}
+	}
+	if got := r.totals(key.ID); got.Requests != 1 || got.CompletionTokens != 4 {
+		t.Errorf("booked %+v", got)
+	}
+	if st := r.ledger.Stats(); st.Open != 0 {
+		t.Errorf("%d records left open", st.Open)
+	}
+}
+
+// An engine that gives more than the money pays for is billed within the money.
+func TestOverrunningEngine(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{})
+	key, secret := r.funded(200)
+	r.addRoute("faulty", 1_000_000, 1_000_000, 100, &faulty{first: engine.Chunk{Data: []byte("data: x\n\n"), Prompt: 5000, Completion: 5000}}, "x")
+	r.chat(secret, `{"model":"faulty","stream":true,"max_tokens":10,"messages":[]}`)
+	if got := r.totals(key.ID); got.CostMicros > 200 || got.CompletionTokens != 10 {
+		t.Errorf("booked %+v", got)
+	}
+}
+
+// With no room for the ledger nothing is served, and nothing is half done.
+func TestFullDiskRefuses(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 2})
+	key, secret := r.funded(1_000_000)
+	i := meter.Identity{Start: time.Now()}
+	l, err := meter.Open(t.TempDir()+"/full", "node_test", meter.Options{Slots: 1, MaxSegments: 1, SyncEvery: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	e, err := l.Begin(&i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Void()
+	r.gateway.Ledger = l
+	a := r.chat(secret, `{"model":"paced","messages":`+question+`}`)
+	expectError(t, a, 503, "server_error", "unavailable", "")
+	if r.engine.Opened.Load() != 0 || r.book.Spent(raw(t, key.ID)) != 0 {
+		t.Error("something was served or spent")
+	}
+	r.gateway.Ledger = r.ledger
+	if a := r.chat(secret, `{"model":"paced","messages":`+question+`}`); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
