@@ -11,14 +11,14 @@ import (
 
 // The special tokens of the models made here, in the order of their ids from 0.
 const (
-	PadToken = "<|pad|>"
-	BOSToken = "<|bos|>"
-	Start    = "<|im_start|>"
-	End      = "<|im_end|>"
+	PadToken   = "<|pad|>"
+	BOSToken   = "<|bos|>"
+	StartToken = "<|im_start|>"
+	EndToken   = "<|im_end|>"
 )
 
 // Specials gives the special tokens of our own models in the order of their ids: what Train is called with.
-func Specials() []string { return []string{PadToken, BOSToken, Start, End} }
+func Specials() []string { return []string{PadToken, BOSToken, StartToken, EndToken} }
 
 // Message is one turn of a conversation.
 type Message struct {
@@ -55,9 +55,9 @@ const llama3Jinja = `{% set loop_messages = messages %}{% for message in loop_me
 
 // forms are the templates this engine renders, ours first.
 var forms = []form{
-	{jinja: ownJinja, begin: BOSToken, open: Start, afterRole: "\n", closeToken: End, afterClose: "\n"},
-	{jinja: chatMLJinja, open: Start, afterRole: "\n", closeToken: End, afterClose: "\n"},
-	{jinja: smolJinja, open: Start, afterRole: "\n", closeToken: End, afterClose: "\n",
+	{jinja: ownJinja, begin: BOSToken, open: StartToken, afterRole: "\n", closeToken: EndToken, afterClose: "\n"},
+	{jinja: chatMLJinja, open: StartToken, afterRole: "\n", closeToken: EndToken, afterClose: "\n"},
+	{jinja: smolJinja, open: StartToken, afterRole: "\n", closeToken: EndToken, afterClose: "\n",
 		system: "You are a helpful AI assistant named SmolLM, trained by Hugging Face"},
 	{jinja: llama3Jinja, begin: "<|begin_of_text|>", open: "<|start_header_id|>", sep: "<|end_header_id|>", afterRole: "\n\n",
 		closeToken: "<|eot_id|>", trim: true},

@@ -79,8 +79,8 @@ func TestLoadRefusesByName(t *testing.T) {
 		{"decoder", part("decoder", map[string]any{"type": "WordPiece"}), fault.Unsupported, "WordPiece"},
 		{"no decoder", part("decoder", nil), fault.Unsupported, "decoder"},
 		{"post", part("post_processor", map[string]any{"type": "BertProcessing"}), fault.Unsupported, "Bert"},
-		{"strip", part("added_tokens", []any{map[string]any{"id": 3, "content": End, "rstrip": true, "special": true}}), fault.Unsupported, "im_end"},
-		{"added elsewhere", part("added_tokens", []any{map[string]any{"id": 9, "content": End, "special": true}}), fault.Invalid, "damaged"},
+		{"strip", part("added_tokens", []any{map[string]any{"id": 3, "content": EndToken, "rstrip": true, "special": true}}), fault.Unsupported, "im_end"},
+		{"added elsewhere", part("added_tokens", []any{map[string]any{"id": 9, "content": EndToken, "special": true}}), fault.Invalid, "damaged"},
 		{"added empty", part("added_tokens", []any{map[string]any{"id": 900, "content": "", "special": true}}), fault.Invalid, "damaged"},
 		{"added negative", part("added_tokens", []any{map[string]any{"id": -4, "content": "<x>"}}), fault.Invalid, "damaged"},
 	} {

@@ -240,9 +240,9 @@ func TestMergesKeepToCharacters(t *testing.T) {
 
 func TestSpecialTokens(t *testing.T) {
 	tk := tok(t)
-	end, ok := tk.ID(End)
-	if !ok || end != 3 || !tk.IsSpecial(end) || tk.TokenBytes(end) != nil || tk.TokenText(end) != End {
-		t.Fatalf("%s: %d %v", End, end, ok)
+	end, ok := tk.ID(EndToken)
+	if !ok || end != 3 || !tk.IsSpecial(end) || tk.TokenBytes(end) != nil || tk.TokenText(end) != EndToken {
+		t.Fatalf("%s: %d %v", EndToken, end, ok)
 	}
 	if got := tk.EncodeSpecial("a<|im_end|>b<|im_en"); !slices.Contains(got, end) || tk.Decode(got) != "ab<|im_en" {
 		t.Fatalf("special text gave %v, %q", got, tk.Decode(got))
