@@ -3,8 +3,11 @@ package registry
 import (
 	"context"
 	"io/fs"
+	"maps"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -43,7 +46,7 @@ func (s *Service) AddDir(ctx context.Context, project, dir string, n NewVersion)
 	now := s.Now().UTC()
 	v := Version{
 		ID: s.IDs.New("mv"), Project: project, Model: n.Model, Files: files, Shape: shape, Lineage: n.Lineage,
-		Metrics: n.Metrics, LossCurve: thin(n.LossCurve, CurvePoints), Card: n.Card, CreatedBy: n.CreatedBy, CreatedAt: now,
+		Metrics: finite(n.Metrics), LossCurve: thin(n.LossCurve, CurvePoints), Card: n.Card, CreatedBy: n.CreatedBy, CreatedAt: now,
 	}
 	if v.Card == "" {
 		v.Card = card(v)
@@ -107,8 +110,16 @@ func known(name string) bool {
 	return fs.ValidPath(name) && !strings.ContainsAny(name, "/\\:") && !strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-// thin keeps at most n points, evenly spread, the first and the last among them.
+// finite leaves out what no stored form can hold: metrics that are no numbers.
+func finite(metrics map[string]float64) map[string]float64 {
+	out := maps.Clone(metrics)
+	maps.DeleteFunc(out, func(_ string, x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) })
+	return out
+}
+
+// thin keeps at most n points that are numbers, evenly spread, the first and the last among them.
 func thin(points []Point, n int) []Point {
+	points = slices.DeleteFunc(slices.Clone(points), func(p Point) bool { return math.IsNaN(p.Loss) || math.IsInf(p.Loss, 0) })
 	if len(points) <= n {
 		return points
 	}

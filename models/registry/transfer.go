@@ -2,6 +2,7 @@ package registry
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -54,11 +55,15 @@ func (s *Service) maxImport() int64 {
 
 // unpack writes the model files of a tar stream into an empty folder, flat.
 func unpack(r io.Reader, dir string, left int64) error {
-	tr := tar.NewReader(r)
+	end := &zeros{r: r}
+	tr := tar.NewReader(end)
 	top, entries := "", 0
 	for {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
+			if end.n < 1024 { // two empty blocks end an archive; without them it was cut between two entries
+				return badTar(io.ErrUnexpectedEOF)
+			}
 			return nil
 		}
 		if err != nil {
@@ -81,6 +86,22 @@ func unpack(r io.Reader, dir string, left int64) error {
 			return err
 		}
 	}
+}
+
+// zeros counts the zero bytes at the end of what was read.
+type zeros struct {
+	r io.Reader
+	n int
+}
+
+func (z *zeros) Read(p []byte) (int, error) {
+	n, err := z.r.Read(p)
+	rest := bytes.TrimRight(p[:n], "\x00")
+	if len(rest) > 0 {
+		z.n = 0
+	}
+	z.n = min(z.n+n-len(rest), 1<<20)
+	return n, err
 }
 
 // place says under which name an entry is to be written, or that it is left out. top becomes the one folder that
