@@ -1,0 +1,176 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+func (a *app) deployCommand() *cobra.Command {
+	var n api.NewDeployment
+	var route api.NewRoute
+	var noRoute, detach bool
+	c := a.verb("deploy MODEL", "Serve a model version and give it a public name: name, name@number or id", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		n.Model = args[0]
+		if !noRoute {
+			n.Route = &route
+		}
+		return a.deploy(ctx, c, n, detach)
+	})
+	f := c.Flags()
+	f.StringVar(&n.Name, "name", "", "name of the deployment (default: the model's)")
+	f.IntVar(&n.Replicas, "replicas", 1, "running copies")
+	f.StringVar(&n.Engine, "engine", "", "engine (default native)")
+	f.IntVar(&n.Threads, "threads", 0, "cores for each replica")
+	f.IntVar(&n.MaxContext, "max-context", 0, "longest sequence, tokens")
+	f.StringVar(&route.Name, "route", "", "public name (default: the deployment's)")
+	f.Int64Var(&route.PriceIn, "price-in", 0, "micro-units for 1,000,000 prompt tokens")
+	f.Int64Var(&route.PriceOut, "price-out", 0, "micro-units for 1,000,000 completion tokens")
+	f.BoolVar(&route.Shared, "shared", false, "every project of the organisation may call it")
+	f.BoolVar(&noRoute, "no-route", false, "give it no public name")
+	f.BoolVar(&detach, "detach", false, "return at once instead of waiting until it answers")
+	return c
+}
+
+func (a *app) deploy(ctx context.Context, c *api.Client, n api.NewDeployment, detach bool) error {
+	d, err := c.Deploy(ctx, n)
+	if err != nil {
+		return err
+	}
+	for !detach && d.Ready < d.Replicas {
+		if d.State == "failed" {
+			return fault.New(fault.Unavailable, "The deployment "+d.Name+" failed: "+d.Reason, fault.Fix("See `triarch deployment logs %s%s`", shellQuote(d.Name), a.dataFlag()))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+		got, err := c.Deployment(ctx, d.ID)
+		if err != nil {
+			return err
+		}
+		got.Route = d.Route
+		d = got
+	}
+	return a.Value(d, func() {
+		a.Printf("%s serves %s: %s, %d of %d replicas answer\n", d.Name, d.Model, d.State, d.Ready, d.Replicas)
+		if d.Route != nil {
+			a.Next("triarch chat %s%s", shellQuote(d.Route.Name), a.dataFlag())
+		}
+	})
+}
+
+func (a *app) deploymentCommand() *cobra.Command {
+	ls := a.verb("ls", "List deployments", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
+		list, err := c.Deployments(ctx)
+		if err != nil {
+			return err
+		}
+		return a.Value(list, func() { a.deploymentTable(list) })
+	})
+	show := a.verb("show DEPLOYMENT", "Show a deployment and its replicas", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		d, err := c.Deployment(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return a.Value(d, func() {
+			a.deploymentTable([]api.Deployment{d.Deployment})
+			a.Printf("\n")
+			a.Table([]string{"replica", "job", "attempt", "answers", "restarts", "reason", "age"}, rows(d.Copies, func(r api.Replica) []string {
+				return []string{r.ID, r.JobID, fmt.Sprint(r.Attempt), yesNo(r.Healthy), fmt.Sprint(r.Restarts), r.Reason, a.ago(r.CreatedAt)}
+			}))
+		})
+	})
+	var replica string
+	var attempt int
+	var follow bool
+	logs := a.verb("logs DEPLOYMENT", "Print a replica's output", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		return a.copyLogs(ctx, follow, func(ctx context.Context, offset int64) (api.Logs, error) {
+			return c.DeploymentLogs(ctx, args[0], api.LogQuery{Replica: replica, Attempt: attempt, Offset: offset})
+		})
+	})
+	logs.Flags().StringVar(&replica, "replica", "", "which replica (default: the first)")
+	logs.Flags().IntVar(&attempt, "attempt", 0, "which attempt (default: the newest)")
+	logs.Flags().BoolVarP(&follow, "follow", "f", false, "go on as more comes")
+	var n int
+	scale := a.verb("scale DEPLOYMENT", "Change how many replicas it has", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		d, err := c.ScaleDeployment(ctx, args[0], n)
+		if err != nil {
+			return err
+		}
+		return a.Value(d, func() { a.Printf("%s is to have %d replicas\n", d.Name, d.Replicas) })
+	})
+	scale.Flags().IntVar(&n, "replicas", 1, "running copies; 0 stops serving")
+	rm := a.verb("rm DEPLOYMENT", "Remove a deployment with its routes", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		if _, err := c.RemoveDeployment(ctx, args[0]); err != nil {
+			return err
+		}
+		return a.Value(map[string]string{"removed": args[0]}, func() { a.Printf("%s is being removed\n", args[0]) })
+	})
+	return noun("deployment", "Deployments: model versions kept serving", ls, show, logs, scale, rm)
+}
+
+func (a *app) deploymentTable(list []api.Deployment) {
+	a.Table([]string{"name", "id", "model", "engine", "state", "ready", "reason", "age"}, rows(list, func(d api.Deployment) []string {
+		return []string{d.Name, d.ID, d.Model, d.Engine, d.State, fmt.Sprintf("%d/%d", d.Ready, d.Replicas), d.Reason, a.ago(d.CreatedAt)}
+	}))
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+func (a *app) routeCommand() *cobra.Command {
+	ls := a.verb("ls", "List routes", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
+		list, err := c.Routes(ctx)
+		if err != nil {
+			return err
+		}
+		return a.Value(list, func() {
+			a.Table([]string{"name", "id", "deployment", "price in", "price out", "shared", "age"}, rows(list, func(r api.Route) []string {
+				return []string{r.Name, r.ID, r.DeploymentID, num(r.PriceIn), num(r.PriceOut), yesNo(r.Shared), a.ago(r.CreatedAt)}
+			}))
+		})
+	})
+	var n api.NewRoute
+	flags := func(c *cobra.Command) *cobra.Command {
+		f := c.Flags()
+		f.StringVar(&n.Deployment, "to", "", "deployment: id or name")
+		f.Int64Var(&n.PriceIn, "price-in", 0, "micro-units for 1,000,000 prompt tokens")
+		f.Int64Var(&n.PriceOut, "price-out", 0, "micro-units for 1,000,000 completion tokens")
+		f.BoolVar(&n.Shared, "shared", false, "every project of the organisation may call it")
+		return c
+	}
+	add := flags(a.verb("add NAME", "Give a deployment a public name", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		n.Name = args[0]
+		r, err := c.CreateRoute(ctx, n)
+		if err != nil {
+			return err
+		}
+		return a.Value(r, func() { a.Printf("%s leads to %s\n", r.Name, r.DeploymentID) })
+	}))
+	set := flags(a.verb("set NAME", "Change a route's deployment, prices and sharing", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		n.Name = args[0]
+		r, err := c.SetRoute(ctx, args[0], n)
+		if err != nil {
+			return err
+		}
+		return a.Value(r, func() { a.Printf("%s leads to %s\n", r.Name, r.DeploymentID) })
+	}))
+	rm := a.verb("rm NAME", "Remove a route", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		if err := c.RemoveRoute(ctx, args[0]); err != nil {
+			return err
+		}
+		return a.Value(map[string]string{"removed": args[0]}, func() { a.Printf("%s is removed\n", args[0]) })
+	})
+	return noun("route", "Routes: public model names of the model API", ls, add, set, rm)
+}

@@ -1,0 +1,214 @@
+// Package cli is the command line: one file per noun, each command an options struct and a run function over a
+// Screen, talking to the control API through package api. Only `up`, `down`, `doctor` and `config` touch the data
+// directory themselves.
+//
+// Exit codes: 0 fine, 1 internal error, 2 bad input, 3 key missing or not enough, 4 not found, 5 conflict, 6 limit
+// reached or no money, 7 not reachable or timed out, 130 interrupted.
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/cli/ui"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/system"
+)
+
+// app is what every command shares.
+type app struct {
+	*ui.Screen
+	data   string // data directory
+	url    string // of the API, when given
+	key    string // API key, when given
+	output string // "", "json"
+}
+
+// Main runs the command line and returns its exit code.
+func Main(args []string) int {
+	if handled, code := system.Inner(args); handled {
+		return code
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	screen := ui.NewScreen()
+	root := newRoot(screen)
+	root.SetArgs(args)
+	if err := root.ExecuteContext(ctx); err != nil {
+		return report(screen, err)
+	}
+	return 0
+}
+
+// report prints a failure for people or programs and returns the exit code.
+func report(s *ui.Screen, err error) int {
+	var usage *usageError
+	if errors.As(err, &usage) {
+		fmt.Fprintf(s.Err, "error: %s\n", usage.Error())
+		return fault.ExitCode(fault.New(fault.Invalid, ""))
+	}
+	f := fault.As(err)
+	if s.JSON {
+		enc := json.NewEncoder(s.Err)
+		enc.SetEscapeHTML(false)
+		enc.Encode(map[string]any{"error": map[string]string{"kind": string(f.Kind), "code": f.Code, "field": f.Field, "message": f.Message, "fix": f.Fix}})
+		return fault.ExitCode(err)
+	}
+	text := f.Sentence()
+	if f.Kind == fault.Internal {
+		text = err.Error() // on the command line the person and the operator are the same
+	}
+	if f.Field != "" && !strings.Contains(text, f.Field) {
+		text = f.Field + ": " + text
+	}
+	fmt.Fprintf(s.Err, "error: %s\n", text)
+	return fault.ExitCode(err)
+}
+
+// usageError is a command line that cobra could not read.
+type usageError struct{ err error }
+
+func (u *usageError) Error() string { return u.err.Error() }
+
+func newRoot(screen *ui.Screen) *cobra.Command {
+	a := &app{Screen: screen}
+	root := &cobra.Command{
+		Use:   "triarch",
+		Short: "An AI cloud in one program: compute, models, applications",
+		Long: `Triarch trains, keeps and serves models on the machines you own, behind an OpenAI-compatible API that meters
+every token. Start with:
+
+  triarch up        make or start everything in the data directory
+  triarch chat      talk to a model
+  triarch --help    the rest
+
+Exit codes: 0 fine, 1 internal error, 2 bad input, 3 key missing or not enough, 4 not found, 5 conflict,
+6 limit reached or no money, 7 not reachable or timed out, 130 interrupted.`,
+		SilenceUsage: true, SilenceErrors: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return a.checkOutput() },
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&a.data, "data", system.DefaultData(), "data directory (TRIARCH_DATA)")
+	f.StringVar(&a.url, "url", "", "address of the API (TRIARCH_URL; default: the data directory's endpoint file)")
+	f.StringVar(&a.key, "key", "", "API key (TRIARCH_KEY; default: the data directory's owner.key file)")
+	f.StringVarP(&a.output, "output", "o", "", "json for programs; nothing for people")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.AddCommand(
+		a.upCommand(), a.downCommand(), a.statusCommand(), a.doctorCommand(),
+		a.dataCommand(), a.trainCommand(), a.runCommand(), a.modelCommand(), a.deployCommand(), a.deploymentCommand(), a.routeCommand(),
+		a.chatCommand(), a.orgCommand(), a.projectCommand(), a.memberCommand(), a.keyCommand(), a.budgetCommand(), a.usageCommand(),
+		a.configCommand(), a.versionCommand(),
+	)
+	markUsage(root)
+	return root
+}
+
+// markUsage has wrong arguments end with exit code 2, as wrong flags do, and nouns without a verb print their help.
+func markUsage(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return &usageError{fmt.Errorf("%w\nusage: %s", err, cmd.UseLine())}
+			}
+			return nil
+		}
+	}
+	if c.HasSubCommands() && c.Run == nil && c.RunE == nil {
+		c.Args = cobra.ArbitraryArgs
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &usageError{fmt.Errorf("unknown command %q for %q; `%s --help` lists them", args[0], cmd.CommandPath(), cmd.CommandPath())}
+			}
+			return cmd.Help()
+		}
+	}
+	for _, sub := range c.Commands() {
+		markUsage(sub)
+	}
+}
+
+func (a *app) checkOutput() error {
+	switch a.output {
+	case "json":
+		a.JSON = true
+	case "", "table":
+	default:
+		return fault.InvalidField("output", "-o is %q; it must be json or table", a.output)
+	}
+	return nil
+}
+
+// client is the API client: flags, then TRIARCH_URL and TRIARCH_KEY, then the data directory's files.
+func (a *app) client() (*api.Client, error) {
+	url := first(a.url, os.Getenv("TRIARCH_URL"), a.file("endpoint"))
+	if url == "" {
+		return nil, fault.New(fault.Unavailable, "Triarch is not running on "+a.data+".",
+			fault.Fix("Start it with `triarch up%s`, or name a running one with --url and --key", a.dataFlag()))
+	}
+	key := first(a.key, os.Getenv("TRIARCH_KEY"), a.file("owner.key"))
+	if key == "" {
+		return nil, fault.New(fault.Unauthenticated, "No API key is known.", fault.Fix("Give one with --key or TRIARCH_KEY"))
+	}
+	return api.New(url, key), nil
+}
+
+// dataFlag is " --data DIR" where the default would miss, for printed commands to run as printed.
+func (a *app) dataFlag() string {
+	if a.data == system.DefaultData() {
+		return ""
+	}
+	return " --data " + shellQuote(a.data)
+}
+
+func shellQuote(s string) string {
+	if s != "" && !strings.ContainsAny(s, " \t\n'\"\\$&|;<>()*?[]{}~#!`") {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// file reads a one-line file of the data directory; empty when it is not there.
+func (a *app) file(name string) string {
+	text, err := os.ReadFile(filepath.Join(a.data, name))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(text))
+}
+
+func first(values ...string) string {
+	for _, v := range values {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// noun makes a command that only groups others.
+func noun(use, short string, verbs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short}
+	c.AddCommand(verbs...)
+	return c
+}
+
+// verb makes a command with a run function over the client.
+func (a *app) verb(use, short string, args cobra.PositionalArgs, run func(ctx context.Context, c *api.Client, args []string) error) *cobra.Command {
+	return &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		return run(cmd.Context(), c, args)
+	}}
+}

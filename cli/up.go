@@ -1,0 +1,251 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/starter"
+	"github.com/triarch-ai/triarch/system"
+)
+
+// upOptions are the flags of up; those that are settings go to the configuration under the setting's name.
+type upOptions struct {
+	config    string
+	detach    bool
+	noStarter bool
+	settings  map[string]*string
+}
+
+// settingFlags are the flags of up that set a setting.
+var settingFlags = []struct{ flag, setting, help string }{
+	{"listen", "listen", "address the API listens on (default 127.0.0.1:8420)"},
+	{"database", "database", "postgres://... (default: SQLite in the data directory)"},
+	{"roles", "roles", "roles of this process: control,gateway"},
+	{"threads", "threads", "cores for work on this machine (default: what the process may use)"},
+	{"tls-cert", "tls.cert", "PEM file with the certificate chain"},
+	{"tls-key", "tls.key", "PEM file with the private key"},
+	{"log-level", "log.level", "debug, info, warn or error (default info)"},
+	{"log-format", "log.format", "text or json (default text)"},
+}
+
+func (a *app) upCommand() *cobra.Command {
+	o := &upOptions{settings: map[string]*string{}}
+	c := &cobra.Command{
+		Use: "up", Short: "Start Triarch; on an empty data directory, make the starter model first", Args: cobra.NoArgs,
+		Long: `Starts the control plane and the gateway on the data directory. On an empty one it trains, registers and
+serves a small starter model first, in front of you.
+
+Ctrl-C ends the control plane alone: training and replicas go on and are found again by the next up.
+"triarch down" ends everything.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			flags := map[string]string{}
+			for _, f := range settingFlags {
+				if cmd.Flags().Changed(f.flag) {
+					flags[f.setting] = *o.settings[f.setting]
+				}
+			}
+			if cmd.Flags().Changed("insecure") {
+				flags["insecure"] = cmd.Flag("insecure").Value.String()
+			}
+			if cmd.Root().PersistentFlags().Changed("data") {
+				flags["data"] = a.data
+			}
+			return a.up(cmd.Context(), o, flags)
+		},
+	}
+	f := c.Flags()
+	for _, s := range settingFlags {
+		o.settings[s.setting] = f.String(s.flag, "", s.help)
+	}
+	f.Bool("insecure", false, "listen without TLS on an address others can reach")
+	f.StringVar(&o.config, "config", os.Getenv("TRIARCH_CONFIG"), "configuration file (default: config.yaml in the data directory)")
+	f.BoolVar(&o.detach, "detach", false, "go to the background once the API answers")
+	f.BoolVar(&o.noStarter, "no-starter", false, "do not make the starter model")
+	return c
+}
+
+func (a *app) up(ctx context.Context, o *upOptions, flags map[string]string) error {
+	if o.noStarter {
+		flags["starter"] = "false"
+	}
+	cfg, _, err := system.LoadConfig(o.config, os.Environ(), flags)
+	if err != nil {
+		return err
+	}
+	a.data = cfg.Data
+	if o.detach {
+		return a.detach(ctx, cfg)
+	}
+	s, err := system.Start(ctx, cfg, newLog(cfg, a))
+	if err != nil {
+		return err
+	}
+	return a.attend(ctx, s)
+}
+
+// attend shows the running system until it is told to end.
+func (a *app) attend(ctx context.Context, s *system.System) error {
+	a.Printf("Triarch %s answers at %s\n", system.Version, s.URL)
+	a.Printf("  data directory  %s\n", s.Config.Data)
+	if a.Terminal {
+		a.Printf("  owner's key     %s\n", s.OwnerKey)
+	} else {
+		a.Printf("  owner's key     in %s\n", filepath.Join(s.Config.Data, "owner.key"))
+	}
+	made := make(chan error, 1)
+	go func() { made <- a.makeStarter(ctx, s) }()
+	var failed error
+	for done := false; !done; {
+		select {
+		case <-ctx.Done():
+			done = true
+		case failed = <-s.Broken():
+			done = true
+		case err := <-made:
+			made = nil
+			a.starterMade(s, err)
+		}
+	}
+	a.Printf("\nEnding the control plane. Training and replicas go on; `triarch up%s` finds them again, `triarch down%s` ends them.\n", a.dataFlag(), a.dataFlag())
+	return errors.Join(failed, s.Stop(context.WithoutCancel(ctx)))
+}
+
+// makeStarter makes the starter where one is wanted, in front of the user.
+func (a *app) makeStarter(ctx context.Context, s *system.System) error {
+	if !s.WantsStarter() {
+		return s.AwaitRoutes(ctx, 10*time.Second)
+	}
+	a.Printf("\nThis data directory is empty: making a small starter model that knows the words of Triarch.\n")
+	var bar = a.Bar("training")
+	stage := starter.Stage("")
+	return s.MakeStarter(ctx, func(p starter.Progress) {
+		if p.Stage != stage {
+			a.enterStage(s, bar, stage, p)
+			stage = p.Stage
+		}
+		if p.Stage == starter.Training && p.Run.Progress.Steps > 0 {
+			r := p.Run.Progress
+			bar.Set(int64(r.Step), int64(r.Steps), fmt.Sprintf("loss %.3f  %s tok/s  %s left", r.Loss, thousands(r.TokensPerSecond), p.Left.Round(time.Second)))
+		}
+	})
+}
+
+type bar interface{ Done(note string) }
+
+func (a *app) enterStage(s *system.System, b bar, before starter.Stage, p starter.Progress) {
+	if before == starter.Training {
+		b.Done(fmt.Sprintf("done, loss %.3f, as %s", p.Run.Progress.Loss, p.Run.ModelVersion))
+	}
+	switch p.Stage {
+	case starter.Preparing:
+		a.Printf("preparing the conversations and measuring this machine\n")
+	case starter.Training:
+		e := p.Run.Estimate
+		a.Printf("training %s: %.1f M parameters, %d steps on %d cores, about %s\n", p.Run.ID, float64(e.Params)/1e6, e.Steps, p.Run.CPUs, e.Duration.Round(time.Second))
+	case starter.Deploying:
+		a.Printf("deploying it\n")
+	}
+}
+
+// starterMade prints what a person can do now.
+func (a *app) starterMade(s *system.System, err error) {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return
+	case err != nil:
+		fmt.Fprintf(a.Err, "error: the starter: %s\n", fault.As(err).Sentence())
+		return
+	}
+	names := s.RouteNames()
+	if len(names) == 0 {
+		return
+	}
+	question := "What is a ledger?"
+	a.Printf("\nAsk it:\n\n  curl %s/v1/chat/completions -H \"Authorization: Bearer $(cat %s)\" \\\n    -H 'Content-Type: application/json' -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": \"%s\"}]}'\n\n",
+		s.URL, shellQuote(filepath.Join(s.Config.Data, "owner.key")), names[0], question)
+	a.Printf("or talk to it from another terminal:\n\n  triarch chat%s\n", a.dataFlag())
+}
+
+func thousands(n float64) string {
+	if n < 10_000 {
+		return fmt.Sprintf("%.0f", n)
+	}
+	return fmt.Sprintf("%.1fk", n/1000)
+}
+
+// detach starts the same command in a session of its own and returns when its API answers.
+func (a *app) detach(ctx context.Context, cfg system.Config) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fault.Wrap(err, "finding the program's own path")
+	}
+	if pid, held := system.Holder(cfg.Data); held {
+		return fault.New(fault.Conflict, fmt.Sprintf("The data directory %s is in use by another Triarch (pid %d).", cfg.Data, pid),
+			fault.Fix("It answers at %s", a.file("endpoint")))
+	}
+	args := []string{}
+	for _, arg := range os.Args[1:] {
+		if arg != "--detach" && !strings.HasPrefix(arg, "--detach=") {
+			args = append(args, arg)
+		}
+	}
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return fault.Wrap(err, "making the data directory")
+	}
+	out, err := os.CreateTemp("", "triarch-up-*.log")
+	if err != nil {
+		return fault.Wrap(err, "making the log file")
+	}
+	defer out.Close()
+	os.Remove(filepath.Join(cfg.Data, "endpoint"))
+	cmd := exec.Command(self, args...)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fault.Wrap(err, "starting in the background")
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		if url := a.file("endpoint"); url != "" {
+			a.Printf("Triarch answers at %s (pid %d, log %s)\n", url, cmd.Process.Pid, out.Name())
+			a.Next("triarch status%s", a.dataFlag())
+			return cmd.Process.Release()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ended:
+			text, _ := os.ReadFile(out.Name())
+			os.Remove(out.Name())
+			lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+			return fault.New(fault.Unavailable, "Triarch did not start: "+strings.TrimPrefix(lines[len(lines)-1], "error: "))
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// newLog is the log of `up`: to standard error, warnings alone while a person watches unless asked otherwise.
+func newLog(cfg system.Config, a *app) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // checked by Config.Check
+	if a.Terminal && cfg.Log.Level == "info" {
+		level = slog.LevelWarn
+	}
+	opt := &slog.HandlerOptions{Level: level}
+	if cfg.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(a.Err, opt))
+	}
+	return slog.New(slog.NewTextHandler(a.Err, opt))
+}
