@@ -39,6 +39,7 @@ func Command(deeds ...string) job.Command {
 //	hang             wait for SIGTERM, then exit with job.ExitStopped
 //	stubborn         ignore SIGTERM and stay
 //	fork             start a stubborn grandchild and leave it behind
+//	escape           start a stubborn grandchild in a session of its own that is a witness, and leave it behind
 //	alloc:MIB        use so much memory and hold it
 //	witness          prove that no other attempt lives, see Witness
 //	steps:N:DURATION do N steps with a checkpoint after each, going on from the last checkpoint
@@ -108,22 +109,41 @@ var verbs = map[string]func(string) (int, error){
 		time.Sleep(time.Minute)
 		return 66, nil
 	},
-	"fork": func(string) (int, error) {
-		self, err := os.Executable()
-		if err != nil {
-			return 0, err
+	"fork": func(string) (int, error) { return goOn, leave(syscall.SysProcAttr{Setpgid: true}, "stubborn") },
+	"escape": func(string) (int, error) {
+		jobDir, _, _, err := job.Here()
+		if err == nil {
+			err = leave(syscall.SysProcAttr{Setsid: true}, "witness", "stubborn")
 		}
-		cmd := exec.Command(self, WorkerArg, "stubborn")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		cmd.Stdout = os.Stdout
-		if err := cmd.Start(); err != nil {
-			return 0, err
+		for err == nil { // until it has made itself known
+			if _, serr := os.Stat(filepath.Join(jobDir, StartsFile)); serr == nil {
+				break
+			}
+			time.Sleep(time.Millisecond)
 		}
-		return goOn, os.WriteFile("grandchild", []byte(strconv.Itoa(cmd.Process.Pid)), 0o600)
+		return goOn, err
 	},
 	"alloc":   alloc,
 	"witness": func(string) (int, error) { return goOn, Witness() },
 	"steps":   steps,
+}
+
+// GrandchildFile is the name, in the attempt's folder, of the file with the process number of what fork or escape
+// left behind.
+const GrandchildFile = "grandchild"
+
+func leave(attr syscall.SysProcAttr, deeds ...string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, append([]string{WorkerArg}, deeds...)...)
+	cmd.SysProcAttr = &attr
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	return os.WriteFile(GrandchildFile, []byte(strconv.Itoa(cmd.Process.Pid)), 0o600)
 }
 
 func alloc(s string) (int, error) {

@@ -295,7 +295,7 @@ func TestSupervisorKilled(t *testing.T) {
 			if f, r := reasonOf(changes(j.ID)); f != job.FaultPlatform || !strings.Contains(r, "supervisor died") {
 				t.Errorf("the fault is %q: %q", f, r)
 			}
-			if b, err := os.ReadFile(filepath.Join(dir, "grandchild")); err == nil {
+			if b, err := os.ReadFile(filepath.Join(dir, exectest.GrandchildFile)); err == nil {
 				pid, _ := strconv.Atoi(string(b))
 				if p, err := identify(pid); err == nil && running(p) {
 					t.Error("a grandchild of the lost attempt lives")
@@ -330,7 +330,7 @@ func TestChildKilled(t *testing.T) {
 func TestSupervisorKilledAnywhere(t *testing.T) {
 	t.Parallel()
 	x := open(t, place(t))
-	task := job.Task{Job: "job_01hzzzzzzzzzzzzzzzzzzzzzz0", Command: exectest.Command("witness", "steps:1000000:1ms"), Grace: time.Second}
+	task := job.Task{Job: someJob, Command: exectest.Command("witness", "steps:1000000:1ms"), Grace: time.Second}
 	rng := rand.New(rand.NewPCG(2, uint64(time.Now().UnixNano())))
 	lost := 0
 	for n := 1; n <= 20; n++ {
@@ -343,7 +343,13 @@ func TestSupervisorKilledAnywhere(t *testing.T) {
 		x.mu.Unlock()
 		time.Sleep(time.Duration(rng.IntN(30)) * time.Millisecond)
 		syscall.Kill(pid, syscall.SIGKILL) //nolint:errcheck // it may have ended
-		st := exectest.Await(t, x, task.Job, n, job.PhaseEnded, job.PhaseAbsent)
+		st := exectest.Await(t, x, task.Job, n, job.PhaseEnded, job.PhaseAbsent, job.PhaseOrphaned)
+		if st.Phase == job.PhaseOrphaned {
+			if err := x.Stop(t.Context(), task.Job, n, 0, "its supervisor died"); err != nil {
+				t.Fatal(err)
+			}
+			st = exectest.Await(t, x, task.Job, n, job.PhaseEnded)
+		}
 		if st.Phase == job.PhaseEnded {
 			if lost++; st.Exit.Lost != job.LostSupervisor {
 				t.Errorf("attempt %d ended with %+v", n, st.Exit)
@@ -362,6 +368,44 @@ func TestSupervisorKilledAnywhere(t *testing.T) {
 	}
 	if e := exectest.Await(t, x, task.Job, 21, job.PhaseEnded).Exit; e.Code != 0 {
 		t.Errorf("the last attempt ended with %+v", e)
+	}
+}
+
+// TestEscapedProcess leaves a process behind that no record leads to. It has the job's lock, so the next attempt
+// waits for its end all the same.
+func TestEscapedProcess(t *testing.T) {
+	t.Parallel()
+	x := open(t, place(t))
+	task := job.Task{Job: someJob, Attempt: 1, Command: exectest.Command("escape"), Grace: time.Second}
+	if err := x.Start(t.Context(), task); err != nil {
+		t.Fatal(err)
+	}
+	exectest.Await(t, x, task.Job, 1, job.PhaseEnded)
+	b, err := os.ReadFile(filepath.Join(x.AttemptDir(task.Job, 1), exectest.GrandchildFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(string(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Kill(pid, syscall.SIGKILL) //nolint:errcheck // as a rule it is dead by then
+	task.Attempt, task.Command = 2, exectest.Command("witness")
+	if err := x.Start(t.Context(), task); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); !exists(x.AttemptDir(task.Job, 2), supervisorFile); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the second attempt has no supervisor")
+		}
+	}
+	time.Sleep(50 * time.Millisecond) // room for a wrong start to show
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	e := exectest.Await(t, x, task.Job, 2, job.PhaseEnded).Exit
+	if exists(x.Dir(task.Job), exectest.ViolationsFile) || e.Code != 0 {
+		t.Errorf("the second attempt did not wait: %+v", e)
 	}
 }
 

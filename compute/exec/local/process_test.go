@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -150,7 +151,8 @@ func TestSupervisorRefuses(t *testing.T) {
 		dir := x.AttemptDir(someJob, 2)
 		cmd := exectest.Command("witness")
 		cmd.Argv[0] = testSelf(t)
-		err := writeJSON(dir, taskFile, task{Protocol: protocol, Job: someJob, Attempt: 2, Argv: cmd.Argv, LogBytes: 1 << 20, LogKeep: 1})
+		err := writeJSON(dir, taskFile, task{Protocol: protocol, Job: someJob, Attempt: 2, Argv: cmd.Argv, LogBytes: 1 << 20, LogKeep: 1,
+			Env: []string{job.EnvJobDir + "=" + x.Dir(someJob), job.EnvAttemptDir + "=" + dir, job.EnvFence + "=2"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,6 +179,34 @@ func TestSupervisorRefuses(t *testing.T) {
 		e, ok, err := readJSON[job.Exit](dir, exitFile)
 		if code != 0 || !ok || err != nil || !e.Stopped || e.StopReason != "never" || ran(x) {
 			t.Errorf("code %d, exit %+v %v, ran %v", code, e, err, ran(x))
+		}
+	})
+	t.Run("spent", func(t *testing.T) {
+		x, dir := prepare(t)
+		for range 2 { // as when a keeper asked twice and the second supervisor came late
+			if out, err := exec.Command(testSelf(t), superviseArg, dir).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}
+		b, err := os.ReadFile(filepath.Join(x.Dir(someJob), exectest.StartsFile))
+		if err != nil || string(b) != "2\n" {
+			t.Errorf("attempts %q ran, %v; want 2, once", b, err)
+		}
+	})
+	t.Run("one of many", func(t *testing.T) {
+		x, dir := prepare(t)
+		var wg sync.WaitGroup
+		for range 6 {
+			wg.Go(func() {
+				if out, err := exec.Command(testSelf(t), superviseArg, dir).CombinedOutput(); err != nil {
+					t.Errorf("%v: %s", err, out)
+				}
+			})
+		}
+		wg.Wait()
+		b, err := os.ReadFile(filepath.Join(x.Dir(someJob), exectest.StartsFile))
+		if err != nil || string(b) != "2\n" {
+			t.Errorf("attempts %q ran, %v; want 2, once", b, err)
 		}
 	})
 	t.Run("of another format", func(t *testing.T) {
