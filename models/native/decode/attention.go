@@ -80,10 +80,7 @@ func (b *batch) attendTile(t *tile) {
 func (t *tile) weigh(s []float32, seen int, top, sum *float32, out []float32) {
 	clear(s[seen:])
 	s = s[:seen]
-	best := *top
-	for _, x := range s {
-		best = max(best, x)
-	}
+	best := greatest(s, *top)
 	if best > *top {
 		if *sum > 0 {
 			f := float32(math.Exp(float64(*top - best)))
@@ -96,7 +93,42 @@ func (t *tile) weigh(s []float32, seen int, top, sum *float32, out []float32) {
 		s[i] -= best
 	}
 	kernel.ExpInto(s, s)
-	for _, x := range s {
-		*sum += x
+	*sum += total(s)
+}
+
+// greatest is the greatest of x and least; NaN is passed over, it shows in what follows.
+func greatest(x []float32, least float32) float32 {
+	a, b, c, d := least, least, least, least
+	for ; len(x) >= 4; x = x[4:] {
+		if x[0] > a {
+			a = x[0]
+		}
+		if x[1] > b {
+			b = x[1]
+		}
+		if x[2] > c {
+			c = x[2]
+		}
+		if x[3] > d {
+			d = x[3]
+		}
 	}
+	for _, v := range x {
+		if v > a {
+			a = v
+		}
+	}
+	return max(a, b, c, d)
+}
+
+// total is the sum of x, in four strands.
+func total(x []float32) float32 {
+	var a, b, c, d float32
+	for ; len(x) >= 4; x = x[4:] {
+		a, b, c, d = a+x[0], b+x[1], c+x[2], d+x[3]
+	}
+	for _, v := range x {
+		a += v
+	}
+	return (a + b) + (c + d)
 }

@@ -67,9 +67,10 @@ type batch struct {
 	single  []span // the wanted rows, one by one
 	live    []span // what attend works on
 	layer   int
+	scale   float32   // of queries, 1/sqrt(HeadDim)
 	attend1 func(int) // method values, made once: a closure per call would allocate
 	embed1  func(int)
-	rotate1 func(int)
+	place1  func(int)
 	norm1   func(int)
 	ffn1    func(int)
 	weight  []float32 // the norm that norm1 applies
@@ -77,7 +78,7 @@ type batch struct {
 
 func newBatch(m *model, c *cache, pool *kernel.Pool, rows, outs int) *batch {
 	g := m.cfg
-	b := &batch{m: m, cache: c, pool: pool}
+	b := &batch{m: m, cache: c, pool: pool, scale: float32(1 / math.Sqrt(float64(g.HeadDim)))}
 	b.tokens, b.pos = make([]int32, 0, rows), make([]int32, 0, rows)
 	b.blocks, b.out = make([][]int32, 0, rows), make([]int32, 0, outs)
 	b.spans, b.single = make([]span, 0, rows), make([]span, 0, outs)
@@ -87,7 +88,7 @@ func newBatch(m *model, c *cache, pool *kernel.Pool, rows, outs int) *batch {
 	b.lane = max(spanRows, g.Heads/g.KVHeads) * (blockTokens + 2)
 	b.scores = make([]float32, rows*g.KVHeads*b.lane)
 	b.logits = make([]float32, outs*g.VocabSize)
-	b.attend1, b.embed1, b.rotate1, b.norm1, b.ffn1 = b.attend, b.embedRow, b.place, b.normRow, b.activate
+	b.attend1, b.embed1, b.place1, b.norm1, b.ffn1 = b.attend, b.embedRow, b.place, b.normRow, b.activate
 	return b
 }
 
@@ -129,7 +130,7 @@ func (b *batch) forward() {
 		b.layer = i
 		b.normAll(l.attnNorm, rows)
 		l.qkv.MatMul(b.pool, b.qkv, b.h, rows)
-		b.pool.Run(rows, b.rotate1)
+		b.pool.Run(len(b.spans), b.place1)
 		if i == len(b.m.layers)-1 {
 			rows = b.narrow()
 		}
@@ -185,21 +186,38 @@ func (b *batch) activate(r int) {
 	kernel.SiLUMul(b.act[r*f:(r+1)*f], g[:f], g[f:])
 }
 
-// place turns queries and keys of one row by its position and stores keys and values in the cache.
-func (b *batch) place(r int) {
-	m := b.m
-	width, half, hd := m.qDim+2*m.kvDim, m.cfg.HeadDim/2, m.cfg.HeadDim
-	row := b.qkv[r*width : (r+1)*width]
-	p := int(b.pos[r])
-	native.Rotate(row[:m.qDim+m.kvDim], m.cos[p*half:(p+1)*half], m.sin[p*half:(p+1)*half])
-	kernel.Scale(row[:m.qDim], float32(1/math.Sqrt(float64(hd))))
-	block, at := b.blocks[r][p/blockTokens], p%blockTokens
-	for h := range m.cfg.KVHeads {
-		k, v := row[m.qDim+h*hd:][:hd], row[m.qDim+m.kvDim+h*hd:][:hd]
-		keys := b.cache.k(block, b.layer, h)[at:]
-		for i, x := range k {
-			keys[i*blockTokens] = x
+// place turns queries and keys of one span by their positions and stores keys and values in the cache.
+func (b *batch) place(i int) {
+	m, s := b.m, b.spans[i]
+	width, half := m.qDim+2*m.kvDim, m.cfg.HeadDim/2
+	for r := s.row; r < s.row+s.rows; r++ {
+		row, p := b.qkv[r*width:(r+1)*width], int(b.pos[r])
+		native.Rotate(row[:m.qDim+m.kvDim], m.cos[p*half:(p+1)*half], m.sin[p*half:(p+1)*half])
+		kernel.Scale(row[:m.qDim], b.scale)
+	}
+	for done := 0; done < s.rows; { // a span may reach into another block
+		p := int(b.pos[s.row+done])
+		n := min(s.rows-done, blockTokens-p%blockTokens)
+		for h := range m.cfg.KVHeads {
+			b.store(s.row+done, n, h, b.blocks[s.row][p/blockTokens], p%blockTokens)
 		}
-		copy(b.cache.v(block, b.layer, h)[at*hd:], v)
+		done += n
+	}
+}
+
+// store puts keys and values of n rows and one head into a block, from position at on.
+func (b *batch) store(row, n, head int, block int32, at int) {
+	m, hd := b.m, b.m.cfg.HeadDim
+	width := m.qDim + 2*m.kvDim
+	from := b.qkv[row*width+m.qDim+head*hd:]
+	keys, values := b.cache.k(block, b.layer, head)[at:], b.cache.v(block, b.layer, head)[at*hd:]
+	for i := range hd {
+		line, source := keys[i*blockTokens:][:n], from[i:]
+		for r := range line {
+			line[r] = source[r*width]
+		}
+	}
+	for r := range n {
+		copy(values[r*hd:(r+1)*hd], from[r*width+m.kvDim:])
 	}
 }
