@@ -119,7 +119,7 @@ func (t *talker) choose(ctx context.Context, model string) (string, error) {
 		names = append(names, m.ID)
 	}
 	if len(names) == 0 {
-		return "", fault.New(fault.NotFound, "No model answers at the moment.", fault.Fix("See `triarch status%s`", t.dataFlag()))
+		return "", fault.New(fault.NotFound, "No model answers at the moment.", fault.Fix("See `%s`", t.command("status")))
 	}
 	return "", fault.New(fault.Invalid, "Several models answer.", fault.Field("MODEL"), fault.Fix("Name one of: %s", strings.Join(names, ", ")))
 }
@@ -296,7 +296,7 @@ func (t *talker) call(ctx context.Context, method, path string, body any) (io.Re
 		return nil, err
 	}
 	if err != nil {
-		return nil, fault.New(fault.Unavailable, "Triarch does not answer at "+t.base+".", fault.Fix("Start it with `triarch up%s`", t.dataFlag()), fault.Cause(err))
+		return nil, fault.New(fault.Unavailable, "Triarch does not answer at "+t.base+".", fault.Fix("Start it with `%s`", t.command("up")), fault.Cause(err))
 	}
 	if res.StatusCode == http.StatusOK {
 		return res.Body, nil

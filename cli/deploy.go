@@ -44,7 +44,7 @@ func (a *app) deploy(ctx context.Context, c *api.Client, n api.NewDeployment, de
 	}
 	for !detach && d.Ready < d.Replicas {
 		if d.State == "failed" {
-			return fault.New(fault.Unavailable, "The deployment "+d.Name+" failed: "+d.Reason, fault.Fix("See `triarch deployment logs %s%s`", shellQuote(d.Name), a.dataFlag()))
+			return fault.New(fault.Unavailable, "The deployment "+d.Name+" failed: "+d.Reason, fault.Fix("See `%s`", a.command("deployment logs %s", shellQuote(d.Name))))
 		}
 		select {
 		case <-ctx.Done():
@@ -61,7 +61,7 @@ func (a *app) deploy(ctx context.Context, c *api.Client, n api.NewDeployment, de
 	return a.Value(d, func() {
 		a.Printf("%s serves %s: %s, %d of %d replicas answer\n", d.Name, d.Model, d.State, d.Ready, d.Replicas)
 		if d.Route != nil {
-			a.Next("triarch chat %s%s", shellQuote(d.Route.Name), a.dataFlag())
+			a.Next("%s", a.command("chat %s", shellQuote(d.Route.Name)))
 		}
 	})
 }

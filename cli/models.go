@@ -160,7 +160,7 @@ func (a *app) importModel(ctx context.Context, c *api.Client, name, dir string) 
 	return a.Value(v, func() {
 		bar.Done("done")
 		a.showModel(v)
-		a.Next("triarch deploy %s%s", shellQuote(v.Model), a.dataFlag())
+		a.Next("%s", a.command("deploy %s", shellQuote(v.Model)))
 	})
 }
 

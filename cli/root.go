@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -153,7 +154,7 @@ func (a *app) client() (*api.Client, error) {
 	url := first(a.url, os.Getenv("TRIARCH_URL"), a.file("endpoint"))
 	if url == "" {
 		return nil, fault.New(fault.Unavailable, "Triarch is not running on "+a.data+".",
-			fault.Fix("Start it with `triarch up%s`, or name a running one with --url and --key", a.dataFlag()))
+			fault.Fix("Start it with `%s`, or name a running one with --url and --key", a.command("up")))
 	}
 	key := first(a.key, os.Getenv("TRIARCH_KEY"), a.file("owner.key"))
 	if key == "" {
@@ -162,12 +163,36 @@ func (a *app) client() (*api.Client, error) {
 	return api.New(url, key), nil
 }
 
-// dataFlag is " --data DIR" where the default would miss, for printed commands to run as printed.
-func (a *app) dataFlag() string {
-	if a.data == system.DefaultData() {
-		return ""
+// command is a command line that runs as printed where the person stands: this program as it can be called there,
+// on this data directory.
+func (a *app) command(format string, args ...any) string {
+	line := selfName() + " " + fmt.Sprintf(format, args...)
+	home, err := os.UserHomeDir()
+	if abs, e := filepath.Abs(a.data); e == nil && (err != nil || abs != filepath.Join(home, ".triarch")) {
+		line += " --data " + shellQuote(abs)
 	}
-	return " --data " + shellQuote(a.data)
+	return line
+}
+
+// selfName is "triarch" where that is on the path and is this program, else the shortest path that leads to it.
+func selfName() string {
+	self, err := os.Executable()
+	if err != nil {
+		return "triarch"
+	}
+	if found, err := exec.LookPath("triarch"); err == nil {
+		if a, err := os.Stat(found); err == nil {
+			if b, err := os.Stat(self); err == nil && os.SameFile(a, b) {
+				return "triarch"
+			}
+		}
+	}
+	if here, err := os.Getwd(); err == nil {
+		if rel, err := filepath.Rel(here, self); err == nil && !strings.HasPrefix(rel, "..") {
+			return "./" + rel
+		}
+	}
+	return shellQuote(self)
 }
 
 func shellQuote(s string) string {

@@ -39,7 +39,7 @@ func (a *app) showStatus(c *api.Client, st api.Status) {
 		a.Table([]string{"route", "deployment", "price in", "price out"}, rows(st.Routes, func(r api.Route) []string {
 			return []string{r.Name, r.DeploymentID, num(r.PriceIn), num(r.PriceOut)}
 		}))
-		a.Next("triarch chat %s%s", shellQuote(st.Routes[0].Name), a.dataFlag())
+		a.Next("%s", a.command("chat %s", shellQuote(st.Routes[0].Name)))
 	}
 }
 

@@ -52,7 +52,7 @@ func (a *app) projectCommand() *cobra.Command {
 		}
 		return a.Value(p, func() {
 			a.Printf("project %s (%s)\n", p.Name, p.ID)
-			a.Next("triarch key create --project %s --name first%s", shellQuote(p.Name), a.dataFlag())
+			a.Next("%s", a.command("key create --project %s --name first", shellQuote(p.Name)))
 		})
 	})
 	return noun("project", "Projects: where work, data, models and keys belong", ls, create)

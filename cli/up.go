@@ -117,7 +117,7 @@ func (a *app) attend(ctx context.Context, s *system.System) error {
 			a.starterMade(s, err)
 		}
 	}
-	a.Printf("\nEnding the control plane. Training and replicas go on; `triarch up%s` finds them again, `triarch down%s` ends them.\n", a.dataFlag(), a.dataFlag())
+	a.Printf("\nEnding the control plane. Training and replicas go on; `%s` finds them again, `%s` ends them.\n", a.command("up"), a.command("down"))
 	return errors.Join(failed, s.Stop(context.WithoutCancel(ctx)))
 }
 
@@ -174,7 +174,7 @@ func (a *app) starterMade(s *system.System, err error) {
 	question := "What is a ledger?"
 	a.Printf("\nAsk it:\n\n  curl %s/v1/chat/completions -H \"Authorization: Bearer $(cat %s)\" \\\n    -H 'Content-Type: application/json' -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": \"%s\"}]}'\n\n",
 		s.URL, shellQuote(filepath.Join(s.Config.Data, "owner.key")), names[0], question)
-	a.Printf("or talk to it from another terminal:\n\n  triarch chat%s\n", a.dataFlag())
+	a.Printf("or talk to it from another terminal:\n\n  %s\n", a.command("chat"))
 }
 
 func thousands(n float64) string {
@@ -220,7 +220,7 @@ func (a *app) detach(ctx context.Context, cfg system.Config) error {
 	for {
 		if url := a.file("endpoint"); url != "" {
 			a.Printf("Triarch answers at %s (pid %d, log %s)\n", url, cmd.Process.Pid, out.Name())
-			a.Next("triarch status%s", a.dataFlag())
+			a.Next("%s", a.command("status"))
 			return cmd.Process.Release()
 		}
 		select {

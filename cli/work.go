@@ -84,7 +84,7 @@ func (a *app) importData(ctx context.Context, c *api.Client, name, file, format 
 	return a.Value(v, func() {
 		bar.Done("done")
 		a.showData(v)
-		a.Next("triarch train %s%s", shellQuote(v.DataSet), a.dataFlag())
+		a.Next("%s", a.command("train %s", shellQuote(v.DataSet)))
 	})
 }
 
@@ -203,7 +203,7 @@ func (a *app) train(ctx context.Context, c *api.Client, o *trainOptions) error {
 	if o.detach || a.JSON {
 		return a.Value(r, func() {
 			a.Printf("run %s is %s\n", r.ID, r.State)
-			a.Next("triarch run watch %s%s", r.ID, a.dataFlag())
+			a.Next("%s", a.command("run watch %s", r.ID))
 		})
 	}
 	a.Printf("run %s\n", r.ID)
@@ -356,7 +356,7 @@ func (a *app) watch(ctx context.Context, c *api.Client, id string) error {
 		}
 		select {
 		case <-ctx.Done():
-			a.Printf("\nthe run goes on; `triarch run watch %s%s` looks again\n", id, a.dataFlag())
+			a.Printf("\nthe run goes on; `%s` looks again\n", a.command("run watch %s", id))
 			return ctx.Err()
 		case <-time.After(500 * time.Millisecond):
 		}
@@ -368,11 +368,11 @@ func (a *app) runEnded(r api.Run) error {
 		if a.JSON {
 			return a.Value(r, nil)
 		}
-		return fault.New(fault.Conflict, fmt.Sprintf("The run %s ended as %s: %s", r.ID, r.State, r.Reason), fault.Fix("See `triarch run logs %s%s`", r.ID, a.dataFlag()))
+		return fault.New(fault.Conflict, fmt.Sprintf("The run %s ended as %s: %s", r.ID, r.State, r.Reason), fault.Fix("See `%s`", a.command("run logs %s", r.ID)))
 	}
 	return a.Value(r, func() {
 		a.Printf("model %s, version %s, loss %.4f\n", r.Model, r.ModelVersion, r.Progress.Loss)
-		a.Next("triarch deploy %s%s", shellQuote(r.Model), a.dataFlag())
+		a.Next("%s", a.command("deploy %s", shellQuote(r.Model)))
 	})
 }
 
