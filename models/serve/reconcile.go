@@ -21,22 +21,6 @@ import (
 	"github.com/triarch-ai/triarch/models/engine"
 )
 
-// Names in a replica's attempt folder that engines' workers and this package agree on.
-const (
-	// SecretFile holds the bearer secret the replica demands. It is written before the start, 0600.
-	SecretFile = "secret"
-	// EndpointFile is written by the worker, whole, once it listens: Announcement.
-	EndpointFile = "endpoint.json"
-	// Protocol is the number of this agreement.
-	Protocol = 1
-)
-
-// Announcement is what a worker says when it listens.
-type Announcement struct {
-	Addr     string `json:"addr"`     // host:port on the loopback interface
-	Protocol int    `json:"protocol"` // Protocol
-}
-
 // Reconcile compares what should be served with what is: starts missing replicas, ends surplus ones, finds again
 // those that run since before this process, asks each for its health and publishes the Table. It may be called at
 // any time and after a crash between any two of its steps. One deployment's trouble does not hold up the others.
@@ -260,7 +244,7 @@ const drainGrace = 30 * time.Second
 
 // withSecret adds a fresh secret of 256 bits to the files of a replica's command, unless its engine brought one.
 func (s *Service) withSecret(files map[string][]byte) (map[string][]byte, error) {
-	if len(files[SecretFile]) > 0 {
+	if len(files[engine.SecretFile]) > 0 {
 		return files, nil
 	}
 	src := s.Rand
@@ -275,7 +259,7 @@ func (s *Service) withSecret(files map[string][]byte) (map[string][]byte, error)
 	if out == nil {
 		out = map[string][]byte{}
 	}
-	out[SecretFile] = []byte(base64.RawURLEncoding.EncodeToString(raw[:]))
+	out[engine.SecretFile] = []byte(base64.RawURLEncoding.EncodeToString(raw[:]))
 	return out, nil
 }
 
@@ -285,15 +269,15 @@ func (s *Service) endpoint(j job.Job, replica string) (engine.Endpoint, bool) {
 	if dir == "" {
 		return engine.Endpoint{}, false
 	}
-	text, err := readSmall(filepath.Join(dir, EndpointFile))
+	text, err := readSmall(filepath.Join(dir, engine.EndpointFile))
 	if err != nil {
 		return engine.Endpoint{}, false
 	}
-	var a Announcement
-	if json.Unmarshal(text, &a) != nil || a.Protocol != Protocol || !loopback(a.Addr) {
+	var a engine.Announcement
+	if json.Unmarshal(text, &a) != nil || a.Protocol != engine.Protocol || !loopback(a.Addr) {
 		return engine.Endpoint{}, false
 	}
-	secret := j.Command.Files[SecretFile]
+	secret := j.Command.Files[engine.SecretFile]
 	return engine.Endpoint{Replica: replica, Addr: a.Addr, Secret: string(secret)}, len(secret) > 0
 }
 
@@ -358,9 +342,13 @@ func (s *Service) publish(ctx context.Context, all []*unit) error {
 			t = t.without(replica)
 		}
 	}
-	s.table.Store(t)
+	old := s.table.Load()
+	changed := old == nil || !old.equal(t)
+	if changed {
+		s.table.Store(t)
+	}
 	s.mu.Unlock()
-	if s.OnChange != nil {
+	if changed && s.OnChange != nil {
 		s.OnChange(t)
 	}
 	return errors.Join(errs...)

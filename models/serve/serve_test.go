@@ -134,11 +134,11 @@ func (f *fakeJobs) listen(j *job.Job, addr string) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		panic(err)
 	}
-	text, err := json.Marshal(serve.Announcement{Addr: addr, Protocol: serve.Protocol})
+	text, err := json.Marshal(engine.Announcement{Addr: addr, Protocol: engine.Protocol})
 	if err != nil {
 		panic(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, serve.EndpointFile), text, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, engine.EndpointFile), text, 0o600); err != nil {
 		panic(err)
 	}
 }
@@ -294,6 +294,13 @@ func TestReplicasAreFoundAgain(t *testing.T) {
 		must(s.Deploy(t.Context(), who, spec(3)))
 		w.settle(t, s)
 		before, _ := s.Snapshot().Lookup(project, org, "m")
+		told := 0
+		s.OnChange = func(*serve.Table) { told++ }
+		table := s.Snapshot()
+		must(0, s.Reconcile(t.Context()))
+		if told != 0 || s.Snapshot() != table {
+			t.Errorf("told %d times of a table that did not change", told)
+		}
 		s = w.service(nil)
 		if x, ok := s.Snapshot().Lookup(project, org, "m"); ok {
 			t.Fatalf("known before it looked: %+v", x)
@@ -366,7 +373,7 @@ func TestOnlyLoopbackIsCalled(t *testing.T) {
 		}
 	}
 	for _, j := range w.jobs.jobs {
-		must(0, os.WriteFile(filepath.Join(w.jobs.AttemptDir(j.ID, j.Attempt), serve.EndpointFile), []byte(`{"addr":"127.0.0.1:80","protocol":2}`), 0o600))
+		must(0, os.WriteFile(filepath.Join(w.jobs.AttemptDir(j.ID, j.Attempt), engine.EndpointFile), []byte(`{"addr":"127.0.0.1:80","protocol":2}`), 0o600))
 	}
 	must(0, s.Reconcile(ctx))
 	if len(s.Snapshot().List(project, org)) != 0 {

@@ -50,7 +50,7 @@ type Service struct {
 	Log      *slog.Logger
 	// HealthTimeout bounds one health check; 0 is 2 s.
 	HealthTimeout time.Duration
-	// OnChange, when set, is told after a new Table was published. It must not block.
+	// OnChange, when set, is told after a Table was published that differs from the one before. It must not block.
 	OnChange func(*Table)
 
 	pass  sync.Mutex // one Reconcile at a time

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -77,6 +78,15 @@ func makeTable(routes []Route, behind map[string]*Target) *Table {
 		}
 	}
 	return t
+}
+
+// equal says whether two tables answer every question alike.
+func (t *Table) equal(u *Table) bool {
+	same := func(a, b *Target) bool {
+		return a.Route == b.Route && a.Deployment == b.Deployment && a.Version == b.Version && a.Model == b.Model &&
+			a.Context == b.Context && a.Engine.Name() == b.Engine.Name() && slices.Equal(a.Endpoints, b.Endpoints)
+	}
+	return maps.EqualFunc(t.own, u.own, same) && maps.EqualFunc(t.shared, u.shared, same)
 }
 
 // without is the table with one replica's endpoint taken out.
