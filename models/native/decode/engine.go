@@ -29,8 +29,8 @@ import (
 // Options of an Engine. The zero value of each field takes the default beside it.
 type Options struct {
 	Threads    int           // kernel.DefaultThreads(): goroutines that compute
-	MaxContext int           // the model's: longest prompt and output together, tokens
-	KVBytes    int64         // 256 MiB or one context, whichever is more: memory for keys and values
+	MaxContext int           // the model's, or less if KVBytes holds less: longest prompt and output together, tokens
+	KVBytes    int64         // one context, at least 256 MiB and, unless MaxContext asks for more, at most 1 GiB: memory for keys and values
 	MaxSeqs    int           // 32: sequences that generate at the same time
 	MaxWaiting int           // 256: sequences that may wait; more are refused
 	StepTokens int           // 128: rows of one step; what generating leaves of it goes to prompts
@@ -127,6 +127,7 @@ func (o *Options) complete(c native.Config) (int, error) {
 		}
 	}
 	def(&o.Threads, kernel.DefaultThreads())
+	asked := o.MaxContext != 0
 	def(&o.MaxContext, c.MaxContext)
 	def(&o.MaxSeqs, 32)
 	def(&o.MaxWaiting, 256)
@@ -152,13 +153,25 @@ func (o *Options) complete(c native.Config) (int, error) {
 	if o.TokenBytes == nil {
 		return 0, fault.InvalidField("token_bytes", "The engine needs the tokens' bytes.")
 	}
+	return o.memory(c, asked)
+}
+
+// memory settles KVBytes and MaxContext and returns the number of cache blocks; asked says that the caller set MaxContext.
+func (o *Options) memory(c native.Config, asked bool) (int, error) {
 	size, context := blockBytes(c.Layers, c.KVHeads, c.HeadDim), int64(blocksFor(o.MaxContext))
 	if o.KVBytes == 0 {
 		o.KVBytes = max(256<<20, size*context)
+		if !asked {
+			o.KVBytes = min(o.KVBytes, 1<<30)
+		}
 	}
-	if o.KVBytes < size*context {
+	if o.KVBytes < size*context && (asked || o.KVBytes < size) {
 		return 0, fault.New(fault.Invalid, fmt.Sprintf("A cache of %d bytes does not hold one context of %d tokens.", o.KVBytes, o.MaxContext),
 			fault.Field("kv_bytes"), fault.Fix("Give it at least %d bytes, or lower the context.", size*context))
+	}
+	if context > o.KVBytes/size {
+		context = o.KVBytes / size
+		o.MaxContext = int(context) * blockTokens
 	}
 	return int(min(o.KVBytes/size, context*int64(o.MaxSeqs))), nil
 }

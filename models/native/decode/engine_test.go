@@ -111,8 +111,8 @@ func TestGreedyEqualsFullForward(t *testing.T) {
 	for _, tied := range []bool{true, false} {
 		w := toy(tied, 7)
 		e := newEngine(t, w, Options{StepTokens: 33}) // prompts come in several chunks
-		p := prompt(rand.New(rand.NewPCG(1, 2)), 70)
-		got := generate(t, e, &Request{Prompts: [][]int32{p}, MaxTokens: 40, IgnoreEOS: true, Logprobs: true, TopLogprobs: 3})[0]
+		p := prompt(rand.New(rand.NewPCG(1, 2)), 88)  // the output crosses into another block
+		got := generate(t, e, &Request{Prompts: [][]int32{p}, MaxTokens: 14, IgnoreEOS: true, Logprobs: true, TopLogprobs: 3})[0]
 		tokens := p
 		for i, id := range got.Tokens {
 			ref := referenceLogits(w, tokens)
@@ -131,7 +131,7 @@ func TestGreedyEqualsFullForward(t *testing.T) {
 			}
 			tokens = append(tokens, id)
 		}
-		if len(got.Tokens) != 40 || got.Finish != FinishLength {
+		if len(got.Tokens) != 14 || got.Finish != FinishLength {
 			t.Fatalf("%d tokens, finish %q", len(got.Tokens), got.Finish)
 		}
 	}
@@ -455,7 +455,7 @@ func TestABrokenModelEndsTheStream(t *testing.T) {
 
 func TestOptions(t *testing.T) {
 	for name, opt := range map[string]Options{
-		"kv_bytes":    {KVBytes: 1000},
+		"kv_bytes":    {KVBytes: 1000, MaxContext: 160},
 		"max_context": {MaxContext: 161},
 		"step_tokens": {StepTokens: 32},
 		"max_seqs":    {MaxSeqs: -1},
@@ -465,6 +465,36 @@ func TestOptions(t *testing.T) {
 		if _, err := New(toy(true, 1), opt); !fault.Is(err, fault.Invalid) || fault.As(err).Field != name {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestContextAndMemoryFitEachOther(t *testing.T) {
+	block := blockBytes(3, 2, 16)
+	for _, c := range []struct {
+		opt     Options
+		context int
+	}{
+		{Options{}, 160}, {Options{MaxContext: 50}, 50}, {Options{KVBytes: 3*block + 7}, 96}, {Options{KVBytes: 3 * block, MaxContext: 96}, 96},
+		{Options{KVBytes: 3 * block, MaxContext: 97}, 0}, {Options{KVBytes: block - 1}, 0},
+	} {
+		c.opt.TokenBytes = letters
+		e, err := New(toy(true, 1), c.opt)
+		if c.context == 0 {
+			if fault.As(err).Field != "kv_bytes" {
+				t.Errorf("%+v: %v", c.opt, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.MaxContext() != c.context {
+			t.Errorf("%d bytes, %d asked for: a context of %d, want %d", c.opt.KVBytes, c.opt.MaxContext, e.MaxContext(), c.context)
+		}
+		if got := generate(t, e, &Request{Prompts: [][]int32{{5}}, IgnoreEOS: true})[0]; len(got.Tokens) != c.context-1 {
+			t.Errorf("a context of %d gave %d tokens", c.context, len(got.Tokens))
+		}
+		e.Close()
 	}
 }
 
