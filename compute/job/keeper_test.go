@@ -434,6 +434,24 @@ func TestBackoffGrowsAndHealthEndsTheRow(t *testing.T) {
 	}
 }
 
+func TestClockPutBack(t *testing.T) {
+	s := newShell(1)
+	j := mustCreate(t, s.k, spec(1))
+	mustPass(t, s.k)
+	s.w.begin(j.ID, 1)
+	s.w.end(j.ID, 1, job.Exit{Code: 1})
+	mustPass(t, s.k)
+	mustPass(t, s.k)
+	if got := s.w.rows[j.ID]; got.State != job.Queued {
+		t.Fatalf("no back-off: %s", got.State)
+	}
+	s.w.clock = s.w.clock.Add(-time.Hour)
+	mustPass(t, s.k)
+	if got := s.w.rows[j.ID]; got.Attempt != 2 {
+		t.Errorf("it waits for a clock that was put back: %+v", got)
+	}
+}
+
 func TestCancel(t *testing.T) {
 	s := newShell(1)
 	running, waiting := mustCreate(t, s.k, spec(1)), mustCreate(t, s.k, spec(1))

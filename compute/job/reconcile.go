@@ -142,7 +142,7 @@ func (k *Keeper) seenRunning(ctx context.Context, j *Job, st Status) error {
 // knows whether it took, and the attempt's number makes asking again safe.
 func (k *Keeper) start(ctx context.Context, j *Job) error {
 	now := k.now()
-	if j.NextStartAt.After(now) {
+	if waits(j, now) {
 		return nil
 	}
 	err := k.opt.Executor.Start(ctx, Task{Job: j.ID, Attempt: j.Attempt, Command: j.Command, CPUs: j.CPUs,
@@ -216,7 +216,7 @@ func (k *Keeper) admit(ctx context.Context, jobs []Job) error {
 	for _, j := range queue {
 		need := k.slots(j)
 		switch {
-		case j.NextStartAt.After(now):
+		case waits(j, now):
 			waiting[j.ID] = sprintf("Tried again in %s.", j.NextStartAt.Sub(now).Round(100*time.Millisecond))
 		case need > 0 && (ahead > 0 || need > free):
 			waiting[j.ID] = k.queueReason(need, free, ahead)
@@ -244,6 +244,13 @@ func (k *Keeper) begin(ctx context.Context, j *Job) error {
 		return err
 	}
 	return k.start(ctx, j)
+}
+
+// waits says whether a job's back-off still runs. One that has longer to go than any back-off lasts was set before
+// the clock was put back, and is over.
+func waits(j *Job, now time.Time) bool {
+	left := j.NextStartAt.Sub(now)
+	return !j.NextStartAt.IsZero() && left > 0 && left <= j.Restart.BackoffMax
 }
 
 // slots is what a job takes of the capacity; one larger than a capacity that shrank takes all of it.

@@ -61,7 +61,7 @@ func keep(dir string) int {
 		return 1
 	}
 	fmt.Println("keeping")
-	c.Loop(context.Background()) //nolint:errcheck // it has no end but a kill
+	c.Loop(context.Background()) // it has no end but a kill
 	return 0
 }
 
@@ -86,7 +86,7 @@ func watched(t *testing.T, loop bool) (*control, func(id string) []job.Job) {
 		stop()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		job.Down(ctx, c.exec, 0) //nolint:errcheck // best effort
+		job.Down(ctx, c.exec, 0) // best effort
 		c.db.Close()
 	})
 	return c, func(id string) []job.Job {
@@ -102,7 +102,7 @@ func (c *control) loop(t *testing.T) (stop func()) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		c.Loop(ctx) //nolint:errcheck // ends when it is told to
+		c.Loop(ctx) // ends when it is told to
 	}()
 	return func() {
 		cancel()
@@ -203,8 +203,8 @@ func TestKeeperKilled(t *testing.T) {
 		return cmd
 	}
 	kill := func(cmd *exec.Cmd) {
-		cmd.Process.Kill() //nolint:errcheck // Wait tells
-		cmd.Wait()         //nolint:errcheck // killed
+		cmd.Process.Kill() // Wait tells
+		cmd.Wait()         // killed
 	}
 	long := c.create(t, "witness", "steps:40:25ms")
 	var short []string
@@ -247,7 +247,7 @@ func TestEverythingKilled(t *testing.T) {
 		}
 		file := []string{supervisorFile, childFile}[rng.IntN(2)]
 		if p, ok, _ := readJSON[process](c.AttemptDir(j.ID, now.Attempt), file); ok && running(p) {
-			syscall.Kill(p.PID, syscall.SIGKILL) //nolint:errcheck // it may just have ended
+			syscall.Kill(p.PID, syscall.SIGKILL) // it may just have ended
 			deaths++
 		}
 		stop() // between two calls here; TestKeeperKilled has the worse moments
@@ -342,7 +342,7 @@ func TestSupervisorKilledAnywhere(t *testing.T) {
 		pid := x.spawned[attemptKey{task.Job, n}]
 		x.mu.Unlock()
 		time.Sleep(time.Duration(rng.IntN(30)) * time.Millisecond)
-		syscall.Kill(pid, syscall.SIGKILL) //nolint:errcheck // it may have ended
+		syscall.Kill(pid, syscall.SIGKILL) // it may have ended
 		st := exectest.Await(t, x, task.Job, n, job.PhaseEnded, job.PhaseAbsent, job.PhaseOrphaned)
 		if st.Phase == job.PhaseOrphaned {
 			if err := x.Stop(t.Context(), task.Job, n, 0, "its supervisor died"); err != nil {
@@ -389,7 +389,7 @@ func TestEscapedProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer syscall.Kill(pid, syscall.SIGKILL) //nolint:errcheck // as a rule it is dead by then
+	defer syscall.Kill(pid, syscall.SIGKILL) // as a rule it is dead by then
 	task.Attempt, task.Command = 2, exectest.Command("witness")
 	if err := x.Start(t.Context(), task); err != nil {
 		t.Fatal(err)

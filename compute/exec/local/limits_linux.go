@@ -57,8 +57,8 @@ func makeGroup(t task, attr *syscall.SysProcAttr) *group {
 	g := &group{dir: filepath.Join(t.Cgroup, fmt.Sprintf("triarch-%s-%d", t.Job, t.Attempt))}
 	_, err := os.Stat(filepath.Join(t.Cgroup, "cgroup.controllers"))
 	g.v1 = err != nil
-	if !g.v1 { // refused if it was done before, or the parent holds processes itself: set tells for each file
-		os.WriteFile(filepath.Join(t.Cgroup, "cgroup.subtree_control"), []byte("+memory +cpu"), 0o644) //nolint:errcheck
+	if !g.v1 {
+		os.WriteFile(filepath.Join(t.Cgroup, "cgroup.subtree_control"), []byte("+memory +cpu"), 0o644) //nolint:errcheck // set tells for each file whether it took
 	}
 	if err := os.Mkdir(g.dir, 0o755); err != nil && !os.IsExist(err) {
 		return nil // limit falls back to what needs no permission

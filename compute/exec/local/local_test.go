@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 			os.Exit(exectest.Worker(os.Args[2:]))
 		}
 	}
-	os.Setenv("TRIARCH_SECRET_TEST", "must not reach a worker") //nolint:errcheck // a plain name
+	os.Setenv("TRIARCH_SECRET_TEST", "must not reach a worker") // a plain name
 	os.Exit(m.Run())
 }
 

@@ -6,11 +6,14 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/exec/exectest"
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/fault"
 )
 
 const someJob = "job_01hzzzzzzzzzzzzzzzzzzzzzz0"
@@ -33,8 +36,8 @@ func TestIdentityIsMoreThanANumber(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait()         //nolint:errcheck // killed
-	defer cmd.Process.Kill() //nolint:errcheck // Wait tells
+	defer cmd.Wait()         // killed
+	defer cmd.Process.Kill() // Wait tells
 	p, err := identify(cmd.Process.Pid)
 	if err != nil || !running(p) {
 		t.Fatalf("%+v does not run, %v", p, err)
@@ -64,8 +67,8 @@ func TestIdentityIsMoreThanANumber(t *testing.T) {
 			t.Fatalf("%s: the wrong process was killed", name)
 		}
 	}
-	cmd.Process.Kill() //nolint:errcheck // Wait tells
-	cmd.Wait()         //nolint:errcheck // killed
+	cmd.Process.Kill() // Wait tells
+	cmd.Wait()         // killed
 	if running(p) {
 		t.Error("a dead process runs")
 	}
@@ -223,4 +226,42 @@ func TestSupervisorRefuses(t *testing.T) {
 			t.Errorf("code %d", code)
 		}
 	})
+}
+
+// TestEndIsNotLostOnAFullDisk has the last write of a supervisor fail for a while.
+func TestEndIsNotLostOnAFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		if err := os.Mkdir(filepath.Join(dir, exitFile), 0o700); err != nil { // no file can take this name
+			t.Fatal(err)
+		}
+		done := make(chan error, 1)
+		s := &supervisor{dir: dir, signals: make(chan os.Signal)}
+		go func() { done <- s.conclude(t.Context(), &job.Exit{Code: 7}) }()
+		time.Sleep(10 * time.Second)
+		select {
+		case err := <-done:
+			t.Fatalf("it gave up: %v", err)
+		default:
+		}
+		if err := os.Remove(filepath.Join(dir, exitFile)); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if e, ok, err := readJSON[job.Exit](dir, exitFile); !ok || e.Code != 7 {
+			t.Errorf("the end reads %+v, %v", e, err)
+		}
+	})
+}
+
+func TestFullDiskIsNamed(t *testing.T) {
+	err := wrap(&os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, "writing")
+	if !fault.Is(err, fault.Unavailable) || !strings.Contains(fault.As(err).Sentence(), "Free some space") {
+		t.Errorf("a full disk is %v", err)
+	}
+	if err := wrap(os.ErrPermission, "writing"); !fault.Is(err, fault.Internal) {
+		t.Errorf("another failure is %v", err)
+	}
 }
