@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/triarch-ai/triarch/compute/exec/local"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
@@ -33,9 +34,13 @@ import (
 	"github.com/triarch-ai/triarch/storage/blob"
 )
 
-// The test binary is also the worker process that the kill tests start and kill.
+// The test binary is also the supervisor and the worker process that the kill tests start and kill.
 func TestMain(m *testing.M) {
-	if os.Getenv("TRIARCH_TEST_WORKER") == "" {
+	switch {
+	case len(os.Args) == 3 && os.Args[1] == "supervise":
+		os.Exit(local.Supervise(context.Background(), os.Args[2]))
+	case len(os.Args) == 4 && os.Args[1] == "worker", os.Getenv("TRIARCH_TEST_WORKER") != "":
+	default:
 		os.Exit(m.Run())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -268,7 +273,7 @@ func TestFineTuningStartsFromTheBase(t *testing.T) {
 // A worker killed at random points, and started again each time, ends with the bits of an undisturbed one.
 func TestKilledWorkersEndInTheSameBits(t *testing.T) {
 	r := recipe(data.Chat)
-	r.Steps = 150
+	r.Steps, r.CheckpointEvery = 150, 10
 	undisturbed := newBench(t, data.Chat, chatData(60), r, "")
 	cmd := undisturbed.process()
 	start := time.Now()
