@@ -60,6 +60,8 @@ type running struct {
 	url  string
 	stop context.CancelFunc
 	done chan error
+
+	header map[string]string // sent with every request
 }
 
 func start(t testing.TB, opt Options) *running {
@@ -95,6 +97,9 @@ func (r *running) do(ctx context.Context, method, path, body string) (*http.Resp
 		return nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+secret)
+	for k, v := range r.header {
+		req.Header.Set(k, v)
+	}
 	return http.DefaultClient.Do(req)
 }
 
