@@ -49,6 +49,7 @@ const (
 func Run(t *testing.T, h Harness) {
 	t.Run("health", func(t *testing.T) { health(t, h) })
 	t.Run("stream", func(t *testing.T) { stream(t, h) })
+	t.Run("at once", func(t *testing.T) { atOnce(t, h) })
 	t.Run("usage", func(t *testing.T) { usage(t, h) })
 	t.Run("plain", func(t *testing.T) { plain(t, h) })
 	t.Run("refusal", func(t *testing.T) { refusal(t, h) })
@@ -119,6 +120,17 @@ func stream(t *testing.T, h Harness) {
 				t.Errorf("stream:\n%s", text)
 			}
 		}
+	}
+}
+
+// atOnce takes the first token from an engine that makes the second one much later.
+func atOnce(t *testing.T, h Harness) {
+	p := h.Start(t, Behaviour{Tokens: 2, Pace: 24 * time.Hour})
+	s := open(t, h, p, streamBody)
+	defer s.Close()
+	c, err := s.Next()
+	if err != nil || c.Completion != 1 || !bytes.Contains(c.Data, []byte(`"content":"t1 "`)) {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 

@@ -195,8 +195,22 @@ func (r *Response) Header(name string) string {
 	return ""
 }
 
-// Buffered says whether the next Chunk comes without waiting for the network.
-func (r *Response) Buffered() bool { return !r.ended && r.c.buffered() > 0 }
+// Buffered says whether the next Chunk comes without waiting for the network. The bytes that frame a chunk do not
+// count: behind them may be nothing yet.
+func (r *Response) Buffered() bool {
+	b := r.c.buf[r.c.r:r.c.w]
+	if r.ended || r.form != chunked || r.left != 0 {
+		return !r.ended && len(b) > 0
+	}
+	if r.inside {
+		if len(b) < 2 {
+			return false
+		}
+		b = b[2:]
+	}
+	line := bytes.IndexByte(b, '\n')
+	return line >= 0 && line+1 < len(b)
+}
 
 // Size is the length of the body if the answer tells it, otherwise -1.
 func (r *Response) Size() int64 {

@@ -1,0 +1,244 @@
+package modelapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/engine/native"
+	"github.com/triarch-ai/triarch/storage/sql"
+	"github.com/triarch-ai/triarch/tenancy"
+	"github.com/triarch-ai/triarch/tenancy/meter"
+	"github.com/triarch-ai/triarch/test/pacedengine"
+)
+
+const (
+	dirEnv    = "TRIARCH_MODELAPI_TEST_DIR"
+	engineEnv = "TRIARCH_MODELAPI_TEST_ENGINE"
+)
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(dirEnv); dir != "" {
+		if err := gatewayProcess(dir, os.Getenv(engineEnv)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// gatewayProcess is a gateway that runs until it is killed.
+func gatewayProcess(dir, engineAddr string) error {
+	ctx := context.Background()
+	db, err := openAt(ctx, dir)
+	if err != nil {
+		return err
+	}
+	p, err := build(ctx, db, dir+"/ledger", engineAddr)
+	if err != nil {
+		return err
+	}
+	p.routes.targets["paced"].Engine = oneByOne{&native.Driver{}}
+	go p.shipper.Loop(ctx)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
+	return http.Serve(l, p.handler)
+}
+
+func openAt(ctx context.Context, dir string) (*sql.DB, error) {
+	return sql.Open(ctx, "sqlite:"+dir+"/state.db", slog.New(slog.DiscardHandler))
+}
+
+// oneByOne hands events out singly, as if the engine were never ahead, so that a chunk is one token and the promise
+// "at most one chunk too many" can be checked to the token.
+type oneByOne struct{ *native.Driver }
+
+func (o oneByOne) Open(ctx context.Context, to engine.Endpoint, q engine.Request) (engine.Stream, error) {
+	s, err := o.Driver.Open(ctx, to, q)
+	return &single{Stream: s}, err
+}
+
+type single struct {
+	engine.Stream
+	last engine.Chunk // rest of the last chunk, with the counts up to its end
+}
+
+func (s *single) Next() (engine.Chunk, error) {
+	if len(s.last.Data) == 0 {
+		var err error
+		if s.last, err = s.Stream.Next(); err != nil {
+			return s.last, err
+		}
+	}
+	c := s.last
+	end := bytes.Index(c.Data, []byte("\n\n")) + 2
+	c.Data, s.last.Data = c.Data[:end], c.Data[end:]
+	c.Completion -= tokensIn(s.last.Data)
+	c.Done = c.Done && len(s.last.Data) == 0
+	return c, nil
+}
+
+// A gateway is killed 20 times in the middle of 64 streams, over one data directory: no token that a client got is
+// missing, at most one chunk of each stream is booked beyond, and all books agree, the budget's included.
+func TestKilledGateway(t *testing.T) {
+	dir := t.TempDir()
+	e, engineAddr := startEngine(t, pacedengine.Options{Tokens: 1 << 20, Pace: 10 * time.Millisecond})
+	secret := prepare(t, dir)
+	killed := 0
+	for trial := range 20 {
+		delivered := killOnce(t, dir, engineAddr, secret, rand.IntN(400))
+		killed += checkBooks(t, trial, dir, delivered)
+		for e.Running.Load() > 0 { // the engine notices that its caller died
+			time.Sleep(time.Millisecond)
+		}
+	}
+	if killed != 20*streams {
+		t.Errorf("only %d streams were open when their gateway was killed", killed)
+	}
+}
+
+// prepare makes the data directory with a key that has a budget.
+func prepare(t *testing.T, dir string) string {
+	db, err := openAt(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	p, err := build(t.Context(), db, dir+"/ledger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.ledger.Close()
+	money := int64(1 << 48)
+	_, secret, err := p.tenancy.CreateKey(t.Context(), p.by, tenancy.NewKey{Name: "k", BudgetMicros: &money})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
+
+const streams = 64
+
+// killOnce runs a gateway under its streams, kills it when all have begun and that many more tokens were delivered, and
+// returns the tokens each request got.
+func killOnce(t *testing.T, dir, engineAddr, secret string, tokens int) map[string]int {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), dirEnv+"="+dir, engineEnv+"="+engineAddr)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	addr, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	delivered := map[string]int{}
+	var mu sync.Mutex
+	var begun, sum atomic.Int64
+	var clients sync.WaitGroup
+	for range streams {
+		clients.Go(func() {
+			first := true
+			rid, n := streamUntilDead(strings.TrimSpace(addr), secret, func(n int) {
+				if first && begun.Add(1) == streams {
+					sum.Store(0)
+				}
+				first = false
+				if sum.Add(int64(n)) >= int64(tokens) && begun.Load() == streams {
+					cmd.Process.Kill()
+				}
+			})
+			mu.Lock()
+			defer mu.Unlock()
+			delivered[rid] = n
+		})
+	}
+	clients.Wait()
+	if len(delivered) != streams {
+		t.Errorf("%d of %d streams began", len(delivered), streams)
+	}
+	return delivered
+}
+
+func streamUntilDead(addr, secret string, got func(tokens int)) (rid string, tokens int) {
+	req, err := http.NewRequest("POST", "http://"+addr+"/v1/chat/completions",
+		strings.NewReader(`{"model":"paced","stream":true,"max_tokens":1000,"messages":`+question+`}`))
+	if err != nil {
+		return "", 0
+	}
+	req.Header.Set("Authorization", "Bearer "+secret)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", 0
+	}
+	defer resp.Body.Close()
+	r := bufio.NewReader(resp.Body)
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return resp.Header.Get("X-Request-Id"), tokens
+		}
+		if n := tokensIn([]byte(line)); n > 0 {
+			tokens += n
+			got(n)
+		}
+	}
+}
+
+// checkBooks does what the next start does, and compares. It returns how many streams were cut by the kill.
+func checkBooks(t *testing.T, trial int, dir string, delivered map[string]int) int {
+	db, err := openAt(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	p, err := build(t.Context(), db, dir+"/ledger")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.ledger.Close()
+	r := &rig{parts: p, t: t}
+	totals := r.totals("")
+	booked := map[string]meter.Record{}
+	var sum meter.Totals
+	for _, rec := range r.records() {
+		booked["req_"+rec.Request.String()] = rec
+		sum.Requests++
+		sum.PromptTokens += rec.Prompt
+		sum.CompletionTokens += rec.Completion
+		sum.CostMicros += rec.CostMicros
+	}
+	if sum != totals || p.book.Spent(raw(t, p.by.OrgID)) != totals.CostMicros {
+		t.Errorf("trial %d: records %+v, roll-up %+v, budget %d", trial, sum, totals, p.book.Spent(raw(t, p.by.OrgID)))
+	}
+	for rid, n := range delivered {
+		rec, ok := booked[rid]
+		if over := rec.Completion - int64(n); !ok || over < 0 || over > 1 {
+			t.Errorf("trial %d: request %s got %d tokens and is billed %d", trial, rid, n, rec.Completion)
+		}
+	}
+	return p.ledger.Recovered().Cut
+}
