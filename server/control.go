@@ -123,6 +123,7 @@ func (s *Server) mountControl() {
 	s.modelOps()
 	s.serveOps()
 	s.usageOps()
+	documentForms(s.huma.OpenAPI())
 	doc, err := json.Marshal(s.huma.OpenAPI())
 	if err != nil {
 		panic("server: the OpenAPI document cannot be written: " + err.Error())
@@ -131,6 +132,16 @@ func (s *Server) mountControl() {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(doc) //nolint:errcheck // the client is gone
 	})
+}
+
+// documentForms adds to the uploads that they can come as forms, after registration: huma would read forms itself.
+func documentForms(doc *huma.OpenAPI) {
+	for _, e := range endpoints {
+		if item := doc.Paths[e.Pattern]; e.Stream && item != nil && item.Post != nil {
+			item.Post.RequestBody.Content["multipart/form-data"] = &huma.MediaType{Schema: &huma.Schema{Type: "object",
+				Properties: map[string]*huma.Schema{"file": {Type: "string", Format: "binary"}}, Required: []string{"file"}}}
+		}
+	}
 }
 
 func humaConfig(version string) huma.Config {
@@ -202,13 +213,13 @@ type none struct{}
 // no is the input of operations that take nothing.
 type no struct{}
 
-// inProject is a parameter of the operations on people and keys, with which an owner of the organisation reaches its
-// other projects.
-type inProject struct {
+// ProjectParam is a parameter of the operations on people and keys, with which an owner of the organisation reaches its
+// other projects. (Types embedded in inputs are exported: huma does not see the fields of others.)
+type ProjectParam struct {
 	Project string `query:"project" doc:"id or name of another project of the organisation; needs the scope organisation"`
 }
 
-func (s *Server) project(ctx context.Context, p *auth.Principal, q inProject) (string, error) {
+func (s *Server) project(ctx context.Context, p *auth.Principal, q ProjectParam) (string, error) {
 	return s.Tenancy.ProjectFor(ctx, p.Maker(), q.Project)
 }
 

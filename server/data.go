@@ -11,12 +11,14 @@ import (
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/storage/blob"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 )
 
-type dataIn struct {
+// DataPath names a data version.
+type DataPath struct {
 	Data string `path:"data" maxLength:"200" doc:"id, name or name@number"`
 }
 
@@ -27,16 +29,24 @@ func (s *Server) dataOps() {
 			return api.DataSet{Name: x.Name, Versions: x.Versions, Latest: dataVersion(x.Latest)}
 		}), err
 	})
-	op(s, "import-data", "data", "Import a file as a version of a data set", s.importData, status(http.StatusCreated), takes("application/octet-stream", "multipart/form-data"))
-	op(s, "get-data", "data", "Show a data version", func(ctx context.Context, p *auth.Principal, in *dataIn) (*out[api.DataVersion], error) {
+	op(s, "import-data", "data", "Import a file as a version of a data set", s.importData, status(http.StatusCreated), takes("application/octet-stream"))
+	op(s, "get-data", "data", "Show a data version", func(ctx context.Context, p *auth.Principal, in *DataPath) (*out[api.DataVersion], error) {
 		v, err := s.Data.Get(ctx, p.ProjectID, in.Data)
 		return &out[api.DataVersion]{dataVersion(v)}, err
 	})
-	op(s, "list-data-versions", "data", "List the versions of a data set, newest first", func(ctx context.Context, p *auth.Principal, in *dataIn) (*out[api.List[api.DataVersion]], error) {
-		vs, err := s.Data.Versions(ctx, p.ProjectID, in.Data)
+	op(s, "list-data-versions", "data", "List the versions of a data set, newest first", func(ctx context.Context, p *auth.Principal, in *DataPath) (*out[api.List[api.DataVersion]], error) {
+		name := in.Data
+		if id.Valid("dv", name) {
+			v, err := s.Data.Get(ctx, p.ProjectID, name)
+			if err != nil {
+				return nil, err
+			}
+			name = v.DataSet
+		}
+		vs, err := s.Data.Versions(ctx, p.ProjectID, name)
 		return list(vs, dataVersion), err
 	})
-	op(s, "read-data", "data", "Download the records of a version as JSON lines", func(ctx context.Context, p *auth.Principal, in *dataIn) (*huma.StreamResponse, error) {
+	op(s, "read-data", "data", "Download the records of a version as JSON lines", func(ctx context.Context, p *auth.Principal, in *DataPath) (*huma.StreamResponse, error) {
 		_, r, err := s.Data.Open(ctx, p.ProjectID, in.Data)
 		if err != nil {
 			return nil, err
@@ -46,7 +56,7 @@ func (s *Server) dataOps() {
 			return errors.Join(err, r.Close())
 		}), nil
 	}, gives("application/jsonl"))
-	op(s, "remove-data", "data", "Remove a data version", func(ctx context.Context, p *auth.Principal, in *dataIn) (*none, error) {
+	op(s, "remove-data", "data", "Remove a data version", func(ctx context.Context, p *auth.Principal, in *DataPath) (*none, error) {
 		return nil, s.Data.Remove(ctx, p.ProjectID, in.Data)
 	}, status(http.StatusNoContent))
 }
@@ -100,17 +110,11 @@ func (s *Server) uploaded(ctx context.Context) (*upload, error) {
 	return nil, fault.New(fault.Invalid, "The form has no part named file.", fault.Field("file"))
 }
 
-// takes documents a streamed request body.
-func takes(types ...string) func(*huma.Operation) {
+// takes documents a streamed request body; documentForms adds that it can also be a form.
+func takes(kind string) func(*huma.Operation) {
 	return func(o *huma.Operation) {
-		o.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{}}
-		for _, t := range types {
-			schema := &huma.Schema{Type: "string", Format: "binary"}
-			if t == "multipart/form-data" {
-				schema = &huma.Schema{Type: "object", Properties: map[string]*huma.Schema{"file": schema}, Required: []string{"file"}}
-			}
-			o.RequestBody.Content[t] = &huma.MediaType{Schema: schema}
-		}
+		o.RequestBody = &huma.RequestBody{Required: true,
+			Content: map[string]*huma.MediaType{kind: {Schema: &huma.Schema{Type: "string", Format: "binary"}}}}
 	}
 }
 

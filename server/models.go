@@ -10,11 +10,13 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 )
 
-type modelIn struct {
+// ModelPath names a model version.
+type ModelPath struct {
 	Model string `path:"model" maxLength:"200" doc:"id of a version, name or name@number"`
 }
 
@@ -25,17 +27,25 @@ func (s *Server) modelOps() {
 			return api.Model{ID: m.ID, Name: m.Name, Versions: m.Versions, Latest: m.Latest, CreatedAt: m.CreatedAt}
 		}), err
 	})
-	op(s, "import-model", "models", "Import a model from a tar stream of a Hugging Face folder", s.importModel, status(http.StatusCreated), takes("application/x-tar", "multipart/form-data"))
-	op(s, "get-model", "models", "Show a model version with card, lineage and loss curve", func(ctx context.Context, p *auth.Principal, in *modelIn) (*out[api.ModelVersion], error) {
+	op(s, "import-model", "models", "Import a model from a tar stream of a Hugging Face folder", s.importModel, status(http.StatusCreated), takes("application/x-tar"))
+	op(s, "get-model", "models", "Show a model version with card, lineage and loss curve", func(ctx context.Context, p *auth.Principal, in *ModelPath) (*out[api.ModelVersion], error) {
 		v, err := s.Registry.Get(ctx, p.ProjectID, in.Model)
 		return &out[api.ModelVersion]{modelVersion(v)}, err
 	})
-	op(s, "list-model-versions", "models", "List the versions of a model, newest first", func(ctx context.Context, p *auth.Principal, in *modelIn) (*out[api.List[api.ModelVersion]], error) {
-		vs, err := s.Registry.Versions(ctx, p.ProjectID, in.Model)
+	op(s, "list-model-versions", "models", "List the versions of a model, newest first", func(ctx context.Context, p *auth.Principal, in *ModelPath) (*out[api.List[api.ModelVersion]], error) {
+		name := in.Model
+		if id.Valid("mv", name) {
+			v, err := s.Registry.Get(ctx, p.ProjectID, name)
+			if err != nil {
+				return nil, err
+			}
+			name = v.Model
+		}
+		vs, err := s.Registry.Versions(ctx, p.ProjectID, name)
 		return list(vs, modelVersion), err
 	})
 	op(s, "export-model", "models", "Download a model version as a tar stream", s.exportModel, gives("application/x-tar"))
-	op(s, "remove-model", "models", "Remove a model version", func(ctx context.Context, p *auth.Principal, in *modelIn) (*none, error) {
+	op(s, "remove-model", "models", "Remove a model version", func(ctx context.Context, p *auth.Principal, in *ModelPath) (*none, error) {
 		return nil, s.Registry.Remove(ctx, p.ProjectID, in.Model)
 	}, status(http.StatusNoContent))
 }
@@ -53,7 +63,7 @@ func (s *Server) importModel(ctx context.Context, p *auth.Principal, in *struct 
 }
 
 func (s *Server) exportModel(ctx context.Context, p *auth.Principal, in *struct {
-	modelIn
+	ModelPath
 	Format string `query:"format" doc:"hf (default): a Hugging Face folder; gguf: one GGUF file"`
 }) (*huma.StreamResponse, error) {
 	format, err := registry.ParseFormat(in.Format)

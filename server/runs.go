@@ -16,7 +16,8 @@ import (
 	"github.com/triarch-ai/triarch/tenancy/auth"
 )
 
-type runIn struct {
+// RunPath names a run.
+type RunPath struct {
 	Run string `path:"run" maxLength:"64"`
 }
 
@@ -33,17 +34,17 @@ func (s *Server) runOps() {
 		r, err := s.plan(ctx, p, in.Body, s.Train.Estimate)
 		return &out[api.Run]{r}, err
 	})
-	op(s, "get-run", "runs", "Show a run", func(ctx context.Context, p *auth.Principal, in *runIn) (*out[api.Run], error) {
+	op(s, "get-run", "runs", "Show a run", func(ctx context.Context, p *auth.Principal, in *RunPath) (*out[api.Run], error) {
 		r, err := s.run(ctx, p, in.Run)
 		return &out[api.Run]{r}, err
 	})
-	op(s, "stop-run", "runs", "Stop a run; what it learnt is not registered", func(ctx context.Context, p *auth.Principal, in *runIn) (*out[api.Run], error) {
+	op(s, "stop-run", "runs", "Stop a run; what it learnt is not registered", func(ctx context.Context, p *auth.Principal, in *RunPath) (*out[api.Run], error) {
 		r, err := s.Train.Stop(ctx, p.ProjectID, in.Run)
 		return &out[api.Run]{run(r)}, err
 	})
 	op(s, "read-run-logs", "runs", "Read the output of a run", func(ctx context.Context, p *auth.Principal, in *struct {
-		runIn
-		logsIn
+		RunPath
+		LogsParam
 	}) (*out[api.Logs], error) {
 		l, err := s.Train.Logs(ctx, p.ProjectID, in.Run, in.Attempt, in.Offset, in.Limit)
 		return logs(l, err)
@@ -94,7 +95,8 @@ func (s *Server) run(ctx context.Context, p *auth.Principal, name string) (api.R
 	return a, err
 }
 
-type logsIn struct {
+// LogsParam says which piece of an output.
+type LogsParam struct {
 	Attempt int   `query:"attempt" minimum:"0" doc:"0: the newest"`
 	Offset  int64 `query:"offset" minimum:"0" doc:"byte to begin at"`
 	Limit   int   `query:"limit" minimum:"0" maximum:"1048576" doc:"most bytes; 0: the server decides"`
@@ -108,7 +110,7 @@ func logs(l job.LogChunk, err error) (*out[api.Logs], error) {
 }
 
 type watchIn struct {
-	runIn
+	RunPath
 	From string `query:"from" maxLength:"64" doc:"where to go on: the id of the last event seen"`
 	Last string `header:"Last-Event-ID" maxLength:"64" doc:"the same, as browsers send it"`
 }

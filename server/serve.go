@@ -9,11 +9,13 @@ import (
 	"github.com/triarch-ai/triarch/tenancy/auth"
 )
 
-type deploymentIn struct {
+// DeploymentPath names a deployment.
+type DeploymentPath struct {
 	Deployment string `path:"deployment" maxLength:"200" doc:"id or name"`
 }
 
-type routeIn struct {
+// RoutePath names a route.
+type RoutePath struct {
 	Route string `path:"route" maxLength:"200" doc:"id or name"`
 }
 
@@ -25,21 +27,21 @@ func (s *Server) serveOps() {
 	op(s, "create-deployment", "serving", "Serve a model version", s.deploy, status(http.StatusCreated))
 	op(s, "get-deployment", "serving", "Show a deployment with its replicas", s.deployment)
 	op(s, "scale-deployment", "serving", "Change how many replicas a deployment has", func(ctx context.Context, p *auth.Principal, in *struct {
-		deploymentIn
+		DeploymentPath
 		Body api.Scale
 	}) (*out[api.Deployment], error) {
 		d, err := s.Serve.Scale(ctx, p.ProjectID, in.Deployment, in.Body.Replicas)
 		return &out[api.Deployment]{deployment(d)}, err
 	})
 	op(s, "read-deployment-logs", "serving", "Read the output of a replica", func(ctx context.Context, p *auth.Principal, in *struct {
-		deploymentIn
-		logsIn
+		DeploymentPath
+		LogsParam
 		Replica string `query:"replica" maxLength:"64" doc:"id; default: the oldest"`
 	}) (*out[api.Logs], error) {
 		l, err := s.Serve.Logs(ctx, p.ProjectID, in.Deployment, in.Replica, in.Attempt, in.Offset, in.Limit)
 		return logs(l, err)
 	})
-	op(s, "remove-deployment", "serving", "End a deployment and take its routes away", func(ctx context.Context, p *auth.Principal, in *deploymentIn) (*out[api.Deployment], error) {
+	op(s, "remove-deployment", "serving", "End a deployment and take its routes away", func(ctx context.Context, p *auth.Principal, in *DeploymentPath) (*out[api.Deployment], error) {
 		d, err := s.Serve.Remove(ctx, p.ProjectID, in.Deployment)
 		return &out[api.Deployment]{deployment(d)}, err
 	})
@@ -67,7 +69,7 @@ func (s *Server) deploy(ctx context.Context, p *auth.Principal, in *struct{ Body
 	return &out[api.DeploymentDetail]{api.DeploymentDetail{Deployment: deployment(d), Route: &a}}, err
 }
 
-func (s *Server) deployment(ctx context.Context, p *auth.Principal, in *deploymentIn) (*out[api.DeploymentDetail], error) {
+func (s *Server) deployment(ctx context.Context, p *auth.Principal, in *DeploymentPath) (*out[api.DeploymentDetail], error) {
 	d, err := s.Serve.Get(ctx, p.ProjectID, in.Deployment)
 	if err != nil {
 		return nil, err
@@ -88,18 +90,18 @@ func (s *Server) routeOps() {
 		r, err := s.Serve.AddRoute(ctx, whoServes(p), routeSpec(in.Body))
 		return &out[api.Route]{route(r)}, err
 	}, status(http.StatusCreated))
-	op(s, "get-route", "serving", "Show a route", func(ctx context.Context, p *auth.Principal, in *routeIn) (*out[api.Route], error) {
+	op(s, "get-route", "serving", "Show a route", func(ctx context.Context, p *auth.Principal, in *RoutePath) (*out[api.Route], error) {
 		r, err := s.Serve.Route(ctx, p.ProjectID, in.Route)
 		return &out[api.Route]{route(r)}, err
 	})
 	op(s, "set-route", "serving", "Change deployment, prices and sharing of a route", func(ctx context.Context, p *auth.Principal, in *struct {
-		routeIn
+		RoutePath
 		Body api.NewRoute
 	}) (*out[api.Route], error) {
 		r, err := s.Serve.SetRoute(ctx, whoServes(p), in.Route, routeSpec(in.Body))
 		return &out[api.Route]{route(r)}, err
 	})
-	op(s, "remove-route", "serving", "Remove a route", func(ctx context.Context, p *auth.Principal, in *routeIn) (*none, error) {
+	op(s, "remove-route", "serving", "Remove a route", func(ctx context.Context, p *auth.Principal, in *RoutePath) (*none, error) {
 		return nil, s.Serve.RemoveRoute(ctx, p.ProjectID, in.Route)
 	}, status(http.StatusNoContent))
 }

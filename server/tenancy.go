@@ -87,13 +87,14 @@ func (s *Server) createProject(ctx context.Context, p *auth.Principal, in *struc
 	return &out[api.Project]{project(prj)}, err
 }
 
-type memberIn struct {
-	inProject
+// MemberPath names a member.
+type MemberPath struct {
+	ProjectParam
 	Email string `path:"email" maxLength:"254"`
 }
 
 func (s *Server) memberOps() {
-	op(s, "list-members", "tenancy", "List the members of a project", func(ctx context.Context, p *auth.Principal, in *inProject) (*out[api.List[api.Member]], error) {
+	op(s, "list-members", "tenancy", "List the members of a project", func(ctx context.Context, p *auth.Principal, in *ProjectParam) (*out[api.List[api.Member]], error) {
 		prj, err := s.project(ctx, p, *in)
 		if err != nil {
 			return nil, err
@@ -102,18 +103,18 @@ func (s *Server) memberOps() {
 		return list(ms, member), err
 	})
 	op(s, "put-member", "tenancy", "Add a member or change the role", func(ctx context.Context, p *auth.Principal, in *struct {
-		memberIn
+		MemberPath
 		Body api.MemberRole
 	}) (*out[api.Member], error) {
-		prj, err := s.project(ctx, p, in.inProject)
+		prj, err := s.project(ctx, p, in.ProjectParam)
 		if err != nil {
 			return nil, err
 		}
 		m, err := s.Tenancy.PutMember(ctx, prj, in.Email, tenancy.Role(in.Body.Role))
 		return &out[api.Member]{member(m)}, err
 	})
-	op(s, "remove-member", "tenancy", "Remove a member and revoke the member's keys", func(ctx context.Context, p *auth.Principal, in *memberIn) (*none, error) {
-		prj, err := s.project(ctx, p, in.inProject)
+	op(s, "remove-member", "tenancy", "Remove a member and revoke the member's keys", func(ctx context.Context, p *auth.Principal, in *MemberPath) (*none, error) {
+		prj, err := s.project(ctx, p, in.ProjectParam)
 		if err != nil {
 			return nil, err
 		}
@@ -121,13 +122,14 @@ func (s *Server) memberOps() {
 	}, status(http.StatusNoContent))
 }
 
-type keyIn struct {
-	inProject
+// KeyPath names a key.
+type KeyPath struct {
+	ProjectParam
 	Key string `path:"key" maxLength:"64"`
 }
 
 func (s *Server) keyOps() {
-	op(s, "list-keys", "tenancy", "List the keys of a project", func(ctx context.Context, p *auth.Principal, in *inProject) (*out[api.List[api.Key]], error) {
+	op(s, "list-keys", "tenancy", "List the keys of a project", func(ctx context.Context, p *auth.Principal, in *ProjectParam) (*out[api.List[api.Key]], error) {
 		prj, err := s.project(ctx, p, *in)
 		if err != nil {
 			return nil, err
@@ -136,16 +138,16 @@ func (s *Server) keyOps() {
 		return list(ks, key), err
 	})
 	op(s, "create-key", "tenancy", "Make a key; its secret is in the answer and nowhere else", s.createKey, status(http.StatusCreated))
-	op(s, "get-key", "tenancy", "Show a key", func(ctx context.Context, p *auth.Principal, in *keyIn) (*out[api.Key], error) {
-		prj, err := s.project(ctx, p, in.inProject)
+	op(s, "get-key", "tenancy", "Show a key", func(ctx context.Context, p *auth.Principal, in *KeyPath) (*out[api.Key], error) {
+		prj, err := s.project(ctx, p, in.ProjectParam)
 		if err != nil {
 			return nil, err
 		}
 		k, err := s.Tenancy.Store.Key(ctx, prj, in.Key)
 		return &out[api.Key]{key(k)}, err
 	})
-	op(s, "revoke-key", "tenancy", "Revoke a key for good", func(ctx context.Context, p *auth.Principal, in *keyIn) (*none, error) {
-		prj, err := s.project(ctx, p, in.inProject)
+	op(s, "revoke-key", "tenancy", "Revoke a key for good", func(ctx context.Context, p *auth.Principal, in *KeyPath) (*none, error) {
+		prj, err := s.project(ctx, p, in.ProjectParam)
 		if err != nil {
 			return nil, err
 		}
@@ -164,7 +166,8 @@ func (s *Server) createKey(ctx context.Context, p *auth.Principal, in *struct{ B
 	return &out[api.MadeKey]{api.MadeKey{Key: secret, Object: key(k)}}, err
 }
 
-type budgetIn struct {
+// BudgetPath names a budget.
+type BudgetPath struct {
 	Scope string `path:"scope" enum:"organisation,project,key"`
 	ID    string `path:"id" maxLength:"64"`
 }
@@ -175,14 +178,14 @@ func (s *Server) budgetOps() {
 		return list(bs, s.budget), err
 	})
 	op(s, "set-budget", "tenancy", "Bound what an organisation, project or key may spend in all", func(ctx context.Context, p *auth.Principal, in *struct {
-		budgetIn
+		BudgetPath
 		Body api.BudgetLimit
 	}) (*out[api.Budget], error) {
 		b := tenancy.Budget{Scope: in.Scope, ID: in.ID, LimitMicros: in.Body.LimitMicros}
 		err := s.Tenancy.SetBudget(ctx, p.Maker(), b)
 		return &out[api.Budget]{s.budget(b)}, err
 	})
-	op(s, "remove-budget", "tenancy", "Take a bound on spending away", func(ctx context.Context, p *auth.Principal, in *budgetIn) (*none, error) {
+	op(s, "remove-budget", "tenancy", "Take a bound on spending away", func(ctx context.Context, p *auth.Principal, in *BudgetPath) (*none, error) {
 		return nil, s.Tenancy.RemoveBudget(ctx, p.Maker(), in.Scope, in.ID)
 	}, status(http.StatusNoContent))
 }

@@ -23,7 +23,7 @@ func (s *Server) usageOps() {
 }
 
 type usageIn struct {
-	inProject
+	ProjectParam
 	Organisation bool   `query:"organisation" doc:"of all projects of the organisation; needs the scope organisation"`
 	Key          string `query:"key" maxLength:"64" doc:"id of a key"`
 	From         string `query:"from" format:"date" doc:"first UTC day"`
@@ -41,7 +41,7 @@ func (s *Server) usage(ctx context.Context, p *auth.Principal, in *usageIn) (*ou
 	case in.Organisation && !may(p, tenancy.OrgWide):
 		return nil, fault.New(fault.Forbidden, "The usage of the whole organisation needs the scope organisation.", fault.Field("organisation"))
 	case !in.Organisation:
-		prj, err := s.project(ctx, p, in.inProject)
+		prj, err := s.project(ctx, p, in.ProjectParam)
 		if err != nil {
 			return nil, err
 		}

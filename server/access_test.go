@@ -1,0 +1,214 @@
+package server
+
+import (
+	"cmp"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/triarch-ai/triarch/tenancy"
+)
+
+// requests are lawful bodies and queries of the operations that need one; $x is an object of the world.
+var requests = map[string]struct{ query, kind, body string }{
+	"create-organisation": {body: `{"name":"o2"}`},
+	"create-project":      {body: `{"name":"p2"}`},
+	"put-member":          {body: `{"role":"viewer"}`},
+	"create-key":          {body: `{"name":"k2"}`},
+	"set-budget":          {body: `{"limit_micros":5}`},
+	"import-data":         {query: "?name=d2&format=text", kind: "text/plain", body: "hello\n"},
+	"import-model":        {query: "?name=m2", kind: "application/x-tar", body: strings.Repeat("\x00", 1024)},
+	"create-run":          {body: `{"model":"m3","data":"$data","recipe":{"steps":2}}`},
+	"estimate-run":        {body: `{"model":"m3","data":"$data","recipe":{"steps":2}}`},
+	"create-deployment":   {body: `{"model":"$model","name":"d3"}`},
+	"scale-deployment":    {body: `{"replicas":2}`},
+	"create-route":        {body: `{"name":"pub2","deployment":"$deployment"}`},
+	"set-route":           {body: `{"deployment":"$deployment","price_in":3}`},
+}
+
+// byBody are the operations that name an object of the project in their body.
+var byBody = []string{"create-run", "estimate-run", "create-deployment", "create-route"}
+
+func (w *world) request(e Endpoint, secret string) *httptest.ResponseRecorder {
+	target := strings.TrimSuffix(e.Pattern, "{$}")
+	r := requests[e.ID]
+	for name, object := range w.objects {
+		target = strings.ReplaceAll(target, "{"+name+"}", object)
+		r.body = strings.ReplaceAll(r.body, "$"+name, object)
+	}
+	if r.kind == "" && e.Method != "GET" && e.Method != "DELETE" {
+		r.kind = "application/json"
+		if r.body == "" {
+			r.body = "{}"
+		}
+	}
+	if r.body == "{}" && e.ID != "" { // operations without a body
+		r.kind, r.body = "", ""
+	}
+	return w.ask(e.Method, target+r.query, secret, r.kind, strings.NewReader(r.body))
+}
+
+// Whoever lacks the role, the scope or a living key is refused by every endpoint, and nobody sees another project.
+func TestEveryEndpointRefusesWhomTheTableRefuses(t *testing.T) {
+	w := newWorld(t)
+	w.finish(t)
+	past := time.Now().Add(-time.Minute)
+	everything := []tenancy.Scope{tenancy.Inference, tenancy.Read, tenancy.Write, tenancy.Admin, tenancy.OrgWide, tenancy.Platform}
+	bad := map[string]string{
+		"no key": "", "a key that never was": "tri_" + strings.Repeat("A", 43), "not a key": "Bearer",
+		"an expired key": w.key(t, tenancy.Key{Role: tenancy.Owner, Scopes: everything, ExpiresAt: &past}),
+		"a revoked key":  w.key(t, tenancy.Key{Role: tenancy.Owner, Scopes: everything, RevokedAt: &past}),
+	}
+	roles := map[tenancy.Role]string{}
+	for _, r := range []tenancy.Role{tenancy.Viewer, tenancy.Developer, tenancy.Owner} {
+		roles[r] = w.key(t, tenancy.Key{Role: r, Scopes: everything})
+	}
+	without := map[tenancy.Scope]string{}
+	for _, x := range everything {
+		rest := slices.DeleteFunc(slices.Clone(everything), func(y tenancy.Scope) bool { return x == y })
+		without[x] = w.key(t, tenancy.Key{Role: tenancy.Owner, Scopes: rest})
+	}
+	for _, e := range endpoints {
+		name := e.Method + " " + e.Pattern
+		if e.Public {
+			if rec := w.request(e, ""); rec.Code != http.StatusOK {
+				t.Errorf("%s without a key: %d", name, rec.Code)
+			}
+			continue
+		}
+		for who, secret := range bad {
+			if rec := w.request(e, secret); rec.Code != http.StatusUnauthorized || rec.Header().Get("WWW-Authenticate") == "" {
+				t.Errorf("%s with %s: %d", name, who, rec.Code)
+			}
+		}
+		for role, secret := range roles {
+			if !role.AtLeast(e.Role) {
+				if rec := w.request(e, secret); rec.Code != http.StatusForbidden {
+					t.Errorf("%s as %s: %d", name, role, rec.Code)
+				}
+			}
+		}
+		if rec := w.request(e, without[e.Scope]); rec.Code != http.StatusForbidden {
+			t.Errorf("%s without the scope %s: %d", name, e.Scope, rec.Code)
+		}
+	}
+}
+
+func TestAnotherProjectsObjectsDoNotExist(t *testing.T) {
+	w := newWorld(t)
+	w.finish(t)
+	second := must(w.Tenancy.CreateProject(t.Context(), w.who.OrgID, "second"))(t)
+	_, foreign, _, foreignSecret, err := w.Tenancy.CreateOrganisation(t.Context(), w.who.Maker(), "foreign")
+	must(foreign, err)(t)
+	strangers := map[string]string{
+		"an owner of another project":      w.key(t, tenancy.Key{OrgID: w.who.OrgID, ProjectID: second.ID, Role: tenancy.Owner}),
+		"an owner of another organisation": foreignSecret,
+	}
+	var secrets []string
+	for name, object := range w.objects {
+		if name != "scope" {
+			secrets = append(secrets, object)
+		}
+	}
+	named := regexp.MustCompile(`\{[a-z]+\}`)
+	for who, secret := range strangers {
+		for _, e := range endpoints {
+			if e.Public || e.Scope == tenancy.OrgWide || e.Scope == tenancy.Platform || strings.HasPrefix(e.Pattern, "/v1/") || e.ID == "put-member" {
+				continue
+			}
+			rec := w.request(e, secret)
+			if named.MatchString(e.Pattern) || slices.Contains(byBody, e.ID) {
+				if rec.Code != http.StatusNotFound {
+					t.Errorf("%s %s by %s: %d %s", e.Method, e.Pattern, who, rec.Code, rec.Body)
+				}
+				if p := problemOf(t, rec); p.Kind != "not_found" {
+					t.Errorf("%s %s: kind %s", e.Method, e.Pattern, p.Kind)
+				}
+				continue
+			}
+			for _, object := range secrets {
+				if e.Method == "GET" && strings.Contains(rec.Body.String(), object) {
+					t.Errorf("%s %s shows %s to %s", e.Method, e.Pattern, object, who)
+				}
+			}
+		}
+		for _, target := range []string{"/members", "/keys", "/usage"} { // the parameter project leads nowhere, too
+			if rec := w.askJSON("GET", v1+target+"?project="+w.who.ProjectID, secret, ""); rec.Code != http.StatusNotFound {
+				t.Errorf("%s of another project by %s: %d", target, who, rec.Code)
+			}
+		}
+	}
+}
+
+// The least key that the table lets through is let through; objects are deleted at last, from the table's end.
+func TestEveryEndpointServesWhomTheTableAllows(t *testing.T) {
+	w := newWorld(t)
+	w.finish(t)
+	order := slices.Clone(endpoints)
+	slices.Reverse(order)
+	slices.SortStableFunc(order, func(a, b Endpoint) int { return cmp.Compare(deletes(a), deletes(b)) })
+	for _, e := range order {
+		if e.Public {
+			continue
+		}
+		scopes := []tenancy.Scope{e.Scope}
+		if e.ID == "set-budget" || e.ID == "remove-budget" {
+			scopes = append(scopes, tenancy.OrgWide)
+		}
+		rec := w.request(e, w.key(t, tenancy.Key{Role: e.Role, Scopes: scopes}))
+		switch {
+		case strings.HasPrefix(e.Pattern, "/v1/"): // no route is served here: those are the gateway's tests
+			if rec.Code == 401 || rec.Code == 403 {
+				t.Errorf("%s %s: %d %s", e.Method, e.Pattern, rec.Code, rec.Body)
+			}
+		case e.ID == "import-model" && rec.Code == http.StatusBadRequest: // an empty archive is no model
+		case e.ID == "stop-run" && rec.Code == http.StatusConflict: // it has ended
+		case e.ID == "remove-data" && rec.Code == http.StatusConflict: // the run made above trains on it
+		case e.ID == "remove-model" && rec.Code == http.StatusConflict: // it is served
+		case rec.Code < 200 || rec.Code > 299:
+			t.Errorf("%s %s: %d %s", e.Method, e.Pattern, rec.Code, rec.Body)
+		case rec.Code != http.StatusNoContent && rec.Header().Get("Content-Type") == "application/json" && !json.Valid(rec.Body.Bytes()):
+			t.Errorf("%s %s: not JSON: %s", e.Method, e.Pattern, rec.Body)
+		}
+	}
+}
+
+func deletes(e Endpoint) int {
+	if e.Method == "DELETE" {
+		return 1
+	}
+	return 0
+}
+
+func TestTableIsWhole(t *testing.T) {
+	w := newWorld(t)
+	w.finish(t)
+	seen := map[string]bool{}
+	for _, e := range endpoints {
+		name := e.Method + " " + e.Pattern
+		if seen[name] || seen[e.ID] && e.ID != "" {
+			t.Errorf("%s stands twice in the table", name)
+		}
+		seen[name], seen[e.ID] = true, true
+		if !e.Public && (e.Role == "" || e.Scope == "") {
+			t.Errorf("%s asks for nothing and is not public", name)
+		}
+		// Every line is answered by something: neither the not-found page nor "method not allowed".
+		rec := w.request(e, w.owner)
+		if rec.Code == http.StatusMethodNotAllowed || strings.Contains(rec.Body.String(), "There is nothing at") {
+			t.Errorf("%s is in the table but nothing answers it: %d", name, rec.Code)
+		}
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("an endpoint that is not in the table was registered")
+		}
+	}()
+	s := &Server{Deps: w.Deps, mux: http.NewServeMux()}
+	s.handle("GET", v1+"/backdoor", s.fail, func(http.ResponseWriter, *http.Request) {})
+}
