@@ -58,7 +58,7 @@ func (p problemError) ContentType(string) string { return "application/problem+j
 func (p problemError) MarshalJSON() ([]byte, error) { return json.Marshal(p.Problem) }
 
 // Schema gives the document the problem's schema in place of the wrapper's.
-func (problemError) Schema(r huma.Registry) *huma.Schema { return huma.SchemaFromType(r, problemType) }
+func (problemError) Schema(r huma.Registry) *huma.Schema { return r.Schema(problemType, true, "Problem") }
 
 // humaErrors makes huma's own complaints about a request problems like all others. Huma offers only a package
 // variable for it.
