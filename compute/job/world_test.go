@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
@@ -15,6 +16,7 @@ import (
 // world is what a keeper's death leaves standing: the store's rows, the executor's folders and processes, and the
 // clock. It is a Store and an Executor that keep their contracts and can have the keeper die around any call.
 type world struct {
+	mu    sync.Mutex // begin and end against the keeper's calls; nothing else happens while the keeper works
 	clock time.Time
 	seq   uint64
 	rows  map[string]job.Job
@@ -185,6 +187,8 @@ func (w *world) at(id string, n int) *attempt {
 }
 
 func (w *world) Start(_ context.Context, t job.Task) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.moment()
 	if w.fence[t.Job] > t.Attempt {
 		return fault.New(fault.Conflict, "superseded")
@@ -202,6 +206,8 @@ func (w *world) Start(_ context.Context, t job.Task) error {
 
 // begin is the world's move: a supervisor gets its process going.
 func (w *world) begin(id string, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	a := w.at(id, n)
 	if a.phase != job.PhaseStarting {
 		return
@@ -222,6 +228,8 @@ func (w *world) begin(id string, n int) {
 }
 
 func (w *world) end(id string, n int, e job.Exit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	a := w.at(id, n)
 	e.EndedAt = w.clock
 	if a.stop {
@@ -244,6 +252,8 @@ func (w *world) living() (out []job.Status) {
 }
 
 func (w *world) Status(_ context.Context, id string, n int) (job.Status, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.moment()
 	if id == w.mute {
 		return job.Status{}, fault.New(fault.Unavailable, "The disk is gone.")
@@ -253,6 +263,8 @@ func (w *world) Status(_ context.Context, id string, n int) (job.Status, error) 
 }
 
 func (w *world) Stop(_ context.Context, id string, n int, _ time.Duration, reason string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.moment()
 	a := w.at(id, n)
 	if !a.stop {
