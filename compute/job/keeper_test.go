@@ -560,12 +560,12 @@ func TestLoop(t *testing.T) {
 		w.end(j.ID, 1, job.Exit{Code: 1})
 		time.Sleep(time.Minute) // its tick
 		synctest.Wait()
-		if got := w.rows[j.ID]; got.State != job.Queued {
+		if got, err := k.Get(ctx, project, j.ID); err != nil || got.State != job.Queued {
 			t.Errorf("after the tick it is %s", got.State)
 		}
 		time.Sleep(4 * time.Second)
 		synctest.Wait()
-		if got := w.rows[j.ID]; got.Attempt != 1 {
+		if got, err := k.Get(ctx, project, j.ID); err != nil || got.Attempt != 1 {
 			t.Error("it did not wait for the back-off")
 		}
 		time.Sleep(time.Second + time.Millisecond)

@@ -16,7 +16,7 @@ import (
 // world is what a keeper's death leaves standing: the store's rows, the executor's folders and processes, and the
 // clock. It is a Store and an Executor that keep their contracts and can have the keeper die around any call.
 type world struct {
-	mu    sync.Mutex // begin and end against the keeper's calls; nothing else happens while the keeper works
+	mu    sync.Mutex // for the one test whose keeper works by itself
 	clock time.Time
 	seq   uint64
 	rows  map[string]job.Job
@@ -91,6 +91,8 @@ func (w *world) done() error {
 }
 
 func (w *world) Create(_ context.Context, j job.Job) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.moment()
 	for _, have := range w.rows {
 		if j.Owner != "" && have.Owner == j.Owner && have.Kind == j.Kind && have.Project == j.Project {
@@ -103,6 +105,8 @@ func (w *world) Create(_ context.Context, j job.Job) error {
 }
 
 func (w *world) Get(_ context.Context, project, id string) (job.Job, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.moment()
 	j, ok := w.rows[id]
 	if !ok || j.Project != project {
@@ -124,6 +128,8 @@ func (w *world) List(_ context.Context, project string, f job.Filter) (out []job
 }
 
 func (w *world) Open(context.Context) (out []job.Job, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.moment()
 	for _, id := range w.order {
 		if j, ok := w.rows[id]; ok && !j.State.Final() {
@@ -134,6 +140,8 @@ func (w *world) Open(context.Context) (out []job.Job, err error) {
 }
 
 func (w *world) Update(_ context.Context, j job.Job) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.moment()
 	have, ok := w.rows[j.ID]
 	if !ok {
