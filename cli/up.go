@@ -129,7 +129,7 @@ func (a *app) makeStarter(ctx context.Context, s *system.System) error {
 	a.Printf("\nThis data directory is empty: making a small starter model that knows the words of Triarch.\n")
 	var bar = a.Bar("training")
 	stage := starter.Stage("")
-	return s.MakeStarter(ctx, func(p starter.Progress) {
+	return s.MakeStarter(ctx, system.TrainingTime, func(p starter.Progress) {
 		if p.Stage != stage {
 			a.enterStage(s, bar, stage, p)
 			stage = p.Stage

@@ -15,8 +15,8 @@ import (
 // interrupted making goes on and a removed starter stays away.
 const starterMark = "starter.pending"
 
-// trainingTime is how long making the starter should train at most; its size is chosen to fit.
-const trainingTime = 90 * time.Second
+// TrainingTime is how long making the starter should train at most, unless told otherwise; its size is chosen to fit.
+const TrainingTime = 100 * time.Second
 
 // markStarter notes on the very first start, before anything is in the database, that a starter is wanted.
 func (s *System) markStarter() error {
@@ -32,9 +32,10 @@ func (s *System) WantsStarter() bool {
 	return err == nil && s.Config.Starter && s.Config.has("control")
 }
 
-// MakeStarter makes the starter model and tells show how it goes. It may be called again after any interruption.
-func (s *System) MakeStarter(ctx context.Context, show func(starter.Progress)) error {
-	m := &starter.Maker{Data: s.Data, Train: s.Train, Serve: s.Serve, CPUs: s.cores(), Limit: trainingTime, Poll: 200 * time.Millisecond, Show: show, Now: time.Now}
+// MakeStarter makes the starter model, of a size that trains within limit here, and tells show how it goes. It may
+// be called again after any interruption.
+func (s *System) MakeStarter(ctx context.Context, limit time.Duration, show func(starter.Progress)) error {
+	m := &starter.Maker{Data: s.Data, Train: s.Train, Serve: s.Serve, CPUs: s.cores(), Limit: limit, Poll: 200 * time.Millisecond, Show: show, Now: time.Now}
 	if err := m.Make(ctx, serve.Who{Org: s.Org.ID, Project: s.Project.ID}); err != nil {
 		return err
 	}

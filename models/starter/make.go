@@ -121,9 +121,10 @@ func (m *Maker) conversations(ctx context.Context, who serve.Who) (data.Version,
 // sizes are what the starter may be, best first: all learn the words, the larger ones with less doubt. The last
 // is taken whatever it takes.
 var sizes = []train.Recipe{
-	{Preset: "tiny", Steps: 520, LR: 3e-3, Seed: 1},
-	{Preset: "tiny", Steps: 400, LR: 4e-3, Seed: 1},
-	{Preset: "tiny", Dim: 96, Heads: 3, FFN: 256, Layers: 3, Steps: 400, LR: 4e-3, Seed: 1},
+	{Preset: "tiny", Steps: 640, LR: 3e-3, Seed: 1},
+	{Preset: "tiny", Steps: 480, LR: 3e-3, Seed: 1},
+	{Preset: "tiny", Dim: 96, Heads: 3, FFN: 256, Layers: 3, Steps: 640, LR: 4e-3, Seed: 1},
+	{Preset: "tiny", Dim: 96, Heads: 3, FFN: 256, Layers: 3, Steps: 440, LR: 4e-3, Seed: 1},
 }
 
 // fit measures this machine (train.Estimate does, for a moment) and takes the first size that is done in time.
