@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
@@ -138,8 +140,10 @@ func (r reader) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// Sweep deletes materialised folders of versions that no longer exist, and half-made ones. Run it when no
-// Materialise of a new version can be half done: at start, and otherwise beside it only with the same Service.
+// halfMade is how old a temporary folder is before Sweep takes it for one that a killed process left.
+const halfMade = 24 * time.Hour
+
+// Sweep deletes materialised folders of versions that no longer exist, and half-made ones of more than a day ago.
 func (s *Service) Sweep(ctx context.Context) error {
 	entries, err := os.ReadDir(s.Dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -149,16 +153,20 @@ func (s *Service) Sweep(ctx context.Context) error {
 		return fault.Wrap(err, "reading the folder of models")
 	}
 	var ids []string
+	var errs []error
 	for _, e := range entries {
-		if id.Valid("mv", e.Name()) {
+		st, err := e.Info()
+		switch {
+		case id.Valid("mv", e.Name()):
 			ids = append(ids, e.Name())
+		case err == nil && strings.HasPrefix(e.Name(), ".tmp-") && s.Now().Sub(st.ModTime()) > halfMade:
+			errs = append(errs, os.RemoveAll(filepath.Join(s.Dir, e.Name())))
 		}
 	}
 	have, err := s.Store.Exists(ctx, ids)
 	if err != nil {
 		return err
 	}
-	var errs []error
 	for _, name := range ids {
 		if !have[name] {
 			errs = append(errs, os.RemoveAll(filepath.Join(s.Dir, name)))

@@ -191,9 +191,18 @@ func TestAVersionInUseStays(t *testing.T) {
 			t.Fatal(err)
 		}
 		dir := must(s.Materialise(ctx, v))
+		half := filepath.Join(s.Dir, ".tmp-import-1")
+		must(0, os.Mkdir(half, 0o700))
 		must(0, s.Sweep(ctx))
-		if _, err := os.Stat(dir); err != nil {
-			t.Fatalf("a living version's folder was swept: %v", err)
+		for _, dir := range []string{dir, half} {
+			if _, err := os.Stat(dir); err != nil {
+				t.Fatalf("what is alive was swept: %v", err)
+			}
+		}
+		s.Now = func() time.Time { return time.Now().Add(25 * time.Hour) }
+		must(0, s.Sweep(ctx))
+		if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
+			t.Fatalf("what a killed process left stays: %v", err)
 		}
 		if err := s.Remove(ctx, project, "m@1"); err != nil {
 			t.Fatal(err)

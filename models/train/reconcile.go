@@ -98,7 +98,18 @@ func (s *Service) ensureJob(ctx context.Context, r *Run) (bool, error) {
 	if permanent(err) {
 		return false, s.end(ctx, *r, Failed, fault.As(err).Sentence(), job.FaultProgram)
 	}
-	return false, err
+	return false, s.waits(ctx, *r, "Its job cannot be made yet", err)
+}
+
+// waits notes on the run why it does not advance now; the next pass tries again.
+func (s *Service) waits(ctx context.Context, r Run, what string, err error) error {
+	reason := what + ": " + fault.As(err).Sentence()
+	if r.Reason == reason || ctx.Err() != nil {
+		return err
+	}
+	r.Reason, r.Fault = reason, job.FaultPlatform
+	_, uerr := s.Store.Update(ctx, s.lively(r))
+	return errors.Join(err, uerr)
 }
 
 // permanent says whether trying the same again cannot help.
@@ -157,7 +168,8 @@ func (s *Service) observe(ctx context.Context, r Run, j job.Job) error {
 	next.StartedAt, next.Reason, next.Fault = j.StartedAt, j.Reason, j.Fault
 	switch j.State {
 	case job.Succeeded:
-		return s.register(ctx, next)
+		r.StartedAt = j.StartedAt // the reason stays: waits compares it
+		return s.register(ctx, r)
 	case job.Failed:
 		return s.end(ctx, next, Failed, j.Reason, j.Fault)
 	case job.Cancelled:
@@ -204,7 +216,7 @@ func (s *Service) register(ctx context.Context, r Run) error {
 		return s.end(ctx, r, Failed, "Its result cannot be registered: "+fault.As(err).Sentence(), job.FaultProgram)
 	}
 	if err != nil {
-		return err
+		return s.waits(ctx, r, "Its model cannot be stored yet", err)
 	}
 	r.ModelVersion, r.Metrics = v.ID, v.Metrics
 	return s.end(ctx, r, Succeeded, "", "")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ import (
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/train"
+	"github.com/triarch-ai/triarch/storage/blob"
 	"github.com/triarch-ai/triarch/storage/blob/file"
 	"github.com/triarch-ai/triarch/storage/sql"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
@@ -329,6 +331,57 @@ func TestFailuresNameWhoMustAct(t *testing.T) {
 			t.Errorf("a restart: %+v", r)
 		}
 	})
+}
+
+// What fails for a passing reason is said and tried again: here the disk of the models is away for a while.
+func TestPassingTroubleIsSaidAndTriedAgain(t *testing.T) {
+	w := newWorld(t, sqltest.Open(t, sqltest.SQLite(t)))
+	ctx, s := t.Context(), w.service(nil)
+	jobs := &brokenJobs{Jobs: w.jobs, err: fault.New(fault.Unavailable, "The disk is full.")}
+	s.Jobs = jobs
+	r := must(s.Submit(ctx, who, spec()))
+	if r.State != train.Queued || r.JobID != "" || !strings.Contains(r.Reason, "disk is full") || r.Fault != job.FaultPlatform {
+		t.Errorf("without a job: %+v", r)
+	}
+	jobs.err = nil
+	must(0, s.Reconcile(ctx))
+	if r = must(s.Get(ctx, project, r.ID)); r.JobID == "" || r.Reason != "" {
+		t.Errorf("with a job: %+v", r)
+	}
+	w.jobs.leave(t, r.JobID)
+	blobs := s.Registry.Blobs
+	s.Registry.Blobs = brokenBlobs{blobs}
+	for range 2 {
+		if err := s.Reconcile(ctx); err == nil {
+			t.Error("nobody was told")
+		}
+		if r = must(s.Get(ctx, project, r.ID)); r.State != train.Registering || !strings.Contains(r.Reason, "cannot be stored yet") {
+			t.Errorf("while the disk is away: %+v", r)
+		}
+	}
+	s.Registry.Blobs = blobs
+	must(0, s.Reconcile(ctx))
+	if r = must(s.Get(ctx, project, r.ID)); r.State != train.Succeeded || r.Reason != "" || r.Fault != "" {
+		t.Errorf("at last: %+v", r)
+	}
+}
+
+type brokenJobs struct {
+	train.Jobs
+	err error
+}
+
+func (b *brokenJobs) Create(ctx context.Context, s job.Spec) (job.Job, error) {
+	if b.err != nil {
+		return job.Job{}, b.err
+	}
+	return b.Jobs.Create(ctx, s)
+}
+
+type brokenBlobs struct{ blob.Store }
+
+func (brokenBlobs) Put(context.Context, io.Reader) (blob.Ref, int64, error) {
+	return "", 0, fault.New(fault.Unavailable, "The disk is away.")
 }
 
 func TestStopping(t *testing.T) {

@@ -1,0 +1,60 @@
+package ref_test
+
+import (
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/ref"
+)
+
+func TestNames(t *testing.T) {
+	for _, good := range []string{"a", "starter", "Qwen2.5-0.5B", "org/model:v1", "a_b", strings.Repeat("x", ref.MaxName)} {
+		if err := ref.Check("name", good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", " ", "a b", "../a", "a/../b", "a//b", "/a", "a/", "-a", ".a", "a.", "a@1", "a\n", "ä", "a\x00b", "a?b", "a#b",
+		strings.Repeat("x", ref.MaxName+1)} {
+		err := ref.Check("name", bad)
+		if !fault.Is(err, fault.Invalid) || fault.As(err).Field != "name" {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestVersionsByName(t *testing.T) {
+	for in, want := range map[string]struct {
+		name   string
+		number int
+	}{"words": {"words", 0}, "words@1": {"words", 1}, "org/words@12": {"org/words", 12}} {
+		name, number, err := ref.Split("data", in)
+		if err != nil || name != want.name || number != want.number {
+			t.Errorf("%q: %q %d %v", in, name, number, err)
+		}
+	}
+	for _, bad := range []string{"words@", "words@0", "words@-1", "words@1@2", "words@x", "@1", "words@99999999999999999999"} {
+		if _, _, err := ref.Split("data", bad); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func FuzzNames(f *testing.F) {
+	f.Add("a/b@3")
+	f.Add("..")
+	f.Add("\xff中文" + strings.Repeat("长", 40))
+	f.Fuzz(func(t *testing.T, s string) {
+		if q := ref.Quote(s); !utf8.ValidString(q) || len(q) > 400 || strings.ContainsAny(q, "\n\x00") {
+			t.Errorf("quoted %q", q)
+		}
+		name, number, err := ref.Split("data", s)
+		if err != nil {
+			return
+		}
+		if strings.Contains(name, "..") || strings.HasPrefix(name, "/") || strings.ContainsAny(name, " \\\n@") || number < 0 {
+			t.Errorf("%q is accepted as %q @ %d", s, name, number)
+		}
+	})
+}

@@ -1,0 +1,103 @@
+package native_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+	engine "github.com/triarch-ai/triarch/models/native"
+	"github.com/triarch-ai/triarch/models/native/hf"
+	"github.com/triarch-ai/triarch/models/native/tokenizer"
+	"github.com/triarch-ai/triarch/models/registry"
+	"github.com/triarch-ai/triarch/models/registry/native"
+)
+
+// model writes a small folder of our own kind.
+func model(t *testing.T, dtype string) string {
+	t.Helper()
+	tok, err := tokenizer.Train(slices.Values([]string{"a model of models", "一个模型"}), 280, tokenizer.Specials(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chat, err := tokenizer.NewChat(tok)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := engine.Config{VocabSize: tok.VocabSize(), Dim: 16, Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 8, FFN: 24, MaxContext: 32,
+		RopeTheta: 10000, NormEps: 1e-5, TieEmbeddings: true, PAD: 0, BOS: 1, EOS: 3, Arch: "llama"}
+	dir := filepath.Join(t.TempDir(), "model")
+	if err := hf.Write(dir, &hf.Model{Weights: engine.NewWeights(c, 1), Tokenizer: tok, Chat: chat}, dtype); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestInspect(t *testing.T) {
+	for _, dtype := range []string{"f32", "bf16"} {
+		s, err := native.Codec{}.Inspect(t.Context(), model(t, dtype))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Arch != "llama" || s.DType != dtype || s.Context != 32 || !s.Chat || s.Params < 5000 || s.Vocab < 260 {
+			t.Errorf("%s: %+v", dtype, s)
+		}
+	}
+}
+
+func TestInspectRefusesByName(t *testing.T) {
+	spoil := func(change func(map[string]any)) string {
+		dir := model(t, "f32")
+		path := filepath.Join(dir, "config.json")
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c map[string]any
+		if err := json.Unmarshal(text, &c); err != nil {
+			t.Fatal(err)
+		}
+		change(c)
+		if text, err = json.Marshal(c); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	foreign := spoil(func(c map[string]any) { c["architectures"], c["model_type"] = []string{"MambaForCausalLM"}, "mamba" })
+	if _, err := (native.Codec{}).Inspect(t.Context(), foreign); !fault.Is(err, fault.Unsupported) || !strings.Contains(strings.ToLower(err.Error()), "mamba") {
+		t.Errorf("a foreign architecture: %v", err)
+	}
+	wrong := spoil(func(c map[string]any) { c["hidden_size"] = 24 })
+	if _, err := (native.Codec{}).Inspect(t.Context(), wrong); err == nil || fault.KindOf(err) == fault.Internal {
+		t.Errorf("shapes that do not fit: %v", err)
+	}
+	cut := model(t, "f32")
+	if err := os.Truncate(filepath.Join(cut, "model.safetensors"), 1000); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (native.Codec{}).Inspect(t.Context(), cut); err == nil || fault.KindOf(err) == fault.Internal {
+		t.Errorf("cut weights: %v", err)
+	}
+	if _, err := (native.Codec{}).Inspect(t.Context(), t.TempDir()); err == nil || fault.KindOf(err) == fault.Internal {
+		t.Errorf("an empty folder: %v", err)
+	}
+}
+
+func TestGGUF(t *testing.T) {
+	var w registry.GGUFWriter = native.Codec{}
+	var b bytes.Buffer
+	if err := w.GGUF(t.Context(), model(t, "f32"), &b); err != nil {
+		t.Fatal(err)
+	}
+	if head := b.Bytes(); len(head) < 8 || string(head[:4]) != "GGUF" || binary.LittleEndian.Uint32(head[4:]) != 3 {
+		t.Errorf("it begins with % x", head[:min(8, len(head))])
+	}
+}
