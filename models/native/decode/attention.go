@@ -10,6 +10,9 @@ import (
 // twice the rows of their tiles.
 const spanRows = 12
 
+// productRows is the least rows for which a matrix product over one block beats as many vector operations.
+const productRows = 4
+
 // span is rows that follow each other in one sequence: row and slot are where the first has its queries and where
 // its output goes.
 type span struct{ row, slot, rows int }
@@ -51,8 +54,8 @@ type tile struct {
 }
 
 // attendTile walks the blocks with a running maximum and sum for each row (Milakov and Gimelshein, online softmax).
-// A row's sums run over its own positions in ascending order, whatever rows share the tile: the weights of positions it
-// does not see are zeros at the end.
+// What a row gets does not depend on the rows that share the tile: its scores are its own dot products, and its sums run
+// over its own positions in ascending order, the weights of positions it does not see being zeros at the end.
 func (b *batch) attendTile(t *tile) {
 	hd := b.m.cfg.HeadDim
 	weights, tops, sums := t.scores[:t.rows*blockTokens], t.scores[t.rows*blockTokens:][:t.rows], t.scores[t.rows*(blockTokens+1):][:t.rows]
@@ -63,15 +66,33 @@ func (b *batch) attendTile(t *tile) {
 	most := t.length + (t.rows-1)*t.longer
 	for n := 0; n*blockTokens < most; n++ {
 		k, v := b.cache.k(t.blocks[n], b.layer, t.head), b.cache.v(t.blocks[n], b.layer, t.head)
-		kernel.MatMulNNStrided(nil, weights, blockTokens, t.queries, t.qStride, k, blockTokens, t.rows, blockTokens, hd, false, 1)
 		for r := range t.rows {
 			seen := min(max(t.length+r*t.longer-n*blockTokens, 0), blockTokens)
-			t.weigh(weights[r*blockTokens:(r+1)*blockTokens], seen, &tops[r], &sums[r], t.out[r*t.oStride:][:hd])
+			scores, query := weights[r*blockTokens:(r+1)*blockTokens], t.queries[r*t.qStride:][:hd]
+			for j := range seen {
+				scores[j] = kernel.Dot(query, k[j*hd:(j+1)*hd])
+			}
+			t.weigh(scores, seen, &tops[r], &sums[r], t.out[r*t.oStride:][:hd])
 		}
-		kernel.MatMulNNStrided(nil, t.out, t.oStride, weights, blockTokens, v, hd, t.rows, hd, min(most-n*blockTokens, blockTokens), true, 1)
+		t.blend(weights, v, min(most-n*blockTokens, blockTokens), hd)
 	}
 	for r := range t.rows {
 		kernel.Scale(t.out[r*t.oStride:][:hd], 1/sums[r])
+	}
+}
+
+// blend adds the first count values of a block, weighted, to each row's output. Both ways make the same chain of
+// multiply-adds for an element; for few rows the calls of the matrix product would cost more than it saves.
+func (t *tile) blend(weights, v []float32, count, hd int) {
+	if t.rows >= productRows {
+		kernel.MatMulNNStrided(nil, t.out, t.oStride, weights, blockTokens, v, hd, t.rows, hd, count, true, 1)
+		return
+	}
+	for r := range t.rows {
+		out := t.out[r*t.oStride:][:hd]
+		for j, w := range weights[r*blockTokens:][:count] {
+			kernel.Axpy(out, w, v[j*hd:(j+1)*hd])
+		}
 	}
 }
 

@@ -62,8 +62,7 @@ func newCache(layers, kvHeads, headDim, blocks int) *cache {
 	return c
 }
 
-// k is the keys of one head in one block, [headDim, blockTokens]: transposed, so that a query's scores are a product
-// with a matrix as it lies.
+// k is the keys of one head in one block, [blockTokens, headDim].
 func (c *cache) k(block int32, layer, head int) []float32 {
 	at := int(block)*c.block + (2*layer*c.kvHeads+head)*c.plane
 	return c.slab[at : at+c.plane : at+c.plane]

@@ -144,7 +144,7 @@ func requests(rt *rapid.T) []*Request {
 	all := make([]*Request, rapid.IntRange(1, 6).Draw(rt, "requests"))
 	for i := range all {
 		seed := rng.Uint64()
-		r := &Request{N: 1 + rng.IntN(3), MaxTokens: 1 + rng.IntN(30), Sampling: Sampling{Seed: &seed}}
+		r := &Request{N: 1 + rng.IntN(3), MaxTokens: 1 + rng.IntN(30), Sampling: Sampling{Seed: &seed}, Logprobs: true, TopLogprobs: 1}
 		for range 1 + rng.IntN(2) {
 			r.Prompts = append(r.Prompts, append(shared[:rng.IntN(80):80][:], prompt(rng, 1+rng.IntN(40))...))
 		}
@@ -266,10 +266,10 @@ func TestAllKernelsGiveOneAnswerAloneAndTogether(t *testing.T) {
 		for i := range prompts {
 			prompts[i] = prompt(rng, 1+rng.IntN(90))
 		}
-		together := generate(t, newEngine(t, w, Options{Threads: 3, StepTokens: 77}), &Request{Prompts: prompts, MaxTokens: 25})
+		together := generate(t, newEngine(t, w, Options{Threads: 3, StepTokens: 77}), &Request{Prompts: prompts, MaxTokens: 25, Logprobs: true, TopLogprobs: 1})
 		alone := newEngine(t, w, Options{MaxSeqs: 1, StepTokens: 2}) // prompts token by token
 		for i, p := range prompts {
-			if d := cmp.Diff(generate(t, alone, &Request{Prompts: [][]int32{p}, MaxTokens: 25})[0], together[i]); d != "" {
+			if d := cmp.Diff(generate(t, alone, &Request{Prompts: [][]int32{p}, MaxTokens: 25, Logprobs: true, TopLogprobs: 1})[0], together[i]); d != "" {
 				t.Fatalf("%s, prompt %d, alone and together: %s", name, i, d)
 			}
 		}

@@ -130,7 +130,7 @@ func (b *batch) forward() {
 		b.layer = i
 		b.normAll(l.attnNorm, rows)
 		l.qkv.MatMul(b.pool, b.qkv, b.h, rows)
-		b.pool.Run(len(b.spans), b.place1)
+		b.pool.Run(rows, b.place1)
 		if i == len(b.m.layers)-1 {
 			rows = b.narrow()
 		}
@@ -186,38 +186,16 @@ func (b *batch) activate(r int) {
 	kernel.SiLUMul(b.act[r*f:(r+1)*f], g[:f], g[f:])
 }
 
-// place turns queries and keys of one span by their positions and stores keys and values in the cache.
-func (b *batch) place(i int) {
-	m, s := b.m, b.spans[i]
-	width, half := m.qDim+2*m.kvDim, m.cfg.HeadDim/2
-	for r := s.row; r < s.row+s.rows; r++ {
-		row, p := b.qkv[r*width:(r+1)*width], int(b.pos[r])
-		native.Rotate(row[:m.qDim+m.kvDim], m.cos[p*half:(p+1)*half], m.sin[p*half:(p+1)*half])
-		kernel.Scale(row[:m.qDim], b.scale)
-	}
-	for done := 0; done < s.rows; { // a span may reach into another block
-		p := int(b.pos[s.row+done])
-		n := min(s.rows-done, blockTokens-p%blockTokens)
-		for h := range m.cfg.KVHeads {
-			b.store(s.row+done, n, h, b.blocks[s.row][p/blockTokens], p%blockTokens)
-		}
-		done += n
-	}
-}
-
-// store puts keys and values of n rows and one head into a block, from position at on.
-func (b *batch) store(row, n, head int, block int32, at int) {
-	m, hd := b.m, b.m.cfg.HeadDim
-	width := m.qDim + 2*m.kvDim
-	from := b.qkv[row*width+m.qDim+head*hd:]
-	keys, values := b.cache.k(block, b.layer, head)[at:], b.cache.v(block, b.layer, head)[at*hd:]
-	for i := range hd {
-		line, source := keys[i*blockTokens:][:n], from[i:]
-		for r := range line {
-			line[r] = source[r*width]
-		}
-	}
-	for r := range n {
-		copy(values[r*hd:(r+1)*hd], from[r*width+m.kvDim:])
+// place turns queries and keys of one row by its position and stores keys and values in the cache.
+func (b *batch) place(r int) {
+	m, p, hd := b.m, int(b.pos[r]), b.m.cfg.HeadDim
+	width, half := m.qDim+2*m.kvDim, hd/2
+	row := b.qkv[r*width : (r+1)*width]
+	native.Rotate(row[:m.qDim+m.kvDim], m.cos[p*half:(p+1)*half], m.sin[p*half:(p+1)*half])
+	kernel.Scale(row[:m.qDim], b.scale)
+	block, at := b.blocks[r][p/blockTokens], p%blockTokens*hd
+	for h := range m.cfg.KVHeads {
+		copy(b.cache.k(block, b.layer, h)[at:at+hd], row[m.qDim+h*hd:])
+		copy(b.cache.v(block, b.layer, h)[at:at+hd], row[m.qDim+m.kvDim+h*hd:])
 	}
 }
