@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -111,5 +112,43 @@ func TestPlantedMissingDocsAreCaught(t *testing.T) {
 	}
 	if len(d.Undocumented) != 1 || d.Exported != 2 || d.Documented != 1 {
 		t.Fatalf("counted %+v", d)
+	}
+}
+
+// ARCHITECTURE.md names functions; each must exist in the file it is linked to.
+func TestTheMapNamesWhatExists(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root(t), "ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	links := regexp.MustCompile("\\[`([A-Za-z.]+)`\\]\\(([^)]+\\.go)\\)").FindAllStringSubmatch(string(text), -1)
+	if len(links) < 20 {
+		t.Fatalf("only %d links found", len(links))
+	}
+	for _, l := range links {
+		src, err := os.ReadFile(filepath.Join(root(t), l[2]))
+		if err != nil {
+			t.Errorf("%s: %v", l[1], err)
+			continue
+		}
+		if !declares(string(src), l[1]) {
+			t.Errorf("%s is not declared in %s", l[1], l[2])
+		}
+	}
+}
+
+// declares says whether src has the function "Name" or the method "Type.Name".
+func declares(src, name string) bool {
+	typ, fn, isMethod := strings.Cut(name, ".")
+	if !isMethod {
+		return strings.Contains(src, "\nfunc "+name+"(")
+	}
+	return regexp.MustCompile(`\nfunc \(\w+ \*?` + typ + `\) ` + fn + `\(`).MatchString(src)
+}
+
+func TestDeclaresIsNotFooled(t *testing.T) {
+	src := "package x\n\nfunc Start() {}\n\nfunc (s *System) Stop() {}\n"
+	if !declares(src, "Start") || !declares(src, "System.Stop") || declares(src, "Stop") || declares(src, "System.Start") || declares(src, "Star") {
+		t.Fatal("declares is wrong")
 	}
 }
