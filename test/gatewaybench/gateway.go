@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/http"
+	_ "net/http/pprof" //nolint:gosec // on a socket of its own, only with -pprof
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/engine/native"
+	"github.com/triarch-ai/triarch/models/gateway"
+	"github.com/triarch-ai/triarch/models/serve"
+	"github.com/triarch-ai/triarch/server"
+	"github.com/triarch-ai/triarch/storage/sql"
+	"github.com/triarch-ai/triarch/tenancy"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+	"github.com/triarch-ai/triarch/tenancy/meter"
+	"github.com/triarch-ai/triarch/tenancy/quota"
+)
+
+// oneRoute is a table with one route.
+type oneRoute struct{ target *serve.Target }
+
+func (r oneRoute) Lookup(_, _, name string) (*serve.Target, bool) {
+	return r.target, name == r.target.Route.Name
+}
+func (r oneRoute) List(_, _ string) []*serve.Target { return []*serve.Target{r.target} }
+func (r oneRoute) Suspect(string)                   {}
+
+// runGateway is a gateway with everything on: a key with limits, budgets of key, project and organisation, the ledger
+// with its group commit, and the shipper into SQLite. It prints the key, then its address.
+func runGateway(ctx context.Context, args []string) error {
+	if len(args) > 1 { // address of the profiler
+		go func() { fmt.Fprintln(os.Stderr, http.ListenAndServe(args[1], nil)) }() //nolint:gosec // a developer asked for it
+	}
+	dir, err := os.MkdirTemp("", "gatewaybench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	log := slog.New(slog.DiscardHandler)
+	db, err := sql.Open(ctx, "sqlite:"+filepath.Join(dir, "state.db"), log)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	ring, target, secret, err := tenants(ctx, db)
+	if err != nil {
+		return err
+	}
+	ledger, err := meter.Open(filepath.Join(dir, "ledger"), "node_bench", meter.Options{Log: log})
+	if err != nil {
+		return err
+	}
+	defer ledger.Close()
+	shipping, stop := context.WithCancel(context.WithoutCancel(ctx))
+	shipped := make(chan struct{})
+	go func() {
+		defer close(shipped)
+		(&meter.Shipper{Ledger: ledger, Store: db.Meter(), Log: log}).Loop(shipping)
+	}()
+	defer func() { stop(); <-shipped }()
+	target.Endpoints = []engine.Endpoint{{Replica: "rep_bench", Addr: args[0], Secret: "none"}}
+	g := &gateway.Gateway{Routes: oneRoute{target}, Quota: quota.NewBook(ring, time.Now), Ledger: ledger, Now: time.Now, Log: log}
+	api := &server.OpenAI{Gateway: g, Keys: ring, IDs: id.Default(), Now: time.Now, Log: log}
+	handler := server.New(server.Deps{Log: log, Now: time.Now, IDs: id.Default(), Keys: ring, OpenAI: api})
+	fmt.Println(secret)
+	return listenAndServe(ctx, server.HTTP(handler, log))
+}
+
+// tenants makes a key with limits and a budget, in a project and an organisation with budgets.
+func tenants(ctx context.Context, db *sql.DB) (*auth.Keyring, *serve.Target, string, error) {
+	ids, ring := id.Default(), auth.NewKeyring(db.Tenancy(), time.Now)
+	t := &tenancy.Service{Store: db.Tenancy(), IDs: ids, Now: time.Now, Rand: rand.Reader}
+	o, p, _, _, err := t.Bootstrap(ctx)
+	if err != nil {
+		return nil, nil, "", err
+	}
+	by := tenancy.Maker{OrgID: o.ID, ProjectID: p.ID, Role: tenancy.Owner, Scopes: append([]tenancy.Scope{tenancy.OrgWide}, tenancy.Ordinary...)}
+	money := int64(1e14)
+	for scope, of := range map[string]string{tenancy.OfOrganisation: o.ID, tenancy.OfProject: p.ID} {
+		if err := t.SetBudget(ctx, by, tenancy.Budget{Scope: scope, ID: of, LimitMicros: money}); err != nil {
+			return nil, nil, "", err
+		}
+	}
+	_, secret, err := t.CreateKey(ctx, by, tenancy.NewKey{Name: "bench", BudgetMicros: &money,
+		Limits: tenancy.Limits{RPM: 100_000_000, TPM: 1_000_000_000, Concurrency: 10_000}})
+	if err != nil {
+		return nil, nil, "", err
+	}
+	target := &serve.Target{Route: serve.Route{ID: ids.New("rte"), Org: o.ID, Project: p.ID, Name: "bench", PriceIn: 1_000_000, PriceOut: 2_000_000},
+		Version: ids.New("mv"), Context: 8192, Engine: &native.Driver{}}
+	return ring, target, secret, ring.Refresh(ctx)
+}
