@@ -24,7 +24,7 @@ type Model struct {
 	Project   string
 	Name      string // unique in the project
 	Versions  int
-	Latest    int // number of the newest version, 0 when all were removed
+	Latest    int // number of the newest version
 	CreatedAt time.Time
 }
 
@@ -111,7 +111,7 @@ type Store interface {
 	Find(ctx context.Context, project, model string, number int) (Version, error)
 	// ByRun returns the version a run made; fault.NotFound.
 	ByRun(ctx context.Context, project, runID string) (Version, error)
-	// Models lists the project's models by name.
+	// Models lists the project's models that have a version, by name.
 	Models(ctx context.Context, project string) ([]Model, error)
 	// Versions lists a model's versions, newest first, without loss curves.
 	Versions(ctx context.Context, project, model string) ([]Version, error)
@@ -169,7 +169,7 @@ func (s *Service) Get(ctx context.Context, project, name string) (Version, error
 	return s.Store.Find(ctx, project, base, number)
 }
 
-// Models lists the project's models by name.
+// Models lists the project's models that have a version, by name.
 func (s *Service) Models(ctx context.Context, project string) ([]Model, error) {
 	return s.Store.Models(ctx, project)
 }

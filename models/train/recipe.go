@@ -40,7 +40,7 @@ type Recipe struct {
 	Steps      int     `json:"steps,omitempty"`      // optimiser steps; 0: Epochs decides
 	Epochs     float64 `json:"epochs,omitempty"`     // passes over the data; default 3 for sft, 1 for pretrain; not with Steps
 
-	LR          float64  `json:"lr,omitempty"`           // highest learning rate; default 3e-3 fresh, 3e-4 from a base
+	LR          float64  `json:"lr,omitempty"`           // highest learning rate; default 3e-3 up to dim 128, falling with the root of dim above; 3e-4 from a base
 	MinLR       float64  `json:"min_lr,omitempty"`       // where the cosine ends; default LR/10
 	Warmup      int      `json:"warmup,omitempty"`       // steps of linear warm-up; default Steps/20, at most 200
 	WeightDecay *float64 `json:"weight_decay,omitempty"` // AdamW, matrices only; default 0.1
@@ -107,11 +107,7 @@ func (r Recipe) Fill(format data.Format, fromBase bool) Recipe {
 			r.Epochs = 3
 		}
 	}
-	lr := 3e-3
-	if fromBase {
-		lr = 3e-4
-	}
-	set(&r.LR, lr)
+	set(&r.LR, defaultLR(r.Dim, fromBase))
 	set(&r.MinLR, r.LR/10)
 	if r.WeightDecay == nil {
 		wd := 0.1
@@ -126,6 +122,18 @@ func (r Recipe) Fill(format data.Format, fromBase bool) Recipe {
 		r.DType = "f32"
 	}
 	return r
+}
+
+// defaultLR is the highest learning rate where none is given: wider models take smaller steps, with the root of the
+// width.
+func defaultLR(dim int, fromBase bool) float64 {
+	switch {
+	case fromBase:
+		return 3e-4
+	case dim <= 128:
+		return 3e-3
+	}
+	return math.Round(3e-3*math.Sqrt(128/float64(dim))*1e5) / 1e5
 }
 
 func (r *Recipe) fillSize() {

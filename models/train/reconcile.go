@@ -232,13 +232,18 @@ func (s *Service) addVersion(ctx context.Context, r Run) (registry.Version, erro
 	if err != nil {
 		return registry.Version{}, err
 	}
-	recipe, err := json.Marshal(r.Recipe)
+	recipe := r.Recipe
+	if res.Steps > 0 { // what epochs came to: the kept recipe says all, and runs again as it stands
+		recipe = recipe.WithSteps(res.Steps)
+		recipe.Epochs = 0
+	}
+	text, err := json.Marshal(recipe)
 	if err != nil {
 		return registry.Version{}, err
 	}
 	return s.Registry.AddDir(ctx, r.Project, filepath.Join(out, ModelDir), registry.NewVersion{
 		Model: r.Model, Metrics: res.Metrics, LossCurve: curve, CreatedBy: r.CreatedBy,
-		Lineage: registry.Lineage{RunID: r.ID, DataVersion: r.DataVersion, Base: r.Base, Recipe: recipe,
+		Lineage: registry.Lineage{RunID: r.ID, DataVersion: r.DataVersion, Base: r.Base, Recipe: text,
 			CodeVersion: res.CodeVersion, Source: "run"},
 	})
 }

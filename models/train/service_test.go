@@ -150,7 +150,7 @@ func (f *fakeJobs) leave(t *testing.T, id string) {
 	for name, text := range map[string]string{
 		filepath.Join(model, "config.json"):                    "{}",
 		filepath.Join(model, "model.safetensors"):              "weights",
-		filepath.Join(f.Dir(id), job.OutDir, train.ResultFile): `{"metrics":{"loss":0.5},"code_version":"v1"}`,
+		filepath.Join(f.Dir(id), job.OutDir, train.ResultFile): `{"metrics":{"loss":0.5},"code_version":"v1","steps":10}`,
 	} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -273,7 +273,7 @@ func TestARunBecomesAModelVersion(t *testing.T) {
 			t.Errorf("version: %+v", v)
 		}
 		var kept train.Recipe
-		if err := json.Unmarshal(v.Lineage.Recipe, &kept); err != nil || kept.Steps != 10 || kept.LR == 0 {
+		if err := json.Unmarshal(v.Lineage.Recipe, &kept); err != nil || kept.Steps != 10 || kept.LR == 0 || kept.Warmup == 0 || kept.Validate(data.Chat, false) != nil {
 			t.Errorf("recipe: %s %v", v.Lineage.Recipe, err)
 		}
 		if j := must(w.jobs.Get(ctx, project, r.JobID)); !j.Discarded {

@@ -142,8 +142,8 @@ func (s *Registry) Models(ctx context.Context, project string) (ms []registry.Mo
 		return m, err
 	}
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		ms, err = All(ctx, tx, scan, "SELECT m.id, m.project, m.name, COUNT(v.id), COALESCE(MAX(v.number), 0), m.created_at"+
-			" FROM models m LEFT JOIN model_versions v ON v.model_id = m.id WHERE m.project = ? GROUP BY m.id, m.project, m.name, m.created_at", project)
+		ms, err = All(ctx, tx, scan, "SELECT m.id, m.project, m.name, COUNT(v.id), MAX(v.number), m.created_at"+
+			" FROM models m JOIN model_versions v ON v.model_id = m.id WHERE m.project = ? GROUP BY m.id, m.project, m.name, m.created_at", project)
 		return err
 	})
 	slices.SortFunc(ms, func(a, b registry.Model) int { return strings.Compare(a.Name, b.Name) })
