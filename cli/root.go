@@ -33,17 +33,18 @@ type app struct {
 	url    string // of the API, when given
 	key    string // API key, when given
 	output string // "", "json"
+	extras []system.Extra
 }
 
-// Main runs the command line and returns its exit code.
-func Main(args []string) int {
+// Main runs the command line and returns its exit code. Extras are for rigs outside the product.
+func Main(args []string, extras ...system.Extra) int {
 	if handled, code := system.Inner(args); handled {
 		return code
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	screen := ui.NewScreen()
-	root := newRoot(screen)
+	root := newRoot(screen, extras...)
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
 		return report(screen, err)
@@ -81,8 +82,8 @@ type usageError struct{ err error }
 
 func (u *usageError) Error() string { return u.err.Error() }
 
-func newRoot(screen *ui.Screen) *cobra.Command {
-	a := &app{Screen: screen}
+func newRoot(screen *ui.Screen, extras ...system.Extra) *cobra.Command {
+	a := &app{Screen: screen, extras: extras}
 	root := &cobra.Command{
 		Use:   "triarch",
 		Short: "An AI cloud in one program: compute, models, applications",

@@ -41,6 +41,7 @@ type System struct {
 	First    bool   // this start made the data directory's first organisation
 	OwnerKey string // the owner key's secret, as the file owner.key has it
 
+	extras   []Extra
 	dir      *DataDir
 	listener net.Listener
 	db       *sql.DB
@@ -76,8 +77,8 @@ type stop struct {
 
 // Start builds the system and returns when the API answers. What was started is stopped again when a later
 // step fails. The context bounds the start only.
-func Start(ctx context.Context, cfg Config, log *slog.Logger) (*System, error) {
-	s := &System{Config: cfg, Log: log, ids: id.Default(), wake: make(chan struct{}, 1), broken: make(chan error, 1)}
+func Start(ctx context.Context, cfg Config, log *slog.Logger, extras ...Extra) (*System, error) {
+	s := &System{Config: cfg, Log: log, extras: extras, ids: id.Default(), wake: make(chan struct{}, 1), broken: make(chan error, 1)}
 	s.loops, s.cancel = context.WithCancel(context.Background())
 	for _, step := range []struct {
 		name string
@@ -300,7 +301,7 @@ func (s *System) openModels(ctx context.Context) error {
 	s.Registry = &registry.Service{Store: s.db.Registry(), Blobs: s.blobs, Codec: newCodec(), Dir: s.dir.File("models"), IDs: s.ids, Now: time.Now}
 	s.Train = &train.Service{Store: s.db.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
 		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version}
-	s.Serve = &serve.Service{Store: s.db.Serve(), Registry: s.Registry, Jobs: s.Keeper, Engines: engines(), IDs: s.ids, Now: time.Now,
+	s.Serve = &serve.Service{Store: s.db.Serve(), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
 		Rand: rand.Reader, Log: s.Log, OnChange: func(*serve.Table) { s.nudge() }}
 	return s.Serve.Reconcile(ctx)
 }

@@ -1,0 +1,84 @@
+// Command rig is the whole of Triarch with one engine more, "paced": the engine of test/pacedengine as a replica, read
+// event by event. With it the kill tests know what a chunk is, to the token.
+//
+//	rig pacedengine -attempt DIR ...   is a replica's process
+//	rig ...                            is triarch
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/triarch-ai/triarch/cli"
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/engine/native"
+	"github.com/triarch-ai/triarch/system"
+	"github.com/triarch-ai/triarch/test/pacedengine"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "pacedengine" {
+		os.Exit(replica(os.Args[2:]))
+	}
+	os.Exit(cli.Main(os.Args[1:], system.Extra{Engines: []engine.Engine{&paced{}}}))
+}
+
+func replica(args []string) int {
+	signal.Ignore(os.Interrupt, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := pacedengine.Main(ctx, args, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "pacedengine:", err)
+		return 1
+	}
+	return 0
+}
+
+// paced drives replicas of the paced engine. They speak the wire of the embedded engine's worker, so its driver reads
+// them.
+type paced struct{ native.Driver }
+
+// Name is "paced".
+func (p *paced) Name() string { return "paced" }
+
+// Command renders a replica that says 50 tokens a second, as many as a request asks for. It needs no model.
+func (p *paced) Command(engine.Spec) (job.Command, error) {
+	return job.Command{Argv: []string{job.Self, "pacedengine", "-attempt", job.AttemptDir, "-tokens", "1000000", "-pace", "20ms"}}, nil
+}
+
+// Open gives a stream that hands events out one at a time, as if the gateway were never behind: a chunk is one token,
+// and the promise "at most one chunk too many" can be held to the token.
+func (p *paced) Open(ctx context.Context, to engine.Endpoint, q engine.Request) (engine.Stream, error) {
+	s, err := p.Driver.Open(ctx, to, q)
+	if err != nil || !q.Stream {
+		return s, err
+	}
+	return &single{Stream: s}, nil
+}
+
+// single is a stream, one event at a time.
+type single struct {
+	engine.Stream
+	rest engine.Chunk // of the last chunk, with the counts at its end
+}
+
+// Next is the next event with the counts at its end.
+func (s *single) Next() (engine.Chunk, error) {
+	if len(s.rest.Data) == 0 {
+		var err error
+		if s.rest, err = s.Stream.Next(); err != nil {
+			return s.rest, err
+		}
+	}
+	c := s.rest
+	end := bytes.Index(c.Data, []byte("\n\n")) + 2
+	c.Data, s.rest.Data = c.Data[:end], c.Data[end:]
+	c.Completion -= bytes.Count(s.rest.Data, []byte(`"content":"t`))
+	c.Done = c.Done && len(s.rest.Data) == 0
+	return c, nil
+}
