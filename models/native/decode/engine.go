@@ -89,11 +89,16 @@ type counters struct {
 	prompt, cached, generated, cycles atomic.Uint64
 }
 
-// New packs the weights and starts the loop. The caller may drop w afterwards. Errors are fault.Invalid.
+// New packs the weights and starts the loop. The caller may drop w afterwards. Errors are fault.Invalid with the
+// field, or fault.Unsupported for an architecture.
 func New(w *native.Weights, opt Options) (*Engine, error) {
 	c := w.Config
 	if err := c.Validate(); err != nil {
 		return nil, err
+	}
+	if c.Arch != "" && c.Arch != "llama" { // Validate may learn others before this forward pass does
+		return nil, fault.New(fault.Unsupported, fmt.Sprintf("The embedded engine cannot serve the architecture %.40q.", c.Arch),
+			fault.Field("arch"), fault.Fix("Serve the model with another engine."))
 	}
 	blocks, err := opt.complete(c)
 	if err != nil {
