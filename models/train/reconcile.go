@@ -39,8 +39,7 @@ func (s *Service) Reconcile(ctx context.Context) error {
 }
 
 func (s *Service) reconcileOne(ctx context.Context, r Run) error {
-	s.pass.Lock()
-	defer s.pass.Unlock()
+	defer s.hold(r.ID)()
 	r, err := s.Store.Get(ctx, r.Project, r.ID) // it may have moved since it was listed
 	if err != nil || r.State.Final() {
 		return err
@@ -48,7 +47,7 @@ func (s *Service) reconcileOne(ctx context.Context, r Run) error {
 	return s.advance(ctx, r)
 }
 
-// advance takes the next step for an open run. The pass lock is held.
+// advance takes the next step for an open run. The run is held.
 func (s *Service) advance(ctx context.Context, r Run) error {
 	if r.JobID == "" {
 		made, err := s.ensureJob(ctx, &r)
@@ -293,6 +292,7 @@ func (s *Service) end(ctx context.Context, r Run, state State, reason, who strin
 		s.mu.Lock()
 		delete(s.live, r.ID)
 		s.mu.Unlock()
+		s.runs.Delete(r.ID) // who waits for it still finds the run ended
 	}
 	return err
 }

@@ -51,9 +51,18 @@ type Service struct {
 	// CodeVersion is the version of this program, for lineages.
 	CodeVersion string
 
-	pass sync.Mutex // one run is advanced at a time
+	runs sync.Map // run id -> *sync.Mutex: a run is advanced by one caller at a time
 	mu   sync.Mutex
 	live map[string]follow // newest progress of open runs, by run id
+}
+
+// hold makes the caller the one that advances a run until it calls what is returned. Runs do not wait for each
+// other: storing one's large model does not hold up a request for another.
+func (s *Service) hold(run string) func() {
+	m, _ := s.runs.LoadOrStore(run, new(sync.Mutex))
+	mu := m.(*sync.Mutex)
+	mu.Lock()
+	return mu.Unlock
 }
 
 // follow is how far a run's progress was read.
@@ -78,11 +87,11 @@ func (s *Service) Submit(ctx context.Context, who Who, spec Spec) (Run, error) {
 	if err := s.admit(r, task); err != nil {
 		return Run{}, err
 	}
+	defer s.hold(r.ID)()                           // before it exists, so that no Reconcile is in between
 	if err := s.Store.Create(ctx, r); err != nil { // 4 create run ...
+		s.runs.Delete(r.ID)
 		return Run{}, err
 	}
-	s.pass.Lock()
-	defer s.pass.Unlock()
 	if err := s.advance(ctx, r); err != nil { // ... and job
 		s.Log.WarnContext(ctx, "the run waits for its job", "run", r.ID, "err", err)
 	}
@@ -207,8 +216,7 @@ func (s *Service) Stop(ctx context.Context, project, id string) (Run, error) {
 	if err := s.Store.RequestStop(ctx, project, id); err != nil {
 		return Run{}, err
 	}
-	s.pass.Lock()
-	defer s.pass.Unlock()
+	defer s.hold(id)()
 	r, err := s.Store.Get(ctx, project, id)
 	if err == nil && !r.State.Final() {
 		err = s.advance(ctx, r)

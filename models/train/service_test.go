@@ -384,6 +384,43 @@ func (brokenBlobs) Put(context.Context, io.Reader) (blob.Ref, int64, error) {
 	return "", 0, fault.New(fault.Unavailable, "The disk is away.")
 }
 
+// Many callers at once, submitting, reconciling and stopping: every run ends once, with one job and at most one version.
+func TestManyCallersAtOnce(t *testing.T) {
+	w := newWorld(t, sqltest.Open(t, sqltest.SQLite(t)))
+	ctx, s := t.Context(), w.service(nil)
+	var wg sync.WaitGroup
+	for i := range 6 {
+		wg.Go(func() {
+			sp := spec()
+			sp.Model = fmt.Sprint("m", i)
+			r, err := s.Submit(ctx, who, sp)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if i%3 == 0 {
+				if _, err := s.Stop(ctx, project, r.ID); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			w.jobs.leave(t, r.JobID)
+			if err := s.Reconcile(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	must(0, s.Reconcile(ctx))
+	ends := map[train.State]int{}
+	for _, r := range must(s.List(ctx, project)) {
+		ends[r.State]++
+	}
+	if ends[train.Succeeded] != 4 || ends[train.Cancelled] != 2 || len(w.jobs.jobs) != 6 || len(must(s.Registry.Models(ctx, project))) != 4 {
+		t.Errorf("ends %v, %d jobs", ends, len(w.jobs.jobs))
+	}
+}
+
 func TestStopping(t *testing.T) {
 	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
 		ctx, w := t.Context(), newWorld(t, db)
