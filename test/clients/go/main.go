@@ -40,14 +40,24 @@ func params(content string) openai.ChatCompletionNewParams {
 	}
 }
 
-func fails(name, env string, p openai.ChatCompletionNewParams, status int, code, param string) {
+// wrong is what a refusal must be: its status and type, and its code and param where they are given.
+type wrong struct {
+	status            int
+	kind, code, param string
+}
+
+func fails(name, env string, p openai.ChatCompletionNewParams, w wrong, opts ...option.RequestOption) {
 	c := client(env)
-	got, err := c.Chat.Completions.New(ctx, p)
+	got, err := c.Chat.Completions.New(ctx, p, opts...)
 	var e *openai.Error
 	if !errors.As(err, &e) {
 		ok(name, false, fmt.Sprint(got, err))
 	}
-	ok(name, e.StatusCode == status && (code == "" || e.Code == code) && (param == "" || e.Param == param), e.RawJSON())
+	ok(name, e.StatusCode == w.status && e.Type == w.kind && (w.code == "" || e.Code == w.code) && (w.param == "" || e.Param == w.param), e.RawJSON())
+	ok(name+" request id", e.Response.Header.Get("x-request-id") != "", e.Response.Header)
+	if w.code == "insufficient_quota" {
+		ok(name+" header", e.Response.Header.Get("x-should-retry") == "false", e.Response.Header)
+	}
 }
 
 func main() {
@@ -74,6 +84,9 @@ func main() {
 	halt.Stop = openai.ChatCompletionNewParamsStopUnion{OfString: openai.String(stop)}
 	rs, err := api.Chat.Completions.New(ctx, halt)
 	ok("stop", err == nil && rs.Choices[0].Message.Content == text[:strings.Index(text, stop)], err)
+	rc, err := api.Completions.New(ctx, openai.CompletionNewParams{Model: openai.CompletionNewParamsModel(model), MaxTokens: openai.Int(4),
+		Prompt: openai.CompletionNewParamsPromptUnion{OfString: openai.String("A ledger is")}})
+	ok("completions", err == nil && len(rc.Choices) == 1 && rc.Usage.CompletionTokens <= 4, err)
 	refusals()
 	fmt.Printf("%d passed, 0 failed\n", done)
 }
@@ -101,22 +114,35 @@ func stream(api openai.Client, p openai.ChatCompletionNewParams, whole *openai.C
 	ok("stream usage", acc.Usage.CompletionTokens == whole.Usage.CompletionTokens, acc.Usage)
 }
 
+const invalid = "invalid_request_error"
+
 func refusals() {
+	const good = "TRIARCH_KEY"
 	unknown := params("hi")
 	unknown.Model = "no-such-model"
-	fails("unknown model", "TRIARCH_KEY", unknown, 404, "model_not_found", "")
-	hot := params("hi")
-	hot.Temperature = openai.Float(-1)
-	fails("negative temperature", "TRIARCH_KEY", hot, 400, "", "temperature")
+	fails("unknown model", good, unknown, wrong{404, invalid, "model_not_found", "model"})
+	fails("wrong type", good, params("hi"), wrong{400, invalid, "", "temperature"}, option.WithJSONSet("temperature", "hot"))
+	for _, bad := range []struct {
+		field string
+		value float64
+	}{{"temperature", -1}, {"temperature", 1e9}, {"top_p", 7}, {"presence_penalty", 99}, {"n", 1000}, {"max_tokens", 0}} {
+		fails(fmt.Sprintf("%s %v", bad.field, bad.value), good, params("hi"), wrong{400, invalid, "", bad.field}, option.WithJSONSet(bad.field, bad.value))
+	}
 	stops := params("hi")
 	stops.Stop = openai.ChatCompletionNewParamsStopUnion{OfStringArray: []string{"a", "b", "c", "d", "e"}}
-	fails("stop list too long", "TRIARCH_KEY", stops, 400, "", "stop")
-	fails("context too long", "TRIARCH_KEY", params(strings.Repeat("word ", 20000)), 400, "context_length_exceeded", "")
-	fails("body too large", "TRIARCH_KEY", params(strings.Repeat("x", 40<<20)), 413, "", "")
-	fails("revoked key", "TRIARCH_KEY_REVOKED", params("hi"), 401, "invalid_api_key", "")
-	fails("no money", "TRIARCH_KEY_POOR", params("hi"), 429, "insufficient_quota", "")
+	fails("stop list too long", good, stops, wrong{400, invalid, "", "stop"})
+	fails("context too long", good, params(strings.Repeat("word ", 20000)), wrong{400, invalid, "context_length_exceeded", "messages"})
+	fails("body too large", good, params(strings.Repeat("x", 40<<20)), wrong{status: 413, kind: invalid})
+	fails("malformed JSON", good, params("hi"), wrong{status: 400, kind: invalid}, body(`{"model": "x", `))
+	fails("invalid UTF-8", good, params("hi"), wrong{status: 400, kind: invalid}, body(`{"model":"`+model+`","messages":[{"role":"user","content":"`+"\xff\xfe"+`"}]}`))
+	fails("revoked key", "TRIARCH_KEY_REVOKED", params("hi"), wrong{401, invalid, "invalid_api_key", ""})
+	fails("no money", "TRIARCH_KEY_POOR", params("hi"), wrong{429, "insufficient_quota", "insufficient_quota", ""})
 	slow := client("TRIARCH_KEY_SLOW")
 	_, err := slow.Chat.Completions.New(ctx, params("hi"))
 	ok("first of a slow key", err == nil, err)
-	fails("too many requests", "TRIARCH_KEY_SLOW", params("hi"), 429, "rate_limit_exceeded", "")
+	fails("too many requests", "TRIARCH_KEY_SLOW", params("hi"), wrong{429, "requests", "rate_limit_exceeded", ""})
+}
+
+func body(text string) option.RequestOption {
+	return option.WithRequestBody("application/json", []byte(text))
 }

@@ -18,12 +18,13 @@ function ok(name, holds, seen) {
   console.log("ok", name);
 }
 
-async function fails(name, call, status, { code, param, header } = {}) {
+async function fails(name, call, status, { type = "invalid_request_error", code, param, header } = {}) {
   try {
     const got = await call();
     ok(name, false, got);
   } catch (e) {
     ok(name, e instanceof OpenAI.APIError && e.status === status, { status: e.status, message: e.message });
+    ok(name + " type", e.type === type, e.error);
     if (code) ok(name + " code", e.code === code, e.error);
     if (param) ok(name + " param", e.param === param, e.error);
     if (header) ok(name + " header", e.headers.get(header[0]) === header[1], [...e.headers]);
@@ -65,18 +66,25 @@ const half = await chat({ stream: true, max_tokens: 200, temperature: 1 });
 for await (const _ of half) break;
 ok("hang up", (await chat()).choices.length === 1, null);
 
-await fails("unknown model", () => chat({ model: "no-such-model" }), 404, { code: "model_not_found" });
+await fails("unknown model", () => chat({ model: "no-such-model" }), 404, { code: "model_not_found", param: "model" });
 await fails("wrong type", () => chat({ temperature: "hot" }), 400, { param: "temperature" });
 await fails("negative temperature", () => chat({ temperature: -1 }), 400, { param: "temperature" });
+await fails("huge temperature", () => chat({ temperature: 1e9 }), 400, { param: "temperature" });
 await fails("huge top_p", () => chat({ top_p: 7 }), 400, { param: "top_p" });
+await fails("huge penalty", () => chat({ frequency_penalty: -99 }), 400, { param: "frequency_penalty" });
+await fails("n too large", () => chat({ n: 1000 }), 400, { param: "n" });
 await fails("stop list too long", () => chat({ stop: ["a", "b", "c", "d", "e"] }), 400, { param: "stop" });
 await fails("tools", () => chat({ tools: [{ type: "function", function: { name: "f" } }] }), 400, { param: "tools" });
 await fails("context too long", () => chat({ messages: [{ role: "user", content: "word ".repeat(20000) }] }), 400, { code: "context_length_exceeded" });
 await fails("body too large", () => chat({ messages: [{ role: "user", content: "x".repeat(40 << 20) }] }), 413);
+const post = (body) => api.post("/chat/completions", { body, headers: { "content-type": "application/json" } });
+await fails("malformed JSON", () => post('{"model": "x", '), 400);
+const [head, tail] = [`{"model":"${model}","messages":[{"role":"user","content":"`, '"}]}'].map((s) => Buffer.from(s));
+await fails("invalid UTF-8", () => post(new Uint8Array(Buffer.concat([head, Buffer.from([0xff, 0xfe]), tail]))), 400);
 await fails("revoked key", () => chat({}, client("TRIARCH_KEY_REVOKED")), 401, { code: "invalid_api_key" });
-await fails("no money", () => chat({}, client("TRIARCH_KEY_POOR")), 429, { code: "insufficient_quota", header: ["x-should-retry", "false"] });
+await fails("no money", () => chat({}, client("TRIARCH_KEY_POOR")), 429, { type: "insufficient_quota", code: "insufficient_quota", header: ["x-should-retry", "false"] });
 const slow = client("TRIARCH_KEY_SLOW");
 await chat({}, slow);
-await fails("too many requests", () => chat({}, slow), 429, { code: "rate_limit_exceeded" });
+await fails("too many requests", () => chat({}, slow), 429, { type: "requests", code: "rate_limit_exceeded" });
 
 console.log(`${done} passed, 0 failed`);

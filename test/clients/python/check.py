@@ -28,13 +28,14 @@ def ok(name, holds, seen=None):
     print("ok", name)
 
 
-def fails(name, kind, call, status, code=None, param=None, header=None):
+def fails(name, kind, call, status, code=None, param=None, header=None, type="invalid_request_error"):
     try:
         got = call()
         if hasattr(got, "__iter__") and not hasattr(got, "choices"):
             got = list(got)
     except kind as e:
         ok(name, e.status_code == status, e)
+        ok(name + " type", e.type == type, e.body)
         if code is not None:
             ok(name + " code", e.code == code, e.body)
         if param is not None:
@@ -122,9 +123,9 @@ fails("malformed JSON", bad, lambda: api.post("/chat/completions", cast_to=objec
 fails("invalid UTF-8", bad, lambda: api.post("/chat/completions", cast_to=object, content=b'{"model":"' + MODEL.encode() + b'","messages":[{"role":"user","content":"\xff\xfe"}]}', options={"headers": {"content-type": "application/json"}}), 400)
 fails("unknown key", openai.AuthenticationError, lambda: chat(OpenAI(base_url=BASE, api_key="tri_nope", max_retries=0)), 401, "invalid_api_key")
 fails("revoked key", openai.AuthenticationError, lambda: chat(client("TRIARCH_KEY_REVOKED")), 401, "invalid_api_key")
-fails("no money", openai.RateLimitError, lambda: chat(client("TRIARCH_KEY_POOR")), 429, "insufficient_quota", header=("x-should-retry", "false"))
+fails("no money", openai.RateLimitError, lambda: chat(client("TRIARCH_KEY_POOR")), 429, "insufficient_quota", header=("x-should-retry", "false"), type="insufficient_quota")
 slow = client("TRIARCH_KEY_SLOW")
 chat(slow)
-fails("too many requests", openai.RateLimitError, lambda: chat(slow), 429, "rate_limit_exceeded")
+fails("too many requests", openai.RateLimitError, lambda: chat(slow), 429, "rate_limit_exceeded", type="requests")
 
 print(f"{done} passed, 0 failed")

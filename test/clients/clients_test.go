@@ -1,0 +1,213 @@
+package clients
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/models/starter"
+	"github.com/triarch-ai/triarch/system"
+)
+
+// The test binary stands in for the program when supervisors and workers start it.
+func TestMain(m *testing.M) {
+	if handled, code := system.Inner(os.Args[1:]); handled {
+		os.Exit(code)
+	}
+	os.Exit(m.Run())
+}
+
+const route = "clients-test"
+
+// Each client gets keys of its own: what one of them spends must not refuse another.
+func TestOfficialClients(t *testing.T) {
+	commands := map[string][]string{"go": goClient(t), "node": nodeClient(t), "python": pythonClient(t)}
+	url, owner := serving(t)
+	for _, lang := range []string{"go", "node", "python"} {
+		t.Run(lang, func(t *testing.T) {
+			if commands[lang] == nil {
+				t.Skipf("the client for %s is not installed", lang)
+			}
+			drive(t, commands[lang], environment(t, lang, url, owner))
+		})
+	}
+}
+
+// drive runs a client's script and holds it to its own count of passed checks.
+func drive(t *testing.T, command, env []string) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	passed := bytes.Count(out, []byte("\nok ")) + 1
+	if err != nil || !bytes.HasSuffix(bytes.TrimSpace(out), fmt.Appendf(nil, "%d passed, 0 failed", passed)) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%d checks", passed)
+}
+
+// environment makes the keys of one client: an ordinary one, a revoked one, one without money and one of one request
+// a minute.
+func environment(t *testing.T, lang, url, owner string) []string {
+	c := api.New(url, owner)
+	key := func(n api.NewKey) api.MadeKey {
+		t.Helper()
+		n.Name += " of " + lang
+		k, err := c.CreateKey(t.Context(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	none := int64(0)
+	revoked := key(api.NewKey{Name: "revoked"})
+	if err := c.RevokeKey(t.Context(), "", revoked.Object.ID); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"TRIARCH_URL=" + url, "TRIARCH_MODEL=" + route, "TRIARCH_KEY=" + key(api.NewKey{Name: "good"}).Key,
+		"TRIARCH_KEY_REVOKED=" + revoked.Key, "TRIARCH_KEY_POOR=" + key(api.NewKey{Name: "poor", BudgetMicros: &none}).Key,
+		"TRIARCH_KEY_SLOW=" + key(api.NewKey{Name: "slow", RPM: 1}).Key}
+}
+
+// serving starts Triarch on an empty data directory and trains, deploys and serves a model, all through the control
+// API. It returns the address and the owner's key.
+func serving(t *testing.T) (url, owner string) {
+	dir := t.TempDir()
+	cfg := system.DefaultConfig()
+	cfg.Data, cfg.Listen, cfg.Starter = dir, "127.0.0.1:0", false
+	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	s, err := system.Start(t.Context(), cfg, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx := context.Background() // the test's own has ended by now
+		if err := s.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+		if _, err := system.Down(ctx, dir, 5*time.Second, log); err != nil {
+			t.Error(err)
+		}
+	})
+	c := api.New(s.URL, s.OwnerKey)
+	train(t, c)
+	deploy(t, c)
+	return s.URL, s.OwnerKey
+}
+
+// train makes a model that answers in whole sentences: a few conversations of the starter, learnt by heart.
+func train(t *testing.T, c *api.Client) {
+	var conversations bytes.Buffer
+	if err := starter.Write(&conversations, starter.Mix{Seed: 1, Conversations: 400}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.ImportData(t.Context(), api.Import{Name: route, Format: "chat"}, &conversations); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.CreateRun(t.Context(), api.NewRun{Model: route, Data: route, Recipe: api.Recipe{Preset: "nano", Context: 256, Batch: 4, Steps: 60, LR: 0.01}})
+	for ; err == nil && !r.Ended(); r, err = c.Run(t.Context(), r.ID) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err != nil || r.State != "succeeded" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+}
+
+func deploy(t *testing.T, c *api.Client) {
+	d, err := c.Deploy(t.Context(), api.NewDeployment{Model: route, Route: &api.NewRoute{PriceIn: 1_000_000, PriceOut: 2_000_000}})
+	for ; err == nil && d.Ready == 0 && d.State != "failed"; d, err = c.Deployment(t.Context(), d.ID) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if err != nil || d.Ready == 0 {
+		t.Fatalf("%+v, %v", d, err)
+	}
+}
+
+// missing fails the test for a client that is not there, or leaves it out where that is allowed.
+func missing(t *testing.T, format string, args ...any) []string {
+	t.Helper()
+	if os.Getenv("TRIARCH_ALLOW_SKIP") != "1" {
+		t.Fatalf(format+"; .ci/run installs it, TRIARCH_ALLOW_SKIP=1 leaves it out", args...)
+	}
+	return nil
+}
+
+func goClient(t *testing.T) []string {
+	to := filepath.Join(t.TempDir(), "client")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", to, ".")
+	cmd.Dir = "go"
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return missing(t, "the client for Go cannot be built: %v\n%s", err, out)
+	}
+	return []string{to}
+}
+
+func nodeClient(t *testing.T) []string {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		return missing(t, "Node is not installed: %v", err)
+	}
+	type manifest struct {
+		Version      string
+		Dependencies map[string]string
+	}
+	var have, want manifest
+	if err := errors.Join(readJSON("node/node_modules/openai/package.json", &have), readJSON("node/package.json", &want)); err != nil {
+		return missing(t, "the client for Node is not installed: %v", err)
+	}
+	if want := want.Dependencies["openai"]; have.Version != want {
+		return missing(t, "the client for Node is of version %s, not %s", have.Version, want)
+	}
+	return []string{node, "node/check.mjs"}
+}
+
+func readJSON(file string, into any) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, into)
+}
+
+func pythonClient(t *testing.T) []string {
+	python, err := filepath.Abs("../../.venv-clients/bin/python")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), python, "-c", "import openai; print(openai.__version__)").CombinedOutput()
+	if err != nil {
+		return missing(t, "the client for Python is not installed: %v\n%s", err, out)
+	}
+	if want := pinned(t, "openai"); strings.TrimSpace(string(out)) != want {
+		return missing(t, "the client for Python is of version %s, not %s", strings.TrimSpace(string(out)), want)
+	}
+	return []string{python, "python/check.py"}
+}
+
+// pinned is the version that requirements.txt names.
+func pinned(t *testing.T, name string) string {
+	f, err := os.Open("python/requirements.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if v, ok := strings.CutPrefix(lines.Text(), name+"=="); ok {
+			return strings.TrimSpace(v)
+		}
+	}
+	t.Fatalf("requirements.txt does not pin %s", name)
+	return ""
+}
