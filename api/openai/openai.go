@@ -35,9 +35,13 @@ type Error struct {
 const (
 	TypeInvalid = "invalid_request_error"
 	TypeQuota   = "insufficient_quota"
-	TypeRate    = "rate_limit_error"
+	TypeRate    = "requests" // too many a minute, or at once
+	TypeTokens  = "tokens"   // too many a minute
 	TypeServer  = "server_error"
 )
+
+// CodeTokens is the code of a fault.RateLimited that refuses tokens, not requests.
+const CodeTokens = "tokens_per_minute"
 
 // kinds maps what is not simply an invalid request; code is used where the fault has none of its own.
 var kinds = map[fault.Kind]struct {
@@ -66,8 +70,11 @@ func ErrorOf(err error) (int, Error) {
 		k.status, k.kind, k.code = http.StatusInternalServerError, TypeServer, "internal_error"
 	}
 	e := Error{Message: f.Sentence(), Type: k.kind}
+	if f.Kind == fault.RateLimited && f.Code == CodeTokens {
+		e.Type = TypeTokens
+	}
 	code := f.Code
-	if code == "" || f.Kind == fault.Unauthenticated { // clients look for the one code
+	if code == "" || f.Kind == fault.Unauthenticated || f.Kind == fault.RateLimited { // clients look for the one code
 		code = k.code
 	}
 	if code != "" {

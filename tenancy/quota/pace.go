@@ -43,22 +43,22 @@ func (b *Book) pace(key id.Raw) *pace {
 func (p *pace) admit(r *Reservation, now time.Time) error {
 	l := r.ask.Who.Limits
 	guess := p.guess(&r.ask)
-	refuse := func(after time.Duration, message, fix string) error {
+	refuse := func(after time.Duration, code, message, fix string) error {
 		r.Rate = p.rate(r, now)
-		return &Refusal{Fault: fault.New(fault.RateLimited, message, fault.Code("rate_limit_exceeded"), fault.Fix("%s", fix)),
+		return &Refusal{Fault: fault.New(fault.RateLimited, message, fault.Code(code), fault.Fix("%s", fix)),
 			After: after, Rate: r.Rate}
 	}
 	if l.Concurrency > 0 && p.running >= l.Concurrency {
-		return refuse(time.Second, "This key has as many requests running as it may have.", "Wait until one has ended.")
+		return refuse(time.Second, "concurrency", "This key has as many requests running as it may have.", "Wait until one has ended.")
 	}
 	if l.RPM > 0 {
 		if over := excess(p.requests, now, 1, l.RPM); over > 0 {
-			return refuse(over, "This key has made as many requests as it may make in a minute.", "Wait and try again.")
+			return refuse(over, "requests_per_minute", "This key has made as many requests as it may make in a minute.", "Wait and try again.")
 		}
 	}
 	if l.TPM > 0 {
 		if over := excess(p.tokens, now, guess, l.TPM); over > 0 && p.tokens.After(now) {
-			return refuse(over, "This key has used as many tokens as it may use in a minute.", "Wait and try again.")
+			return refuse(over, "tokens_per_minute", "This key has used as many tokens as it may use in a minute.", "Wait and try again.")
 		}
 	}
 	p.running++
