@@ -33,7 +33,7 @@ func WithHTTP(h *http.Client) Option { return func(c *Client) { c.http = h } }
 func New(baseURL, key string, opts ...Option) *Client {
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-		TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 8, ForceAttemptHTTP2: true,
+		TLSHandshakeTimeout: 10 * time.Second, ExpectContinueTimeout: 2 * time.Second, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 8, ForceAttemptHTTP2: true,
 	}
 	c := &Client{base: strings.TrimRight(baseURL, "/"), key: key, http: &http.Client{Transport: t,
 		// A redirect would carry the key to another place.
@@ -85,6 +85,9 @@ func (c *Client) open(ctx context.Context, method, target, kind string, body io.
 	}
 	if kind != "" {
 		r.Header.Set("Content-Type", kind)
+	}
+	if _, small := body.(*bytes.Reader); body != nil && !small {
+		r.Header.Set("Expect", "100-continue") // what is refused anyway need not be sent
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {

@@ -46,10 +46,12 @@ func readEvents(r io.Reader, f func(event) error) error {
 		case "event":
 			e.name = string(value)
 		case "data":
-			if e.data != nil {
+			if e.data == nil {
+				e.data = []byte{} // an empty line of data is data, too
+			} else {
 				e.data = append(e.data, '\n')
 			}
-			e.data = append(append([]byte{}, e.data...), value...)
+			e.data = append(e.data, value...)
 		}
 	}
 	return in.Err()
@@ -57,8 +59,8 @@ func readEvents(r io.Reader, f func(event) error) error {
 
 // Between attempts to take up a broken stream of progress again.
 const (
-	watchAgain = time.Second
-	watchMost  = 30 * time.Second
+	watchAgain = 200 * time.Millisecond
+	watchMost  = 10 * time.Second
 )
 
 // WatchRun calls f with each progress line of a run, from the beginning, and returns the run when it has ended. A

@@ -22,15 +22,20 @@ type adapter struct{ s *Server }
 // Handle implements huma.Adapter.
 func (a adapter) Handle(op *huma.Operation, handler func(huma.Context)) {
 	a.s.handle(op.Method, op.Path, a.s.fail, func(w http.ResponseWriter, r *http.Request) {
-		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, &exchange{w, r}))
+		x := &exchange{w: w, r: r}
+		r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
 		handler(humago.NewContext(op, r, w))
+		if x.up != nil {
+			x.up.done()
+		}
 	})
 }
 
 // exchange is the request and response that huma hides, for handlers that stream.
 type exchange struct {
-	w http.ResponseWriter
-	r *http.Request
+	w  http.ResponseWriter
+	r  *http.Request
+	up *upload // set by uploaded
 }
 
 type exchangeKey struct{}
@@ -58,7 +63,9 @@ func (p problemError) ContentType(string) string { return "application/problem+j
 func (p problemError) MarshalJSON() ([]byte, error) { return json.Marshal(p.Problem) }
 
 // Schema gives the document the problem's schema in place of the wrapper's.
-func (problemError) Schema(r huma.Registry) *huma.Schema { return r.Schema(problemType, true, "Problem") }
+func (problemError) Schema(r huma.Registry) *huma.Schema {
+	return r.Schema(problemType, true, "Problem")
+}
 
 // humaErrors makes huma's own complaints about a request problems like all others. Huma offers only a package
 // variable for it.

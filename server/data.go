@@ -76,24 +76,25 @@ func (s *Server) importData(ctx context.Context, p *auth.Principal, in *importIn
 	if err != nil {
 		return nil, err
 	}
-	defer body.done()
 	v, err := s.Data.Import(ctx, p.ProjectID, in.Name, format, body, data.Options{SkipBad: in.SkipBad, CreatedBy: p.KeyID})
 	return &out[api.DataVersion]{dataVersion(v)}, err
 }
 
 // uploaded is the body of an upload: the whole body, or the part named file of a form. It is bounded and never held
 // in memory.
-func (s *Server) uploaded(ctx context.Context) (*upload, error) {
+func (s *Server) uploaded(ctx context.Context) (io.Reader, error) {
 	x := exchangeOf(ctx)
 	if x.r.ContentLength > s.MaxUpload {
 		return nil, tooLarge(s.MaxUpload)
 	}
+	c := http.NewResponseController(x.w)
+	_ = c.EnableFullDuplex() //nolint:errcheck // only so can a bad upload be answered before its end; tests have no connection
+	x.up = s.upload(c, x.r.Body)
 	kind, _, err := mime.ParseMediaType(x.r.Header.Get("Content-Type"))
 	if err != nil || kind != "multipart/form-data" {
-		return s.upload(x.w, x.r.Body), nil
+		return x.up, nil
 	}
-	u := s.upload(x.w, x.r.Body)
-	x.r.Body = io.NopCloser(u) // the form's own text counts against the limit, too
+	x.r.Body = io.NopCloser(x.up)
 	form, err := x.r.MultipartReader()
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "The form cannot be read.", fault.Cause(err))
@@ -104,7 +105,7 @@ func (s *Server) uploaded(ctx context.Context) (*upload, error) {
 			break
 		}
 		if part.FormName() == "file" {
-			return s.upload(x.w, part), nil
+			return part, nil
 		}
 	}
 	return nil, fault.New(fault.Invalid, "The form has no part named file.", fault.Field("file"))

@@ -174,17 +174,22 @@ type upload struct {
 	c    *http.ResponseController
 	left int64
 	max  int64
+	open bool // reading has begun and not reached the end
 }
 
-func (s *Server) upload(w http.ResponseWriter, r io.Reader) *upload {
-	return &upload{r: r, c: http.NewResponseController(w), left: s.MaxUpload, max: s.MaxUpload}
+func (s *Server) upload(c *http.ResponseController, r io.Reader) *upload {
+	return &upload{r: r, c: c, left: s.MaxUpload, max: s.MaxUpload}
 }
 
 func (u *upload) Read(p []byte) (int, error) {
+	u.open = true
 	_ = u.c.SetReadDeadline(time.Now().Add(chunkTimeout)) //nolint:errcheck // tests have no connection
 	n, err := u.r.Read(p)
 	if u.left -= int64(n); u.left < 0 {
 		return 0, tooLarge(u.max)
+	}
+	if err != nil {
+		u.open = false
 	}
 	if err != nil && err != io.EOF && fault.KindOf(err) == fault.Internal {
 		err = fault.New(fault.Canceled, "The upload broke off.", fault.Cause(err))
@@ -192,8 +197,21 @@ func (u *upload) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// done takes the deadline back: left in place it would end the handler's context.
-func (u *upload) done() { _ = u.c.SetReadDeadline(time.Time{}) } //nolint:errcheck // see Read
+// drainTimeout is how long a client that is still sending gets to read why it should not.
+const drainTimeout = 15 * time.Second
+
+// done ends an upload after the answer was written. If the answer came before the body's end, as with a broken line
+// in a long file, closing the connection now would reset it, and the client would see that in place of the answer: so
+// the rest is thrown away until the client has read the answer and hangs up.
+func (u *upload) done() {
+	if u.open {
+		_ = u.c.Flush()                                               //nolint:errcheck // tests have no connection
+		if u.c.SetReadDeadline(time.Now().Add(drainTimeout)) == nil { //nolint:errcheck // likewise
+			_, _ = io.Copy(io.Discard, u.r) //nolint:errcheck // its end is all that matters
+		}
+	}
+	_ = u.c.SetReadDeadline(time.Time{}) //nolint:errcheck // left in place it would end the next request
+}
 
 // paced gives each piece of a long answer its own time to be taken, and sends it at once.
 type paced struct {

@@ -57,7 +57,6 @@ func (s *Server) importModel(ctx context.Context, p *auth.Principal, in *struct 
 	if err != nil {
 		return nil, err
 	}
-	defer body.done()
 	v, err := s.Registry.ImportTar(ctx, p.ProjectID, body, registry.NewVersion{Model: in.Name, CreatedBy: p.KeyID})
 	return &out[api.ModelVersion]{modelVersion(v)}, err
 }
