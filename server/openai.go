@@ -46,7 +46,7 @@ const (
 func (o *OpenAI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	raw := o.IDs.Raw()
 	rid := "req_" + raw.String()
-	w.Header().Set("X-Request-Id", rid)
+	w.Header()["X-Request-Id"] = []string{rid}
 	out := &sink{ResponseWriter: w, now: o.Now}
 	defer out.release()
 	defer o.recover(out, rid)
@@ -148,14 +148,11 @@ func (o *OpenAI) read(w *sink, r *http.Request, b []byte) ([]byte, error) {
 	if limit <= 0 {
 		limit = defaultMaxBody
 	}
-	tooLarge := fault.New(fault.TooLarge, "The request's body is larger than "+strconv.FormatInt(limit, 10)+" bytes.",
-		fault.Fix("Shorten it."))
 	if r.ContentLength > limit {
 		w.Header().Set("Connection", "close")
-		return b, tooLarge
+		return b, tooLarge(limit)
 	}
-	rc := http.NewResponseController(w.ResponseWriter)
-	_ = rc.SetReadDeadline(o.Now().Add(bodyTime)) // writers without deadlines are those of tests
+	timed := false
 	for {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
@@ -165,12 +162,18 @@ func (o *OpenAI) read(w *sink, r *http.Request, b []byte) ([]byte, error) {
 		switch {
 		case int64(len(b)) > limit:
 			w.Header().Set("Connection", "close")
-			return b, tooLarge
+			return b, tooLarge(limit)
 		case err == io.EOF:
-			_ = rc.SetReadDeadline(time.Time{})
+			if timed {
+				_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Time{})
+			}
 			return b, nil
 		case err != nil:
-			return b, fault.New(fault.Invalid, "The request's body ended before it was complete.", fault.Cause(err))
+			return b, fault.New(fault.Invalid, "The request's body ended before it was complete, or came too slowly.", fault.Cause(err))
+		}
+		if !timed && int64(len(b)) != r.ContentLength { // most bodies come with their head, and need no clock
+			timed = true
+			_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(o.Now().Add(bodyTime)) // tests have no connection
 		}
 	}
 }

@@ -83,7 +83,12 @@ var interesting = map[string]uint{
 func (f *fields) take(bit uint, key string, v []byte, maxCompletion *int) (err error) {
 	switch bit {
 	case fieldModel:
-		if v[0] != '"' || json.Unmarshal(v, &f.model) != nil {
+		if v[0] != '"' {
+			return fault.InvalidField(key, "model must be a string.")
+		}
+		if bytes.IndexByte(v, '\\') < 0 {
+			f.model = string(v[1 : len(v)-1])
+		} else if json.Unmarshal(v, &f.model) != nil {
 			return fault.InvalidField(key, "model must be a string.")
 		}
 		if len(f.model) > maxName {

@@ -188,8 +188,8 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 	}
 	h := to.Header()
 	SetRate(h, f.res.Rate)
-	h.Set(contentType, "application/json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
+	v := []string{"application/json", strconv.Itoa(len(body))}
+	h[contentType], h["Content-Length"] = v[:1:1], v[1:]
 	outcome := meter.Finished
 	if f.res.Cut && bytes.Contains(body, lengthReason) {
 		h.Set(cutHeader, "budget")
@@ -209,9 +209,8 @@ var lengthReason = []byte(`"finish_reason":"length"`)
 func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 	h := to.Header()
 	SetRate(h, f.res.Rate)
-	h.Set(contentType, eventStreamType)
-	h.Set("Cache-Control", "no-cache")
-	h.Set("X-Accel-Buffering", "no")
+	v := []string{eventStreamType, "no-cache", "no"}
+	h[contentType], h["Cache-Control"], h["X-Accel-Buffering"] = v[:1:1], v[1:2:2], v[2:]
 	cut := false
 	for {
 		c, err := s.Next()
@@ -282,15 +281,22 @@ func withReason(data []byte) []byte {
 // the key does not have are left out.
 func SetRate(h http.Header, r quota.Rate) {
 	if r.LimitRequests > 0 {
-		setRate(h, "Requests", r.LimitRequests, r.RemainingRequests, r.ResetRequests)
+		setRate(h, &requestHeaders, r.LimitRequests, r.RemainingRequests, r.ResetRequests)
 	}
 	if r.LimitTokens > 0 {
-		setRate(h, "Tokens", r.LimitTokens, r.RemainingTokens, r.ResetTokens)
+		setRate(h, &tokenHeaders, r.LimitTokens, r.RemainingTokens, r.ResetTokens)
 	}
 }
 
-func setRate(h http.Header, what string, limit, remaining int64, reset time.Duration) {
-	h.Set("X-Ratelimit-Limit-"+what, strconv.FormatInt(limit, 10))
-	h.Set("X-Ratelimit-Remaining-"+what, strconv.FormatInt(remaining, 10))
-	h.Set("X-Ratelimit-Reset-"+what, reset.Round(time.Millisecond).String())
+var (
+	requestHeaders = [3]string{"X-Ratelimit-Limit-Requests", "X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests"}
+	tokenHeaders   = [3]string{"X-Ratelimit-Limit-Tokens", "X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"}
+)
+
+// setRate writes the three headers with one list behind them; the names are in canonical form already.
+func setRate(h http.Header, names *[3]string, limit, remaining int64, reset time.Duration) {
+	v := []string{strconv.FormatInt(limit, 10), strconv.FormatInt(remaining, 10), reset.Round(time.Millisecond).String()}
+	for i, name := range names {
+		h[name] = v[i : i+1 : i+1]
+	}
 }

@@ -2,9 +2,12 @@ package sql
 
 import (
 	"context"
+	stdsql "database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
@@ -22,73 +25,126 @@ func (db *DB) Meter() *Meter { return &Meter{db} }
 const recordColumns = `node, segment, slot, request_id, org_id, project_id, key_id, route_id, version_id, model, kind, stream,
  outcome, day, started_at, ended_at, price_in, price_out, prompt_tokens, completion_tokens, cost_micros`
 
-// shipRows is how many records one statement inserts. Two texts, for one and for this many, are all that is prepared.
+// shipRows is how many records one statement inserts. The statement is parsed once for each call of Ship.
 const shipRows = 25
-
-var shipOne, shipMany = shipText(1), shipText(shipRows)
 
 func shipText(rows int) string {
 	one := "(" + strings.TrimSuffix(strings.Repeat("?,", strings.Count(recordColumns, ",")+1), ",") + ")"
 	return "INSERT INTO usage_records (" + recordColumns + ") VALUES " + one + strings.Repeat(","+one, rows-1) +
-		" ON CONFLICT (node, segment, slot) DO NOTHING RETURNING segment, slot"
+		" ON CONFLICT (node, segment, slot) DO NOTHING"
 }
+
+var shipOne, shipMany = shipText(1), shipText(shipRows)
 
 // Ship stores records and adds those that were new to the sums of their days, in one transaction.
 func (m *Meter) Ship(ctx context.Context, records []meter.Record) error {
+	err := m.ship(ctx, records, shipRows)
+	if errors.Is(err, errSomeKnown) { // after a crash: which ones, only single statements tell
+		err = m.ship(ctx, records, 1)
+	}
+	return err
+}
+
+var errSomeKnown = errors.New("sql: some records of a group are stored already")
+
+// ship inserts in groups of this many, the rest singly. A group of which not all were new fails with errSomeKnown.
+func (m *Meter) ship(ctx context.Context, records []meter.Record, group int) error {
 	return m.db.Write(ctx, func(tx *Tx) error {
-		sums := map[day]*meter.Totals{}
+		b := bill{names: map[id.Raw]string{}, sums: map[day]*meter.Totals{}}
 		for rest := records; len(rest) > 0; {
-			n, text := 1, shipOne
-			if len(rest) >= shipRows {
-				n, text = shipRows, shipMany
+			n, text, known := 1, shipOne, &b.one
+			if group > 1 && len(rest) >= group {
+				n, text, known = group, shipMany, &b.many
 			}
-			if err := shipGroup(ctx, tx, text, rest[:n], sums); err != nil {
+			if err := b.insert(ctx, tx, known, text, rest[:n]); err != nil {
 				return err
 			}
 			rest = rest[n:]
 		}
-		return addDays(ctx, tx, sums)
+		return addDays(ctx, tx, b.sums)
 	})
 }
 
-func shipGroup(ctx context.Context, tx *Tx, text string, records []meter.Record, sums map[day]*meter.Totals) error {
-	args := make([]any, 0, len(records)*21)
-	bySlot := make(map[[2]int64]*meter.Record, len(records))
-	for i := range records {
-		r := &records[i]
-		bySlot[[2]int64{r.Segment, r.Slot}] = r
-		args = append(args, r.Node, r.Segment, r.Slot, "req_"+r.Request.String(), "org_"+r.Org.String(),
-			"prj_"+r.Project.String(), "key_"+r.Key.String(), "rte_"+r.Route.String(), "mv_"+r.Version.String(), r.Model,
-			int64(r.Kind), bit(r.Stream), int64(r.Outcome), r.Day(), r.Start.UnixMicro(), r.End.UnixMicro(),
-			r.PriceIn, r.PriceOut, r.Prompt, r.Completion, r.CostMicros)
-	}
-	fresh, err := All(ctx, tx, func(s Scanner) (k [2]int64, err error) { return k, s.Scan(&k[0], &k[1]) }, text, args...)
-	if err != nil {
-		return err
-	}
-	for _, k := range fresh {
-		r := bySlot[k]
-		d := dayOf(r)
-		t := sums[d]
-		if t == nil {
-			t = &meter.Totals{}
-			sums[d] = t
+// bill is one call of Ship.
+type bill struct {
+	one, many *stdsql.Stmt // prepared on first use; they end with the transaction
+	names     map[id.Raw]string
+	sums      map[day]*meter.Totals
+	args      []any
+	date      time.Time // of today
+	today     string
+}
+
+func (b *bill) insert(ctx context.Context, tx *Tx, known **stdsql.Stmt, text string, records []meter.Record) error {
+	if *known == nil {
+		stmt, err := tx.tx.PrepareContext(ctx, rebind(tx.dialect, text)) //nolint:sqlclosecheck // ends with the transaction
+		if err != nil {
+			return mapErr(err)
 		}
-		t.Requests++
-		t.PromptTokens += r.Prompt
-		t.CompletionTokens += r.Completion
-		t.CostMicros += r.CostMicros
+		*known = stmt
+	}
+	b.args = b.args[:0]
+	for i := range records {
+		b.bind(&records[i])
+	}
+	res, err := (*known).ExecContext(ctx, b.args...)
+	if err != nil {
+		return mapErr(err)
+	}
+	fresh, err := res.RowsAffected()
+	switch {
+	case err != nil:
+		return mapErr(err)
+	case fresh == 0:
+		return nil
+	case fresh != int64(len(records)):
+		return errSomeKnown
+	}
+	for i := range records {
+		b.add(&records[i])
 	}
 	return nil
 }
 
+func (b *bill) bind(r *meter.Record) {
+	b.args = append(b.args, r.Node, r.Segment, r.Slot, "req_"+r.Request.String(), b.name("org_", r.Org),
+		b.name("prj_", r.Project), b.name("key_", r.Key), b.name("rte_", r.Route), b.name("mv_", r.Version), r.Model,
+		int64(r.Kind), bit(r.Stream), int64(r.Outcome), b.day(r), r.Start.UnixMicro(), r.End.UnixMicro(),
+		r.PriceIn, r.PriceOut, r.Prompt, r.Completion, r.CostMicros)
+}
+
+// name is the text of an id; the same few come again and again.
+func (b *bill) name(noun string, raw id.Raw) string {
+	s, ok := b.names[raw]
+	if !ok || !strings.HasPrefix(s, noun) {
+		s = noun + raw.String()
+		b.names[raw] = s
+	}
+	return s
+}
+
+func (b *bill) day(r *meter.Record) string {
+	if since := r.Start.Sub(b.date); b.today == "" || since < 0 || since >= 24*time.Hour {
+		b.date, b.today = r.Start.UTC().Truncate(24*time.Hour), r.Day()
+	}
+	return b.today
+}
+
+func (b *bill) add(r *meter.Record) {
+	d := day{b.day(r), b.name("org_", r.Org), b.name("prj_", r.Project), b.name("key_", r.Key), b.name("rte_", r.Route), r.Model}
+	t := b.sums[d]
+	if t == nil {
+		t = &meter.Totals{}
+		b.sums[d] = t
+	}
+	t.Requests++
+	t.PromptTokens += r.Prompt
+	t.CompletionTokens += r.Completion
+	t.CostMicros += r.CostMicros
+}
+
 // day is the key of a sum.
 type day struct{ day, org, project, key, route, model string }
-
-func dayOf(r *meter.Record) day {
-	return day{r.Day(), "org_" + r.Org.String(), "prj_" + r.Project.String(), "key_" + r.Key.String(),
-		"rte_" + r.Route.String(), r.Model}
-}
 
 // addDays adds to the sums, in one order for all writers, so that they cannot wait for each other in a circle.
 func addDays(ctx context.Context, tx *Tx, sums map[day]*meter.Totals) error {

@@ -141,6 +141,11 @@ type events struct {
 	ev upstream.Events
 }
 
+func (e *events) Close() error {
+	e.ev.Release()
+	return e.whole.Close()
+}
+
 func (e *events) Next() (engine.Chunk, error) {
 	b, err := e.ev.Next()
 	return engine.Chunk{Data: b, Prompt: e.ev.Prompt, Completion: e.ev.Completion, Done: e.ev.Done}, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"sync"
 )
 
 // Events reads a stream of server-sent events as whole events, drops comments, and keeps the running token counts
@@ -35,9 +36,26 @@ var (
 	doneLine = []byte("data: [DONE]")
 )
 
+// Release gives the buffer back for other streams; what Next returned is no longer valid.
+func (e *Events) Release() {
+	if cap(e.buf) > 0 && cap(e.buf) <= 2*coalesce {
+		b := e.buf[:0]
+		buffers.Put(&b)
+	}
+	e.buf, e.tail = nil, 0
+	if e.err == nil {
+		e.err = io.ErrClosedPipe
+	}
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, firstBuffer); return &b }}
+
 // Next returns the whole events that have arrived, at least one, waiting for it; valid until the next call. After
 // the last one it returns io.EOF, or io.ErrUnexpectedEOF if the stream ended inside an event or was broken off.
 func (e *Events) Next() ([]byte, error) {
+	if e.buf == nil && e.err == nil {
+		e.buf = *buffers.Get().(*[]byte)
+	}
 	n := copy(e.buf, e.buf[e.tail:])
 	e.buf, e.tail = e.buf[:n], 0
 	for e.err == nil {

@@ -26,8 +26,6 @@ CREATE TABLE usage_records (
     PRIMARY KEY (node, segment, slot)
 );
 
-CREATE INDEX usage_records_by_day ON usage_records (day, project_id);
-
 -- Sums of usage_records, written in the transaction that inserts them.
 CREATE TABLE usage_days (
     day               TEXT NOT NULL,
