@@ -110,11 +110,11 @@ func (e *Engine) loop() {
 		// 4. Through the weights once.
 		e.batch.forward()
 		// 5. Draw a token for each sequence that has logits.
-		e.pool.Run(len(e.chosen), e.draw1)
+		e.batch.share(len(e.chosen)*e.cfg.VocabSize).Run(len(e.chosen), e.draw1)
 		// 6. Hand the tokens out.
+		e.stats.cycles.Add(1)
 		e.publish()
 		e.deliver()
-		e.stats.cycles.Add(1)
 		runtime.Gosched() // readers get their events before the next step, also on one processor
 	}
 }
@@ -182,9 +182,10 @@ func (e *Engine) compact() {
 	}
 }
 
+// gauge shows what runs; the memory first, so that whoever sees nothing running sees nothing held.
 func (e *Engine) gauge() {
-	e.stats.running.Store(int64(len(e.running)))
 	e.stats.used.Store(int64(e.cache.total() - e.cache.available()))
+	e.stats.running.Store(int64(len(e.running)))
 }
 
 // admit moves groups from the queue while the first of it fits: nobody overtakes.

@@ -66,6 +66,7 @@ type batch struct {
 	spans   []span // all rows, cut where the sequence changes
 	single  []span // the wanted rows, one by one
 	live    []span // what attend works on
+	seen    int    // positions that all rows see together
 	layer   int
 	scale   float32   // of queries, 1/sqrt(HeadDim)
 	attend1 func(int) // method values, made once: a closure per call would allocate
@@ -94,7 +95,7 @@ func newBatch(m *model, c *cache, pool *kernel.Pool, rows, outs int) *batch {
 
 func (b *batch) reset() {
 	b.tokens, b.pos, b.blocks, b.out = b.tokens[:0], b.pos[:0], b.blocks[:0], b.out[:0]
-	b.spans, b.single = b.spans[:0], b.single[:0]
+	b.spans, b.single, b.seen = b.spans[:0], b.single[:0], 0
 }
 
 // add appends a row; next says that it follows the row before in the same sequence, wanted that its logits are.
@@ -109,6 +110,7 @@ func (b *batch) add(token int32, pos int, blocks []int32, next, wanted bool) {
 		b.single = append(b.single, span{row: row, slot: len(b.out), rows: 1})
 		b.out = append(b.out, int32(row))
 	}
+	b.seen += pos + 1
 	b.tokens, b.pos, b.blocks = append(b.tokens, token), append(b.pos, int32(pos)), append(b.blocks, blocks)
 }
 
@@ -123,28 +125,36 @@ func (b *batch) logitsOf(i int) []float32 {
 // beside it (Touvron et al., LLaMA, for the block; Vaswani et al. for attention).
 func (b *batch) forward() {
 	rows := len(b.tokens)
-	b.pool.Run(rows, b.embed1)
+	b.share(rows*b.m.cfg.Dim).Run(rows, b.embed1)
 	b.live = b.spans
 	for i := range b.m.layers {
 		l := &b.m.layers[i]
 		b.layer = i
 		b.normAll(l.attnNorm, rows)
 		l.qkv.MatMul(b.pool, b.qkv, b.h, rows)
-		b.pool.Run(rows, b.place1)
+		b.share(rows*b.m.qDim).Run(rows, b.place1)
 		if i == len(b.m.layers)-1 {
 			rows = b.narrow()
 		}
-		b.pool.Run(len(b.live)*b.m.cfg.KVHeads, b.attend1)
+		b.share(b.seen*b.m.qDim).Run(len(b.live)*b.m.cfg.KVHeads, b.attend1)
 		l.o.MatMul(b.pool, b.proj, b.att, rows)
 		b.residual(rows)
 		b.normAll(l.ffnNorm, rows)
 		l.gateUp.MatMul(b.pool, b.gate, b.h, rows)
-		b.pool.Run(rows, b.ffn1)
+		b.share(rows*b.m.cfg.FFN).Run(rows, b.ffn1)
 		l.down.MatMul(b.pool, b.proj, b.act, rows)
 		b.residual(rows)
 	}
 	b.normAll(b.m.norm, rows)
 	b.m.head.MatMul(b.pool, b.logits, b.h, rows)
+}
+
+// share is the pool for a loop that touches so many floats, or none when waking others would take longer than the loop.
+func (b *batch) share(floats int) *kernel.Pool {
+	if floats < 1<<16 {
+		return nil
+	}
+	return b.pool
 }
 
 // narrow drops the rows whose logits nobody wants once the last layer's keys and values are stored: the rest of
@@ -167,7 +177,7 @@ func (b *batch) embedRow(r int) {
 
 func (b *batch) normAll(w []float32, rows int) {
 	b.weight = w
-	b.pool.Run(rows, b.norm1)
+	b.share(rows*b.m.cfg.Dim).Run(rows, b.norm1)
 }
 
 func (b *batch) normRow(r int) {
