@@ -18,18 +18,15 @@ func (k *Keeper) Collect(ctx context.Context) (strangers []string, err error) {
 	k.pass.Lock()
 	defer k.pass.Unlock()
 	seen, err := k.opt.Executor.List(ctx)
-	if err != nil {
-		return nil, err
-	}
+	errs := []error{err}
 	ids := make([]string, len(seen))
 	for i, st := range seen {
 		ids[i] = st.Job
 	}
 	known, err := k.opt.Store.Find(ctx, ids)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(append(errs, err)...)
 	}
-	var errs []error
 	for _, st := range seen {
 		j, ok := known[st.Job]
 		switch {
@@ -47,16 +44,12 @@ func (k *Keeper) Collect(ctx context.Context) (strangers []string, err error) {
 
 // Down ends everything an executor runs, for taking a data directory down, and returns when nothing lives or ctx
 // ends. The keeper that comes next queues those jobs again. No keeper may run meanwhile. A worker has grace to
-// save its work.
+// save its work. What cannot be looked at or asked does not hold up the rest and is reported at the end.
 func Down(ctx context.Context, x Executor, grace time.Duration) (ended int, err error) {
 	asked := map[string]bool{}
 	for {
 		all, err := x.List(ctx)
-		if err != nil {
-			return 0, err
-		}
-		living := 0
-		var errs []error
+		living, errs := 0, []error{err}
 		for _, st := range all {
 			if st.Phase == PhaseEnded || st.Phase == PhaseAbsent {
 				continue
@@ -65,14 +58,14 @@ func Down(ctx context.Context, x Executor, grace time.Duration) (ended int, err 
 			asked[st.Job] = true
 			errs = append(errs, x.Stop(ctx, st.Job, st.Attempt, grace, StopDown))
 		}
-		if err := errors.Join(errs...); err != nil || living == 0 {
-			return len(asked), err
+		if living == 0 || ctx.Err() != nil {
+			return len(asked), errors.Join(errs...)
 		}
 		t := time.NewTimer(50 * time.Millisecond)
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return 0, ctx.Err()
+			return len(asked), errors.Join(append(errs, ctx.Err())...)
 		case <-t.C:
 		}
 	}

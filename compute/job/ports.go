@@ -101,7 +101,8 @@ type Executor interface {
 	// repeated; the first call's grace and reason hold, but a later shorter grace shortens it. An attempt that
 	// never started will never start.
 	Stop(ctx context.Context, job string, attempt int, grace time.Duration, reason string) error
-	// List gives the newest attempt of every job the executor has a trace of.
+	// List gives the newest attempt of every job the executor has a trace of. With an error it gives those that
+	// could be looked at.
 	List(ctx context.Context) ([]Status, error)
 	// Trim gives back what old attempts took: of attempts below keepFrom only how they ended and their progress
 	// stays; with all also the job's state/ and out/.

@@ -421,6 +421,7 @@ func (x *Executor) List(ctx context.Context) ([]job.Status, error) {
 		return nil, wrap(err, "reading the folder of jobs")
 	}
 	var out []job.Status
+	errs := []error{ctx.Err()}
 	for _, e := range entries {
 		if !e.IsDir() || !id.Valid("job", e.Name()) {
 			continue
@@ -428,12 +429,13 @@ func (x *Executor) List(ctx context.Context) ([]job.Status, error) {
 		st := job.Status{Job: e.Name(), Phase: job.PhaseAbsent, Touched: touched(x.Dir(e.Name()))}
 		if n := x.newest(e.Name()); n > 0 {
 			if st, err = x.Status(ctx, e.Name(), n); err != nil {
-				return nil, err
+				errs = append(errs, fmt.Errorf("job %s: %w", e.Name(), err))
+				continue
 			}
 		}
 		out = append(out, st)
 	}
-	return out, ctx.Err()
+	return out, errors.Join(errs...)
 }
 
 // attempts are the numbers of a job's attempts that have a folder, ascending.

@@ -119,6 +119,28 @@ func TestDamagedFolders(t *testing.T) {
 	}
 }
 
+// TestOneDamagedFolder sees that a job whose folder cannot be read is named and holds up no other.
+func TestOneDamagedFolder(t *testing.T) {
+	x := open(t, place(t))
+	dir := fake(t, x, process{Boot: x.boot, PID: 1 << 30, Start: 1})
+	if err := os.WriteFile(filepath.Join(dir, exitFile), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const other = "job_01hzzzzzzzzzzzzzzzzzzzzzz1"
+	task := job.Task{Job: other, Attempt: 1, Command: exectest.Command("hang")}
+	if err := x.Start(t.Context(), task); err != nil {
+		t.Fatal(err)
+	}
+	exectest.AwaitLog(t, x, other, 1, "ready")
+	if all, err := x.List(t.Context()); err == nil || !strings.Contains(err.Error(), someJob) || len(all) != 1 || all[0].Job != other {
+		t.Errorf("listed %+v, %v", all, err)
+	}
+	if n, err := job.Down(t.Context(), x, time.Minute); n != 1 || err == nil || !strings.Contains(err.Error(), someJob) {
+		t.Errorf("taken down %d, %v", n, err)
+	}
+	exectest.Await(t, x, other, 1, job.PhaseEnded)
+}
+
 // TestSupervisorThatCannot sees that a supervisor that dies before it takes its attempt is named at the next Start.
 func TestSupervisorThatCannot(t *testing.T) {
 	x := open(t, place(t), func(o *Options) {
