@@ -246,7 +246,8 @@ func TestPackedRowsDoNotDependOnTheBatch(t *testing.T) {
 // TestVectorPathsAgree holds AVX2 and AVX-512 to the same bits in products: both add up one element in one fused chain.
 func TestVectorPathsAgree(t *testing.T) {
 	if len(Names()) < 3 {
-		t.Skip("this machine does not have both AVX2 and AVX-512")
+		t.Log("nothing to compare: this machine does not have both AVX2 and AVX-512") // no skip: nothing is missing that could be installed
+		return
 	}
 	defer Select(Name())
 	r := rand.New(rand.NewPCG(9, 10))
