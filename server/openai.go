@@ -274,15 +274,23 @@ func (s *sink) WriteHeader(status int) {
 
 func (s *sink) Write(b []byte) (int, error) {
 	s.begun = true
+	if len(b) > 64<<10 { // smaller ones fit into buffers on the way
+		s.extend()
+	}
 	return s.ResponseWriter.Write(b)
 }
 
-// Flush sends what was written. The deadline is renewed only now and then: it need not be exact.
-func (s *sink) Flush() error {
+// extend renews the deadline, but only now and then: it need not be exact.
+func (s *sink) extend() {
 	if now := s.now(); s.until.Sub(now) < writeTime/2 {
 		s.until = now.Add(writeTime)
-		_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(s.until)
+		_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(s.until) // tests have no connection
 	}
+}
+
+// Flush sends what was written.
+func (s *sink) Flush() error {
+	s.extend()
 	if f, ok := s.ResponseWriter.(interface{ FlushError() error }); ok {
 		return f.FlushError()
 	}

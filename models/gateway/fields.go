@@ -36,18 +36,18 @@ func readFields(body []byte) (fields, error) {
 	maxCompletion := 0
 	s := scanner{b: body}
 	for s.next() {
-		bit, known := interesting[string(s.key)]
+		k, known := interesting[string(s.key)]
 		if !known {
 			continue
 		}
-		if seen&bit != 0 {
-			return f, fault.InvalidField(string(s.key), "%s is there twice.", s.key)
+		if seen&k.bit != 0 {
+			return f, fault.InvalidField(k.name, "%s is there twice.", k.name)
 		}
-		seen |= bit
-		if string(s.value) == "null" && bit != fieldModel {
+		seen |= k.bit
+		if string(s.value) == "null" && k.bit != fieldModel {
 			continue
 		}
-		if err := f.take(bit, string(s.key), s.value, &maxCompletion); err != nil {
+		if err := f.take(k.bit, k.name, s.value, &maxCompletion); err != nil {
 			return f, err
 		}
 	}
@@ -75,9 +75,15 @@ const (
 	fieldPrompt
 )
 
-var interesting = map[string]uint{
-	"model": fieldModel, "stream": fieldStream, "stream_options": fieldOptions, "max_tokens": fieldMaxTokens,
-	"max_completion_tokens": fieldMaxCompletion, "n": fieldN, "prompt": fieldPrompt,
+type known struct {
+	bit  uint
+	name string
+}
+
+var interesting = map[string]known{
+	"model": {fieldModel, "model"}, "stream": {fieldStream, "stream"}, "stream_options": {fieldOptions, "stream_options"},
+	"max_tokens": {fieldMaxTokens, "max_tokens"}, "max_completion_tokens": {fieldMaxCompletion, "max_completion_tokens"},
+	"n": {fieldN, "n"}, "prompt": {fieldPrompt, "prompt"},
 }
 
 func (f *fields) take(bit uint, key string, v []byte, maxCompletion *int) (err error) {
