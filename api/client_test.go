@@ -71,7 +71,9 @@ func TestKeyDoesNotFollowRedirects(t *testing.T) {
 	carried := false
 	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { carried = r.Header.Get("Authorization") != "" }))
 	defer other.Close()
-	client := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect) })
+	client := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+	})
 	if _, err := client.Status(t.Context()); !fault.Is(err, fault.Unavailable) || carried {
 		t.Errorf("carried %v, %v", carried, err)
 	}

@@ -55,11 +55,14 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*DB, error)
 	return &DB{dialect: SQLite, write: write, read: read, log: log}, nil
 }
 
-// touch makes the file readable by its owner alone before SQLite makes it readable by all.
+// touch makes the file, durably, readable by its owner alone before SQLite makes it readable by all.
 func touch(path string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err == nil {
 		err = f.Close()
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return fault.New(fault.NotFound, "The folder of the database "+path+" does not exist.", fault.Cause(err))
@@ -69,6 +72,14 @@ func touch(path string) error {
 			fault.Fix("Check that it belongs to you and that the disk is writable."), fault.Cause(err))
 	}
 	return nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func openPostgres(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
@@ -133,13 +144,11 @@ func numbered(query string) string {
 	return b.String()
 }
 
+// retryable says whether a transaction lost against another and may win when run again: PostgreSQL's serialization
+// failures and deadlocks. SQLite's busy_timeout has waited already.
 func retryable(err error) bool {
 	var p *pgconn.PgError
-	if errors.As(err, &p) {
-		return p.Code == "40001" || p.Code == "40P01"
-	}
-	var s *sqlite.Error
-	return errors.As(err, &s) && s.Code()&0xff == sqlite3.SQLITE_BUSY
+	return errors.As(err, &p) && (p.Code == "40001" || p.Code == "40P01")
 }
 
 // mapErr makes a fault of a database error: the kind for programs, the error itself as cause for the log.

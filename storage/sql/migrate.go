@@ -2,12 +2,12 @@ package sql
 
 import (
 	"context"
+	stdsql "database/sql"
 	"embed"
 	"fmt"
 	"io/fs"
 
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 )
@@ -52,11 +52,25 @@ func (db *DB) provider() (*goose.Provider, error) {
 	dialect := goose.DialectSQLite3
 	if db.dialect == Postgres { // several control planes may start at once on one PostgreSQL
 		dialect = goose.DialectPostgres
-		locker, err := lock.NewPostgresSessionLocker()
-		if err != nil {
-			return nil, err
-		}
-		opts = append(opts, goose.WithSessionLocker(locker))
+		opts = append(opts, goose.WithSessionLocker(advisory{}))
 	}
 	return goose.NewProvider(dialect, db.write, files, opts...)
+}
+
+// advisory lets one process migrate a PostgreSQL server at a time. The others wait in the database and go on at
+// once, where polling would cost each of them seconds of its start.
+type advisory struct{}
+
+const advisoryKey = 7_423_710_042 // any number that other programs on the same server do not use
+
+// SessionLock implements lock.SessionLocker.
+func (advisory) SessionLock(ctx context.Context, c *stdsql.Conn) error {
+	_, err := c.ExecContext(ctx, "SELECT pg_advisory_lock($1)", int64(advisoryKey))
+	return err
+}
+
+// SessionUnlock implements lock.SessionLocker.
+func (advisory) SessionUnlock(ctx context.Context, c *stdsql.Conn) error {
+	_, err := c.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", int64(advisoryKey))
+	return err
 }
