@@ -627,7 +627,7 @@ func (w *world) crashOnce(t *testing.T, c *crash, model string) {
 		return
 	}
 	next := c
-	for life := range 5 {
+	for life := range 4 {
 		if next.dead {
 			next = &crash{n: 1 + life, after: !c.after} // dies again and again, each time a step later
 			s = w.service(next)
