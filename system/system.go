@@ -190,6 +190,19 @@ func (s *System) openDatabase(ctx context.Context) error {
 	}
 	s.db = db
 	s.onStop("the database", func(context.Context) error { return db.Close() })
+	return s.claimRoles(ctx)
+}
+
+// claimRoles keeps a second control plane or gateway off this database: work has one keeper, and spent money is
+// counted in one gateway's memory.
+func (s *System) claimRoles(ctx context.Context) error {
+	for _, role := range s.Config.Roles {
+		release, err := s.db.Claim(ctx, role)
+		if err != nil {
+			return err
+		}
+		s.onStop("the role "+role, func(context.Context) error { return release() })
+	}
 	return nil
 }
 
