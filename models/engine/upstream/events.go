@@ -27,7 +27,8 @@ type Events struct {
 
 const (
 	maxEvent = 4 << 20  // bytes of one event
-	coalesce = 32 << 10 // bytes handed out at once at most, if events are smaller
+	coalesce = 32 << 10 // bytes read ahead at most
+	piece    = 4000     // bytes handed out at once at most, if events are smaller: what net/http sends with one call
 )
 
 var (
@@ -50,30 +51,25 @@ func (e *Events) Release() {
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, firstBuffer); return &b }}
 
-// Next returns the whole events that have arrived, at least one, waiting for it; valid until the next call. After
-// the last one it returns io.EOF, or io.ErrUnexpectedEOF if the stream ended inside an event or was broken off.
+// Next returns whole events that have arrived, at least one, waiting for it; valid until the next call. After the last
+// one it returns io.EOF, or io.ErrUnexpectedEOF if the stream ended inside an event or was broken off.
 func (e *Events) Next() ([]byte, error) {
 	if e.buf == nil && e.err == nil {
 		e.buf = *buffers.Get().(*[]byte)
 	}
-	n := copy(e.buf, e.buf[e.tail:])
-	e.buf, e.tail = e.buf[:n], 0
-	for e.err == nil {
-		b, err := e.R.Chunk()
-		e.buf = append(e.buf, b...)
-		for err == nil && e.R.Buffered() && len(e.buf) < coalesce {
-			b, err = e.R.Chunk()
-			e.buf = append(e.buf, b...)
-		}
-		e.err = err
+	for {
+		n := copy(e.buf, e.buf[e.tail:])
+		e.buf, e.tail = e.buf[:n], 0
 		if out := e.events(); len(out) > 0 {
 			return out, nil
 		}
-		n := copy(e.buf, e.buf[e.tail:])
-		e.buf, e.tail = e.buf[:n], 0
-		if len(e.buf) > maxEvent {
-			e.err = errEvent
+		if e.tail > 0 { // nothing but comments
+			continue
 		}
+		if e.err != nil {
+			break
+		}
+		e.read()
 	}
 	if e.err == io.EOF && len(e.buf) > 0 {
 		e.err = io.ErrUnexpectedEOF
@@ -81,10 +77,28 @@ func (e *Events) Next() ([]byte, error) {
 	return nil, e.err
 }
 
+// read appends what comes next, and what has come already behind it.
+func (e *Events) read() {
+	if len(e.buf) > maxEvent {
+		e.err = errEvent
+		return
+	}
+	b, err := e.R.Chunk()
+	e.buf = append(e.buf, b...)
+	for err == nil && e.R.Buffered() && len(e.buf) < coalesce {
+		b, err = e.R.Chunk()
+		e.buf = append(e.buf, b...)
+	}
+	e.err = err
+}
+
 // events moves whole events to the front of the buffer, without the comments, and returns them; what is behind the
 // last one stays for later, comments included: their counts are of an event that is yet to come.
 func (e *Events) events() []byte {
-	whole := boundary(e.buf)
+	whole := boundary(e.buf[:min(len(e.buf), piece)])
+	if whole == 0 && len(e.buf) > piece {
+		whole = boundary(e.buf)
+	}
 	b, out, has := e.buf[:whole], 0, false
 	for pos := 0; pos < whole; {
 		line := b[pos : pos+bytes.IndexByte(b[pos:], '\n')+1]
