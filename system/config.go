@@ -107,8 +107,9 @@ func (c *Config) Check() error {
 		}
 	}
 	switch {
-	case len(c.Roles) == 0:
-		return fault.InvalidField("roles", "roles is empty; use control, gateway or both")
+	case !c.has("control"):
+		return fault.New(fault.Unsupported, "A gateway without a control plane in the same process is not possible yet.", fault.Field("roles"),
+			fault.Fix("Use control,gateway, or control alone for no model API"))
 	case c.Threads < 0 || c.Threads > 4096:
 		return fault.InvalidField("threads", "threads is %d; it must be 0 to 4096", c.Threads)
 	case c.Limits.Body < 1024 || c.Limits.Body > 1<<30:

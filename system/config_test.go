@@ -32,6 +32,9 @@ func TestConfigNamesTheWrongField(t *testing.T) {
 			t.Errorf("%s: got %v", field, err)
 		}
 	}
+	if _, _, err := LoadConfig("", nil, map[string]string{"data": t.TempDir(), "roles": "gateway"}); !fault.Is(err, fault.Unsupported) {
+		t.Errorf("a gateway alone: %v", err)
+	}
 	for _, listen := range []string{"nonsense", "127.0.0.1:99999", "127.0.0.1:x", ":8420"} {
 		if _, _, err := LoadConfig("", nil, map[string]string{"listen": listen}); err == nil {
 			t.Errorf("%s was taken", listen)
