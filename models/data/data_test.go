@@ -171,6 +171,10 @@ func TestSkipBadCounts(t *testing.T) {
 		if v = must(s.Get(t.Context(), project, "x")); v.Bad != 34 || v.Records != 66 || len(v.BadLines) != data.KeepBad || v.BadLines[2].Line != 7 {
 			t.Fatalf("with skip-bad: %+v", v)
 		}
+		again := must(imp(t, s, "x", data.JSONL, "bad\n"+file.String(), data.Options{SkipBad: true}))
+		if again.ID != v.ID || again.Bad != 35 || again.BadLines[0].Line != 1 {
+			t.Errorf("the same records from another file: %+v", again)
+		}
 		if _, err := imp(t, s, "y", data.JSONL, "bad\n", data.Options{SkipBad: true}); !fault.Is(err, fault.Invalid) {
 			t.Fatalf("a file of broken lines alone: %v", err)
 		}

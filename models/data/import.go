@@ -63,11 +63,16 @@ func (s *Service) Import(ctx context.Context, project, name string, format Forma
 	if err != nil {
 		return Version{}, err
 	}
-	return s.Store.Add(ctx, Version{
+	v, err := s.Store.Add(ctx, Version{
 		ID: s.IDs.New("dv"), Project: project, DataSet: name, Format: format, Ref: stored, Bytes: size,
 		Records: n.records, Chars: n.chars, Bad: n.bad, BadLines: n.badLines,
 		CreatedBy: opt.CreatedBy, CreatedAt: s.Now().UTC(),
 	})
+	if err != nil {
+		return Version{}, err
+	}
+	v.Bad, v.BadLines = n.bad, n.badLines // of this file, also when an older version holds the same records
+	return v, nil
 }
 
 func (l Limits) filled() Limits {
