@@ -52,12 +52,28 @@ func Main(args []string, extras ...system.Extra) int {
 	return 0
 }
 
+// wantsJSON finds -o json before the command line is read, so that a command line that cannot be read fails as JSON.
+func wantsJSON(args []string) bool {
+	for i, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		case "-o", "--output":
+			if i+1 < len(args) && args[i+1] == "json" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // report prints a failure for people or programs and returns the exit code.
 func report(s *ui.Screen, err error) int {
 	var usage *usageError
 	if errors.As(err, &usage) {
-		fmt.Fprintf(s.Err, "error: %s\n", usage.Error())
-		return fault.ExitCode(fault.New(fault.Invalid, ""))
+		err = fault.New(fault.Invalid, usage.Error(), fault.Code("usage"))
 	}
 	f := fault.As(err)
 	if s.JSON {

@@ -58,6 +58,10 @@ func unpack(r io.Reader, dir string) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
+		var refused *fault.Error
+		if errors.As(err, &refused) { // by the server, before it sent anything
+			return refused
+		}
 		if err != nil {
 			return fault.New(fault.Unavailable, "The transfer broke off.", fault.Fix("Try again"), fault.Cause(err))
 		}

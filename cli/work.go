@@ -270,14 +270,14 @@ func (a *app) runCommand() *cobra.Command {
 		})
 	})
 	show := a.verb("show RUN", "Show a run by id, or the newest of a name", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		r, err := findRun(ctx, c, args[0])
+		r, err := a.findRun(ctx, c, args[0])
 		if err != nil {
 			return err
 		}
 		return a.Value(r, func() { a.showRun(r) })
 	})
 	watch := a.verb("watch RUN", "Watch a run to its end", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		r, err := findRun(ctx, c, args[0])
+		r, err := a.findRun(ctx, c, args[0])
 		if err != nil {
 			return err
 		}
@@ -286,7 +286,7 @@ func (a *app) runCommand() *cobra.Command {
 	var attempt int
 	var follow bool
 	logs := a.verb("logs RUN", "Print a run's output", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		r, err := findRun(ctx, c, args[0])
+		r, err := a.findRun(ctx, c, args[0])
 		if err != nil {
 			return err
 		}
@@ -297,7 +297,7 @@ func (a *app) runCommand() *cobra.Command {
 	logs.Flags().IntVar(&attempt, "attempt", 0, "which attempt (default: the newest)")
 	logs.Flags().BoolVarP(&follow, "follow", "f", false, "go on as more comes")
 	stop := a.verb("stop RUN", "Stop a run; it saves a checkpoint and ends as cancelled", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		r, err := findRun(ctx, c, args[0])
+		r, err := a.findRun(ctx, c, args[0])
 		if err != nil {
 			return err
 		}
@@ -310,7 +310,7 @@ func (a *app) runCommand() *cobra.Command {
 }
 
 // findRun takes an id, or a name, which means the newest run of that name.
-func findRun(ctx context.Context, c *api.Client, name string) (api.Run, error) {
+func (a *app) findRun(ctx context.Context, c *api.Client, name string) (api.Run, error) {
 	if strings.HasPrefix(name, "run_") {
 		return c.Run(ctx, name)
 	}
@@ -323,7 +323,7 @@ func findRun(ctx context.Context, c *api.Client, name string) (api.Run, error) {
 			return c.Run(ctx, r.ID)
 		}
 	}
-	return api.Run{}, fault.New(fault.NotFound, fmt.Sprintf("There is no run %q.", name), fault.Fix("See `triarch run ls`"))
+	return api.Run{}, fault.New(fault.NotFound, fmt.Sprintf("There is no run %q.", name), fault.Fix("See `%s`", a.command("run ls")))
 }
 
 func (a *app) showRun(r api.Run) {
