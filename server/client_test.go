@@ -321,6 +321,30 @@ func TestWatchingGoesOnAfterABreak(t *testing.T) {
 	}
 }
 
+// A server that shuts down does not wait for those who watch.
+func TestShutdownEndsWatching(t *testing.T) {
+	w := newWorld(t) // its run does not end
+	srv := httptest.NewUnstartedServer(w.h)
+	srv.Config = HTTP(w.h, w.Log)
+	srv.Start()
+	defer srv.Close()
+	w.jobs.lines = []job.Line{stepLine(1)}
+	seen, ended := make(chan struct{}), make(chan error)
+	go func() {
+		_, err := api.New(srv.URL, w.owner).WatchRun(t.Context(), w.objects["run"], 0, func(api.ProgressLine) error { close(seen); return nil })
+		ended <- err
+	}()
+	<-seen
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := srv.Config.Shutdown(ctx); err != nil {
+		t.Errorf("shutting down waited for a watcher: %v", err)
+	}
+	if err := <-ended; !fault.Is(err, fault.Unavailable) {
+		t.Errorf("the watcher got %v", err)
+	}
+}
+
 // breaking cuts the connection after some writes.
 type breaking struct {
 	http.ResponseWriter

@@ -180,6 +180,8 @@ func (s *Server) stream(ctx context.Context, w *paced, p *auth.Principal, name s
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-closing(ctx): // without an end the client knows to come again
+			return nil
 		case <-tick.C:
 		}
 	}

@@ -9,6 +9,7 @@ package server
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -111,10 +112,23 @@ const (
 	maxHead     = 64 << 10
 )
 
-// HTTP wraps a handler into a net/http server with the limits that slow or hostile clients need.
+type closingKey struct{}
+
+// HTTP wraps a handler into a net/http server with the limits that slow or hostile clients need. Its Shutdown ends the
+// streams of those who only watch at once; other requests run to their end.
 func HTTP(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
+	closing, closed := context.WithCancel(context.Background())
+	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return context.WithValue(context.Background(), closingKey{}, closing.Done()) },
 	}
+	srv.RegisterOnShutdown(closed)
+	return srv
+}
+
+// closing is closed when the server that a request came in by shuts down; nil, which never is, under other servers.
+func closing(ctx context.Context) <-chan struct{} {
+	c, _ := ctx.Value(closingKey{}).(<-chan struct{})
+	return c
 }
