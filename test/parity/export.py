@@ -2,8 +2,7 @@
 """Holds exported models against transformers (PyTorch) and llama.cpp: the same ids, the same greedy tokens, the
 same log probabilities.
 
-Needs Go; torch, transformers, tokenizers, safetensors; for llama.cpp Node and the npm package node-llama-cpp in
-the folder that NODE_LLAMA names (without it that part is left out and said so). Run from the repository's root:
+Needs Go and what test/parity/run installs. Run from the repository's root:
 
     python3 test/parity/export.py            compare
     python3 test/parity/export.py --write    also renew models/native/hf/testdata (model and recorded answers)
@@ -13,32 +12,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 sys.path.insert(0, os.path.dirname(__file__))
+from llamacpp import Model
 from tokenizer import comparable, strings
 
 GOLDEN = "models/native/hf/testdata"
-
-LLAMA_CPP = """
-import {getLlama} from "node-llama-cpp";
-import fs from "fs";
-const job = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
-const llama = await getLlama({gpu: false, build: "never", logLevel: "error", maxThreads: 1});
-const model = await llama.loadModel({modelPath: job.model});
-const context = await model.createContext({contextSize: 256, sequences: 1, threads: 1});
-const out = {texts: job.texts.map(t => Array.from(model.tokenize(t, false))), specials: job.specials.map(t => Array.from(model.tokenize(t, true))), greedy: []};
-const sequence = context.getSequence();
-for (const ids of job.prompts) {
-  await sequence.clearHistory();
-  const tokens = [];
-  for await (const token of sequence.evaluate(ids, {temperature: 0, yieldEogToken: true})) {
-    tokens.push(token);
-    if (tokens.length >= job.n) break;
-  }
-  out.greedy.push(tokens);
-}
-fs.writeFileSync(process.argv[3], JSON.stringify(out));
-process.exit(0);
-"""
-
 
 def transformers_answers(folder, cases):
     """What transformers makes of the same prompts, in float32."""
@@ -88,30 +65,17 @@ def reads_back(folder, ours, dtype):
 
 def llama_cpp(path, folder, answers):
     """Tokenization and greedy tokens of llama.cpp; answers come from transformers."""
-    where = os.environ.get("NODE_LLAMA")
-    if not where:
-        print("  llama.cpp: left out, NODE_LLAMA names no folder")
-        return True
     fast = AutoTokenizer.from_pretrained(folder).backend_tokenizer
-    texts = [s for s in strings(3000, 7) if s and comparable(fast, s) and (fast.normalizer is None or fast.normalizer.normalize_str(s) == s)]
-    with tempfile.TemporaryDirectory() as tmp:
-        job, result, script = f"{tmp}/job.json", f"{tmp}/result.json", os.path.join(where, "triarch-parity.mjs")
-        with open(script, "w") as f:
-            f.write(LLAMA_CPP)
-        with open(job, "w") as f:
-            json.dump({"model": os.path.abspath(path), "texts": texts, "n": 16, "prompts": [a["ids"] for a in answers],
-                       "specials": [a["rendered"] for a in answers]}, f)
-        subprocess.run(["node", script, job, result], check=True, cwd=where)
-        os.unlink(script)
-        out = json.load(open(result))
-    wrong = [(s, fast.encode(s, add_special_tokens=False).ids, ids) for s, ids in zip(texts, out["texts"])]
+    texts = [s for s in strings(10000, 7) if s and comparable(fast, s) and (fast.normalizer is None or fast.normalizer.normalize_str(s) == s)]
+    model = Model(path)
+    wrong = [(s, e.ids, model.tokenize(s, False)) for s, e in zip(texts, fast.encode_batch(texts, add_special_tokens=False))]
     wrong = [w for w in wrong if w[1] != w[2]]
     for s, a, b in wrong[:6]:
         print(f"  llama.cpp splits {s!r} otherwise:\n   {a}\n   {b}")
-    rendered = sum(a["ids"] == ids for a, ids in zip(answers, out["specials"]))
-    greedy = sum(a["greedy"][:16] == g for a, g in zip(answers, out["greedy"]))
+    rendered = sum(a["ids"] == model.tokenize(a["rendered"], True) for a in answers)
+    greedy = sum(a["greedy"] == model.greedy(a["ids"], len(a["greedy"])) for a in answers)
     print(f"  llama.cpp: {len(texts) - len(wrong)} of {len(texts)} texts and {rendered} of {len(answers)} rendered prompts have the same ids, "
-          f"{greedy} of {len(answers)} prompts the same 16 greedy tokens")
+          f"{greedy} of {len(answers)} prompts the same {len(answers[0]['greedy'])} greedy tokens")
     return not wrong and rendered == greedy == len(answers)
 
 
