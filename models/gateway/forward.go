@@ -36,10 +36,16 @@ func (f *flight) open(ctx context.Context) (engine.Stream, func(), error) {
 		n.Add(1)
 		s, err := f.target.Engine.Open(ctx, to, engine.Request{Path: f.call.Path, Body: body, RequestID: f.call.RequestID,
 			Stream: f.fields.stream, Usage: f.fields.usage})
-		if err == nil && !broken(s.Status()) {
+		busy := err == nil && s.Status() == http.StatusServiceUnavailable && len(left) > 1
+		if err == nil && !broken(s.Status()) && !busy {
 			return s, func() { n.Add(-1) }, nil
 		}
 		n.Add(-1)
+		if busy { // full or still loading, which another may not be
+			s.Close()
+			left = without(left, to.Replica)
+			continue
+		}
 		if err == nil {
 			f.Log.Error("gateway: a replica refuses the gateway", slog.String("replica", to.Replica), slog.Int("status", s.Status()))
 			s.Close()

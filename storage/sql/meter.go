@@ -278,6 +278,9 @@ const sumRecords = `SELECT day, org_id, project_id, key_id, route_id, model, COU
 
 const allDays = `SELECT day, org_id, project_id, key_id, route_id, model, requests, prompt_tokens, completion_tokens, cost_micros FROM usage_days`
 
+// hugeRecords are those whose cost a database could not compute without overflowing; there are hardly any.
+const hugeRecords = `price_in >= 1000000000 OR price_out >= 1000000000 OR prompt_tokens >= 1000000000 OR completion_tokens >= 1000000000`
+
 // Check compares costs with counts and prices, and the sums by day with the records, both ways.
 func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
 	var b meter.Books
@@ -290,11 +293,20 @@ func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
 		}{
 			{&b.Records, "SELECT COUNT(*) FROM usage_records"},
 			{&b.Rollups, "SELECT COUNT(*) FROM usage_days"},
-			{&priced, `SELECT COUNT(*) FROM usage_records
- WHERE cost_micros <> (prompt_tokens * price_in + completion_tokens * price_out + 999999) / 1000000`},
+			{&priced, "SELECT COUNT(*) FROM usage_records WHERE CASE WHEN " + hugeRecords + ` THEN 0
+ WHEN cost_micros <> (prompt_tokens * price_in + completion_tokens * price_out + 999999) / 1000000 THEN 1 ELSE 0 END = 1`},
 		} {
 			if err := tx.QueryRow(ctx, q.text).Scan(q.into); err != nil {
 				return err
+			}
+		}
+		huge, err := All(ctx, tx, scanRecord, "SELECT "+recordColumns+" FROM usage_records WHERE "+hugeRecords)
+		if err != nil {
+			return err
+		}
+		for _, r := range huge {
+			if r.CostMicros != meter.Cost(r.Prompt, r.Completion, r.PriceIn, r.PriceOut) {
+				priced++
 			}
 		}
 		if priced > 0 {

@@ -111,6 +111,9 @@ func TestRebuildAndCheck(t *testing.T) {
 		m, ctx := db.Meter(), t.Context()
 		wrong := usageRecords(10)
 		wrong[3].CostMicros++
+		wrong[4].PriceIn = 1_000_000_000_000_000 // no database can multiply this
+		wrong[4].Prompt = 4_000_000_000
+		wrong[4].CostMicros = meter.Cost(wrong[4].Prompt, wrong[4].Completion, wrong[4].PriceIn, wrong[4].PriceOut)
 		if err := m.Ship(ctx, wrong); err != nil {
 			t.Fatal(err)
 		}

@@ -164,6 +164,34 @@ func TestHangUps(t *testing.T) {
 	}
 }
 
+// A client that hangs up while it waits for an answer that is no stream gets nothing and pays nothing.
+func TestHangUpBeforeTheAnswer(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 2, Pace: 24 * time.Hour})
+	key, secret := r.key(tenancy.NewKey{Name: "k", Limits: tenancy.Limits{Concurrency: 1}})
+	ctx, hangUp := context.WithCancel(t.Context())
+	go func() {
+		for r.engine.Running.Load() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		hangUp()
+	}()
+	req, err := http.NewRequestWithContext(ctx, "POST", r.url+"/v1/chat/completions", strings.NewReader(`{"model":"paced","messages":`+question+`}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+secret)
+	if resp, err := r.client.Do(req); err == nil {
+		resp.Body.Close()
+		t.Errorf("an answer of status %d came", resp.StatusCode)
+	}
+	for r.engine.Running.Load() > 0 || r.ledger.Stats().Open > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if got := r.totals(key.ID); got != (meter.Totals{}) {
+		t.Errorf("booked %+v", got)
+	}
+}
+
 // readSome reads a number of tokens of a stream, then hangs up; it returns how many it had by then.
 func (r *rig) readSome(secret string, tokens int) (string, int) {
 	ctx, hangUp := context.WithCancel(r.t.Context())

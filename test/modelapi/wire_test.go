@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
@@ -204,6 +205,31 @@ func TestDeadReplicaIsPassedOver(t *testing.T) {
 	expectError(t, a, 503, "server_error", "model_not_ready", "")
 	if got := r.totals(key.ID); got.Requests != 4 {
 		t.Errorf("booked %+v", got)
+	}
+}
+
+// A replica that says it is busy is passed over while there is another; the last one's word reaches the client.
+func TestBusyReplicaIsPassedOver(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 2})
+	_, secret := r.key(tenancy.NewKey{Name: "k"})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "7")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		io.WriteString(w, `{"error":{"message":"full","type":"server_error","param":null,"code":"queue_full"}}`)
+	}))
+	defer srv.Close()
+	busy, live := strings.TrimPrefix(srv.URL, "http://"), r.routes.targets["paced"].Endpoints[0].Addr
+	r.addRoute("two", 1, 1, 100, &native.Driver{}, busy, live)
+	for range 3 {
+		if a := r.chat(secret, `{"model":"two","messages":`+question+`}`); a.status != 200 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	r.addRoute("busy", 1, 1, 100, &native.Driver{}, busy)
+	a := r.chat(secret, `{"model":"busy","messages":`+question+`}`)
+	expectError(t, a, 503, "server_error", "queue_full", "")
+	if a.header.Get("Retry-After") != "7" {
+		t.Errorf("headers %v", a.header)
 	}
 }
 
