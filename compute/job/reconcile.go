@@ -129,9 +129,13 @@ func (k *Keeper) seenRunning(ctx context.Context, j *Job, st Status) error {
 		if j.StartedAt.IsZero() {
 			j.StartedAt = j.AttemptAt
 		}
+		before := j.Reason // why the last attempt ended stays known
 		j.Reason, j.Fault, j.NextStartAt = "", "", time.Time{}
 		if j.Restarts > 0 {
 			j.Reason = sprintf("Attempt %d; restarted %s.", j.Attempt, times(j.Restarts))
+			if before != "" {
+				j.Reason = join(j.Reason, "Last time: "+before)
+			}
 		}
 	}
 	j.State, j.Limits = Running, st.Limits

@@ -341,6 +341,10 @@ func TestSupervisorKilledAnywhere(t *testing.T) {
 		x.mu.Lock()
 		pid := x.spawned[attemptKey{task.Job, n}]
 		x.mu.Unlock()
+		wait := time.Now().Add(patience) // a busy machine may take its time
+		for n%2 == 0 && !exists(x.AttemptDir(task.Job, n), supervisorFile) && time.Now().Before(wait) {
+			time.Sleep(time.Millisecond)
+		}
 		time.Sleep(time.Duration(rng.IntN(30)) * time.Millisecond)
 		syscall.Kill(pid, syscall.SIGKILL) // it may have ended
 		st := exectest.Await(t, x, task.Job, n, job.PhaseEnded, job.PhaseAbsent, job.PhaseOrphaned)

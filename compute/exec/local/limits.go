@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/triarch-ai/triarch/compute/job"
 )
 
 // phrase joins the means by which an attempt is bounded.
@@ -15,8 +17,22 @@ func phrase(how []string) string {
 	return strings.Join(how, ", ")
 }
 
+// outOfMemory says whether a process that ended badly under a limit that kills nobody did so for lack of memory: by
+// its last words, or because it crashed while it held more than it was given. The Go runtime does not always get to
+// its last words; without memory for its own tables it may crash.
+func outOfMemory(t task, exit *job.Exit, log *os.File) bool {
+	if t.MemoryBytes <= 0 {
+		return false
+	}
+	crashed := exit.Code == goCrash || exit.Signal == "SIGSEGV" || exit.Signal == "SIGABRT" || exit.Signal == "SIGBUS" || exit.Signal == "SIGTRAP"
+	return crashed && exit.MaxRSS >= t.MemoryBytes || saysOutOfMemory(log)
+}
+
+// goCrash is the exit code of a Go program that panicked or whose runtime gave up.
+const goCrash = 2
+
 // saysOutOfMemory looks for the last words of a program that could not get memory: those of Go, of C libraries,
-// of C++ and of Python. It only matters where an address-space limit, which kills nobody, bounds the program.
+// of C++ and of Python.
 func saysOutOfMemory(log *os.File) bool {
 	const tail = 256 << 10
 	st, err := log.Stat()

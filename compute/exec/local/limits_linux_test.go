@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/triarch-ai/triarch/compute/job"
 )
 
 // hierarchy makes a folder that looks like a cgroup handed over; the files of an attempt's group, which a kernel
@@ -96,6 +98,31 @@ func TestNoGroup(t *testing.T) {
 	}
 	if got := phrase(limit(task{}, os.Getpid(), nil)); got != "no limits" {
 		t.Errorf("no limits read %q", got)
+	}
+}
+
+func TestOutOfMemoryIsTold(t *testing.T) {
+	const limit = 100 << 20
+	for name, c := range map[string]struct {
+		limit int64
+		exit  job.Exit
+		log   string
+		want  bool
+	}{
+		"last words":               {limit, job.Exit{Code: 1, MaxRSS: 1}, "Traceback\nMemoryError\n", true},
+		"crash beyond the limit":   {limit, job.Exit{Code: 2, MaxRSS: limit}, "SIGSEGV: segmentation violation", true},
+		"signal beyond the limit":  {limit, job.Exit{Code: -1, Signal: "SIGSEGV", MaxRSS: 2 * limit}, "", true},
+		"crash within the limit":   {limit, job.Exit{Code: 2, MaxRSS: limit - 1}, "panic: index out of range", false},
+		"failure beyond the limit": {limit, job.Exit{Code: 1, MaxRSS: 2 * limit}, "no such file", false},
+		"no limit":                 {0, job.Exit{Code: 2, MaxRSS: 2 * limit}, "out of memory", false},
+	} {
+		f := openLog(t, t.TempDir())
+		if _, err := f.WriteString(strings.Repeat("x", 300<<10) + c.log); err != nil {
+			t.Fatal(err)
+		}
+		if got := outOfMemory(task{MemoryBytes: c.limit}, &c.exit, f); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 

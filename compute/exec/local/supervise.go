@@ -317,7 +317,7 @@ func (s *supervisor) describe(exit *job.Exit, ps *os.ProcessState) {
 		return
 	}
 	kernel := exit.Signal == "SIGKILL" && oomKills() > s.oomBefore
-	exit.OOM = s.group.oom() || kernel || s.task.MemoryBytes > 0 && saysOutOfMemory(s.output)
+	exit.OOM = s.group.oom() || kernel || outOfMemory(s.task, exit, s.output)
 }
 
 // sweep kills what the process left behind in this session, so that the attempt's end is the end of all of it.
