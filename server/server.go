@@ -120,8 +120,10 @@ func HTTP(h http.Handler, log *slog.Logger) *http.Server {
 	closing, closed := context.WithCancel(context.Background())
 	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead,
-		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		BaseContext: func(net.Listener) context.Context { return context.WithValue(context.Background(), closingKey{}, closing.Done()) },
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.Background(), closingKey{}, closing.Done())
+		},
 	}
 	srv.RegisterOnShutdown(closed)
 	return srv
