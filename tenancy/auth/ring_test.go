@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,12 +16,23 @@ import (
 )
 
 type source struct {
+	mu    sync.Mutex
 	snap  tenancy.Snapshot
 	err   error
 	calls int
 }
 
+// set changes what the next Snapshot returns and tells how many there were.
+func (s *source) set(f func(*source)) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(s)
+	return s.calls
+}
+
 func (s *source) Snapshot(_ context.Context, known int64) (tenancy.Snapshot, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.calls++
 	return s.snap, s.err == nil && s.snap.Generation != known, s.err
 }
@@ -41,31 +53,35 @@ func TestLoopFollowsTheStoreAndOutlivesItsFailures(t *testing.T) {
 		k := NewKeyring(src, time.Now)
 		var out bytes.Buffer
 		ctx, cancel := context.WithCancel(t.Context())
-		go k.Loop(ctx, time.Second, slog.New(slog.NewTextHandler(&out, nil)))
+		ended := make(chan struct{})
+		go func() {
+			k.Loop(ctx, time.Second, slog.New(slog.NewTextHandler(&out, nil)))
+			close(ended)
+		}()
 
-		src.snap = tenancy.Snapshot{Generation: 2, Keys: []tenancy.Entry{entry}}
+		src.set(func(s *source) { s.snap = tenancy.Snapshot{Generation: 2, Keys: []tenancy.Entry{entry}} })
 		time.Sleep(1500 * time.Millisecond)
 		if _, err := k.Authenticate(secret); err != nil {
 			t.Fatalf("a key made elsewhere is not known after a second: %v", err)
 		}
-		src.err = errors.New("down")
+		src.set(func(s *source) { s.err = errors.New("down") })
 		time.Sleep(3 * time.Second)
 		if _, err := k.Authenticate(secret); err != nil {
 			t.Fatalf("keys were forgotten while the store is down: %v", err)
 		}
-		src.err = nil
+		src.set(func(s *source) { s.err = nil })
 		time.Sleep(time.Second)
+		cancel()
+		<-ended
 		if n := strings.Count(out.String(), "\n"); n != 2 {
 			t.Fatalf("logged %d lines, want one for the failure and one for its end:\n%s", n, out.String())
 		}
 		if strings.Contains(out.String(), secret) {
 			t.Fatal("a secret was logged")
 		}
-		cancel()
-		synctest.Wait()
-		n := src.calls
+		n := src.set(func(*source) {})
 		time.Sleep(5 * time.Second)
-		if src.calls != n {
+		if src.set(func(*source) {}) != n {
 			t.Fatal("the loop goes on after its context")
 		}
 	})
