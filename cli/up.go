@@ -87,7 +87,7 @@ func (a *app) up(ctx context.Context, o *upOptions, flags map[string]string) err
 	if o.detach {
 		return a.detach(ctx, cfg)
 	}
-	s, err := system.Start(ctx, cfg, newLog(cfg, a))
+	s, err := system.Start(ctx, cfg, newLog(cfg, a), a.extras...)
 	if err != nil {
 		return err
 	}
