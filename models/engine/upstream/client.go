@@ -30,8 +30,9 @@ type Client struct {
 	IdleTimeout time.Duration // an unused connection is not used again after this; 0 = 30 seconds
 	MaxIdle     int           // unused connections kept for each address; 0 = 512
 
-	mu   sync.Mutex
-	idle map[string][]*conn
+	mu    sync.Mutex
+	idle  map[string][]*conn // each list in order of last use
+	swept time.Time
 }
 
 // Request is what Do sends.
@@ -151,7 +152,7 @@ func (cn *conn) write(q *Request) error {
 
 // take returns the connection used last, which is the likeliest to live, or a new one.
 func (c *Client) take(ctx context.Context, addr string) (*conn, error) {
-	oldest := time.Now().Add(-orDefault(c.IdleTimeout, 30*time.Second))
+	oldest := time.Now().Add(-c.idleTimeout())
 	c.mu.Lock()
 	for list := c.idle[addr]; len(list) > 0; list = c.idle[addr] {
 		cn := list[len(list)-1]
@@ -215,7 +216,29 @@ func (c *Client) give(addr string, cn *conn) {
 		return
 	}
 	c.idle[addr] = append(c.idle[addr], cn)
+	if oldest := cn.idle.Add(-c.idleTimeout()); c.swept.Before(oldest) {
+		c.swept = cn.idle
+		c.sweep(oldest)
+	}
 }
+
+// sweep closes what was not used for too long, of engines that are gone as well.
+func (c *Client) sweep(oldest time.Time) {
+	for addr, list := range c.idle {
+		n := 0
+		for n < len(list) && list[n].idle.Before(oldest) {
+			list[n].Close()
+			n++
+		}
+		if list = append(list[:0:0], list[n:]...); len(list) == 0 {
+			delete(c.idle, addr)
+		} else {
+			c.idle[addr] = list
+		}
+	}
+}
+
+func (c *Client) idleTimeout() time.Duration { return orDefault(c.IdleTimeout, 30*time.Second) }
 
 // CloseIdle closes the unused connections to an address, or all of them if addr is empty.
 func (c *Client) CloseIdle(addr string) {

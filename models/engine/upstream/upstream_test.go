@@ -175,6 +175,33 @@ func TestTimeoutAndCancel(t *testing.T) {
 	}
 }
 
+// Connections that nobody used for the idle time are closed, those to engines that are not asked any more too.
+func TestIdleConnectionsAreClosed(t *testing.T) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "x") })
+	one, two := httptest.NewServer(handler), httptest.NewServer(handler)
+	defer one.Close()
+	defer two.Close()
+	c := &Client{IdleTimeout: time.Millisecond}
+	get := func(s *httptest.Server) {
+		r, err := c.Do(t.Context(), &Request{Addr: s.Listener.Addr().String(), Path: "/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := readAll(r); body != "x" || err != io.EOF {
+			t.Errorf("%q, %v", body, err)
+		}
+		r.Close()
+	}
+	get(one)
+	time.Sleep(3 * time.Millisecond)
+	get(two)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.idle[one.Listener.Addr().String()]); n != 0 || len(c.idle) != 1 {
+		t.Errorf("%d old connections, %d addresses", n, len(c.idle))
+	}
+}
+
 func TestLineBreaksAreRefused(t *testing.T) {
 	for _, q := range []Request{{Path: "/ HTTP/1.1\r\nX: y"}, {Path: "/", Secret: "a\r\nb"}, {Path: "/", RequestID: "a\nb"}} {
 		if _, err := (&Client{}).Do(t.Context(), &q); !fault.Is(err, fault.Invalid) {
