@@ -22,6 +22,7 @@ import (
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/storage/blob"
+	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 	"github.com/triarch-ai/triarch/tenancy/meter"
 )
 
@@ -54,7 +55,10 @@ func tarOf(t *testing.T, files map[string]string) []byte {
 
 // The client has a method for every operation, and each method reaches the operation it is named for.
 func TestClientSpeaksEveryOperation(t *testing.T) {
-	w := newWorld(t)
+	sqltest.EachDSN(t, func(t *testing.T, dsn string) { speakEverything(t, newWorldOn(t, dsn)) })
+}
+
+func speakEverything(t *testing.T, w *world) {
 	reached := map[string]bool{}
 	var mu sync.Mutex
 	table := http.NewServeMux()

@@ -162,8 +162,13 @@ type world struct {
 
 func newWorld(t *testing.T, change ...func(*Deps)) *world {
 	t.Helper()
+	return newWorldOn(t, sqltest.SQLite(t), change...)
+}
+
+func newWorldOn(t *testing.T, dsn string, change ...func(*Deps)) *world {
+	t.Helper()
 	ctx, ids, clock := t.Context(), id.Default(), time.Now
-	w := &world{db: sqltest.Open(t, sqltest.SQLite(t)), log: &bytes.Buffer{}, jobs: &jobs{all: map[string]job.Job{}, log: "hello world"}}
+	w := &world{db: sqltest.Open(t, dsn), log: &bytes.Buffer{}, jobs: &jobs{all: map[string]job.Job{}, log: "hello world"}}
 	log := slog.New(slog.NewTextHandler(&locked{w: w.log}, nil))
 	blobs := must(file.Open(t.TempDir(), clock))(t)
 	w.ledger = must(meter.Open(t.TempDir(), "node", meter.Options{Now: clock, Log: log}))(t)
