@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/ref"
@@ -66,7 +67,7 @@ func (s *Service) Import(ctx context.Context, project, name string, format Forma
 	v, err := s.Store.Add(ctx, Version{
 		ID: s.IDs.New("dv"), Project: project, DataSet: name, Format: format, Ref: stored, Bytes: size,
 		Records: n.records, Chars: n.chars, Bad: n.bad, BadLines: n.badLines,
-		CreatedBy: opt.CreatedBy, CreatedAt: s.Now().UTC(),
+		CreatedBy: opt.CreatedBy, CreatedAt: s.Now().UTC().Truncate(time.Microsecond),
 	})
 	if err != nil {
 		return Version{}, err

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/ref"
@@ -43,7 +44,7 @@ func (s *Service) AddDir(ctx context.Context, project, dir string, n NewVersion)
 	if err != nil {
 		return Version{}, err
 	}
-	now := s.Now().UTC()
+	now := s.Now().UTC().Truncate(time.Microsecond)
 	v := Version{
 		ID: s.IDs.New("mv"), Project: project, Model: n.Model, Files: files, Shape: shape, Lineage: n.Lineage,
 		Metrics: finite(n.Metrics), LossCurve: thin(n.LossCurve, CurvePoints), Card: n.Card, CreatedBy: n.CreatedBy, CreatedAt: now,

@@ -110,6 +110,9 @@ func (w *Worker) run(ctx context.Context) error {
 	start := w.Now()
 	res, err := trainer.Run(ctx, m.Weights, source, options(recipe, threads, w.Attempt), trainer.Hooks{
 		Progress: func(p trainer.Progress) {
+			if p.Checkpoint != "" {
+				p.Checkpoint = filepath.Base(p.Checkpoint) // people read this; where it lies on this machine is not theirs
+			}
 			if err := enc.Encode(p); err != nil {
 				w.Log.Warn("a progress line was lost", "step", p.Step, "err", err)
 			}
