@@ -125,6 +125,10 @@ func (s *System) Stop(ctx context.Context) error {
 func (s *System) Broken() <-chan error { return s.broken }
 
 func (s *System) listen(context.Context) error {
+	secure, err := s.Config.tls()
+	if err != nil {
+		return err
+	}
 	l, err := net.Listen("tcp", s.Config.Listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fault.New(fault.Conflict, "The address "+s.Config.Listen+" is in use by another program.", fault.Field("listen"),
@@ -142,11 +146,24 @@ func (s *System) listen(context.Context) error {
 		return nil
 	})
 	scheme := "http"
-	if s.Config.TLS.Cert != "" {
-		scheme = "https"
+	if secure != nil {
+		scheme, s.listener = "https", tls.NewListener(l, secure)
 	}
 	s.URL = scheme + "://" + reachable(l.Addr().String())
 	return nil
+}
+
+// tls is nil where no certificate is set.
+func (c *Config) tls() (*tls.Config, error) {
+	if c.TLS.Cert == "" {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "The TLS certificate or key cannot be read.", fault.Field("tls"),
+			fault.Fix("Give PEM files with --tls-cert and --tls-key"), fault.Cause(err))
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}, nil
 }
 
 func listenReason(err error) string {
@@ -381,20 +398,11 @@ func (s *System) serveAPI(context.Context) error {
 	})
 	web := &http.Server{Handler: counted, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug)}
-	l := s.listener
-	if s.Config.TLS.Cert != "" {
-		cert, err := tls.LoadX509KeyPair(s.Config.TLS.Cert, s.Config.TLS.Key)
-		if err != nil {
-			return fault.New(fault.Invalid, "The TLS certificate or key cannot be read.", fault.Field("tls"),
-				fault.Fix("Give PEM files with --tls-cert and --tls-key"), fault.Cause(err))
-		}
-		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}})
-	}
 	if err := s.announce(); err != nil {
 		return err
 	}
 	go func() {
-		if err := web.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := web.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 			s.broken <- err
 		}
 	}()
