@@ -44,6 +44,7 @@ func Main(args []string, extras ...system.Extra) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	screen := ui.NewScreen()
+	screen.JSON = wantsJSON(args)
 	root := newRoot(screen, extras...)
 	root.SetArgs(args)
 	if err := root.ExecuteContext(ctx); err != nil {
@@ -251,6 +252,14 @@ func (a *app) verb(use, short string, args cobra.PositionalArgs, run func(ctx co
 		if err != nil {
 			return err
 		}
-		return run(cmd.Context(), c, args)
+		return a.reachable(run(cmd.Context(), c, args))
 	}}
+}
+
+// reachable has a failure to reach the server name a command that starts it here.
+func (a *app) reachable(err error) error {
+	if f := fault.As(err); err != nil && f.Code == "no_server" {
+		f.Fix = "Start Triarch with `" + a.command("up") + "`, or name another address with --url"
+	}
+	return err
 }

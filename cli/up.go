@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -200,9 +201,6 @@ func (a *app) detach(ctx context.Context, cfg system.Config) error {
 			args = append(args, arg)
 		}
 	}
-	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
-		return fault.Wrap(err, "making the data directory")
-	}
 	out, err := os.CreateTemp("", "triarch-up-*.log")
 	if err != nil {
 		return fault.Wrap(err, "making the log file")
@@ -227,13 +225,36 @@ func (a *app) detach(ctx context.Context, cfg system.Config) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ended:
-			text, _ := os.ReadFile(out.Name())
-			os.Remove(out.Name())
-			lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-			return fault.New(fault.Unavailable, "Triarch did not start: "+strings.TrimPrefix(lines[len(lines)-1], "error: "))
+			return whyNotStarted(cmd.ProcessState.ExitCode(), out.Name())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// whyNotStarted is the failure of a start in the background, as its exit code and its output's last line tell it. The
+// output is removed.
+func whyNotStarted(code int, output string) error {
+	text, err := os.ReadFile(output)
+	if err != nil {
+		return fault.Wrap(err, "reading why Triarch did not start")
+	}
+	os.Remove(output)
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	last := lines[len(lines)-1]
+	var told struct{ Error fault.Error } // under -o json
+	if json.Unmarshal([]byte(last), &told) == nil && told.Error.Kind != "" {
+		return &told.Error
+	}
+	f := fault.New(fault.Unavailable, "Triarch did not start: "+last)
+	if said, ok := strings.CutPrefix(last, "error: "); ok {
+		f.Message = said
+	}
+	for _, k := range []fault.Kind{fault.Invalid, fault.Conflict, fault.Internal} {
+		if fault.ExitCode(fault.New(k, "")) == code {
+			f.Kind = k
+		}
+	}
+	return f
 }
 
 // newLog is the log of `up`: to standard error, warnings alone while a person watches unless asked otherwise.
