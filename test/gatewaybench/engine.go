@@ -14,13 +14,17 @@ import (
 	"time"
 )
 
-// events is how many events a stream has, besides its end.
-const events = 34
+// events is how many events a stream has, besides its end; pace is the time between them where it is paced.
+const (
+	events = 34
+	pace   = 5 * time.Millisecond
+)
 
 var (
 	wholeAnswer  = makeWhole()
 	streamAnswer = makeStream()
 	wantsStream  = []byte(`"stream":true`)
+	wantsPace    = []byte(`"paced":true`)
 )
 
 // makeWhole is an answer of 608 bytes.
@@ -56,6 +60,7 @@ func answerEngine(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(wholeAnswer) // the caller may be gone
 		return
 	}
+	paced := bytes.Contains(b.Bytes(), wantsPace)
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
 	flush := http.NewResponseController(w)
 	for rest := streamAnswer; len(rest) > 0; {
@@ -65,6 +70,9 @@ func answerEngine(w http.ResponseWriter, r *http.Request) {
 		}
 		if err := flush.Flush(); err != nil {
 			return
+		}
+		if paced {
+			time.Sleep(pace)
 		}
 		rest = rest[n:]
 	}

@@ -15,8 +15,8 @@ import (
 	"github.com/triarch-ai/triarch/models/engine/upstream"
 )
 
-// runLoad sends requests over a number of connections, each as soon as the one before was answered, and fails if an
-// answer is not complete.
+// runLoad sends requests over a number of connections, each as soon as the one before was answered, and fails if more
+// answers than allowed are not complete.
 func runLoad(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("load", flag.ContinueOnError)
 	addr := flags.String("addr", "", "address to ask")
@@ -24,6 +24,8 @@ func runLoad(ctx context.Context, args []string) error {
 	n := flags.Int64("n", 1000, "requests")
 	conns := flags.Int("c", 16, "connections")
 	stream := flags.Bool("stream", false, "ask for streams")
+	allowed := flags.Int64("broken", 0, "answers that may be incomplete; they are asked for again")
+	paced := flags.Bool("paced", false, "ask for streams at a pace")
 	prompt := flags.Int("prompt", 1000, "bytes of the prompt")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -33,11 +35,14 @@ func runLoad(ctx context.Context, args []string) error {
 	}
 	body := fmt.Appendf(nil, `{"model":"bench","messages":[{"role":"user","content":%q}],"max_tokens":64`, strings.Repeat("word ", *prompt/5))
 	want := wholeAnswer[len(wholeAnswer)-20:]
-	if *stream {
+	if *paced {
+		body = append(body, `,"paced":true`...)
+	}
+	if *stream || *paced {
 		body, want = append(body, `,"stream":true`...), []byte("data: [DONE]\n\n")
 	}
 	body = append(body, '}')
-	var left atomic.Int64
+	var left, broken atomic.Int64
 	left.Store(*n)
 	errs := make(chan error, *conns)
 	var work sync.WaitGroup
@@ -45,7 +50,12 @@ func runLoad(ctx context.Context, args []string) error {
 		work.Go(func() {
 			c := &upstream.Client{}
 			for left.Add(-1) >= 0 && ctx.Err() == nil {
-				if err := ask(ctx, c, &upstream.Request{Addr: *addr, Path: "/v1/chat/completions", Secret: *key, Body: body}, want); err != nil {
+				err := ask(ctx, c, &upstream.Request{Addr: *addr, Path: "/v1/chat/completions", Secret: *key, Body: body}, want)
+				if err != nil && broken.Add(1) <= *allowed {
+					left.Add(1)
+					continue
+				}
+				if err != nil {
 					errs <- err
 					return
 				}

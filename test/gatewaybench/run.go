@@ -58,7 +58,8 @@ func runBench(ctx context.Context, args []string) error {
 	}{
 		{"JSON, 1 KB prompt", *n, nil},
 		{"JSON, 32 KB prompt", *n / 4, []string{"-prompt", "32000"}},
-		{"stream of 34 events, 1 KB prompt", *n / 4, []string{"-stream"}},
+		{"stream of 34 events, at once", *n / 4, []string{"-stream"}},
+		{"stream of 34 events, 5 ms apart", *n / 32, []string{"-paced"}},
 	} {
 		f, err := b.measure(ctx, kind.n, kind.args)
 		if err != nil {
@@ -87,7 +88,8 @@ type bench struct {
 	proxy, gateway *process
 }
 
-// measure alternates between the two, the order changing each round, after a round that warms both up.
+// measure alternates between the two, the order changing each round, after a round that warms both up. The standard
+// proxy now and then breaks off a stream whose caller reuses connections quickly; up to a fiftieth is asked for again.
 func (b *bench) measure(ctx context.Context, n int, args []string) (figure, error) {
 	var gateway, proxy, ratio []float64
 	for round := range b.rounds + 1 {
@@ -95,7 +97,7 @@ func (b *bench) measure(ctx context.Context, n int, args []string) (figure, erro
 		var err error
 		both := []func(){
 			func() { g, err = b.one(ctx, b.gateway, b.gateway.lines[1], b.gateway.lines[0], n, args) },
-			func() { p, err = b.one(ctx, b.proxy, b.proxy.lines[0], "none", n, args) },
+			func() { p, err = b.one(ctx, b.proxy, b.proxy.lines[0], "none", n, append([]string{"-broken", strconv.Itoa(n / 50)}, args...)) },
 		}
 		if round%2 == 1 {
 			slices.Reverse(both)

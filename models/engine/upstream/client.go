@@ -25,7 +25,7 @@ import (
 
 // Client keeps connections to engines. The zero value works; it is safe for concurrent use.
 type Client struct {
-	Timeout     time.Duration // longest request from first byte to last; 0 = 15 minutes
+	Timeout     time.Duration // longest request from first byte to last, up to a quarter more; 0 = 15 minutes
 	DialTimeout time.Duration // 0 = 2 seconds
 	IdleTimeout time.Duration // an unused connection is not used again after this; 0 = 30 seconds
 	MaxIdle     int           // unused connections kept for each address; 0 = 512
@@ -87,9 +87,13 @@ func noAnswer(ctx context.Context, err error) error {
 }
 
 func (c *Client) send(ctx context.Context, cn *conn, q *Request) (*Response, error) {
-	if err := cn.SetDeadline(time.Now().Add(orDefault(c.Timeout, 15*time.Minute))); err != nil {
-		cn.Close()
-		return nil, err
+	// The deadline is renewed when less than the timeout is left of it, which is not every time.
+	if now, timeout := time.Now(), orDefault(c.Timeout, 15*time.Minute); cn.deadline.Sub(now) < timeout {
+		cn.deadline = now.Add(timeout + timeout/4)
+		if err := cn.SetDeadline(cn.deadline); err != nil {
+			cn.Close()
+			return nil, err
+		}
 	}
 	r := &Response{client: c, addr: q.Addr, c: cn, ctx: ctx, stop: noStop}
 	if ctx.Done() != nil {

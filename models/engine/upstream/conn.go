@@ -21,12 +21,13 @@ const (
 // conn is a connection with what was read from it and not used yet.
 type conn struct {
 	net.Conn
-	buf  []byte
-	r, w int
-	out  []byte // request being written
-	head []byte // status line and headers of the answer being read
-	used bool   // has carried a request before
-	idle time.Time
+	buf      []byte
+	r, w     int
+	out      []byte // request being written
+	head     []byte // status line and headers of the answer being read
+	used     bool   // has carried a request before
+	idle     time.Time
+	deadline time.Time // in force
 }
 
 func (c *conn) buffered() int { return c.w - c.r }
