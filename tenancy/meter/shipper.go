@@ -18,7 +18,7 @@ type Shipper struct {
 	mu sync.Mutex // one batch at a time
 }
 
-const batch = 500
+const batch = 2000 // records of one transaction
 
 // Loop ships until ctx ends, then once more. A store that fails is asked again after the pause; nothing is lost,
 // the ledger keeps what was not taken.
