@@ -318,10 +318,6 @@ func sortEndpoints(ends []engine.Endpoint, order []Replica) {
 
 // publish makes the Table of what was seen and writes the deployments' states.
 func (s *Service) publish(ctx context.Context, all []*unit) error {
-	routes, err := s.Store.AllRoutes(ctx)
-	if err != nil {
-		return err
-	}
 	behind := make(map[string]*Target, len(all))
 	var errs []error
 	for _, u := range all {
@@ -335,13 +331,40 @@ func (s *Service) publish(ctx context.Context, all []*unit) error {
 			errs = append(errs, s.Store.SetState(ctx, d.ID, state, reason, len(u.ends)))
 		}
 	}
-	t := makeTable(routes, behind)
+	return errors.Join(append(errs, s.tabulate(ctx, behind))...)
+}
+
+// reroute has a change of routes, which is in the store by now, take effect at once: a new price holds for the next
+// request. Where it fails, the next Reconcile does it.
+func (s *Service) reroute(ctx context.Context) {
+	if err := s.tabulate(ctx, nil); err != nil && ctx.Err() == nil {
+		s.Log.Warn("changed routes will take effect with the next pass", "error", err)
+	}
+}
+
+// tabulate makes the Table of the routes in the store and of what stands behind deployments; nil is what the last pass
+// saw. Routes are read under the lock: of two calls the later one has the newer routes.
+func (s *Service) tabulate(ctx context.Context, behind map[string]*Target) error {
+	s.routing.Lock()
+	defer s.routing.Unlock()
+	routes, err := s.Store.AllRoutes(ctx)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
-	for replica, attempt := range s.suspects { // reported while this pass was looking
-		if s.seen[replica].Attempt == attempt {
-			t = t.without(replica)
+	if behind != nil {
+		s.behind = behind
+		for replica, attempt := range s.suspects { // reported while this pass was looking
+			if s.seen[replica].Attempt == attempt {
+				s.strip(replica)
+			}
 		}
 	}
+	if s.behind == nil { // no pass has looked yet
+		s.mu.Unlock()
+		return nil
+	}
+	t := makeTable(routes, s.behind)
 	old := s.table.Load()
 	changed := old == nil || !old.equal(t)
 	if changed {
@@ -351,7 +374,7 @@ func (s *Service) publish(ctx context.Context, all []*unit) error {
 	if changed && s.OnChange != nil {
 		s.OnChange(t)
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // state says in a word and a sentence where the deployment stands.
@@ -391,7 +414,15 @@ func (s *Service) Suspect(replica string) {
 		s.suspects = map[string]int{}
 	}
 	s.suspects[replica] = s.seen[replica].Attempt
+	s.strip(replica)
 	if t := s.table.Load(); t != nil {
 		s.table.Store(t.without(replica))
+	}
+}
+
+// strip takes a replica out of what stands behind deployments. The caller holds mu.
+func (s *Service) strip(replica string) {
+	for id, b := range s.behind {
+		s.behind[id] = b.without(replica)
 	}
 }

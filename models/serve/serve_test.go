@@ -441,8 +441,10 @@ func TestRoutes(t *testing.T) {
 		if _, err := s.AddRoute(ctx, who, serve.RouteSpec{Name: "public", Deployment: "m"}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("the name twice: %v", err)
 		}
-		changed := must(s.SetRoute(ctx, who, "public", serve.RouteSpec{PriceIn: 5, PriceOut: 6}))
-		must(0, s.Reconcile(ctx))
+		changed := must(s.SetRoute(ctx, who, "public", serve.RouteSpec{PriceIn: 5, PriceOut: 6})) // at once: nobody pays a price that is gone
+		if x, ok := s.Snapshot().Lookup(project, org, "public"); !ok || x.Route.PriceOut != 6 || len(x.Endpoints) != 1 {
+			t.Errorf("after the change: %+v", x)
+		}
 		if _, ok := s.Snapshot().Lookup("prj_b", org, "public"); ok || changed.ID != r.ID || changed.PriceIn != 5 {
 			t.Errorf("no longer shared: %+v", changed)
 		}
@@ -450,6 +452,9 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("another project removes it: %v", err)
 		}
 		must(0, s.RemoveRoute(ctx, project, "public"))
+		if _, ok := s.Snapshot().Lookup(project, org, "public"); ok {
+			t.Error("the removed route still leads somewhere")
+		}
 		if rs := must(s.Routes(ctx, project)); len(rs) != 1 || rs[0].Name != "m" {
 			t.Errorf("routes %+v", rs)
 		}

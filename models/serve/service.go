@@ -53,15 +53,17 @@ type Service struct {
 	// OnChange, when set, is told after a Table was published that differs from the one before. It must not block.
 	OnChange func(*Table)
 
-	pass  sync.Mutex // one Reconcile at a time
-	table atomic.Pointer[Table]
+	pass    sync.Mutex // one Reconcile at a time
+	routing sync.Mutex // one reading of routes for the Table at a time
+	table   atomic.Pointer[Table]
 
 	mu       sync.Mutex
 	seen     map[string]Replica // what the last pass saw, by replica id
+	behind   map[string]*Target // what stands behind deployments since the last pass, by id; nil before the first
 	suspects map[string]int     // replica id -> attempt that a caller could not reach since the last check
 }
 
-// Snapshot is the table as of the last Reconcile (or Suspect); never nil.
+// Snapshot is the table as of the last Reconcile, change of routes or Suspect; never nil.
 func (s *Service) Snapshot() *Table {
 	if t := s.table.Load(); t != nil {
 		return t
@@ -214,6 +216,7 @@ func (s *Service) Remove(ctx context.Context, project, name string) (Deployment,
 	if err := s.Store.BeginRemove(ctx, project, d.ID); err != nil {
 		return Deployment{}, err
 	}
+	s.reroute(ctx)
 	d.State, d.Reason, d.Ready = Removing, "", 0
 	return d, nil
 }
@@ -248,7 +251,11 @@ func (s *Service) AddRoute(ctx context.Context, who Who, spec RouteSpec) (Route,
 	if err != nil {
 		return Route{}, err
 	}
-	return r, s.Store.AddRoute(ctx, r)
+	if err := s.Store.AddRoute(ctx, r); err != nil {
+		return Route{}, err
+	}
+	s.reroute(ctx)
+	return r, nil
 }
 
 // SetRoute changes deployment, prices and sharing of a route, by id or name; its name stays. An empty
@@ -272,7 +279,11 @@ func (s *Service) SetRoute(ctx context.Context, who Who, name string, spec Route
 		return Route{}, err
 	}
 	r.ID, r.Org, r.CreatedAt = old.ID, old.Org, old.CreatedAt
-	return r, s.Store.SetRoute(ctx, r)
+	if err := s.Store.SetRoute(ctx, r); err != nil {
+		return Route{}, err
+	}
+	s.reroute(ctx)
+	return r, nil
 }
 
 // Route returns a route by id or name.
@@ -294,7 +305,11 @@ func (s *Service) RemoveRoute(ctx context.Context, project, name string) error {
 	if err != nil {
 		return err
 	}
-	return s.Store.RemoveRoute(ctx, project, r.ID)
+	if err := s.Store.RemoveRoute(ctx, project, r.ID); err != nil {
+		return err
+	}
+	s.reroute(ctx)
+	return nil
 }
 
 func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }

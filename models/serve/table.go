@@ -97,10 +97,9 @@ func (t *Table) without(replica string) *Table {
 		if c, ok := copied[x]; ok {
 			return c
 		}
-		c := *x
-		c.Endpoints = slices.DeleteFunc(slices.Clone(x.Endpoints), func(e engine.Endpoint) bool { return e.Replica == replica })
-		copied[x] = &c
-		return &c
+		c := x.without(replica)
+		copied[x] = c
+		return c
 	}
 	for k, x := range t.own {
 		out.own[k] = strip(x)
@@ -109,4 +108,10 @@ func (t *Table) without(replica string) *Table {
 		out.shared[k] = strip(x)
 	}
 	return out
+}
+
+func (x *Target) without(replica string) *Target {
+	c := *x
+	c.Endpoints = slices.DeleteFunc(slices.Clone(x.Endpoints), func(e engine.Endpoint) bool { return e.Replica == replica })
+	return &c
 }
