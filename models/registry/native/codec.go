@@ -31,6 +31,11 @@ func (Codec) Inspect(ctx context.Context, dir string) (registry.Shape, error) {
 		return registry.Shape{}, err
 	}
 	m, err := hf.Read(dir)
+	if fault.Is(err, fault.NotFound) { // the folder is what is wrong, nothing in the project is missing
+		f := *fault.As(err)
+		f.Kind = fault.Invalid
+		return registry.Shape{}, &f
+	}
 	if err != nil {
 		return registry.Shape{}, err
 	}
