@@ -107,13 +107,35 @@ func (a *app) deploymentCommand() *cobra.Command {
 		return a.Value(d, func() { a.Printf("%s is to have %d replicas\n", d.Name, d.Replicas) })
 	})
 	scale.Flags().IntVar(&n, "replicas", 1, "running copies; 0 stops serving")
+	var detach bool
 	rm := a.verb("rm DEPLOYMENT", "Remove a deployment with its routes", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		if _, err := c.RemoveDeployment(ctx, args[0]); err != nil {
+		return a.removeDeployment(ctx, c, args[0], detach)
+	})
+	rm.Flags().BoolVar(&detach, "detach", false, "return at once instead of waiting until its replicas have ended")
+	return noun("deployment", "Deployments: model versions kept serving", ls, show, logs, scale, rm)
+}
+
+// removeDeployment returns when the deployment is gone, and its model version free to be removed.
+func (a *app) removeDeployment(ctx context.Context, c *api.Client, name string, detach bool) error {
+	d, err := c.RemoveDeployment(ctx, name)
+	if err != nil {
+		return err
+	}
+	if detach {
+		return a.Value(d, func() { a.Printf("%s is being removed\n", name) })
+	}
+	for {
+		if _, err := c.Deployment(ctx, d.ID); fault.Is(err, fault.NotFound) {
+			return a.Value(map[string]string{"removed": name}, func() { a.Printf("%s is removed\n", name) })
+		} else if err != nil {
 			return err
 		}
-		return a.Value(map[string]string{"removed": args[0]}, func() { a.Printf("%s is being removed\n", args[0]) })
-	})
-	return noun("deployment", "Deployments: model versions kept serving", ls, show, logs, scale, rm)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 func (a *app) deploymentTable(list []api.Deployment) {
