@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	_ "modernc.org/sqlite" // the data directory's database, read behind the program's back
 
 	"github.com/triarch-ai/triarch/api"
@@ -34,6 +35,7 @@ type stream struct {
 type swarm struct {
 	begun atomic.Int64 // streams that got a token
 	got   atomic.Int64 // tokens of all
+	last  atomic.Int64 // the program is killed when so many have arrived; 0: not by this
 	left  sync.WaitGroup
 	mu    sync.Mutex
 	all   []stream
@@ -96,7 +98,9 @@ func (s *swarm) read(p *place, url, key, model string, i int) (got stream) {
 		if got.tokens == 0 {
 			s.begun.Add(1)
 		}
-		s.got.Add(int64(n))
+		if all := s.got.Add(int64(n)); s.last.Load() > 0 && all >= s.last.Load() {
+			p.control.Process.Kill()
+		}
 		got.tokens, got.events, got.most, got.bytes = got.tokens+n, got.events+1, max(got.most, n), got.bytes+len(line)
 	}
 }
@@ -219,8 +223,8 @@ func oneToken(stream) int { return 1 }
 // KiB at most, or a little more by the last piece read. How many tokens that is follows from the size of the events.
 func oneWrite(s stream) int { return (64 << 10) * s.tokens / max(s.bytes, 1) }
 
-// The control plane, gateway included, is killed under 64 open streams, of a paced engine and of the embedded one: what
-// the clients got is booked, all books agree, and the replicas never notice.
+// The control plane, gateway included, is killed in the middle of a run and under 64 open streams, of a paced engine and of
+// the embedded one: what the clients got is booked, all books agree, and neither run nor replicas notice.
 func TestGatewayKilledUnderStreams(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, binaries.rig)
@@ -228,6 +232,8 @@ func TestGatewayKilledUnderStreams(t *testing.T) {
 	key, version := p.paid(), p.slow()
 	p.deploy(version, "paced", 2)
 	p.deploy(version, "native", 2)
+	want, run := undisturbed(t), p.train()
+	p.worker(run.JobID, 1)
 	before := p.processes()
 	d, kills := dice(t), killCount(t, 6)
 	sums := map[string]tally{}
@@ -239,9 +245,14 @@ func TestGatewayKilledUnderStreams(t *testing.T) {
 		}
 		p.serving(engine)
 		s := p.open(64, engine, key)
-		time.Sleep(upTo(d, 400*time.Millisecond))
-		p.kill()
+		if n%2 == 0 { // at the very moment a token arrives
+			s.last.Store(s.got.Load() + 1 + d.Int64N(500))
+		} else {
+			time.Sleep(upTo(d, 400*time.Millisecond))
+			p.control.Process.Kill()
+		}
 		streams := s.wait()
+		p.kill()
 		p.up()
 		sums[engine] = sums[engine].plus(p.settle(streams, chunk))
 		for _, s := range streams {
@@ -260,8 +271,12 @@ func TestGatewayKilledUnderStreams(t *testing.T) {
 			}
 		}
 	}
-	for file, pid := range before {
-		if strings.Contains(file, "child") && pidOf(file) != pid {
+	run = p.ended(run.ID)
+	if diff := cmp.Diff(want, p.outcome(run)); diff != "" || run.Attempt != 1 || run.Restarts != 0 {
+		t.Errorf("the run beside the streams: attempt %d, %d restarts (-undisturbed +this)\n%s", run.Attempt, run.Restarts, diff)
+	}
+	for file, pid := range before { // of the replicas, the run and their supervisors
+		if pidOf(file) != pid {
 			t.Errorf("%s named process %d, now %d", file, pid, pidOf(file))
 		}
 	}

@@ -175,7 +175,7 @@ func (d *disturber) disturb(r api.Run) api.Run {
 			registered = true
 			d.registering++
 		}
-		if d.dice.IntN(3) == 0 {
+		if done || d.dice.IntN(3) == 0 { // the start that registers is worth it every time
 			d.spawn()
 			time.Sleep(upTo(d.dice, 300*time.Millisecond))
 			d.kill()
@@ -198,7 +198,7 @@ func (d *disturber) disturb(r api.Run) api.Run {
 func (d *disturber) pause(result string) (done bool) {
 	for end := time.Now().Add(upTo(d.dice, 900*time.Millisecond)); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if exists(result) {
-			time.Sleep(upTo(d.dice, 20*time.Millisecond))
+			time.Sleep(upTo(d.dice, 200*time.Millisecond))
 			return true
 		}
 	}
