@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -31,6 +32,7 @@ func runBench(ctx context.Context, args []string) error {
 	rounds := flags.Int("rounds", 7, "interleaved rounds")
 	n := flags.Int("n", 4000, "requests of a round")
 	conns := flags.Int("c", 32, "connections")
+	only := flags.String("only", "", "measure what has this in its name")
 	asJSON := flags.Bool("json", false, "print JSON lines")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -61,6 +63,9 @@ func runBench(ctx context.Context, args []string) error {
 		{"stream of 34 events, at once", *n / 4, []string{"-stream"}},
 		{"stream of 34 events, 5 ms apart", *n / 32, []string{"-paced"}},
 	} {
+		if !strings.Contains(kind.what, *only) {
+			continue
+		}
 		f, err := b.measure(ctx, kind.n, kind.args)
 		if err != nil {
 			return err
