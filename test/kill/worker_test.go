@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,15 +38,30 @@ func (p *place) progress(job string, attempt int) (did []int) {
 	return did
 }
 
+// newest is the step of the newest checkpoint of a job.
+func (p *place) newest(job string) (step int) {
+	found, _ := filepath.Glob(filepath.Join(p.dir, "work", job, "state", "checkpoint-*"))
+	for _, f := range found {
+		if n, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(f), "checkpoint-")); err == nil {
+			step = max(step, n)
+		}
+	}
+	return step
+}
+
 // checkpointed waits until an attempt has done some steps beyond a checkpoint of its own.
 func (p *place) checkpointed(run, job string, attempt int) {
 	p.t.Helper()
 	p.eventually("a checkpoint", func() bool {
+		did := p.progress(job, attempt)
+		return len(did) > 3 && did[0] < p.newest(job) && p.newest(job) < did[len(did)-1]
+	})
+	p.eventually("the run to tell of its checkpoint", func() bool {
 		r := p.show(run)
 		if r.Ended() {
 			p.t.Fatal("the run ended before it could be killed")
 		}
-		return r.Progress.Attempt == attempt && r.Progress.Checkpoint != "" && len(p.progress(job, attempt)) > 15
+		return r.Progress.Attempt == attempt && r.Progress.Checkpoint != ""
 	})
 }
 
@@ -72,7 +88,7 @@ func (p *place) named(run string, restarts int, fault, reason string) {
 	}
 }
 
-// The training worker is killed, then its successor's supervisor: each time the reason is named and counted, the next
+// The training worker is killed, then its successor's supervisor, then a worker whose control plane is dead: each time the reason is named and counted, the next
 // attempt goes on from the last checkpoint, and the result is that of an undisturbed run.
 func TestWorkerAndSupervisorKilled(t *testing.T) {
 	t.Parallel()
@@ -93,15 +109,24 @@ func TestWorkerAndSupervisorKilled(t *testing.T) {
 	p.eventually("the worker to die with its supervisor", func() bool { return !alive(worker) })
 	p.named(r.ID, 2, "platform", "supervisor died")
 
-	r = p.ended(r.ID)
+	worker = p.worker(r.JobID, 3)
+	p.checkpointed(r.ID, r.JobID, 3)
 	p.resumed(r.JobID, 3)
-	if r.Attempt != 3 || r.Restarts != 2 || p.attempts(r.JobID) != 3 || len(p.versions()) != 1 {
+	p.kill() // nobody is there to see it
+	p.ok(syscall.Kill(worker, syscall.SIGKILL))
+	p.up()
+	p.named(r.ID, 3, "node", "SIGKILL")
+
+	r = p.ended(r.ID)
+	p.resumed(r.JobID, 4)
+	if r.Attempt != 4 || r.Restarts != 3 || p.attempts(r.JobID) != 4 || len(p.versions()) != 1 {
 		t.Errorf("attempt %d, %d restarts, %d folders, versions %v", r.Attempt, r.Restarts, p.attempts(r.JobID), p.versions())
 	}
 	if diff := cmp.Diff(want, p.outcome(r)); diff != "" {
 		t.Errorf("the run ended otherwise (-undisturbed +killed):\n%s", diff)
 	}
-	t.Logf("1 kill of a worker, 1 of a supervisor: %d attempts, %d restarts, loss %v, weights %.12s", r.Attempt, r.Restarts, want.Loss, want.SHA256)
+	t.Logf("2 kills of a worker, one of them without a control plane, 1 of a supervisor: %d attempts, %d restarts, loss %v, weights %.12s",
+		r.Attempt, r.Restarts, want.Loss, want.SHA256)
 }
 
 // A replica is killed under its streams: they end, each is billed what it got, to the token, the route is taken up again
