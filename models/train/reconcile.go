@@ -1,6 +1,8 @@
 package train
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/triarch-ai/triarch/compute/job"
@@ -313,6 +316,7 @@ func (s *Service) follow(ctx context.Context, r Run) {
 		if n := len(lines); n > 0 {
 			var p Progress
 			if json.Unmarshal(lines[n-1].Data, &p) == nil {
+				p.Checkpoint = cmp.Or(lastCheckpoint(lines), f.progress.Checkpoint)
 				f.progress = p
 			}
 		}
@@ -328,6 +332,17 @@ func (s *Service) follow(ctx context.Context, r Run) {
 		s.live = map[string]follow{}
 	}
 	s.live[r.ID] = f
+}
+
+// lastCheckpoint is the newest checkpoint that lines of progress tell of; only the lines of steps that made one do.
+func lastCheckpoint(lines []job.Line) string {
+	for _, l := range slices.Backward(lines) {
+		var p Progress
+		if bytes.Contains(l.Data, []byte(`"checkpoint"`)) && json.Unmarshal(l.Data, &p) == nil && p.Checkpoint != "" {
+			return p.Checkpoint
+		}
+	}
+	return ""
 }
 
 func (s *Service) forgetAllBut(runs []Run) {
