@@ -118,13 +118,16 @@ func (m *Maker) conversations(ctx context.Context, who serve.Who) (data.Version,
 	return m.Data.Import(ctx, who.Project, Name, data.Chat, r, data.Options{CreatedBy: who.Key})
 }
 
+// temperature is what the starter suggests: its answers are learned by heart, and chance would only garble them.
+var temperature = 0.3
+
 // sizes are what the starter may be, best first: all learn the words, the larger ones with less doubt. The last
 // is taken whatever it takes.
 var sizes = []train.Recipe{
-	{Preset: "tiny", Steps: 640, LR: 3e-3, Seed: 1},
-	{Preset: "tiny", Steps: 480, LR: 3e-3, Seed: 1},
-	{Preset: "tiny", Dim: 96, Heads: 3, FFN: 256, Layers: 3, Steps: 640, LR: 4e-3, Seed: 1},
-	{Preset: "tiny", Dim: 96, Heads: 3, FFN: 256, Layers: 3, Steps: 440, LR: 4e-3, Seed: 1},
+	{Preset: "tiny", Steps: 640, LR: 3e-3, Seed: 1, Temperature: &temperature},
+	{Preset: "tiny", Steps: 480, LR: 3e-3, Seed: 1, Temperature: &temperature},
+	{Preset: "tiny", Dim: 96, Heads: 3, FFN: 256, Layers: 3, Steps: 640, LR: 4e-3, Seed: 1, Temperature: &temperature},
+	{Preset: "tiny", Dim: 96, Heads: 3, FFN: 256, Layers: 3, Steps: 440, LR: 4e-3, Seed: 1, Temperature: &temperature},
 }
 
 // fit measures this machine (train.Estimate does, for a moment) and takes the first size that is done in time.

@@ -52,6 +52,8 @@ type Recipe struct {
 	Seed            uint64 `json:"seed,omitempty"`             // of weights and order; default 1
 	CheckpointEvery int    `json:"checkpoint_every,omitempty"` // steps; default Steps/20, between 10 and 1000
 	DType           string `json:"dtype,omitempty"`            // of the exported weights: "f32" (default) or "bf16"
+	// Temperature is what the model version suggests for requests that name none; default: nothing, which is 1.
+	Temperature *float64 `json:"temperature,omitempty"`
 }
 
 // Preset is a size by name.
@@ -217,6 +219,9 @@ func (r Recipe) Validate(format data.Format, fromBase bool) error {
 		if math.IsNaN(f.value) || f.value < f.low || f.value > f.high {
 			return invalid(f.name, "%s is %v, it must be %v to %v%s.", f.name, f.value, f.low, f.high, f.note)
 		}
+	}
+	if t := r.Temperature; t != nil && !(*t > 0 && *t <= 2) {
+		return invalid("temperature", "temperature is %g, it must be above 0 and at most 2.", *t)
 	}
 	if r.Steps > 0 && r.Epochs > 0 {
 		return invalid("epochs", "steps and epochs are both given; give one of them.")

@@ -38,6 +38,7 @@ type configFile struct {
 
 type generationFile struct {
 	EOS idList `json:"eos_token_id"`
+	Suggestion
 }
 
 // idList is a token id, several, or none.
@@ -207,5 +208,27 @@ func generationOf(m *Model) map[string]any {
 	if len(all) > 1 {
 		g["eos_token_id"] = all
 	}
+	m.Suggest.into(g)
 	return g
+}
+
+// into adds the suggestion to generation_config.json. do_sample goes with it: without it transformers decodes
+// greedily and calls a temperature a mistake.
+func (s Suggestion) into(g map[string]any) {
+	if s == (Suggestion{}) {
+		return
+	}
+	g["do_sample"] = true
+	if s.Temperature != nil {
+		g["temperature"] = *s.Temperature
+	}
+	if s.TopP != nil {
+		g["top_p"] = *s.TopP
+	}
+	if s.TopK != nil {
+		g["top_k"] = *s.TopK
+	}
+	if s.RepetitionPenalty != nil {
+		g["repetition_penalty"] = *s.RepetitionPenalty
+	}
 }

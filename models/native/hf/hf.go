@@ -24,6 +24,34 @@ type Model struct {
 	Tokenizer *tokenizer.Tokenizer
 	Chat      *tokenizer.Chat // never nil from Read; it may be one that cannot render
 	Stop      []int32         // ids on which generation ends; from Read: all that the files and the chat form name
+	Suggest   Suggestion      // how to sample where a request does not say
+}
+
+// Suggestion is what generation_config.json says of sampling; a nil field says nothing. Temperature is above 0
+// to 2, top_p above 0 to 1, top_k from 0 (off), repetition_penalty above 0 to 10.
+type Suggestion struct {
+	Temperature       *float64 `json:"temperature,omitempty"`
+	TopP              *float64 `json:"top_p,omitempty"`
+	TopK              *int     `json:"top_k,omitempty"`
+	RepetitionPenalty *float64 `json:"repetition_penalty,omitempty"`
+}
+
+func (s Suggestion) check() error {
+	for _, f := range []struct {
+		name  string
+		value *float64
+		most  float64
+	}{
+		{"temperature", s.Temperature, 2}, {"top_p", s.TopP, 1}, {"repetition_penalty", s.RepetitionPenalty, 10},
+	} {
+		if v := f.value; v != nil && !(*v > 0 && *v <= f.most) { // catches NaN too
+			return fault.InvalidField(f.name, "%s suggests %s %g, it must be above 0 and at most %g", fileGeneration, f.name, *v, f.most)
+		}
+	}
+	if s.TopK != nil && *s.TopK < 0 {
+		return fault.InvalidField("top_k", "%s suggests top_k %d, it must be 0 or more", fileGeneration, *s.TopK)
+	}
+	return nil
 }
 
 // Files of a folder.
@@ -112,8 +140,8 @@ func Read(dir string) (*Model, error) {
 	if m.Weights, err = readWeights(dir, c); err != nil {
 		return nil, err
 	}
-	m.Stop = stopIDs(m, cfg.EOS, gen.EOS)
-	return m, nil
+	m.Stop, m.Suggest = stopIDs(m, cfg.EOS, gen.EOS), gen.Suggestion
+	return m, m.Suggest.check()
 }
 
 // ReadConfig reads the shape of the model in dir and nothing else: what planning memory needs.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/native/decode"
+	"github.com/triarch-ai/triarch/models/native/hf"
 	"github.com/triarch-ai/triarch/models/native/tokenizer"
 )
 
@@ -125,20 +126,21 @@ func (s *server) newCall(f *fields, chat bool) *call {
 		}
 	}
 	c.IgnoreEOS = f.flag("ignore_eos")
-	c.Sampling = sampling(f)
+	c.Sampling = sampling(f, s.model.Load().suggest)
 	return c
 }
 
-// sampling reads how tokens are drawn. temperature and top_p default to 1.
-func sampling(f *fields) decode.Sampling {
+// sampling reads how tokens are drawn. What a request does not say is as the model suggests
+// (generation_config.json); where that says nothing, temperature and top_p are 1.
+func sampling(f *fields, suggest hf.Suggestion) decode.Sampling {
 	p := decode.Sampling{
-		Temperature:       f.number("temperature", 1, 0, 2),
-		TopP:              max(f.number("top_p", 1, 0, 1), topOnly),
-		TopK:              max(f.integer("top_k", 0, -1, maxInt), 0), // -1 is a common way to write "off"
+		Temperature:       f.number("temperature", or(suggest.Temperature, 1), 0, 2),
+		TopP:              max(f.number("top_p", or(suggest.TopP, 1), 0, 1), topOnly),
+		TopK:              max(f.integer("top_k", or(suggest.TopK, 0), -1, maxInt), 0), // -1 is a common way to write "off"
 		MinP:              f.number("min_p", 0, 0, 1),
 		PresencePenalty:   f.number("presence_penalty", 0, -2, 2),
 		FrequencyPenalty:  f.number("frequency_penalty", 0, -2, 2),
-		RepetitionPenalty: f.number("repetition_penalty", 1, 0.01, 10),
+		RepetitionPenalty: f.number("repetition_penalty", or(suggest.RepetitionPenalty, 1), 0.01, 10),
 		LogitBias:         f.bias(),
 	}
 	if seed, ok := into[int64](f, "seed", "a whole number"); ok {
@@ -146,6 +148,14 @@ func sampling(f *fields) decode.Sampling {
 		p.Seed = &u
 	}
 	return p
+}
+
+// or is what p points to, or the value for nil.
+func or[T any](p *T, value T) T {
+	if p == nil {
+		return value
+	}
+	return *p
 }
 
 // render gives the prompt of a conversation, the opening of the answer included.

@@ -43,11 +43,12 @@ type served struct {
 	tok      *tokenizer.Tokenizer
 	chat     *tokenizer.Chat
 	bos      int32 // put before prompts that are text; -1 for none
-	maxToken int   // bytes of the longest token: the fewest tokens a text can have follow from it
+	suggest  hf.Suggestion
+	maxToken int // bytes of the longest token: the fewest tokens a text can have follow from it
 }
 
 func newServed(m *hf.Model, engine *decode.Engine) *served {
-	s := &served{engine: engine, tok: m.Tokenizer, chat: m.Chat, bos: beginning(m), maxToken: 1}
+	s := &served{engine: engine, tok: m.Tokenizer, chat: m.Chat, bos: beginning(m), suggest: m.Suggest, maxToken: 1}
 	for i := range m.Tokenizer.VocabSize() {
 		s.maxToken = max(s.maxToken, len(m.Tokenizer.TokenBytes(int32(i))))
 	}

@@ -221,6 +221,7 @@ func (w *Worker) finish(p plan, m *hf.Model, s *stream, res trainer.Result, took
 	if err := os.RemoveAll(dir); err != nil { // of an attempt that died before its word
 		return fault.Wrap(err, "clearing the result")
 	}
+	m.Suggest.Temperature = p.Recipe.Temperature
 	if err := hf.Write(dir, m, p.Recipe.DType); err != nil {
 		return err
 	}
