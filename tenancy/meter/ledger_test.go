@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -323,13 +324,14 @@ func TestNoRoomRefusesAndRecovers(t *testing.T) {
 func TestCostRoundsUpOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, c := rapid.Int64Range(0, 1<<32).Draw(t, "prompt"), rapid.Int64Range(0, 1<<32).Draw(t, "completion")
-		in, out := rapid.Int64Range(0, 1<<30).Draw(t, "in"), rapid.Int64Range(0, 1<<30).Draw(t, "out")
+		price := rapid.OneOf(rapid.Int64Range(0, 1<<30), rapid.Int64Min(0))
+		in, out := price.Draw(t, "in"), price.Draw(t, "out")
 		sum := new(big.Int).Add(new(big.Int).Mul(big.NewInt(p), big.NewInt(in)), new(big.Int).Mul(big.NewInt(c), big.NewInt(out)))
-		if sum.Cmp(big.NewInt(maxMicros)) > 0 {
-			sum = big.NewInt(maxMicros)
-		}
 		want := new(big.Int).Add(sum, big.NewInt(999_999))
 		want.Div(want, big.NewInt(1_000_000))
+		if most := big.NewInt(math.MaxInt64); want.Cmp(most) > 0 {
+			want = most
+		}
 		if got := Cost(p, c, in, out); big.NewInt(got).Cmp(want) != 0 {
 			t.Fatalf("Cost(%d,%d,%d,%d) = %d, want %s", p, c, in, out, got, want)
 		}
@@ -339,6 +341,25 @@ func TestCostRoundsUpOnce(t *testing.T) {
 	}
 	if got := Cost(-5, 0, 10, 0); got != 0 {
 		t.Errorf("negative tokens cost %d", got)
+	}
+}
+
+// What is affordable is paid for, and one token more is not.
+func TestAffordable(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		amount := rapid.OneOf(rapid.Int64Range(0, 5000), rapid.Int64Range(0, 1<<40), rapid.Int64Min(0))
+		money, in, out := amount.Draw(t, "money"), amount.Draw(t, "in"), amount.Draw(t, "out")
+		p := rapid.Int64Range(0, 1<<32).Draw(t, "prompt")
+		c := Affordable(money, p, in, out)
+		if c > 0 && Cost(p, c, in, out) > money {
+			t.Fatalf("%d tokens cost %d, there is %d", c, Cost(p, c, in, out), money)
+		}
+		if more := Cost(p, c+1, in, out); c < math.MaxInt64 && more <= money && more < math.MaxInt64 {
+			t.Fatalf("%d tokens are affordable, and %d cost %d of %d", c, c+1, more, money)
+		}
+	})
+	if got := Affordable(-1, 0, 1, 1); got != 0 {
+		t.Errorf("no money buys %d", got)
 	}
 }
 

@@ -7,6 +7,8 @@
 package meter
 
 import (
+	"math"
+	"math/bits"
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/id"
@@ -91,34 +93,47 @@ type Record struct {
 func (r *Record) Day() string { return r.Start.UTC().Format(time.DateOnly) }
 
 // Cost is the price of a request in micro-units: prompt and completion tokens at their prices per million tokens,
-// rounded up once. It saturates instead of overflowing.
+// rounded up once. It is exact wherever the result fits; beyond, it is the largest int64. Negative numbers count as 0.
 func Cost(prompt, completion, priceIn, priceOut int64) int64 {
-	return divUp(satAdd(satMul(prompt, priceIn), satMul(completion, priceOut)), 1_000_000)
+	hi, lo := worth(prompt, completion, priceIn, priceOut)
+	lo, carry := bits.Add64(lo, million-1, 0) // to round up
+	if hi += carry; hi >= million {
+		return math.MaxInt64
+	}
+	q, _ := bits.Div64(hi, lo, million)
+	return int64(min(q, math.MaxInt64))
 }
 
-const maxMicros = 1<<63 - 1
-
-func satMul(a, b int64) int64 {
-	if a <= 0 || b <= 0 {
+// Affordable is how many completion tokens money pays for once the prompt is paid: the largest c for which
+// Cost(prompt, c, priceIn, priceOut) <= money. It is 0 when not even the prompt is paid, and the largest int64 when
+// tokens cost nothing.
+func Affordable(money, prompt, priceIn, priceOut int64) int64 {
+	if money < 0 {
 		return 0
 	}
-	if a > maxMicros/b {
-		return maxMicros
+	hi, lo := bits.Mul64(uint64(money), million)
+	inHi, inLo := worth(prompt, 0, priceIn, 0)
+	lo, borrow := bits.Sub64(lo, inLo, 0)
+	hi, borrow = bits.Sub64(hi, inHi, borrow)
+	switch {
+	case borrow != 0:
+		return 0
+	case priceOut <= 0 || hi >= uint64(priceOut):
+		return math.MaxInt64
 	}
-	return a * b
+	q, _ := bits.Div64(hi, lo, uint64(priceOut))
+	return int64(min(q, math.MaxInt64))
 }
 
-func satAdd(a, b int64) int64 {
-	if a > maxMicros-b {
-		return maxMicros
-	}
-	return a + b
+const million = 1_000_000
+
+// worth is a cost in millionths of micro-units, 128 bits wide; two products of 63 bits each cannot overflow it.
+func worth(prompt, completion, priceIn, priceOut int64) (hi, lo uint64) {
+	hi, lo = bits.Mul64(natural(prompt), natural(priceIn))
+	h, l := bits.Mul64(natural(completion), natural(priceOut))
+	lo, carry := bits.Add64(lo, l, 0)
+	hi, _ = bits.Add64(hi, h, carry)
+	return hi, lo
 }
 
-func divUp(a, b int64) int64 {
-	q := a / b
-	if a%b != 0 {
-		q++
-	}
-	return q
-}
+func natural(n int64) uint64 { return uint64(max(n, 0)) }

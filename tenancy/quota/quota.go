@@ -9,6 +9,7 @@ package quota
 
 import (
 	"math"
+	"math/bits"
 	"sync"
 	"time"
 
@@ -38,8 +39,41 @@ type Book struct {
 // account is the money of a key, a project or an organisation, in micro-units.
 type account struct {
 	spent int64
-	held  int64 // upper bounds of the requests that run
-	open  int   // how many those are
+	held  sum // upper bounds of the requests that run
+	open  int // how many those are
+}
+
+// sum adds and takes away amounts that together may not fit an int64: where no budget binds, a request's upper bound
+// may be astronomic.
+type sum struct{ hi, lo uint64 }
+
+func (s *sum) add(n int64) {
+	var carry uint64
+	s.lo, carry = bits.Add64(s.lo, uint64(n), 0)
+	s.hi += carry
+}
+
+func (s *sum) sub(n int64) {
+	var borrow uint64
+	s.lo, borrow = bits.Sub64(s.lo, uint64(n), 0)
+	s.hi -= borrow
+}
+
+// value is the sum, or the largest int64 when it does not fit.
+func (s *sum) value() int64 {
+	if s.hi > 0 || s.lo > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(s.lo)
+}
+
+// left is what of a limit is neither spent nor held; never less than the smallest int64.
+func (a *account) left(limit int64) int64 {
+	held, rest := a.held.value(), limit-a.spent // neither is negative
+	if rest < math.MinInt64+held {
+		return math.MinInt64
+	}
+	return rest - held
 }
 
 // NewBook makes an empty book with a clock.
@@ -72,7 +106,8 @@ type Ask struct {
 	Output            int   // no more completion tokens than this for each choice, for certain
 	Choices           int   // how many choices are generated; at least 1
 	// Count asks for the exact number of prompt tokens; nil when nobody can tell. It is only called when the bound
-	// does not fit the money.
+	// does not fit the money. A fault of kind Invalid says that the request is at fault; any other error that there is
+	// no count now, which is not a want of money.
 	Count func() (int, error)
 }
 
@@ -102,7 +137,7 @@ func (r *Reservation) Bounds() (prompt, completion int) {
 
 // Refusal is why a request may not run.
 type Refusal struct {
-	Fault *fault.Error  // of kind RateLimited or NoMoney
+	Fault *fault.Error  // of kind RateLimited, NoMoney, or Unavailable when only the count of tokens could tell
 	After time.Duration // when to try again; 0 = waiting does not help
 	Rate  Rate
 }
@@ -113,7 +148,7 @@ func (r *Refusal) Error() string { return r.Fault.Error() }
 // Unwrap gives the fault to errors.As.
 func (r *Refusal) Unwrap() error { return r.Fault }
 
-// Reserve lets the request run or returns a *Refusal.
+// Reserve lets the request run or returns a *Refusal, or what Count says against the request.
 func (b *Book) Reserve(a Ask) (*Reservation, error) {
 	a.Choices = max(a.Choices, 1)
 	r := &Reservation{Output: a.Output, book: b, ask: a, prompt: a.Prompt}
@@ -129,8 +164,10 @@ func (b *Book) Reserve(a Ask) (*Reservation, error) {
 	if ok {
 		return r, nil
 	}
+	var uncounted error
 	if worth {
-		if n, err := a.Count(); err == nil && n >= 0 && n < a.Prompt {
+		var n int
+		if n, uncounted = a.Count(); uncounted == nil && n >= 0 && n < a.Prompt {
 			r.prompt = n
 		}
 	}
@@ -140,7 +177,14 @@ func (b *Book) Reserve(a Ask) (*Reservation, error) {
 		return r, nil
 	}
 	p.leave(r, 0, b.now())
-	return nil, &Refusal{Fault: broke, Rate: r.Rate}
+	switch {
+	case uncounted == nil:
+		return nil, &Refusal{Fault: broke, Rate: r.Rate}
+	case fault.Is(uncounted, fault.Invalid):
+		return nil, uncounted
+	}
+	return nil, &Refusal{Fault: fault.New(fault.Unavailable, "The tokens of this request could not be counted, and without the count its budget may not pay for it.",
+		fault.Code("not_counted"), fault.Fix("Try again in a moment."), fault.Cause(uncounted)), After: time.Second, Rate: r.Rate}
 }
 
 var broke = fault.New(fault.NoMoney, "The budget of this key, its project or its organisation cannot pay for the request.",
@@ -149,6 +193,16 @@ var broke = fault.New(fault.NoMoney, "The budget of this key, its project or its
 // Settle ends the reservation with the cost in micro-units and the tokens used; only the first call counts. Zero
 // gives everything back.
 func (r *Reservation) Settle(cost int64, prompt, completion int) {
+	r.settle(cost, prompt, completion, true)
+}
+
+// Forfeit is Settle for a request whose caller left without an answer: how much was used is not known in full, so the
+// tokens charged against tokens a minute stay charged, and nothing is learnt for later estimates.
+func (r *Reservation) Forfeit(cost int64, prompt, completion int) {
+	r.settle(cost, prompt, completion, false)
+}
+
+func (r *Reservation) settle(cost int64, prompt, completion int, exact bool) {
 	if r == nil || r.done {
 		return
 	}
@@ -158,13 +212,17 @@ func (r *Reservation) Settle(cost int64, prompt, completion int) {
 	defer b.mu.Unlock()
 	for _, k := range chain(r.ask.Who) {
 		a := b.account(k.raw)
-		a.held -= r.held
+		a.held.sub(r.held)
 		a.open--
-		a.spent += cost
+		a.spent = min(a.spent, math.MaxInt64-cost) + cost
 	}
-	p := b.pace(r.ask.Who.Key)
-	p.learn(r.ask.Bytes, prompt, completion)
-	p.leave(r, int64(prompt)+int64(completion), b.now())
+	p, used := b.pace(r.ask.Who.Key), int64(prompt)+int64(completion)
+	if exact {
+		p.learn(r.ask.Bytes, prompt, completion)
+	} else {
+		used = max(used, r.tokens)
+	}
+	p.leave(r, used, b.now())
 }
 
 type link struct {
@@ -201,7 +259,7 @@ func (b *Book) room(who *auth.Principal, cost int64) (free int64, limited, busy 
 		}
 		limited = true
 		a := b.account(k.raw)
-		left := limit - a.spent - a.held
+		left := a.left(limit)
 		free = min(free, left)
 		busy = busy || (left < cost && a.open > 0)
 	}
@@ -213,12 +271,10 @@ func (b *Book) hold(r *Reservation, prompt int) bool {
 	cost := meter.Cost(int64(prompt), int64(r.Output)*int64(r.ask.Choices), r.ask.PriceIn, r.ask.PriceOut)
 	free, limited, _ := b.room(r.ask.Who, cost)
 	r.bound = limited
-	if !limited {
-		cost = 0 // nobody needs it held, and sums stay far from overflowing
-	} else if cost > free {
+	if limited && cost > free {
 		return false
 	}
-	b.take(r, cost)
+	b.take(r, cost) // without a budget as well: one may be set while the request runs
 	return true
 }
 
@@ -226,7 +282,7 @@ func (b *Book) take(r *Reservation, cost int64) {
 	r.held = cost
 	for _, k := range chain(r.ask.Who) {
 		a := b.account(k.raw)
-		a.held += cost
+		a.held.add(cost)
 		a.open++
 	}
 }
@@ -252,11 +308,8 @@ func (b *Book) cut(r *Reservation) bool {
 	if busy || free <= 0 || out <= 0 {
 		return false
 	}
-	const million = 1_000_000
-	free = min(free, (1<<63-1)/million)
-	left := free*million - int64(r.prompt)*in
-	each := left / out / int64(r.ask.Choices)
-	if left <= 0 || each < 1 || each >= int64(r.Output) {
+	each := meter.Affordable(free, int64(r.prompt), in, out) / int64(r.ask.Choices)
+	if each < 1 || each >= int64(r.Output) {
 		return false
 	}
 	r.Output, r.Cut = int(each), true

@@ -188,8 +188,8 @@ func TestNeverBelowZero(t *testing.T) {
 			}
 			for _, k := range chain(p) {
 				a := b.account(k.raw)
-				if lim[k.id]-a.spent-a.held < 0 {
-					t.Fatalf("%s: limit %d, spent %d, held %d", k.scope, lim[k.id], a.spent, a.held)
+				if a.left(lim[k.id]) < 0 {
+					t.Fatalf("%s: limit %d, spent %d, held %d", k.scope, lim[k.id], a.spent, a.held.value())
 				}
 			}
 		}
@@ -197,9 +197,109 @@ func TestNeverBelowZero(t *testing.T) {
 			settle(0)
 		}
 		for _, k := range chain(p) {
-			if a := b.account(k.raw); a.held != 0 || a.open != 0 {
-				t.Fatalf("%s still holds %d in %d", k.scope, a.held, a.open)
+			if a := b.account(k.raw); a.held != (sum{}) || a.open != 0 {
+				t.Fatalf("%s still holds %d in %d", k.scope, a.held.value(), a.open)
 			}
+		}
+	})
+}
+
+// A count that fails is no want of money: the caller is told to come again. What the count says against the request
+// reaches it.
+func TestCountThatFails(t *testing.T) {
+	b := NewBook(budgets{"key": 30}, time.Now)
+	a := ask(who(tenancy.Limits{TPM: 1000}), 5) // the bound of the prompt does not fit, its tokens would
+	a.Count = func() (int, error) { return 0, errors.New("down") }
+	var refused *Refusal
+	if _, err := b.Reserve(a); !errors.As(err, &refused) || kind(err) != fault.Unavailable || refused.After <= 0 || refused.Rate.LimitTokens != 1000 {
+		t.Errorf("refused with %+v", err)
+	}
+	a.Count = func() (int, error) { return 0, fault.InvalidField("messages", "wrong") }
+	if _, err := b.Reserve(a); kind(err) != fault.Invalid {
+		t.Errorf("a wrong request: %v", err)
+	}
+	a.Count = func() (int, error) { return 10, nil }
+	if r, err := b.Reserve(a); err != nil || r.Cut {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// A budget that is set while requests run without one counts what they may still cost.
+func TestBudgetSetWhileRequestsRun(t *testing.T) {
+	lim := budgets{}
+	b := NewBook(lim, time.Now)
+	p := who(tenancy.Limits{})
+	first, err := b.Reserve(ask(p, 30)) // up to 100
+	if err != nil {
+		t.Fatal(err)
+	}
+	lim["org"] = 150
+	if r, err := b.Reserve(ask(p, 35)); err == nil {
+		t.Errorf("%+v was let in on money that is held", r)
+	}
+	second, err := b.Reserve(ask(p, 5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Settle(100, 40, 30)
+	second.Settle(50, 40, 5)
+	if a := b.account(p.Org); a.left(150) != 0 || a.held != (sum{}) {
+		t.Errorf("%+v", a)
+	}
+}
+
+// Prices and counts as large as they come: nothing overflows, and what is let in never costs more than the money.
+func TestNothingOverflows(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		amount := rapid.OneOf(rapid.Int64Range(0, 1000), rapid.Int64Range(0, 1_000_000_000_000), rapid.Int64Min(0))
+		lim := budgets{}
+		if rapid.Bool().Draw(t, "limited") {
+			lim["prj"] = amount.Draw(t, "limit")
+		}
+		b := NewBook(lim, time.Now)
+		p := who(tenancy.Limits{})
+		var open []*Reservation
+		for range 4 {
+			a := Ask{Who: p, PriceIn: amount.Draw(t, "in"), PriceOut: amount.Draw(t, "out"), Bytes: 40,
+				Prompt: rapid.IntRange(0, 1<<28).Draw(t, "prompt"), Output: rapid.IntRange(1, 1<<30).Draw(t, "output"),
+				Choices: rapid.IntRange(1, 1<<18).Draw(t, "choices")}
+			if r, err := b.Reserve(a); err == nil {
+				open = append(open, r)
+			}
+		}
+		if limit, ok := lim["prj"]; ok && b.account(p.Project).left(limit) < 0 {
+			t.Fatalf("limit %d, held %+v", limit, b.account(p.Project).held)
+		}
+		for _, r := range open {
+			r.Settle(r.held, 1, 1)
+		}
+		if a := b.account(p.Project); a.held != (sum{}) || a.spent < 0 {
+			t.Fatalf("%+v", a)
+		}
+	})
+}
+
+// A caller that leaves without an answer keeps the charge against its tokens a minute.
+func TestForfeitKeepsTheTokens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBook(budgets{}, time.Now)
+		p := who(tenancy.Limits{TPM: 600, Concurrency: 1})
+		remaining := func() int64 {
+			r, err := b.Reserve(ask(p, 1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Settle(0, 0, 0)
+			return r.Rate.RemainingTokens
+		}
+		before := remaining()
+		r, err := b.Reserve(ask(p, 5)) // guess: 10 + 5
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Forfeit(7, 7, 0)
+		if after := remaining(); before-after != 15 || b.Spent(p.Key) != 7 {
+			t.Errorf("%d tokens stayed charged, %d spent", before-after, b.Spent(p.Key))
 		}
 	})
 }
