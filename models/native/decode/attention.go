@@ -69,9 +69,7 @@ func (b *batch) attendTile(t *tile) {
 		for r := range t.rows {
 			seen := min(max(t.length+r*t.longer-n*blockTokens, 0), blockTokens)
 			scores, query := weights[r*blockTokens:(r+1)*blockTokens], t.queries[r*t.qStride:][:hd]
-			for j := range seen {
-				scores[j] = kernel.Dot(query, k[j*hd:(j+1)*hd])
-			}
+			kernel.Dots(scores[:seen], query, k, hd)
 			t.weigh(scores, seen, &tops[r], &sums[r], t.out[r*t.oStride:][:hd])
 		}
 		t.blend(weights, v, min(most-n*blockTokens, blockTokens), hd)
@@ -89,10 +87,7 @@ func (t *tile) blend(weights, v []float32, count, hd int) {
 		return
 	}
 	for r := range t.rows {
-		out := t.out[r*t.oStride:][:hd]
-		for j, w := range weights[r*blockTokens:][:count] {
-			kernel.Axpy(out, w, v[j*hd:(j+1)*hd])
-		}
+		kernel.AddRows(t.out[r*t.oStride:][:hd], weights[r*blockTokens:][:count], v, hd)
 	}
 }
 
