@@ -66,7 +66,7 @@ def reads_back(folder, ours, dtype):
 def llama_cpp(path, folder, answers):
     """Tokenization and greedy tokens of llama.cpp; answers come from transformers."""
     fast = AutoTokenizer.from_pretrained(folder).backend_tokenizer
-    texts = [s for s in strings(10000, 7) if s and comparable(fast, s) and (fast.normalizer is None or fast.normalizer.normalize_str(s) == s)]
+    texts = [s for s in strings(12000, 7) if s and comparable(fast, s) and (fast.normalizer is None or fast.normalizer.normalize_str(s) == s)][:10000]
     model = Model(path)
     wrong = [(s, e.ids, model.tokenize(s, False)) for s, e in zip(texts, fast.encode_batch(texts, add_special_tokens=False))]
     wrong = [w for w in wrong if w[1] != w[2]]
