@@ -53,6 +53,7 @@ type Request struct {
 	Path      string // such as "/v1/chat/completions"
 	Body      []byte // JSON; not kept after Open's Stream is closed
 	RequestID string // sent as x-request-id
+	Scope     string // requests of different scopes must share nothing that one could learn of the other by, such as a prompt cache
 	Stream    bool   // Body asks for an event stream
 	Usage     bool   // Body asks for the usage event. A driver that has to ask for it itself, because its engine has
 	// no other way to tell the counts, does so and keeps the event back when this is false.

@@ -73,13 +73,17 @@ func (d *Driver) Health(ctx context.Context, to engine.Endpoint) error {
 	return err
 }
 
-// Count asks the worker for the exact number of prompt tokens.
+// Count asks the worker for the exact number of prompt tokens. What the worker refuses is a fault of kind Invalid.
 func (d *Driver) Count(ctx context.Context, to engine.Endpoint, _ string, body []byte) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	status, answer, err := d.small(ctx, &upstream.Request{Addr: to.Addr, Path: "/tokenize", Secret: to.Secret, Body: body})
 	if err != nil {
 		return 0, err
+	}
+	if status == 400 || status == 413 { // a word about the request
+		text, field := gjson.GetBytes(answer, "error.message"), gjson.GetBytes(answer, "error.param")
+		return 0, fault.New(fault.Invalid, text.String(), fault.Field(field.String()), fault.Code(gjson.GetBytes(answer, "error.code").String()))
 	}
 	count := gjson.GetBytes(answer, "count")
 	if status != 200 || count.Type != gjson.Number || count.Int() < 0 {
@@ -113,7 +117,8 @@ func (d *Driver) small(ctx context.Context, q *upstream.Request) (int, []byte, e
 
 // Open sends the caller's bytes as they are.
 func (d *Driver) Open(ctx context.Context, to engine.Endpoint, q engine.Request) (engine.Stream, error) {
-	r, err := d.Client.Do(ctx, &upstream.Request{Addr: to.Addr, Path: q.Path, Secret: to.Secret, RequestID: q.RequestID, Body: q.Body})
+	r, err := d.Client.Do(ctx, &upstream.Request{Addr: to.Addr, Path: q.Path, Secret: to.Secret, RequestID: q.RequestID,
+		Scope: q.Scope, Body: q.Body})
 	if err != nil {
 		return nil, err
 	}

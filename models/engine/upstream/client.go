@@ -25,7 +25,9 @@ import (
 
 // Client keeps connections to engines. The zero value works; it is safe for concurrent use.
 type Client struct {
-	Timeout     time.Duration // longest request from first byte to last, up to a quarter more; 0 = 15 minutes
+	// Timeout is the longest silence: how long an engine may send, or take, nothing at all, up to a quarter more. An
+	// answer that is no stream is silent until it is complete. 0 = 1 hour. An answer as a whole may last as long as it likes.
+	Timeout     time.Duration
 	DialTimeout time.Duration // 0 = 2 seconds
 	IdleTimeout time.Duration // an unused connection is not used again after this; 0 = 30 seconds
 	MaxIdle     int           // unused connections kept for each address; 0 = 512
@@ -42,6 +44,7 @@ type Request struct {
 	Path      string
 	Secret    string // bearer secret
 	RequestID string // x-request-id; left out if empty
+	Scope     string // x-cache-scope; left out if empty
 	Body      []byte // JSON
 }
 
@@ -49,7 +52,8 @@ type Request struct {
 // kind Unavailable, Timeout or Canceled. A request that meets a pooled connection which the engine has closed is sent
 // again on a new one.
 func (c *Client) Do(ctx context.Context, q *Request) (*Response, error) {
-	if strings.ContainsAny(q.Path, " \r\n") || strings.ContainsAny(q.Secret, "\r\n") || strings.ContainsAny(q.RequestID, "\r\n") {
+	if strings.ContainsAny(q.Path, " \r\n") || strings.ContainsAny(q.Secret, "\r\n") || strings.ContainsAny(q.RequestID, "\r\n") ||
+		strings.ContainsAny(q.Scope, "\r\n") {
 		return nil, fault.New(fault.Invalid, "A request to an engine holds a line break.")
 	}
 	for {
@@ -87,13 +91,10 @@ func noAnswer(ctx context.Context, err error) error {
 }
 
 func (c *Client) send(ctx context.Context, cn *conn, q *Request) (*Response, error) {
-	// The deadline is renewed when less than the timeout is left of it, which is not every time.
-	if now, timeout := time.Now(), orDefault(c.Timeout, 15*time.Minute); cn.deadline.Sub(now) < timeout {
-		cn.deadline = now.Add(timeout + timeout/4)
-		if err := cn.SetDeadline(cn.deadline); err != nil {
-			cn.Close()
-			return nil, err
-		}
+	cn.timeout = orDefault(c.Timeout, time.Hour)
+	if err := cn.renew(); err != nil {
+		cn.Close()
+		return nil, err
 	}
 	r := &Response{client: c, addr: q.Addr, c: cn, ctx: ctx, stop: noStop}
 	if ctx.Done() != nil {
@@ -136,6 +137,9 @@ func (cn *conn) write(q *Request) error {
 	b = append(b, q.Secret...)
 	if q.RequestID != "" {
 		b = append(append(b, "\r\nX-Request-Id: "...), q.RequestID...)
+	}
+	if q.Scope != "" {
+		b = append(append(b, "\r\nX-Cache-Scope: "...), q.Scope...)
 	}
 	if q.Body != nil {
 		b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)

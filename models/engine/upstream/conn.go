@@ -28,6 +28,17 @@ type conn struct {
 	used     bool   // has carried a request before
 	idle     time.Time
 	deadline time.Time // in force
+	timeout  time.Duration
+}
+
+// renew moves the deadline on when less than the timeout is left of it, which is not every time.
+func (c *conn) renew() error {
+	now := time.Now()
+	if c.timeout <= 0 || c.deadline.Sub(now) >= c.timeout {
+		return nil
+	}
+	c.deadline = now.Add(c.timeout + c.timeout/4)
+	return c.SetDeadline(c.deadline)
 }
 
 func (c *conn) buffered() int { return c.w - c.r }
@@ -47,6 +58,9 @@ func (c *conn) fill(limit int) error {
 		default:
 			c.buf = append(c.buf, make([]byte, len(c.buf))...)
 		}
+	}
+	if err := c.renew(); err != nil {
+		return err
 	}
 	n, err := c.Conn.Read(c.buf[c.w:])
 	c.w += n

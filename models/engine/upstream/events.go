@@ -18,7 +18,7 @@ type Events struct {
 	err  error
 
 	// Prompt and Completion are the counts of the events handed out so far; Done is set once the event that ends the
-	// stream, "data: [DONE]", was among them.
+	// stream, "data: [DONE]", was among them: it is the last one, and what comes behind it is dropped.
 	Prompt, Completion int
 	Done               bool
 
@@ -32,6 +32,8 @@ const (
 )
 
 var (
+	errAfterDone = errors.New("upstream: the stream goes on behind its end")
+
 	errEvent = errors.New("upstream: an event of the stream is too long")
 	countTag = []byte(": t ")
 	doneLine = []byte("data: [DONE]")
@@ -79,6 +81,12 @@ func (e *Events) Next() ([]byte, error) {
 
 // read appends what comes next, and what has come already behind it.
 func (e *Events) read() {
+	if e.Done {
+		if _, e.err = e.R.Chunk(); e.err == nil {
+			e.err = errAfterDone
+		}
+		return
+	}
 	if len(e.buf) > maxEvent {
 		e.err = errEvent
 		return
@@ -109,7 +117,9 @@ func (e *Events) events() []byte {
 				e.Prompt, e.Completion = max(e.Prompt, e.aheadPrompt), max(e.Completion, e.aheadCompletion)
 				out += copy(b[out:], line)
 			}
-			has = false
+			if has = false; e.Done {
+				whole = pos
+			}
 		case text[0] == ':':
 			if bytes.HasPrefix(text, countTag) {
 				e.count(text[len(countTag):])
@@ -119,7 +129,9 @@ func (e *Events) events() []byte {
 			out += copy(b[out:], line)
 		}
 	}
-	e.tail = whole
+	if e.tail = whole; e.Done {
+		e.buf = e.buf[:whole]
+	}
 	return b[:out]
 }
 

@@ -4,14 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -172,6 +175,66 @@ func TestTimeoutAndCancel(t *testing.T) {
 	time.AfterFunc(10*time.Millisecond, cancel)
 	if _, err := (&Client{}).Do(ctx, &Request{Addr: addr, Path: "/", Body: []byte("{}")}); !fault.Is(err, fault.Canceled) {
 		t.Errorf("a caller that went away: %v", err)
+	}
+}
+
+// An answer may last as long as it likes while something comes, and no longer than the timeout while nothing does.
+func TestSilenceEndsAnAnswerNotItsLength(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer far.Close()
+		c := &Client{Timeout: time.Minute, idle: map[string][]*conn{"x": {{Conn: near, buf: make([]byte, firstBuffer), idle: time.Now()}}}}
+		go func() {
+			if _, err := http.ReadRequest(bufio.NewReader(far)); err != nil {
+				return
+			}
+			io.WriteString(far, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n")
+			for range 60 {
+				time.Sleep(50 * time.Second)
+				io.WriteString(far, "x")
+			}
+		}()
+		r, err := c.Do(t.Context(), &Request{Addr: "x", Path: "/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		began := time.Now()
+		body, err := readAll(r)
+		var slow net.Error
+		if len(body) != 60 || !errors.As(err, &slow) || !slow.Timeout() {
+			t.Errorf("%d bytes of 60 came, then %v", len(body), err)
+		}
+		if took := time.Since(began); took > 52*time.Minute {
+			t.Errorf("silence was noticed after %s", took)
+		}
+	})
+}
+
+// Nothing behind the event that ends a stream is handed out, wherever the pieces end, and a stream that ends properly
+// leaves its connection for the next.
+func TestNothingBehindTheEnd(t *testing.T) {
+	for _, rest := range []string{"", "data: more\n\n", "data: mo"} {
+		addr := speak(t, "HTTP/1.1 200 OK\r\nContent-Length: "+strconv.Itoa(len("data: x\n\ndata: [DONE]\n\n")+len(rest))+"\r\n\r\ndata: x\n\ndata: [DONE]\n\n"+rest)
+		c := &Client{}
+		r, err := c.Do(t.Context(), &Request{Addr: addr, Path: "/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := Events{R: r}
+		b, err := e.Next()
+		text := string(b)
+		for err == nil {
+			b, err = e.Next()
+			text += string(b)
+		}
+		if text != "data: x\n\ndata: [DONE]\n\n" || !e.Done || rest == "" && err != io.EOF {
+			t.Errorf("%q: %q, %v", rest, text, err)
+		}
+		r.Close()
+		if rest == "" && len(c.idle[addr]) != 1 {
+			t.Error("the connection is not kept")
+		}
 	}
 }
 
