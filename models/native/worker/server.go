@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	maxBody   = 4 << 20
+	maxBody   = 64 << 20         // above what the gateway in front lets through, which has the limit that is configured
 	bodyTime  = 30 * time.Second // to send a body
-	writeTime = 30 * time.Second // to take what is written; a reader that does not is gone
+	writeTime = 90 * time.Second // to take what is written: longer than the gateway waits for its client to take it
 )
 
 // server answers requests for one model.
