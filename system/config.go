@@ -65,7 +65,7 @@ func DefaultData() string {
 }
 
 // clientEnv are the TRIARCH_ variables that clients, kernels and tests read.
-var clientEnv = []string{"TRIARCH_URL", "TRIARCH_KEY", "TRIARCH_KERNEL", "TRIARCH_TEST_POSTGRES", "TRIARCH_ALLOW_SKIP", "TRIARCH_CONFIG"}
+var clientEnv = []string{"TRIARCH_URL", "TRIARCH_KEY", "TRIARCH_KERNEL", "TRIARCH_TEST_POSTGRES", "TRIARCH_ALLOW_SKIP", "TRIARCH_KILLS", "TRIARCH_CONFIG"}
 
 // LoadConfig reads the configuration: defaults, the file (DATA/config.yaml unless given), environment, flags;
 // flags are by setting name. It checks every value.
