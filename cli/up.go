@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,6 +56,9 @@ Ctrl-C ends the control plane alone: training and replicas go on and are found a
 				if cmd.Flags().Changed(f.flag) {
 					flags[f.setting] = *o.settings[f.setting]
 				}
+			}
+			if err := passwordInArguments(flags["database"]); err != nil {
+				return err
 			}
 			if cmd.Flags().Changed("insecure") {
 				flags["insecure"] = cmd.Flag("insecure").Value.String()
@@ -269,4 +273,18 @@ func newLog(cfg system.Config, a *app) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(a.Err, opt))
 	}
 	return slog.New(slog.NewTextHandler(a.Err, opt))
+}
+
+// passwordInArguments refuses a database address with a password on the command line, where every user of the
+// machine can read it.
+func passwordInArguments(address string) error {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil // the database says what is wrong with it
+	}
+	if _, has := u.User.Password(); !has {
+		return nil
+	}
+	return fault.New(fault.Invalid, "The database address on the command line holds a password, which others can read there.", fault.Field("database"),
+		fault.Fix("Set TRIARCH_DATABASE, or database in the configuration file"))
 }

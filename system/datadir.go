@@ -85,6 +85,9 @@ func foreignFolder(path string) error {
 		switch e.Name() {
 		case "config.yaml", "lost+found", "lock":
 		default:
+			if strings.HasPrefix(e.Name(), ".new-") {
+				continue // a write that a full disk or a kill cut short
+			}
 			return fault.New(fault.Conflict, fmt.Sprintf("The folder %s holds %s and is not a data directory of Triarch.", path, e.Name()),
 				fault.Field("data"), fault.Fix("Choose an empty folder with --data"))
 		}
@@ -113,15 +116,18 @@ func (d *DataDir) acquire() error {
 }
 
 func (d *DataDir) layOut() error {
+	// The format comes first: whatever is cut short after it is a data directory that the next start completes.
+	if _, err := os.Stat(d.File("format")); err != nil {
+		if err := writeDurably(d.File("format"), formatText(), 0o600); err != nil {
+			return diskFault(err, "writing the data directory's format")
+		}
+	}
 	for _, sub := range []string{"blobs", "ledger", "work", "models", "logs"} {
 		if err := os.MkdirAll(d.File(sub), 0o700); err != nil {
 			return diskFault(err, "making the data directory")
 		}
 	}
-	if _, err := os.Stat(d.File("format")); err == nil {
-		return nil
-	}
-	return diskFault(writeDurably(d.File("format"), formatText(), 0o600), "writing the data directory's format")
+	return nil
 }
 
 func formatText() []byte { return fmt.Appendf(nil, "{\"format\":%d}\n", Format) }

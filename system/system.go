@@ -22,6 +22,7 @@ import (
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/models/train"
+	"github.com/triarch-ai/triarch/server"
 	"github.com/triarch-ai/triarch/storage/blob"
 	"github.com/triarch-ai/triarch/storage/sql"
 	"github.com/triarch-ai/triarch/tenancy"
@@ -65,7 +66,8 @@ type System struct {
 	loops  context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
-	wake   chan struct{}
+	wake   [2]chan struct{} // of the loops over runs and over deployments
+	claims []*sql.Claim
 	broken chan error
 	stops  []stop
 }
@@ -78,7 +80,7 @@ type stop struct {
 // Start builds the system and returns when the API answers. What was started is stopped again when a later
 // step fails. The context bounds the start only.
 func Start(ctx context.Context, cfg Config, log *slog.Logger, extras ...Extra) (*System, error) {
-	s := &System{Config: cfg, Log: log, extras: extras, ids: id.Default(), wake: make(chan struct{}, 1), broken: make(chan error, 1)}
+	s := &System{Config: cfg, Log: log, extras: extras, ids: id.Default(), wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}, broken: make(chan error, 1)}
 	s.loops, s.cancel = context.WithCancel(context.Background())
 	for _, step := range []struct {
 		name string
@@ -207,20 +209,10 @@ func (s *System) openDatabase(ctx context.Context) error {
 	}
 	s.db = db
 	s.onStop("the database", func(context.Context) error { return db.Close() })
-	return s.claimRoles(ctx)
-}
-
-// claimRoles keeps a second control plane or gateway off this database: work has one keeper, and spent money is
-// counted in one gateway's memory.
-func (s *System) claimRoles(ctx context.Context) error {
-	for _, role := range s.Config.Roles {
-		release, err := s.db.Claim(ctx, role)
-		if err != nil {
-			return err
-		}
-		s.onStop("the role "+role, func(context.Context) error { return release() })
+	if err := s.bind(ctx); err != nil {
+		return err
 	}
-	return nil
+	return s.claimRoles(ctx)
 }
 
 func (s *System) openBlobs(context.Context) (err error) {
@@ -255,15 +247,24 @@ func (s *System) keepOwnerKey(ctx context.Context) error {
 	file := s.dir.File("owner.key")
 	if s.OwnerKey == "" {
 		text, err := os.ReadFile(file)
-		if s.OwnerKey = strings.TrimSpace(string(text)); err == nil && s.OwnerKey != "" {
+		if s.OwnerKey = strings.TrimSpace(string(text)); err == nil && s.knows(ctx, s.OwnerKey) {
 			return nil
 		}
 		if s.OwnerKey, err = s.Tenancy.RecoverOwner(ctx); err != nil {
 			return err
 		}
-		s.Log.Warn("owner.key was missing; a new owner key was made", "file", file)
+		s.Log.Warn("owner.key was missing or is not a key of this database; a new owner key was made", "file", file)
 	}
 	return diskFault(writeDurably(file, []byte(s.OwnerKey+"\n"), 0o600), "writing the owner key")
+}
+
+// knows says whether the database knows a secret.
+func (s *System) knows(ctx context.Context, secret string) bool {
+	if err := s.Keyring.Refresh(ctx); err != nil {
+		return true // Refresh is tried again and tells
+	}
+	_, err := s.Keyring.Authenticate(secret)
+	return err == nil
 }
 
 // openLedger recovers the ledger and ships all of it before it reads what was spent, so that no kill can make
@@ -295,17 +296,6 @@ func (s *System) openLedger(ctx context.Context) error {
 	return nil
 }
 
-// nodeName is this data directory's name in the keys of shipped records: made once, never changed.
-func (s *System) nodeName() (string, error) {
-	file := s.dir.File("node")
-	text, err := os.ReadFile(file)
-	if name := strings.TrimSpace(string(text)); err == nil && id.Valid("node", name) {
-		return name, nil
-	}
-	name := s.ids.New("node")
-	return name, diskFault(writeDurably(file, []byte(name+"\n"), 0o600), "writing the node's name")
-}
-
 func (s *System) openWork(ctx context.Context) (err error) {
 	if s.Executor, err = newExecutor(s.dir.File("work"), s.Log); err != nil {
 		return err
@@ -328,61 +318,13 @@ func (s *System) cores() int {
 
 func (s *System) openModels(ctx context.Context) error {
 	s.Data = &data.Service{Store: s.db.Data(), Blobs: s.blobs, IDs: s.ids, Now: time.Now}
-	s.Registry = &registry.Service{Store: s.db.Registry(), Blobs: s.blobs, Codec: newCodec(), Dir: s.dir.File("models"), IDs: s.ids, Now: time.Now}
+	s.Registry = &registry.Service{Store: s.db.Registry(), Blobs: s.blobs, Codec: newCodec(), Dir: s.dir.File("models"), IDs: s.ids, Now: time.Now,
+		MaxImport: s.Config.Limits.Upload}
 	s.Train = &train.Service{Store: s.db.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
 		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version}
 	s.Serve = &serve.Service{Store: s.db.Serve(), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
 		Rand: rand.Reader, Log: s.Log, OnChange: func(*serve.Table) { s.nudge() }}
 	return s.Serve.Reconcile(ctx)
-}
-
-func (s *System) startLoops(context.Context) error {
-	s.loop(func(ctx context.Context) { s.Shipper.Loop(ctx) })
-	s.loop(func(ctx context.Context) { s.Keyring.Loop(ctx, time.Second, s.Log) })
-	if s.Config.has("control") {
-		s.loop(func(ctx context.Context) { s.Keeper.Loop(ctx) })
-		s.loop(s.collectLoop)
-	}
-	s.loop(s.reconcileLoop)
-	s.onStop("the loops", func(context.Context) error {
-		s.cancel()
-		s.tasks.Wait()
-		return nil
-	})
-	return nil
-}
-
-func (s *System) loop(f func(context.Context)) { s.tasks.Go(func() { f(s.loops) }) }
-
-// nudge has the reconcile loop look again soon.
-func (s *System) nudge() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
-
-// reconcileLoop brings runs and deployments forward when a job changed and at least every half second.
-func (s *System) reconcileLoop(ctx context.Context) {
-	t := time.NewTicker(500 * time.Millisecond)
-	defer t.Stop()
-	for ctx.Err() == nil {
-		if s.Config.has("control") {
-			s.complain(ctx, "runs could not all be brought forward", s.Train.Reconcile(ctx))
-		}
-		s.complain(ctx, "deployments could not all be brought forward", s.Serve.Reconcile(ctx))
-		select {
-		case <-ctx.Done():
-		case <-s.wake:
-		case <-t.C:
-		}
-	}
-}
-
-func (s *System) complain(ctx context.Context, what string, err error) {
-	if err != nil && ctx.Err() == nil {
-		s.Log.Error(what, "error", err)
-	}
 }
 
 func (s *System) serveAPI(context.Context) error {
@@ -396,8 +338,7 @@ func (s *System) serveAPI(context.Context) error {
 		defer inFlight.Done()
 		handler.ServeHTTP(w, r)
 	})
-	web := &http.Server{Handler: counted, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug)}
+	web := server.HTTP(counted, s.Log)
 	if err := s.announce(); err != nil {
 		return err
 	}

@@ -26,6 +26,14 @@ func (db *DB) Bind(ctx context.Context, want Installation) (got Installation, er
 	return got, err
 }
 
+// Bound returns the installation the database is bound to; fault.NotFound when it is bound to none yet.
+func (db *DB) Bound(ctx context.Context) (got Installation, err error) {
+	err = db.Read(ctx, func(tx *Tx) error {
+		return tx.QueryRow(ctx, "SELECT id, node FROM installation WHERE one = 1").Scan(&got.ID, &got.Node)
+	})
+	return got, err
+}
+
 // Claim is a name that this process alone holds in a database.
 type Claim struct {
 	name string

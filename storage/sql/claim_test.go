@@ -50,6 +50,9 @@ func TestAClaimKnowsWhenItIsLost(t *testing.T) {
 
 func TestADatabaseIsBoundOnce(t *testing.T) {
 	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
+		if _, err := db.Bound(t.Context()); !fault.Is(err, fault.NotFound) {
+			t.Fatalf("a new database is bound: %v", err)
+		}
 		first := sql.Installation{ID: "inst_a", Node: "node_a"}
 		for _, want := range []sql.Installation{first, {ID: "inst_b", Node: "node_b"}} {
 			got, err := db.Bind(t.Context(), want)
@@ -57,6 +60,9 @@ func TestADatabaseIsBoundOnce(t *testing.T) {
 			if got != first {
 				t.Fatalf("bound to %+v", got)
 			}
+		}
+		if got, err := db.Bound(t.Context()); err != nil || got != first {
+			t.Fatalf("%+v, %v", got, err)
 		}
 	})
 }

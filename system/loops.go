@@ -1,0 +1,87 @@
+package system
+
+import (
+	"context"
+	"time"
+)
+
+func (s *System) startLoops(context.Context) error {
+	s.loop(func(ctx context.Context) { s.Shipper.Loop(ctx) })
+	s.loop(func(ctx context.Context) { s.Keyring.Loop(ctx, time.Second, s.Log) })
+	if s.Config.has("control") {
+		s.loop(func(ctx context.Context) { s.Keeper.Loop(ctx) })
+		s.loop(s.collectLoop)
+	}
+	if s.Config.has("control") {
+		s.loop(func(ctx context.Context) { s.reconcileLoop(ctx, s.wake[0], "runs", s.Train.Reconcile) })
+		s.loop(func(ctx context.Context) { s.reconcileLoop(ctx, s.wake[1], "deployments", s.Serve.Reconcile) })
+	}
+	s.loop(s.claimLoop)
+	s.onStop("the loops", func(context.Context) error {
+		s.cancel()
+		s.tasks.Wait()
+		return nil
+	})
+	return nil
+}
+
+func (s *System) loop(f func(context.Context)) { s.tasks.Go(func() { f(s.loops) }) }
+
+// nudge has the reconcile loops look again soon.
+func (s *System) nudge() {
+	for _, w := range s.wake {
+		select {
+		case w <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// reconcileLoop brings runs or deployments forward when a job changed and at least every half second. The same
+// failure is told once, not at every pass.
+func (s *System) reconcileLoop(ctx context.Context, wake <-chan struct{}, what string, pass func(context.Context) error) {
+	t := time.NewTicker(500 * time.Millisecond)
+	defer t.Stop()
+	told := ""
+	for ctx.Err() == nil {
+		err := pass(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil && err.Error() != told:
+			s.Log.Error(what+" could not all be brought forward", "error", err)
+			told = err.Error()
+		case err == nil && told != "":
+			s.Log.Info(what + " are brought forward again")
+			told = ""
+		}
+		select {
+		case <-ctx.Done():
+		case <-wake:
+		case <-t.C:
+		}
+	}
+}
+
+// claimLoop ends the process when another one may have become the control plane or gateway of this database.
+func (s *System) claimLoop(ctx context.Context) {
+	t := time.NewTicker(2 * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		for _, c := range s.claims {
+			if err := c.Check(ctx); err != nil && ctx.Err() == nil {
+				s.broken <- err
+				return
+			}
+		}
+	}
+}
+
+func (s *System) complain(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() == nil {
+		s.Log.Error(what, "error", err)
+	}
+}
