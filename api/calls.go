@@ -244,8 +244,8 @@ func (c *Client) Route(ctx context.Context, name string) (Route, error) {
 	return call[Route](ctx, c, http.MethodGet, path("routes", name), nil)
 }
 
-// SetRoute changes deployment, prices and sharing of a route.
-func (c *Client) SetRoute(ctx context.Context, name string, n NewRoute) (Route, error) {
+// SetRoute changes deployment, prices and sharing of a route, as far as n says so.
+func (c *Client) SetRoute(ctx context.Context, name string, n RouteChange) (Route, error) {
 	return call[Route](ctx, c, http.MethodPut, path("routes", name), n)
 }
 

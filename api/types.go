@@ -231,6 +231,7 @@ type Recipe struct {
 	Seed            uint64   `json:"seed,omitempty"`
 	CheckpointEvery int      `json:"checkpoint_every,omitempty"`
 	DType           string   `json:"dtype,omitempty"`
+	Temperature     *float64 `json:"temperature,omitempty" doc:"what the model version suggests for requests that name none"`
 }
 
 // NewRun asks to train.
@@ -437,6 +438,14 @@ type NewRoute struct {
 	PriceIn    int64  `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens"`
 	PriceOut   int64  `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens"`
 	Shared     bool   `json:"shared,omitempty" doc:"every project of the organisation may use it"`
+}
+
+// RouteChange is what is to change of a route; what is left out stays as it is.
+type RouteChange struct {
+	Deployment string `json:"deployment,omitempty" doc:"id or name"`
+	PriceIn    *int64 `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens"`
+	PriceOut   *int64 `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens"`
+	Shared     *bool  `json:"shared,omitempty" doc:"every project of the organisation may use it"`
 }
 
 // Route is a public model name of the model API.

@@ -180,13 +180,29 @@ func (a *app) routeCommand() *cobra.Command {
 		}
 		return a.Value(r, func() { a.Printf("%s leads to %s\n", r.Name, r.DeploymentID) })
 	}))
-	set := flags(a.verb("set NAME", "Change a route's deployment, prices and sharing", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		n.Name = args[0]
-		r, err := c.SetRoute(ctx, args[0], n)
+	var set *cobra.Command
+	set = flags(a.verb("set NAME", "Change a route's deployment, prices and sharing", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		change := api.RouteChange{Deployment: n.Deployment}
+		named := set.Flags().Changed // what is not named stays: above all a price
+		if named("price-in") {
+			change.PriceIn = &n.PriceIn
+		}
+		if named("price-out") {
+			change.PriceOut = &n.PriceOut
+		}
+		if named("shared") {
+			change.Shared = &n.Shared
+		}
+		if change == (api.RouteChange{}) {
+			return fault.New(fault.Invalid, "Nothing is to change.", fault.Fix("Name it: --to, --price-in, --price-out or --shared."))
+		}
+		r, err := c.SetRoute(ctx, args[0], change)
 		if err != nil {
 			return err
 		}
-		return a.Value(r, func() { a.Printf("%s leads to %s\n", r.Name, r.DeploymentID) })
+		return a.Value(r, func() {
+			a.Printf("%s leads to %s; 1,000,000 tokens cost %s in and %s out\n", r.Name, r.DeploymentID, num(r.PriceIn), num(r.PriceOut))
+		})
 	}))
 	rm := a.verb("rm NAME", "Remove a route", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		if err := c.RemoveRoute(ctx, args[0]); err != nil {

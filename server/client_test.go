@@ -248,7 +248,7 @@ func clientServing(t *testing.T, w *world, c *api.Client) {
 	if got := must(c.Route(ctx, "rr"))(t); got != r {
 		t.Errorf("route %+v, made %+v", got, r)
 	}
-	if s := must(c.SetRoute(ctx, "rr", api.NewRoute{Deployment: "dd", PriceOut: 9}))(t); s.PriceOut != 9 || s.ID != r.ID {
+	if s := must(c.SetRoute(ctx, "rr", api.RouteChange{Deployment: "dd", PriceOut: new(int64(9))}))(t); s.PriceOut != 9 || s.ID != r.ID {
 		t.Errorf("set %+v", s)
 	}
 	if all := must(c.Routes(ctx))(t); len(all) != 3 {

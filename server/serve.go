@@ -96,9 +96,9 @@ func (s *Server) routeOps() {
 	})
 	op(s, "set-route", "serving", "Change deployment, prices and sharing of a route", func(ctx context.Context, p *auth.Principal, in *struct {
 		RoutePath
-		Body api.NewRoute
+		Body api.RouteChange
 	}) (*out[api.Route], error) {
-		r, err := s.Serve.SetRoute(ctx, whoServes(p), in.Route, routeSpec(in.Body))
+		r, err := s.Serve.SetRoute(ctx, whoServes(p), in.Route, serve.RouteChange(in.Body))
 		return &out[api.Route]{route(r)}, err
 	})
 	op(s, "remove-route", "serving", "Remove a route", func(ctx context.Context, p *auth.Principal, in *RoutePath) (*none, error) {

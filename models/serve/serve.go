@@ -94,6 +94,14 @@ type RouteSpec struct {
 	Shared     bool
 }
 
+// RouteChange is what is to change of a route; what is nil or empty stays as it is.
+type RouteChange struct {
+	Deployment string // id or name
+	PriceIn    *int64
+	PriceOut   *int64
+	Shared     *bool
+}
+
 // Who asks: organisation and project the work belongs to, and the key that asked.
 type Who struct {
 	Org     string

@@ -26,6 +26,7 @@ import (
 	"github.com/triarch-ai/triarch/storage/blob/file"
 	"github.com/triarch-ai/triarch/storage/sql"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
+	"github.com/triarch-ai/triarch/tenancy/meter"
 )
 
 const (
@@ -441,12 +442,28 @@ func TestRoutes(t *testing.T) {
 		if _, err := s.AddRoute(ctx, who, serve.RouteSpec{Name: "public", Deployment: "m"}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("the name twice: %v", err)
 		}
-		changed := must(s.SetRoute(ctx, who, "public", serve.RouteSpec{PriceIn: 5, PriceOut: 6})) // at once: nobody pays a price that is gone
+		changed := must(s.SetRoute(ctx, who, "public", serve.RouteChange{PriceIn: new(int64(5)), PriceOut: new(int64(6)), Shared: new(false)})) // at once: nobody pays a price that is gone
 		if x, ok := s.Snapshot().Lookup(project, org, "public"); !ok || x.Route.PriceOut != 6 || len(x.Endpoints) != 1 {
 			t.Errorf("after the change: %+v", x)
 		}
 		if _, ok := s.Snapshot().Lookup("prj_b", org, "public"); ok || changed.ID != r.ID || changed.PriceIn != 5 {
 			t.Errorf("no longer shared: %+v", changed)
+		}
+		kept := must(s.SetRoute(ctx, who, "public", serve.RouteChange{Shared: new(true)})) // what is not named stays: above all a price
+		if want := changed; kept.PriceIn != want.PriceIn || kept.PriceOut != want.PriceOut || kept.DeploymentID != want.DeploymentID || !kept.Shared {
+			t.Errorf("only sharing was to change: %+v, was %+v", kept, want)
+		}
+		if free := must(s.SetRoute(ctx, who, "public", serve.RouteChange{PriceOut: new(int64(0))})); free.PriceIn != 5 || free.PriceOut != 0 || !free.Shared {
+			t.Errorf("a price of nothing that was asked for: %+v", free)
+		}
+		long := strings.Repeat("n", meter.MaxModel)
+		must(s.AddRoute(ctx, who, serve.RouteSpec{Name: long, Deployment: "m", PriceIn: 1_000_000_000_000}))
+		must(0, s.RemoveRoute(ctx, project, long))
+		for field, bad := range map[string]serve.RouteSpec{"route.name": {Name: long + "n"}, "route.price_in": {Name: "x", PriceIn: 1_000_000_000_001}} {
+			bad.Deployment = "m"
+			if _, err := s.AddRoute(ctx, who, bad); !fault.Is(err, fault.Invalid) || fault.As(err).Field != field {
+				t.Errorf("%s: %v", field, err)
+			}
 		}
 		if err := s.RemoveRoute(ctx, "prj_b", r.ID); !fault.Is(err, fault.NotFound) {
 			t.Errorf("another project removes it: %v", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/ref"
 	"github.com/triarch-ai/triarch/models/registry"
+	"github.com/triarch-ai/triarch/tenancy/meter"
 )
 
 // JobKind is the kind of the jobs of replicas.
@@ -24,7 +25,8 @@ const JobKind = "replica"
 const (
 	maxReplicas = 256
 	maxThreads  = 1024
-	maxPrice    = 1_000_000_000_000_000 // micro-units for 1,000,000 tokens: a thousand million units
+	maxPrice    = 1_000_000_000_000 // micro-units for 1,000,000 tokens: one unit a token
+	maxName     = meter.MaxModel    // bytes of a public name: what a usage record keeps, so that no two names become one
 )
 
 // Jobs is what replicas need of the job keeper.
@@ -53,9 +55,10 @@ type Service struct {
 	// OnChange, when set, is told after a Table was published that differs from the one before. It must not block.
 	OnChange func(*Table)
 
-	pass    sync.Mutex // one Reconcile at a time
-	routing sync.Mutex // one reading of routes for the Table at a time
-	table   atomic.Pointer[Table]
+	pass     sync.Mutex // one Reconcile at a time
+	changing sync.Mutex // one change of a route at a time
+	routing  sync.Mutex // one reading of routes for the Table at a time
+	table    atomic.Pointer[Table]
 
 	mu       sync.Mutex
 	seen     map[string]Replica // what the last pass saw, by replica id
@@ -135,6 +138,9 @@ func (s *Service) checkDeploy(spec *DeploySpec, v registry.Version) error {
 func (s *Service) newRoute(who Who, spec RouteSpec, deployment string) (Route, error) {
 	if err := ref.Check("route.name", spec.Name); err != nil {
 		return Route{}, err
+	}
+	if len(spec.Name) > maxName {
+		return Route{}, fault.InvalidField("route.name", "A public name has at most %d bytes.", maxName)
 	}
 	for field, p := range map[string]int64{"route.price_in": spec.PriceIn, "route.price_out": spec.PriceOut} {
 		if p < 0 || p > maxPrice {
@@ -258,23 +264,23 @@ func (s *Service) AddRoute(ctx context.Context, who Who, spec RouteSpec) (Route,
 	return r, nil
 }
 
-// SetRoute changes deployment, prices and sharing of a route, by id or name; its name stays. An empty
-// spec.Deployment keeps the deployment.
-func (s *Service) SetRoute(ctx context.Context, who Who, name string, spec RouteSpec) (Route, error) {
+// SetRoute changes deployment, prices and sharing of a route, by id or name, as far as c says so; its name stays.
+func (s *Service) SetRoute(ctx context.Context, who Who, name string, c RouteChange) (Route, error) {
+	s.changing.Lock() // of two changes at once neither puts back what the other changed
+	defer s.changing.Unlock()
 	old, err := s.Route(ctx, who.Project, name)
 	if err != nil {
 		return Route{}, err
 	}
 	target := old.DeploymentID
-	if spec.Deployment != "" {
-		d, err := s.find(ctx, who.Project, spec.Deployment)
+	if c.Deployment != "" {
+		d, err := s.find(ctx, who.Project, c.Deployment)
 		if err != nil {
 			return Route{}, err
 		}
 		target = d.ID
 	}
-	spec.Name = old.Name
-	r, err := s.newRoute(who, spec, target)
+	r, err := s.newRoute(who, c.over(old), target)
 	if err != nil {
 		return Route{}, err
 	}
@@ -284,6 +290,21 @@ func (s *Service) SetRoute(ctx context.Context, who Who, name string, spec Route
 	}
 	s.reroute(ctx)
 	return r, nil
+}
+
+// over is the route as it is to be.
+func (c RouteChange) over(old Route) RouteSpec {
+	spec := RouteSpec{Name: old.Name, PriceIn: old.PriceIn, PriceOut: old.PriceOut, Shared: old.Shared}
+	if c.PriceIn != nil {
+		spec.PriceIn = *c.PriceIn
+	}
+	if c.PriceOut != nil {
+		spec.PriceOut = *c.PriceOut
+	}
+	if c.Shared != nil {
+		spec.Shared = *c.Shared
+	}
+	return spec
 }
 
 // Route returns a route by id or name.
