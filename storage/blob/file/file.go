@@ -84,7 +84,7 @@ func (s *Store) Put(ctx context.Context, r io.Reader) (blob.Ref, int64, error) {
 		return "", 0, mapErr(err, "writing a blob")
 	}
 	ref := blob.RefOf(sum)
-	return ref, n, mapErr(s.name(f.Name(), ref, n), "naming a blob")
+	return ref, n, mapErr(s.name(f.Name(), ref), "naming a blob")
 }
 
 // fill copies, hashes and syncs, and leaves the file read-only: engines may hard-link it and must not change it.
@@ -114,9 +114,9 @@ func (s *stopping) Read(p []byte) (int, error) {
 	return s.r.Read(p)
 }
 
-// name gives a finished file its place and makes that durable. The same bytes stored already only get a new date;
-// a blob of the wrong size is damaged and replaced.
-func (s *Store) name(temp string, ref blob.Ref, size int64) error {
+// name gives a finished file its place and makes that durable. It takes the place of what is stored already: bytes
+// that went bad on the disk are good again afterwards.
+func (s *Store) name(temp string, ref blob.Ref) error {
 	path, err := s.Path(ref)
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func (s *Store) name(temp string, ref blob.Ref, size int64) error {
 	if err := os.Chtimes(temp, at, at); err != nil {
 		return err
 	}
-	if err := s.place(temp, path, size, at); err != nil {
+	if err := s.place(temp, path); err != nil {
 		return err
 	}
 	if err := syncDir(folder); err != nil {
@@ -138,12 +138,9 @@ func (s *Store) name(temp string, ref blob.Ref, size int64) error {
 	return syncDir(s.dir)
 }
 
-func (s *Store) place(temp, path string, size int64, at time.Time) error {
+func (s *Store) place(temp, path string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i, err := os.Stat(path); err == nil && i.Size() == size {
-		return os.Chtimes(path, at, at)
-	}
 	return os.Rename(temp, path)
 }
 

@@ -53,11 +53,19 @@ func TestDamageIsFound(t *testing.T) {
 		}
 		r.Close()
 	}
-	if _, _, err := s.Put(t.Context(), strings.NewReader("right")); err != nil { // the wrong size is replaced
-		t.Fatal(err)
-	}
-	if got, err := os.ReadFile(path); err != nil || string(got) != "right" {
-		t.Fatalf("not healed: %q, %v", got, err)
+	for _, wrong := range []string{"rightmore", "wrong"} { // also of the right size
+		if err := os.WriteFile(path+".new", []byte(wrong), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.Put(t.Context(), strings.NewReader("right")); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != "right" {
+			t.Fatalf("not healed: %q, %v", got, err)
+		}
 	}
 }
 
