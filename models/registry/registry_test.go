@@ -332,6 +332,41 @@ func archive(entries ...entry) []byte {
 	return b.Bytes()
 }
 
+// sparse is a tar of a few blocks that says it holds a file of a great many zeros.
+func sparse(name string, size int64) []byte {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	digits := fmt.Sprint(size)
+	pax := ""
+	for _, kv := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=" + name, "GNU.sparse.realsize=" + digits} {
+		n := len(kv) + 4 // two digits, a space, a newline
+		pax += fmt.Sprintf("%d %s\n", n, kv)
+	}
+	holes := make([]byte, 512)
+	copy(holes, "1\n"+digits+"\n0\n")
+	for _, e := range []struct {
+		kind byte
+		text []byte
+	}{{tar.TypeXHeader, []byte(pax)}, {tar.TypeReg, holes}} {
+		h := make([]byte, 512)
+		copy(h, "x")
+		copy(h[100:], "0000600\x000000000\x000000000\x00")
+		copy(h[124:], fmt.Sprintf("%011o\x00%011o\x00        ", len(e.text), 0))
+		h[156] = e.kind
+		copy(h[257:], "ustar\x0000")
+		sum := 0
+		for _, c := range h {
+			sum += int(c)
+		}
+		copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+		b.Write(h)
+		b.Write(e.text)
+		b.Write(make([]byte, (512-len(e.text)%512)%512))
+	}
+	must(0, w.Close())
+	return b.Bytes()
+}
+
 func TestHostileArchivesAreRefused(t *testing.T) {
 	s := service(t, sqltest.Open(t, sqltest.SQLite(t)))
 	s.MaxImport = 1000
@@ -352,12 +387,16 @@ func TestHostileArchivesAreRefused(t *testing.T) {
 		"twice":          {archive(ok, ok), fault.Invalid},
 		"two folders":    {archive(entry{name: "a/config.json", text: "{}"}, entry{name: "b/config.json", text: "{}"}), fault.Invalid},
 		"too large":      {archive(ok, entry{name: "model.safetensors", text: strings.Repeat("x", 1000)}), fault.TooLarge},
+		"sparse":         {sparse("model.safetensors", 900), fault.Invalid},
 		"cut":            {archive(ok, weights)[:700], fault.Invalid},
 		"no tar":         {[]byte(strings.Repeat("not a tar ", 200)), fault.Invalid},
 		"no model in it": {archive(weights), fault.Invalid},
 	} {
-		if v, err := s.ImportTar(t.Context(), project, bytes.NewReader(c.tar), registry.NewVersion{Model: "m"}); !fault.Is(err, c.kind) {
+		if v, err := s.ImportTar(t.Context(), project, bytes.NewReader(c.tar), registry.NewVersion{Model: "m"}); !fault.Is(err, c.kind) || name == "sparse" && fault.As(err).Code != "hostile_archive" {
 			t.Errorf("%s: %v %v", name, v.ID, err)
+		}
+		if name == "sparse" && must(tar.NewReader(bytes.NewReader(c.tar)).Next()).Size != 900 {
+			t.Error("the sparse archive is none: the case says nothing")
 		}
 		if entries := must(os.ReadDir(s.Dir)); len(entries) != 0 {
 			t.Errorf("%s left %v", name, entries)

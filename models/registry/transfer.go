@@ -117,6 +117,11 @@ func place(h *tar.Header, top *string) (name string, ok bool, err error) {
 	case clean == ".." || strings.HasPrefix(clean, "../") || slices.Contains(strings.Split(h.Name, "/"), ".."):
 		return "", false, hostile("leads out of its folder")
 	}
+	for k := range h.PAXRecords {
+		if strings.HasPrefix(k, "GNU.sparse.") { // a few bytes of it stand for any number of zeros
+			return "", false, hostile("is sparse")
+		}
+	}
 	switch h.Typeflag {
 	case tar.TypeDir, tar.TypeXGlobalHeader:
 		return "", false, nil
