@@ -278,6 +278,37 @@ func TestEndIsNotLostOnAFullDisk(t *testing.T) {
 	})
 }
 
+// TestToldToEndOnAFullDisk has a supervisor hear over and over that it is to end while it cannot write: it tries for
+// some more seconds and then does end.
+func TestToldToEndOnAFullDisk(t *testing.T) {
+	for room, ok := range map[time.Duration]bool{3 * time.Second: true, time.Hour: false} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			if err := os.Mkdir(filepath.Join(dir, exitFile), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			signals := make(chan os.Signal, 4)
+			for range cap(signals) { // what told the process to end, more than once
+				signals <- syscall.SIGTERM
+			}
+			done := make(chan error, 1)
+			s := &supervisor{dir: dir, signals: signals}
+			go func() { done <- s.conclude(t.Context(), &job.Exit{Code: 7}) }()
+			time.Sleep(10 * time.Second)
+			for range cap(signals) {
+				signals <- syscall.SIGTERM
+			}
+			time.Sleep(room)
+			if err := os.Remove(filepath.Join(dir, exitFile)); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-done; (err == nil) != ok {
+				t.Errorf("with room after %v: %v", room, err)
+			}
+		})
+	}
+}
+
 func TestFullDiskIsNamed(t *testing.T) {
 	err := wrap(&os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}, "writing")
 	if !fault.Is(err, fault.Unavailable) || !strings.Contains(fault.As(err).Sentence(), "Free some space") {

@@ -84,19 +84,32 @@ func (s *supervisor) run(ctx context.Context) error {
 	return s.conclude(ctx, exit)
 }
 
+// lastTries is how often a supervisor that is told to end still tries to write how its process ended.
+const lastTries = 5
+
 // conclude writes how the attempt ended. A disk that is full now may have room later, and what is not written is
-// lost: it tries until it is told to end.
+// lost: it tries until it is told to end, and then a few times more. What told the process to end does not count.
 func (s *supervisor) conclude(ctx context.Context, exit *job.Exit) error {
-	for {
+	for len(s.signals) > 0 {
+		<-s.signals
+	}
+	told := s.signals
+	ended := ctx.Done()
+	for left := lastTries; ; {
 		err := writeJSON(s.dir, exitFile, exit)
 		if err == nil || errors.Is(err, os.ErrNotExist) {
 			return err
 		}
+		if told == nil || ended == nil {
+			if left--; left == 0 {
+				return err
+			}
+		}
 		select {
-		case <-ctx.Done():
-			return err
-		case <-s.signals:
-			return err
+		case <-ended:
+			ended = nil
+		case <-told:
+			told = nil
 		case <-time.After(time.Second):
 		}
 	}
