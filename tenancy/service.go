@@ -149,11 +149,18 @@ type NewKey struct {
 	ExpiresAt    *time.Time // nil: when the maker expires
 }
 
-// CreateKey makes a key and returns it with its secret, which cannot be read again. Role, scopes and expiry are at
-// most the maker's; a project other than the maker's must be of the same organisation and asks for OrgWide.
+// CreateKey makes a key and returns it with its secret, which cannot be read again. Role, scopes, expiry, limits and
+// budget are at most the maker's; a project other than the maker's must be of the same organisation and asks for OrgWide.
 func (s *Service) CreateKey(ctx context.Context, by Maker, n NewKey) (Key, string, error) {
 	k, err := s.planKey(by, n)
 	if err != nil {
+		return Key{}, "", err
+	}
+	own, err := s.maker(ctx, by)
+	if err != nil {
+		return Key{}, "", err
+	}
+	if err := within(own, &k); err != nil {
 		return Key{}, "", err
 	}
 	if k.ProjectID, err = s.ProjectFor(ctx, by, n.ProjectID); err != nil {
@@ -312,12 +319,13 @@ func (s *Service) RevokeKey(ctx context.Context, project, id string) error {
 }
 
 // SetBudget bounds what an organisation, project or key may spend. The budgets of projects and of the organisation
-// ask for OrgWide; a key must be in the maker's project, or anywhere in the organisation with OrgWide.
+// ask for OrgWide; a key must be in the maker's project, or anywhere in the organisation with OrgWide. A key changes
+// neither its own budget, unless no other made it, nor that of one that made it.
 func (s *Service) SetBudget(ctx context.Context, by Maker, b Budget) error {
 	if b.LimitMicros < 0 || b.LimitMicros > amountMax {
 		return fault.InvalidField("limit_micros", "limit_micros must be between 0 and %d, got %d.", int64(amountMax), b.LimitMicros)
 	}
-	if err := s.mayBudget(ctx, by, b.Scope, b.ID); err != nil {
+	if err := s.mayBudget(ctx, by, b.Scope, b.ID, &b.LimitMicros); err != nil {
 		return err
 	}
 	return s.done(ctx, s.Store.SetBudget(ctx, by.OrgID, b))
@@ -325,13 +333,13 @@ func (s *Service) SetBudget(ctx context.Context, by Maker, b Budget) error {
 
 // RemoveBudget takes a bound away, under the same rules as SetBudget.
 func (s *Service) RemoveBudget(ctx context.Context, by Maker, scope, id string) error {
-	if err := s.mayBudget(ctx, by, scope, id); err != nil {
+	if err := s.mayBudget(ctx, by, scope, id, nil); err != nil {
 		return err
 	}
 	return s.done(ctx, s.Store.RemoveBudget(ctx, by.OrgID, scope, id))
 }
 
-func (s *Service) mayBudget(ctx context.Context, by Maker, scope, id string) error {
+func (s *Service) mayBudget(ctx context.Context, by Maker, scope, id string, limit *int64) error {
 	wide := Allows(by.Scopes, OrgWide)
 	switch scope {
 	case OfOrganisation, OfProject:
@@ -340,11 +348,12 @@ func (s *Service) mayBudget(ctx context.Context, by Maker, scope, id string) err
 		}
 		return nil
 	case OfKey:
-		if wide {
-			return nil // the store checks the organisation
+		if !wide { // else the store checks the organisation
+			if _, err := s.Store.Key(ctx, by.ProjectID, id); err != nil {
+				return err
+			}
 		}
-		_, err := s.Store.Key(ctx, by.ProjectID, id)
-		return err
+		return s.mayRebound(ctx, by, id, limit)
 	}
 	return fault.InvalidField("scope", "A budget is of an organisation, a project or a key, not of %s.", quote(scope))
 }

@@ -2,8 +2,8 @@
 // project, API keys and budgets.
 //
 // Rules for callers: work, data, models and keys belong to one project, and every Store method about a project's
-// things takes the project, so that another project's object does not exist (fault.NotFound). A key's role, scopes
-// and expiry never exceed those of the key that made it. A key's secret is returned once, by the call that makes it;
+// things takes the project, so that another project's object does not exist (fault.NotFound). A key's role, scopes,
+// expiry, limits and budget never exceed those of the key that made it. A key's secret is returned once, by the call that makes it;
 // only its SHA-256 is stored. Changes go through Service, which tells the key ring.
 package tenancy
 
