@@ -31,11 +31,15 @@ func (f *flight) open(ctx context.Context) (engine.Stream, func(), error) {
 	}
 	left := f.target.Endpoints
 	for {
+		if ctx.Err() != nil {
+			return nil, nil, ctx.Err()
+		}
+		f.asked = true
 		to := f.pick(left)
 		n := f.load(to.Replica)
 		n.Add(1)
 		s, err := f.target.Engine.Open(ctx, to, engine.Request{Path: f.call.Path, Body: body, RequestID: f.call.RequestID,
-			Stream: f.fields.stream, Usage: f.fields.usage})
+			Scope: f.call.Who.ProjectID, Stream: f.fields.stream, Usage: f.fields.usage})
 		busy := err == nil && s.Status() == http.StatusServiceUnavailable && len(left) > 1
 		if err == nil && !broken(s.Status()) && !busy {
 			return s, func() { n.Add(-1) }, nil
@@ -104,17 +108,18 @@ func (g *Gateway) load(replica string) *atomic.Int64 {
 	return n.(*atomic.Int64)
 }
 
-// body is the caller's, unless the output is cut to what the money pays.
+// body is the caller's, unless the output is cut to what the money pays: then every name that it sets a limit by says
+// so, whichever of them an engine prefers, or else the one that its path has always had.
 func (f *flight) body() ([]byte, error) {
 	if !f.res.Cut {
 		return f.call.Body, nil
 	}
-	names := []string{"max_completion_tokens"}
-	switch {
-	case f.call.Path == openai.CompletionPath || f.fields.maxTokens && !f.fields.maxCompl:
-		names[0] = "max_tokens"
-	case f.fields.maxTokens:
+	var names []string
+	if f.fields.maxTokens || !f.fields.maxCompl && f.call.Path == openai.CompletionPath {
 		names = append(names, "max_tokens")
+	}
+	if f.fields.maxCompl || len(names) == 0 {
+		names = append(names, "max_completion_tokens")
 	}
 	body, err := f.call.Body, error(nil)
 	for _, name := range names {
@@ -183,6 +188,7 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 	*buf = body
 	if err != nil {
 		if ctx.Err() != nil {
+			f.left(ctx)
 			return ctx.Err()
 		}
 		return brokeOff(err)
@@ -201,8 +207,8 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 		h.Set(cutHeader, "budget")
 		outcome = meter.OutOfMoney
 	}
-	f.delivered(int(prompt.Int()), int(completion.Int()))
-	f.settle(outcome) // before the client can ask again
+	f.delivered(int(prompt.Int()), int(completion.Int())) // an answer that is too long is made already: it is given away
+	f.settle(outcome)                                     // before the client can ask again
 	to.WriteHeader(http.StatusOK)
 	_, _ = to.Write(body) // it was made for the client, taken or not
 	return nil
@@ -221,7 +227,10 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 	for {
 		c, err := s.Next()
 		if len(c.Data) > 0 {
-			f.delivered(c.Prompt, c.Completion)
+			if !f.delivered(c.Prompt, c.Completion) {
+				f.stop(to, s)
+				return
+			}
 			data := c.Data
 			if f.res.Cut {
 				cut = cut || bytes.Contains(data, lengthReason)
@@ -239,12 +248,23 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 				f.settle(meter.HungUp)
 				return
 			}
+			if c.Done {
+				_, _ = s.Next() // the end, after which the connection serves another; anything else is nobody's
+				return
+			}
 		}
 		if err != nil {
 			f.ended(ctx, to, err)
 			return
 		}
 	}
+}
+
+// stop ends a stream whose engine did not, where the money did. What went beyond the money is not delivered.
+func (f *flight) stop(to Sink, s engine.Stream) {
+	s.Close() // so that it generates no more
+	f.settle(meter.OutOfMoney)
+	send(to, withReason([]byte(openai.Done)))
 }
 
 func send(to Sink, data []byte) bool {
@@ -260,7 +280,7 @@ func (f *flight) ended(ctx context.Context, to Sink, err error) {
 		return
 	}
 	if ctx.Err() != nil {
-		f.settle(meter.HungUp)
+		f.left(ctx)
 		return
 	}
 	f.settle(meter.Broke)
@@ -272,13 +292,15 @@ func (f *flight) ended(ctx context.Context, to Sink, err error) {
 	send(to, e.Event())
 }
 
+var doneEvent = []byte("data: [DONE]") // whatever its line ends with
+
 var cutReason = fault.New(fault.NoMoney, "The answer was cut where the budget of this key, its project or its organisation ended.",
 	fault.Code("insufficient_quota"), fault.Fix("Raise the budget to get longer answers."))
 
 // withReason puts the reason of a cut before the end of the stream.
 func withReason(data []byte) []byte {
 	_, e := openai.ErrorOf(cutReason)
-	text, _ := bytes.CutSuffix(data, []byte(openai.Done))
+	text := data[:max(0, bytes.LastIndex(data, doneEvent))]
 	out := append(append(make([]byte, 0, len(data)+512), text...), e.Event()...)
 	return append(out, openai.Done...)
 }

@@ -9,8 +9,10 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -84,7 +86,9 @@ type flight struct {
 	res    *quota.Reservation
 	entry  meter.Entry
 
-	prompt, completion int // tokens of what the client was given
+	prompt, completion int  // tokens of what the client was given
+	counted            int  // of the prompt, if it was counted before; else 0
+	asked              bool // an engine may have had the request
 	settled            bool
 }
 
@@ -109,6 +113,9 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 	// 4. Pick a replica. 5. Ask it.
 	stream, leave, err := f.open(ctx)
 	if err != nil {
+		if ctx.Err() != nil && f.asked {
+			f.left(ctx)
+		}
 		return err
 	}
 	defer leave()
@@ -117,6 +124,8 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 	switch {
 	case stream.Status() != http.StatusOK:
 		return f.refusal(to, stream)
+	case f.fields.stream && !strings.HasPrefix(stream.Header(contentType), "text/event-stream"):
+		return brokeOff(errors.New("gateway: the answer is no event stream, though one was asked for"))
 	case f.fields.stream:
 		f.forward(ctx, to, stream)
 		return nil
@@ -187,11 +196,7 @@ func (f *flight) reserve(ctx context.Context) error {
 		Bytes: len(f.call.Body), Prompt: prompt, Output: output, Choices: choices,
 	}
 	if counter, ok := f.target.Engine.(engine.Counter); ok {
-		ask.Count = func() (int, error) {
-			ctx, cancel := context.WithTimeout(ctx, countTimeout)
-			defer cancel()
-			return counter.Count(ctx, f.pick(f.target.Endpoints), f.call.Path, f.call.Body)
-		}
+		ask.Count = func() (int, error) { return f.count(ctx, counter) }
 	}
 	var err error
 	if f.res, err = f.Quota.Reserve(ask); err != nil {
@@ -202,6 +207,27 @@ func (f *flight) reserve(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// count asks one replica after the other for the number of prompt tokens.
+func (f *flight) count(ctx context.Context, counter engine.Counter) (n int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, countTimeout)
+	defer cancel()
+	for left := f.target.Endpoints; len(left) > 0 && ctx.Err() == nil; {
+		to := f.pick(left)
+		if n, err = counter.Count(ctx, to, f.call.Path, f.call.Body); err == nil {
+			f.counted = n
+			return n, nil
+		}
+		if fault.Is(err, fault.Invalid) {
+			return 0, err
+		}
+		left = without(left, to.Replica)
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	return 0, err
 }
 
 func (f *flight) identity() *meter.Identity {
@@ -218,15 +244,23 @@ func (f *flight) identity() *meter.Identity {
 	return i
 }
 
-// delivered notes what the client has once the next write succeeds, within what was reserved.
-func (f *flight) delivered(prompt, completion int) {
+// delivered notes what the client has once the next write succeeds. It is false when that is more than was reserved:
+// then completion is noted up to what was reserved if it is an answer in one piece, and not at all of a stream, where
+// the caller keeps the piece back.
+func (f *flight) delivered(prompt, completion int) bool {
 	maxPrompt, maxCompletion := f.res.Bounds()
+	within := true
 	if prompt > maxPrompt || completion > maxCompletion {
 		f.Log.Error("gateway: the engine gave more tokens than it was asked for", slog.String("request", f.call.RequestID),
 			slog.Int("prompt", prompt), slog.Int("completion", completion))
+		within = false
+		if f.fields.stream {
+			completion = f.completion
+		}
 	}
 	f.prompt, f.completion = min(prompt, maxPrompt), min(completion, maxCompletion)
 	f.entry.Live(f.prompt, f.completion)
+	return within
 }
 
 // settle books what was delivered and gives the rest of the reservation back. Only the first call counts.
@@ -237,6 +271,30 @@ func (f *flight) settle(o meter.Outcome) {
 	f.settled = true
 	cost := f.entry.Settle(o, f.prompt, f.completion)
 	f.res.Settle(cost, f.prompt, f.completion)
+}
+
+// left settles a request whose client went away while an engine worked on it. If it had nothing yet, the engine told no
+// counts, so it is charged for its prompt, which is counted now that nobody waits; what it holds of tokens a minute it
+// does not get back. So asking and leaving is neither free nor a way around limits.
+func (f *flight) left(ctx context.Context) {
+	if f.settled {
+		return
+	}
+	if f.prompt+f.completion > 0 {
+		f.settle(meter.HungUp)
+		return
+	}
+	n := f.counted
+	if counter, ok := f.target.Engine.(engine.Counter); ok && n == 0 {
+		var err error
+		if n, err = f.count(context.WithoutCancel(ctx), counter); err != nil {
+			f.Log.Warn("gateway: the prompt of a request that was left is not billed, for it could not be counted",
+				slog.String("request", f.call.RequestID), slog.Any("error", err))
+		}
+	}
+	f.delivered(n, 0)
+	f.settled = true
+	f.res.Forfeit(f.entry.Settle(meter.HungUp, f.prompt, 0), f.prompt, 0)
 }
 
 // finish settles what no other end did: refusals and failures before anything was delivered cost nothing.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/triarch-ai/triarch/models/engine/native"
 	"github.com/triarch-ai/triarch/storage/sql"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 	"github.com/triarch-ai/triarch/tenancy"
@@ -164,31 +166,88 @@ func TestHangUps(t *testing.T) {
 	}
 }
 
-// A client that hangs up while it waits for an answer that is no stream gets nothing and pays nothing.
+// The cut holds on both paths under whatever name the request sets its limit by; the engine obeys the newer name.
+func TestCutUnderEveryName(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 50})
+	limits := []string{"", `,"max_tokens":40`, `,"max_completion_tokens":45`, `,"max_tokens":40,"max_completion_tokens":45`,
+		`,"max_completion_tokens":45,"max_tokens":null`, `,"max_\u0074okens":40`, `,"max_completion_\u0074okens":45`}
+	for path, prompt := range map[string]string{"/v1/chat/completions": `"messages":` + question, "/v1/completions": `"prompt":` + question} {
+		for _, limit := range limits {
+			key, secret := r.funded(int64(promptLen + 2*5))
+			a := r.do("POST", path, secret, `{"model":"paced",`+prompt+limit+`}`)
+			if a.status != 200 || a.header.Get("X-Triarch-Cut") != "budget" || !strings.Contains(a.body, `"completion_tokens":5,`) {
+				t.Errorf("%s %s: %d %s", path, limit, a.status, a.body)
+			}
+			if got := r.totals(key.ID); got.CostMicros != int64(promptLen+10) || got.CompletionTokens != 5 {
+				t.Errorf("%s %s: booked %+v", path, limit, got)
+			}
+		}
+	}
+}
+
+// Money that only the exact count of tokens could tell to be enough is no want of money while nobody counts; another
+// replica is asked to.
+func TestNobodyCounts(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 2})
+	_, secret := r.funded(int64(promptLen + 2*2))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.URL.Path == "/tokenize" {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		r.engine.ServeHTTP(w, q)
+	}))
+	defer srv.Close()
+	blind, live := strings.TrimPrefix(srv.URL, "http://"), r.routes.targets["paced"].Endpoints[0].Addr
+	body := `{"model":"blind","max_tokens":2,"messages":` + question + `}`
+	r.addRoute("blind", 1_000_000, 2_000_000, 1000, &native.Driver{}, blind)
+	a := r.chat(secret, body)
+	expectError(t, a, 503, "server_error", "not_counted", "")
+	if a.header.Get("Retry-After") == "" || a.header.Get("X-Should-Retry") != "" {
+		t.Errorf("headers %v", a.header)
+	}
+	expectError(t, r.chat(secret, `{"model":"paced","max_tokens":2,"messages":`+question+`,"temperature":{}}`), 400, "invalid_request_error", "", "")
+	r.addRoute("blind", 1_000_000, 2_000_000, 1000, &native.Driver{}, blind, live)
+	if a := r.chat(secret, body); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
+// A client that hangs up before it has anything, streamed or not, pays its prompt, which the engine may have worked on,
+// and gets none of its tokens a minute back; its place and the rest of its money are free again.
 func TestHangUpBeforeTheAnswer(t *testing.T) {
-	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 2, Pace: 24 * time.Hour})
-	key, secret := r.key(tenancy.NewKey{Name: "k", Limits: tenancy.Limits{Concurrency: 1}})
-	ctx, hangUp := context.WithCancel(t.Context())
-	go func() {
-		for r.engine.Running.Load() == 0 {
+	for _, options := range []string{"", `,"stream":true`} {
+		r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 2, First: 24 * time.Hour, Pace: 24 * time.Hour})
+		money := int64(10_000)
+		key, secret := r.key(tenancy.NewKey{Name: "k", Limits: tenancy.Limits{Concurrency: 1, TPM: 100}, BudgetMicros: &money})
+		ctx, hangUp := context.WithCancel(t.Context())
+		go func() {
+			for r.engine.Running.Load() == 0 {
+				time.Sleep(time.Millisecond)
+			}
+			hangUp()
+		}()
+		body := `{"model":"paced","max_tokens":90,"messages":` + question + options + `}`
+		req, err := http.NewRequestWithContext(ctx, "POST", r.url+"/v1/chat/completions", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+secret)
+		if resp, err := r.client.Do(req); err == nil {
+			resp.Body.Close()
+			t.Errorf("an answer of status %d came", resp.StatusCode)
+		}
+		for r.engine.Running.Load() > 0 || r.ledger.Stats().Open > 0 {
 			time.Sleep(time.Millisecond)
 		}
-		hangUp()
-	}()
-	req, err := http.NewRequestWithContext(ctx, "POST", r.url+"/v1/chat/completions", strings.NewReader(`{"model":"paced","messages":`+question+`}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+secret)
-	if resp, err := r.client.Do(req); err == nil {
-		resp.Body.Close()
-		t.Errorf("an answer of status %d came", resp.StatusCode)
-	}
-	for r.engine.Running.Load() > 0 || r.ledger.Stats().Open > 0 {
-		time.Sleep(time.Millisecond)
-	}
-	if got := r.totals(key.ID); got != (meter.Totals{}) {
-		t.Errorf("booked %+v", got)
+		want := meter.Totals{Requests: 1, PromptTokens: int64(promptLen), CostMicros: int64(promptLen)}
+		if got := r.totals(key.ID); got != want || r.book.Spent(raw(t, key.ID)) != want.CostMicros {
+			t.Errorf("%s: booked %+v, spent %d", options, got, r.book.Spent(raw(t, key.ID)))
+		}
+		if rec := r.records(); len(rec) != 1 || rec[0].Outcome != meter.HungUp {
+			t.Errorf("%s: records %+v", options, rec)
+		}
+		expectError(t, r.chat(secret, body), 429, "tokens", "rate_limit_exceeded", "") // the charge stayed, the place did not
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -233,43 +234,49 @@ func TestBusyReplicaIsPassedOver(t *testing.T) {
 	}
 }
 
-// faulty is an engine whose driver panics, or gives more than it may.
+// faulty is an engine whose driver panics, gives more than it may, or something else than it should.
 type faulty struct {
-	first engine.Chunk
-	panic bool
+	chunks []engine.Chunk
+	panic  bool   // after them
+	kind   string // content type; text/event-stream if empty
+	read   int
+	closed bool
 }
 
 func (f *faulty) Name() string                                  { return "faulty" }
 func (f *faulty) Command(engine.Spec) (job.Command, error)      { return job.Command{}, nil }
 func (f *faulty) Health(context.Context, engine.Endpoint) error { return nil }
 func (f *faulty) Open(context.Context, engine.Endpoint, engine.Request) (engine.Stream, error) {
-	return &faultyStream{faulty: f}, nil
+	f.read, f.closed = 0, false
+	return &faultyStream{f}, nil
 }
 
-type faultyStream struct {
-	*faulty
-	sent bool
-}
+type faultyStream struct{ *faulty }
 
-func (s *faultyStream) Status() int          { return http.StatusOK }
-func (s *faultyStream) Header(string) string { return "text/event-stream" }
-func (s *faultyStream) Close() error         { return nil }
+func (s *faultyStream) Status() int { return http.StatusOK }
+func (s *faultyStream) Header(string) string {
+	if s.kind != "" {
+		return s.kind
+	}
+	return "text/event-stream"
+}
+func (s *faultyStream) Close() error { s.closed = true; return nil }
 func (s *faultyStream) Next() (engine.Chunk, error) {
-	if s.sent {
+	if s.read == len(s.chunks) {
 		if s.panic {
 			panic("a defect")
 		}
 		return engine.Chunk{}, io.EOF
 	}
-	s.sent = true
-	return s.first, nil
+	s.read++
+	return s.chunks[s.read-1], nil
 }
 
 func TestPanicSettles(t *testing.T) {
 	r := newRig(t, openSQLite(t), pacedengine.Options{})
 	key, secret := r.key(tenancy.NewKey{Name: "k", Limits: tenancy.Limits{Concurrency: 1}})
 	for n, first := range []engine.Chunk{{Data: []byte("data: x\n\n"), Prompt: 3, Completion: 4}, {Prompt: 3}} {
-		r.addRoute("faulty", 1_000_000, 1_000_000, 100, &faulty{first: first, panic: true}, "x")
+		r.addRoute("faulty", 1_000_000, 1_000_000, 100, &faulty{chunks: []engine.Chunk{first}, panic: true}, "x")
 		a := r.chat(secret, `{"model":"faulty","stream":true,"messages":[]}`)
 		if n == 0 && (a.status != 200 || a.err == nil) {
 			t.Errorf("a panic in mid-stream looked like an end: %d %q", a.status, a.body)
@@ -286,14 +293,104 @@ func TestPanicSettles(t *testing.T) {
 	}
 }
 
-// An engine that gives more than the money pays for is billed within the money.
+// A stream whose engine gives more than the money pays for is cut there, with the reason, and the engine is stopped;
+// nothing beyond is delivered or billed.
 func TestOverrunningEngine(t *testing.T) {
 	r := newRig(t, openSQLite(t), pacedengine.Options{})
+	var chunks []engine.Chunk
+	for n := 1; n <= 50; n++ {
+		chunks = append(chunks, engine.Chunk{Data: fmt.Appendf(nil, "data: piece %d.\n\n", n), Prompt: 20, Completion: n})
+	}
+	for name, c := range map[string]struct {
+		chunks            []engine.Chunk
+		read              int
+		prompt, completed int64
+	}{
+		"token by token": {chunks, 11, 20, 10},
+		"all at once":    {chunks[49:], 1, 20, 0},
+		"a long prompt":  {[]engine.Chunk{{Data: []byte("data: piece 1.\n\n"), Prompt: 5000, Completion: 1}}, 1, 100, 0},
+	} {
+		key, secret := r.funded(200)
+		e := &faulty{chunks: c.chunks}
+		r.addRoute("faulty", 1_000_000, 1_000_000, 100, e, "x")
+		a := r.chat(secret, `{"model":"faulty","stream":true,"max_tokens":10,"messages":[]}`)
+		if got := strings.Count(a.body, "piece"); got != int(c.completed) || !e.closed || e.read != c.read {
+			t.Errorf("%s: %d pieces came; the engine was read %d times, stopped %v", name, got, e.read, e.closed)
+		}
+		if !strings.Contains(a.body, `"code":"insufficient_quota"`) || !strings.HasSuffix(a.body, "\n\ndata: [DONE]\n\n") {
+			t.Errorf("%s: no reason: %s", name, a.body)
+		}
+		got := r.totals(key.ID)
+		if got.CompletionTokens != c.completed || got.PromptTokens > c.prompt || got.CostMicros != got.PromptTokens+c.completed {
+			t.Errorf("%s: booked %+v", name, got)
+		}
+		if rec := r.records(); rec[len(rec)-1].Outcome != meter.OutOfMoney {
+			t.Errorf("%s: outcome %s", name, rec[len(rec)-1].Outcome)
+		}
+	}
+}
+
+// An answer in one piece that is longer than it was asked to be is made already: it is delivered, and billed within the
+// money.
+func TestOverrunningWhole(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{})
 	key, secret := r.funded(200)
-	r.addRoute("faulty", 1_000_000, 1_000_000, 100, &faulty{first: engine.Chunk{Data: []byte("data: x\n\n"), Prompt: 5000, Completion: 5000}}, "x")
-	r.chat(secret, `{"model":"faulty","stream":true,"max_tokens":10,"messages":[]}`)
+	r.addRoute("faulty", 1_000_000, 1_000_000, 100, &faulty{kind: "application/json",
+		chunks: []engine.Chunk{{Data: []byte(`{"usage":{"prompt_tokens":5000,"completion_tokens":5000}}`)}}}, "x")
+	if a := r.chat(secret, `{"model":"faulty","max_tokens":10,"messages":[]}`); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
 	if got := r.totals(key.ID); got.CostMicros > 200 || got.CompletionTokens != 10 {
 		t.Errorf("booked %+v", got)
+	}
+}
+
+// What an engine sends behind the end of a stream reaches nobody.
+func TestBehindTheEnd(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{})
+	key, secret := r.key(tenancy.NewKey{Name: "k"})
+	r.addRoute("faulty", 1_000_000, 1_000_000, 100, &faulty{chunks: []engine.Chunk{
+		{Data: []byte("data: x\n\ndata: [DONE]\n\n"), Prompt: 3, Completion: 4, Done: true},
+		{Data: []byte("data: behind\n\n"), Prompt: 3, Completion: 5, Done: true}}}, "x")
+	a := r.chat(secret, `{"model":"faulty","stream":true,"messages":[]}`)
+	if a.status != 200 || a.err != nil || a.body != "data: x\n\ndata: [DONE]\n\n" {
+		t.Errorf("%d %v %q", a.status, a.err, a.body)
+	}
+	if got := r.totals(key.ID); got.CompletionTokens != 4 {
+		t.Errorf("booked %+v", got)
+	}
+}
+
+// An engine that answers a request for a stream with something else is broken: what it says could not be metered.
+func TestNoStreamWhereOneWasAsked(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{})
+	key, secret := r.funded(1000)
+	r.addRoute("faulty", 1_000_000, 1_000_000, 100, &faulty{kind: "application/json", chunks: []engine.Chunk{{Data: []byte(`{"free":"text"}`)}}}, "x")
+	a := r.chat(secret, `{"model":"faulty","stream":true,"messages":[]}`)
+	expectError(t, a, 503, "server_error", "engine_failed", "")
+	if got := r.totals(key.ID); got != (meter.Totals{}) || strings.Contains(a.body, "free") {
+		t.Errorf("booked %+v: %s", got, a.body)
+	}
+}
+
+// Projects share no cache: the engine is told whose request it is.
+func TestEnginesKnowTheProject(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 2})
+	var scopes []string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		scopes = append(scopes, q.Header.Get("X-Cache-Scope"))
+		r.engine.ServeHTTP(w, q)
+	}))
+	defer srv.Close()
+	r.addRoute("heard", 1, 1, 100, &native.Driver{}, strings.TrimPrefix(srv.URL, "http://"))
+	_, secret := r.key(tenancy.NewKey{Name: "k"})
+	for _, options := range []string{"", `,"stream":true`} {
+		if a := r.chat(secret, `{"model":"heard","messages":`+question+options+`}`); a.status != 200 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+	if want := []string{r.by.ProjectID, r.by.ProjectID}; !slices.Equal(scopes, want) {
+		t.Errorf("scopes %q, want %q", scopes, want)
 	}
 }
 
