@@ -365,8 +365,8 @@ func (a *app) watch(ctx context.Context, c *api.Client, id string) error {
 
 func (a *app) runEnded(r api.Run) error {
 	if r.State != "succeeded" {
-		if a.JSON {
-			return a.Value(r, nil)
+		if err := a.Value(r, func() {}); err != nil {
+			return err
 		}
 		return fault.New(fault.Conflict, fmt.Sprintf("The run %s ended as %s: %s", r.ID, r.State, r.Reason), fault.Fix("See `%s`", a.command("run logs %s", r.ID)))
 	}
