@@ -20,22 +20,20 @@ import (
 // bin is the folder with the program under test.
 var bin string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "triarch-cli-")
+// The binary is kept: linking it anew would take longer than the tests.
+func TestMain(m *testing.M) {
+	dir, err := filepath.Abs("../../bin/test")
+	if err == nil {
+		var out []byte
+		out, err = exec.Command("go", "build", "-ldflags", "-s -w", "-o", filepath.Join(dir, "triarch"), "../../cmd/triarch").CombinedOutput()
+		os.Stderr.Write(out)
+	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		fmt.Fprintln(os.Stderr, "the program cannot be built:", err)
+		os.Exit(1)
 	}
-	defer os.RemoveAll(dir)
 	bin = dir
-	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", filepath.Join(dir, "triarch"), "../../cmd/triarch")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "the program cannot be built: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
+	os.Exit(m.Run())
 }
 
 func TestScripts(t *testing.T) {

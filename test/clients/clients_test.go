@@ -117,8 +117,8 @@ func train(t *testing.T, c *api.Client) {
 		t.Fatal(err)
 	}
 	r, err := c.CreateRun(t.Context(), api.NewRun{Model: route, Data: route, Recipe: api.Recipe{Preset: "nano", Context: 256, Batch: 4, Steps: 60, LR: 0.01}})
-	for ; err == nil && !r.Ended(); r, err = c.Run(t.Context(), r.ID) {
-		time.Sleep(50 * time.Millisecond)
+	if err == nil {
+		r, err = c.WatchRun(t.Context(), r.ID, 0, func(api.ProgressLine) error { return nil })
 	}
 	if err != nil || r.State != "succeeded" {
 		t.Fatalf("%+v, %v", r, err)
@@ -144,8 +144,12 @@ func missing(t *testing.T, format string, args ...any) []string {
 	return nil
 }
 
+// The binary is kept: linking it anew would take longer than all the rest.
 func goClient(t *testing.T) []string {
-	to := filepath.Join(t.TempDir(), "client")
+	to, err := filepath.Abs("../../bin/test/openai-client")
+	if err != nil {
+		t.Fatal(err)
+	}
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", to, ".")
 	cmd.Dir = "go"
 	if out, err := cmd.CombinedOutput(); err != nil {
