@@ -23,26 +23,65 @@ const maxJSON = 1 << 20
 
 // Times a client may take.
 const (
-	bodyTimeout  = 30 * time.Second // to send a JSON body
-	chunkTimeout = time.Minute      // between two pieces of an upload, and to take a piece of a download
+	bodyTimeout   = 30 * time.Second // to send a JSON body
+	chunkTimeout  = time.Minute      // between two pieces of an upload, and to take a piece of a download
+	unreadTimeout = time.Second      // to send on after an answer that did not wait for the body
 )
 
-// recorder remembers how a response began, for the log and for panics.
+// The end of a body that nobody asked for: net/http reads it before it lets go of a connection, without a limit in
+// time. Whoever announced one and sends nothing would hold the connection for ever, without so much as a key. So each
+// body has a deadline before anything is done about it, and an answer that comes before its end closes the connection,
+// soon. (Not at once: what is under way would reset it, and the client would not read the answer.)
+
+// timeBody gives the body of a request, if it has one, its first deadline; false if it has none.
+func timeBody(w http.ResponseWriter, r *http.Request, until time.Time) bool {
+	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+		return false
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(until) //nolint:errcheck // tests have no connection
+	return true
+}
+
+// leaveBody is called before an answer to a request whose body was not read to its end.
+func leaveBody(w http.ResponseWriter) {
+	w.Header().Set("Connection", "close")
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout)) //nolint:errcheck // tests have no connection
+}
+
+// watched is a body that tells when it was read to its end.
+type watched struct {
+	io.ReadCloser
+	rec *recorder
+}
+
+func (b *watched) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.rec.unread = false
+	}
+	return n, err
+}
+
+// recorder remembers how a response began, for the log and for panics, and whether the request's body was read.
 type recorder struct {
 	http.ResponseWriter
 	status int
+	unread bool // the request has a body whose end was not seen
 }
 
 func (r *recorder) WriteHeader(code int) {
 	if r.status == 0 {
 		r.status = code
+		if r.unread {
+			leaveBody(r.ResponseWriter)
+		}
 	}
 	r.ResponseWriter.WriteHeader(code)
 }
 
 func (r *recorder) Write(p []byte) (int, error) {
 	if r.status == 0 {
-		r.status = http.StatusOK
+		r.WriteHeader(http.StatusOK)
 	}
 	return r.ResponseWriter.Write(p)
 }
@@ -72,6 +111,9 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
 		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, rid))
+		if rec.unread = timeBody(w, r, time.Now().Add(bodyTimeout)); rec.unread {
+			r.Body = &watched{r.Body, rec}
+		}
 		defer func() {
 			if p := recover(); p != nil {
 				s.panicked(rec, r, p)
@@ -109,7 +151,7 @@ func (s *Server) guard(e Endpoint, fail failer, next http.HandlerFunc) http.Hand
 			}
 			r = r.WithContext(auth.With(r.Context(), p))
 		}
-		if !e.Stream {
+		if !e.Stream && e.Method != http.MethodGet { // nothing reads the body of a GET
 			if err := readBody(w, r); err != nil {
 				fail(w, r, err)
 				return

@@ -47,7 +47,7 @@ func (o *OpenAI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	raw := o.IDs.Raw()
 	rid := "req_" + raw.String()
 	w.Header()["X-Request-Id"] = []string{rid}
-	out := &sink{ResponseWriter: w, now: o.Now}
+	out := &sink{ResponseWriter: w, now: o.Now, unread: timeBody(w, r, o.Now().Add(bodyTime))}
 	defer out.release()
 	defer o.recover(out, rid)
 	if err := o.route(out, r, raw, rid); err != nil {
@@ -149,10 +149,8 @@ func (o *OpenAI) read(w *sink, r *http.Request, b []byte) ([]byte, error) {
 		limit = defaultMaxBody
 	}
 	if r.ContentLength > limit {
-		w.Header().Set("Connection", "close")
 		return b, tooLarge(limit)
 	}
-	timed := false
 	for {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
@@ -161,19 +159,15 @@ func (o *OpenAI) read(w *sink, r *http.Request, b []byte) ([]byte, error) {
 		b = b[:len(b)+n]
 		switch {
 		case int64(len(b)) > limit:
-			w.Header().Set("Connection", "close")
 			return b, tooLarge(limit)
 		case err == io.EOF:
-			if timed {
-				_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Time{})
+			if w.unread { // left in place, the deadline would look like a client that hangs up
+				w.unread = false
+				_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Time{}) // tests have no connection
 			}
 			return b, nil
 		case err != nil:
 			return b, fault.New(fault.Invalid, "The request's body ended before it was complete, or came too slowly.", fault.Cause(err))
-		}
-		if !timed && int64(len(b)) != r.ContentLength { // most bodies come with their head, and need no clock
-			timed = true
-			_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(o.Now().Add(bodyTime)) // tests have no connection
 		}
 	}
 }
@@ -262,18 +256,24 @@ func (o *OpenAI) recover(w *sink, rid string) {
 // sink is a response writer whose Flush reports errors and which gives up on a client that takes nothing.
 type sink struct {
 	http.ResponseWriter
-	now   func() time.Time
-	begun bool
-	until time.Time // write deadline in force
+	now    func() time.Time
+	begun  bool
+	unread bool      // the request has a body whose end was not seen
+	until  time.Time // write deadline in force
 }
 
 func (s *sink) WriteHeader(status int) {
+	if s.unread && !s.begun {
+		leaveBody(s.ResponseWriter)
+	}
 	s.begun = true
 	s.ResponseWriter.WriteHeader(status)
 }
 
 func (s *sink) Write(b []byte) (int, error) {
-	s.begun = true
+	if !s.begun {
+		s.WriteHeader(http.StatusOK)
+	}
 	if len(b) > 64<<10 { // smaller ones fit into buffers on the way
 		s.extend()
 	}
