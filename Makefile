@@ -15,7 +15,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the static binary bin/triarch
-	$(GO) build -trimpath -ldflags "-s -w -X github.com/triarch-ai/triarch/system.Version=$(VERSION)" -o $(BIN) ./cmd/triarch
+	$(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X github.com/triarch-ai/triarch/system.Version=$(VERSION)" -o $(BIN) ./cmd/triarch
 
 up: build ## run Triarch: DATA=folder LISTEN=host:port; on an empty folder it first makes the starter model
 	$(BIN) up --data "$(DATA)" --listen "$(LISTEN)"

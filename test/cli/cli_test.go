@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	dir, err := filepath.Abs("../../bin/test")
 	if err == nil {
 		var out []byte
-		out, err = exec.Command("go", "build", "-ldflags", "-s -w", "-o", filepath.Join(dir, "triarch"), "../../cmd/triarch").CombinedOutput()
+		out, err = exec.Command("go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", filepath.Join(dir, "triarch"), "../../cmd/triarch").CombinedOutput()
 		os.Stderr.Write(out)
 	}
 	if err != nil {

@@ -150,7 +150,7 @@ func goClient(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-ldflags", "-s -w", "-o", to, ".")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", to, ".")
 	cmd.Dir = "go"
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return missing(t, "the client for Go cannot be built: %v\n%s", err, out)
