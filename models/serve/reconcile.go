@@ -19,14 +19,20 @@ import (
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/registry"
 )
 
 // Reconcile compares what should be served with what is: starts missing replicas, ends surplus ones, finds again
 // those that run since before this process, asks each for its health and publishes the Table. It may be called at
-// any time and after a crash between any two of its steps. One deployment's trouble does not hold up the others.
+// any time and after a crash between any two of its steps. One deployment's trouble does not hold up the others: laying
+// out a large model goes on beside the passes, and a later one starts the replica.
 func (s *Service) Reconcile(ctx context.Context) error {
 	s.pass.Lock()
 	defer s.pass.Unlock()
+	s.begin.Do(func() {
+		s.dirs.Now, s.dirs.Patience = s.Now, s.Patience
+		s.jobs.Now, s.jobs.Patience = s.Now, -1
+	})
 	deps, err := s.Store.AllDeployments(ctx)
 	if err != nil {
 		return err
@@ -117,6 +123,7 @@ func (s *Service) retire(ctx context.Context, r Replica) error {
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return err
 	}
+	s.jobs.Forget(r.ID)
 	return s.Store.DeleteReplica(ctx, r.ID)
 }
 
@@ -148,6 +155,7 @@ func (s *Service) observe(ctx context.Context, all []*unit) []error {
 		}
 	}
 	wg.Wait()
+	s.dirs.ForgetDone() // the next replica of a version has its folder checked again
 	for _, u := range all {
 		sortEndpoints(u.ends, u.live)
 	}
@@ -163,8 +171,8 @@ func (s *Service) observe(ctx context.Context, all []*unit) []error {
 // look fills in what is to be seen of one replica: makes its job if it has none, reads where it listens, asks for
 // its health.
 func (s *Service) look(ctx context.Context, d Deployment, r *Replica) (engine.Endpoint, error) {
-	j, err := s.job(ctx, d, r)
-	if err != nil {
+	j, ok, err := s.job(ctx, d, r)
+	if err != nil || !ok {
 		return engine.Endpoint{}, err
 	}
 	r.Attempt, r.Restarts, r.Reason = j.Attempt, j.Restarts, j.Reason
@@ -178,12 +186,12 @@ func (s *Service) look(ctx context.Context, d Deployment, r *Replica) (engine.En
 		return engine.Endpoint{}, nil
 	}
 	eng, installed := s.Engines[d.Engine]
-	end, ok := s.endpoint(j, r.ID)
+	end, listens := s.endpoint(j, r.ID)
 	switch {
 	case !installed:
 		r.Reason = "The engine " + d.Engine + " is not part of this installation."
 		return engine.Endpoint{}, nil
-	case !ok:
+	case !listens:
 		r.Reason = "It is loading the model."
 		return engine.Endpoint{}, nil
 	}
@@ -202,26 +210,50 @@ func (s *Service) look(ctx context.Context, d Deployment, r *Replica) (engine.En
 	return end, nil
 }
 
-// job returns the replica's job, making it when there is none.
-func (s *Service) job(ctx context.Context, d Deployment, r *Replica) (job.Job, error) {
+// job returns the replica's job, making it when there is none; false where it cannot be made yet, with the reason in r.
+func (s *Service) job(ctx context.Context, d Deployment, r *Replica) (job.Job, bool, error) {
 	if r.JobID != "" {
 		j, err := s.Jobs.Get(ctx, r.Project, r.JobID)
 		if fault.Is(err, fault.NotFound) { // gone behind our back: as good as ended
-			return job.Job{ID: r.JobID, State: job.Cancelled, Reason: "Its job is gone."}, nil
+			return job.Job{ID: r.JobID, State: job.Cancelled, Reason: "Its job is gone."}, true, nil
 		}
-		return j, err
-	}
-	eng, ok := s.Engines[d.Engine]
-	if !ok {
-		return job.Job{}, fault.Newf(fault.Unsupported, "The engine %s is not part of this installation.", d.Engine)
+		return j, err == nil, err
 	}
 	v, err := s.Registry.Get(ctx, d.Project, d.ModelVersion)
 	if err != nil {
-		return job.Job{}, err
+		return job.Job{}, false, err
 	}
-	dir, err := s.Registry.Materialise(ctx, v)
-	if err != nil {
-		return job.Job{}, err
+	files := s.dirs.Do(ctx, v.ID, func(ctx context.Context) (string, error) { return s.Registry.Materialise(ctx, v) })
+	if !files.Done {
+		return job.Job{}, false, waits(r, "Its model's files are being laid out.", files.Err, files.New)
+	}
+	made := s.jobs.Do(ctx, r.ID, func(ctx context.Context) (job.Job, error) { return s.makeJob(ctx, d, *r, v, files.Value) })
+	if !made.Done {
+		return job.Job{}, false, waits(r, "Its job is being made.", made.Err, made.New)
+	}
+	r.JobID = made.Value.ID
+	s.jobs.Forget(r.ID)
+	return made.Value, true, nil
+}
+
+// waits notes why a replica has no job yet. It returns an error that nobody has heard of.
+func waits(r *Replica, reason string, err error, fresh bool) error {
+	r.Reason = reason
+	if err == nil {
+		return nil
+	}
+	r.Reason = fault.As(err).Sentence()
+	if fresh {
+		return err
+	}
+	return nil
+}
+
+// makeJob makes the replica's job on the folder with its model.
+func (s *Service) makeJob(ctx context.Context, d Deployment, r Replica, v registry.Version, dir string) (job.Job, error) {
+	eng, ok := s.Engines[d.Engine]
+	if !ok {
+		return job.Job{}, fault.Newf(fault.Unsupported, "The engine %s is not part of this installation.", d.Engine)
 	}
 	cmd, err := eng.Command(engine.Spec{ModelDir: dir, ModelName: v.Model, Threads: d.Threads, MaxContext: d.MaxContext, MemoryBytes: d.MemoryBytes})
 	if err != nil {
@@ -231,11 +263,10 @@ func (s *Service) job(ctx context.Context, d Deployment, r *Replica) (job.Job, e
 		return job.Job{}, err
 	}
 	j, err := s.Jobs.Create(ctx, job.Spec{Project: r.Project, Kind: JobKind, Name: d.Name, Owner: r.ID, Command: cmd,
-		Restart: job.Restart{Forever: true}, Grace: drainGrace})
+		MemoryBytes: memoryBound(d, v), Restart: job.Restart{Forever: true}, Grace: drainGrace})
 	if err != nil {
 		return job.Job{}, err
 	}
-	r.JobID = j.ID
 	return j, s.Store.SetReplicaJob(ctx, r.ID, j.ID)
 }
 
@@ -325,7 +356,11 @@ func (s *Service) publish(ctx context.Context, all []*unit) error {
 		if d.State == Removing {
 			continue
 		}
-		behind[d.ID] = &Target{Deployment: d.ID, Version: d.ModelVersion, Model: d.Model, Context: d.MaxContext, Engine: s.Engines[d.Engine], Endpoints: u.ends}
+		longest, err := s.contextOf(ctx, d)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		behind[d.ID] = &Target{Deployment: d.ID, Version: d.ModelVersion, Model: d.Model, Context: longest, Engine: s.Engines[d.Engine], Endpoints: u.ends}
 		state, reason := u.state()
 		if state != d.State || reason != d.Reason || len(u.ends) != d.Ready {
 			errs = append(errs, s.Store.SetState(ctx, d.ID, state, reason, len(u.ends)))

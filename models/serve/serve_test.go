@@ -212,7 +212,7 @@ func must[T any](v T, err error) T {
 // service is a fresh control plane on the world; with c it dies where c says.
 func (w *world) service(c *crash) *serve.Service {
 	s := &serve.Service{Store: w.db.Serve(), Jobs: w.jobs, Registry: w.models, Engines: map[string]engine.Engine{"fake": w.engine},
-		IDs: id.Default(), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+		IDs: id.Default(), Now: time.Now, Log: slog.New(slog.DiscardHandler), Patience: time.Minute}
 	if c != nil {
 		s.Store, s.Jobs = crashStore{s.Store, c}, crashJobs{s.Jobs, c}
 	}
@@ -238,7 +238,7 @@ func TestADeploymentServes(t *testing.T) {
 		ctx, w := t.Context(), newWorld(t, db)
 		s := w.service(nil)
 		d := must(s.Deploy(ctx, who, spec(2)))
-		if d.Name != "m" || d.State != serve.Pending || d.Model != "m@1" || d.MaxContext != 64 {
+		if d.Name != "m" || d.State != serve.Pending || d.Model != "m@1" || d.MaxContext != 0 {
 			t.Fatalf("%+v", d)
 		}
 		if _, ok := s.Snapshot().Lookup(project, org, "m"); ok {
@@ -261,7 +261,7 @@ func TestADeploymentServes(t *testing.T) {
 			}
 		}
 		for _, j := range w.jobs.jobs {
-			if j.CPUs != 0 || !j.Restart.Forever || j.Kind != "replica" || j.Command.Argv[3] != "64" || strings.Contains(strings.Join(j.Command.Argv, " "), x.Endpoints[0].Secret) {
+			if j.CPUs != 0 || !j.Restart.Forever || j.Kind != "replica" || j.Command.Argv[3] != "0" || j.MemoryBytes < 2<<30 || strings.Contains(strings.Join(j.Command.Argv, " "), x.Endpoints[0].Secret) {
 				t.Errorf("job %+v", j.Spec)
 			}
 		}

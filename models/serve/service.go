@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/aside"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/engine"
@@ -52,6 +53,10 @@ type Service struct {
 	Log      *slog.Logger
 	// HealthTimeout bounds one health check; 0 is 2 s.
 	HealthTimeout time.Duration
+	// MemoryLimit is the memory that replicas may need on this machine, bytes; 0 for no check.
+	MemoryLimit int64
+	// Patience is how long a pass waits for a model's files to be laid out before it goes on; 0 is 50 ms.
+	Patience time.Duration
 	// OnChange, when set, is told after a Table was published that differs from the one before. It must not block.
 	OnChange func(*Table)
 
@@ -60,9 +65,14 @@ type Service struct {
 	routing  sync.Mutex // one reading of routes for the Table at a time
 	table    atomic.Pointer[Table]
 
+	begin sync.Once
+	dirs  aside.Tasks[string]  // model version -> its folder: slow, beside the passes
+	jobs  aside.Tasks[job.Job] // replica -> its job: within a pass, as retiring relies on, with rests after failures
+
 	mu       sync.Mutex
 	seen     map[string]Replica // what the last pass saw, by replica id
 	behind   map[string]*Target // what stands behind deployments since the last pass, by id; nil before the first
+	contexts map[string]int     // longest sequence of model versions, by id
 	suspects map[string]int     // replica id -> attempt that a caller could not reach since the last check
 }
 
@@ -119,9 +129,6 @@ func (s *Service) checkDeploy(spec *DeploySpec, v registry.Version) error {
 	if spec.Replicas == 0 {
 		spec.Replicas = 1
 	}
-	if spec.MaxContext == 0 {
-		spec.MaxContext = v.Shape.Context
-	}
 	switch {
 	case spec.Replicas < 0 || spec.Replicas > maxReplicas:
 		return fault.InvalidField("replicas", "replicas is %d, it must be 1 to %d.", spec.Replicas, maxReplicas)
@@ -132,7 +139,7 @@ func (s *Service) checkDeploy(spec *DeploySpec, v registry.Version) error {
 	case spec.MemoryBytes < 0:
 		return fault.InvalidField("memory_bytes", "memory_bytes cannot be negative.")
 	}
-	return nil
+	return s.fits(*spec, v, spec.Replicas)
 }
 
 func (s *Service) newRoute(who Who, spec RouteSpec, deployment string) (Route, error) {
@@ -205,6 +212,15 @@ func (s *Service) Scale(ctx context.Context, project, name string, replicas int)
 	d, err := s.find(ctx, project, name)
 	if err != nil {
 		return Deployment{}, err
+	}
+	if replicas > d.Replicas {
+		v, err := s.Registry.Get(ctx, project, d.ModelVersion)
+		if err != nil {
+			return Deployment{}, err
+		}
+		if err := s.fits(DeploySpec{MemoryBytes: d.MemoryBytes}, v, replicas); err != nil {
+			return Deployment{}, err
+		}
 	}
 	if err := s.Store.SetReplicas(ctx, project, d.ID, replicas); err != nil {
 		return Deployment{}, err

@@ -1,0 +1,92 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/registry"
+)
+
+// What a replica takes beside weights and key-value cache, and the cache where neither it nor the context is bounded:
+// engines take no more for it by themselves.
+const (
+	slack        = 1 << 30
+	defaultCache = 1 << 30
+	leastCache   = 64 << 20
+)
+
+// stored is the size of a version's files, bytes.
+func stored(v registry.Version) (n int64) {
+	for _, f := range v.Files {
+		n += f.Size
+	}
+	return n
+}
+
+// weights is the memory of a version's weights, bytes: as stored, or of four bytes for each parameter where that is
+// more.
+func weights(v registry.Version) int64 { return max(stored(v), 4*v.Shape.Params) }
+
+// memoryBound is the limit put on a replica's process: far enough above its need that only a defect meets it; 0, no
+// bound, where the need is not known: a context was asked for, and how large a cache it takes is for the engine to say.
+func memoryBound(d Deployment, v registry.Version) int64 {
+	cache := d.MemoryBytes
+	switch {
+	case cache == 0 && d.MaxContext > 0:
+		return 0
+	case cache == 0:
+		cache = defaultCache
+	}
+	return 2*weights(v) + cache + cache/4 + slack
+}
+
+// fits refuses replicas that this machine cannot hold even if they take little.
+func (s *Service) fits(spec DeploySpec, v registry.Version, replicas int) error {
+	cache := max(spec.MemoryBytes, leastCache)
+	one := stored(v) + cache
+	if s.MemoryLimit <= 0 || replicas == 0 || one <= s.MemoryLimit/int64(replicas) {
+		return nil
+	}
+	field := "replicas"
+	switch {
+	case one <= s.MemoryLimit:
+	case spec.MemoryBytes > 0 && stored(v)+leastCache <= s.MemoryLimit:
+		field = "memory_bytes"
+	default:
+		field = "model"
+	}
+	return fault.New(fault.Invalid, fmt.Sprintf("The deployment needs at least %d MiB of memory for %d of its replicas and this machine has %d MiB.",
+		(one>>20)*int64(replicas), replicas, s.MemoryLimit>>20), fault.Field(field), fault.Code("memory"),
+		fault.Fix("Take fewer replicas, a smaller cache or a smaller model."))
+}
+
+// contextOf is the longest sequence of a deployment: its own bound, else its model's.
+func (s *Service) contextOf(ctx context.Context, d Deployment) (int, error) {
+	if d.MaxContext > 0 {
+		return d.MaxContext, nil
+	}
+	s.mu.Lock()
+	n, known := s.contexts[d.ModelVersion]
+	s.mu.Unlock()
+	if known {
+		return n, nil
+	}
+	v, err := s.Registry.Get(ctx, d.Project, d.ModelVersion)
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.contexts == nil {
+		s.contexts = map[string]int{}
+	}
+	s.contexts[d.ModelVersion] = v.Shape.Context // a version never changes
+	return v.Shape.Context, nil
+}
+
+// Close ends what goes on beside the passes and waits for it. Call it after the last Reconcile.
+func (s *Service) Close() {
+	s.dirs.Close()
+	s.jobs.Close()
+}
