@@ -296,7 +296,8 @@ func TestRefusals(t *testing.T) {
 		{chat, `{"messages":[{"role":"assistant","content":"","tool_calls":[{}]}]}`, "messages[0].tool_calls", "unsupported_parameter", 400},
 		{chat, `{"messages":[{"role":"user","content":"` + strings.Repeat("\u6c34", 200) + `"}]}`, "messages", "context_length_exceeded", 400},
 		{chat, `{"messages":[{"role":"user","content":"` + strings.Repeat("x", 1<<20) + `"}]}`, "messages", "context_length_exceeded", 400},
-		{chat, `{"x":"` + strings.Repeat("x", 4<<20) + `"}`, "", "", 413},
+		{chat, `{"x":"` + strings.Repeat("x", 5<<20) + `"}`, "messages", "", 400}, // how large a body may be is for the gateway to say
+		{chat, `{"x":"` + strings.Repeat("x", maxBody) + `"}`, "", "", 413},
 		{chat, `{` + msg + `,"model":7}`, "model", "", 400},
 		{chat, `{` + msg + `,"model":"` + strings.Repeat("x", 300) + `"}`, "model", "", 400},
 		{chat, `{` + msg + `,"temperature":"hot"}`, "temperature", "", 400},
