@@ -44,15 +44,27 @@ const (
 
 // ServeHTTP answers one request.
 func (o *OpenAI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	raw := o.IDs.Raw()
-	rid := "req_" + raw.String()
-	w.Header()["X-Request-Id"] = []string{rid}
-	out := &sink{ResponseWriter: w, now: o.Now, unread: timeBody(w, r, o.Now().Add(bodyTime))}
+	out, raw, rid := o.begin(w, r)
 	defer out.release()
 	defer o.recover(out, rid)
 	if err := o.route(out, r, raw, rid); err != nil {
 		o.refuse(out, rid, err)
 	}
+}
+
+// Refuse answers a request with an error as ServeHTTP does: for what stands in front of it, such as a limit of
+// requests at once.
+func (o *OpenAI) Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	out, _, rid := o.begin(w, r)
+	defer out.release()
+	o.refuse(out, rid, err)
+}
+
+func (o *OpenAI) begin(w http.ResponseWriter, r *http.Request) (out *sink, raw id.Raw, rid string) {
+	raw = o.IDs.Raw()
+	rid = "req_" + raw.String()
+	w.Header()["X-Request-Id"] = []string{rid}
+	return &sink{ResponseWriter: w, now: o.Now, unread: timeBody(w, r, o.Now().Add(bodyTime))}, raw, rid
 }
 
 // The model API's lines of the table of endpoints.
