@@ -51,6 +51,10 @@ func Down(ctx context.Context, x Executor, grace time.Duration) (ended int, err 
 		all, err := x.List(ctx)
 		living, errs := 0, []error{err}
 		for _, st := range all {
+			if st.Leaving {
+				living++ // nothing to ask of it, but whoever takes the folder away next should find nobody in it
+				continue
+			}
 			if st.Phase == PhaseEnded || st.Phase == PhaseAbsent {
 				continue
 			}

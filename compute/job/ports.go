@@ -56,6 +56,7 @@ type Status struct {
 	Exit      *Exit     // if and only if Phase is PhaseEnded
 	StartedAt time.Time // when its process started, as far as known
 	PID       int       // of its main process while it runs; 0 = not known
+	Leaving   bool      // it has ended, and what watched it is about to be gone
 	Limits    string    // by which means it is bounded, for people
 	Touched   time.Time // when the executor last changed something of it, as far as known
 }

@@ -306,7 +306,7 @@ func (x *Executor) look(st job.Status, dir string) (job.Status, error) {
 	case err != nil:
 		return st, err
 	case over:
-		st.Phase, st.Exit = job.PhaseEnded, &exit
+		st.Phase, st.Exit, st.Leaving = job.PhaseEnded, &exit, alive
 	case !taken && exists(dir, stopFile):
 		stop, _, err := readJSON[stopRecord](dir, stopFile)
 		st.Phase = job.PhaseEnded
