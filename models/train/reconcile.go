@@ -22,7 +22,8 @@ import (
 // Reconcile compares every run that has not ended with its job and takes the next step for each: makes a missing
 // job, passes a stop on, reads progress, registers the model of a job that ended well. It may be called at any time
 // and after a crash between any two of its steps. A run that cannot advance now does not hold up the others; their
-// errors are joined.
+// errors are joined. Laying out a base model and storing a result go on beside the passes; a later one takes up what
+// they came to.
 func (s *Service) Reconcile(ctx context.Context) error {
 	runs, err := s.Store.Open(ctx)
 	if err != nil {
@@ -42,6 +43,7 @@ func (s *Service) Reconcile(ctx context.Context) error {
 }
 
 func (s *Service) reconcileOne(ctx context.Context, r Run) error {
+	s.prepare()
 	defer s.hold(r.ID)()
 	r, err := s.Store.Get(ctx, r.Project, r.ID) // it may have moved since it was listed
 	if err != nil || r.State.Final() {
@@ -88,12 +90,16 @@ func (s *Service) ensureJob(ctx context.Context, r *Run) (bool, error) {
 		_, err = s.Store.Update(ctx, *r)
 		return true, err
 	}
-	spec, err := s.jobSpec(ctx, *r)
+	spec, ready, err := s.jobSpec(ctx, *r)
+	if err == nil && !ready {
+		return false, nil
+	}
 	if err == nil {
 		var j job.Job
 		if j, err = s.Jobs.Create(ctx, spec); err == nil {
 			r.JobID = j.ID
 			_, err = s.Store.Update(ctx, *r)
+			s.bases.Forget(r.ID)
 			return true, err
 		}
 	}
@@ -103,11 +109,15 @@ func (s *Service) ensureJob(ctx context.Context, r *Run) (bool, error) {
 	return false, s.waits(ctx, *r, "Its job cannot be made yet", err)
 }
 
-// waits notes on the run why it does not advance now; the next pass tries again.
+// waits notes on the run why it does not advance now; a later pass tries again. It returns an error that the run does
+// not tell of yet.
 func (s *Service) waits(ctx context.Context, r Run, what string, err error) error {
 	reason := what + ": " + fault.As(err).Sentence()
-	if r.Reason == reason || ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return err
+	}
+	if r.Reason == reason {
+		return nil
 	}
 	r.Reason, r.Fault = reason, job.FaultPlatform
 	_, uerr := s.Store.Update(ctx, s.lively(r))
@@ -123,40 +133,42 @@ func permanent(err error) bool {
 	return false
 }
 
-// jobSpec renders the job of a run from its pinned inputs.
-func (s *Service) jobSpec(ctx context.Context, r Run) (job.Spec, error) {
+// jobSpec renders the job of a run from its pinned inputs; false while its base is being laid out.
+func (s *Service) jobSpec(ctx context.Context, r Run) (job.Spec, bool, error) {
 	t, ok := s.Trainers[r.Trainer]
 	if !ok {
-		return job.Spec{}, fault.Newf(fault.Unsupported, "The trainer %s is not part of this installation.", r.Trainer)
+		return job.Spec{}, false, fault.Newf(fault.Unsupported, "The trainer %s is not part of this installation.", r.Trainer)
 	}
 	task := Task{Run: r.ID, Recipe: r.Recipe, CPUs: r.CPUs, Code: s.CodeVersion, Memory: memoryBound(r.Estimate)}
 	var err error
 	if task.Data, err = s.Data.Get(ctx, r.Project, r.DataVersion); err != nil {
-		return job.Spec{}, err
+		return job.Spec{}, false, err
 	}
 	paths, ok := s.Data.Blobs.(blob.Pather)
 	if !ok {
-		return job.Spec{}, fault.New(fault.Unsupported, "Training on this machine needs blobs kept as files.")
+		return job.Spec{}, false, fault.New(fault.Unsupported, "Training on this machine needs blobs kept as files.")
 	}
 	if task.DataPath, err = paths.Path(task.Data.Ref); err != nil {
-		return job.Spec{}, err
+		return job.Spec{}, false, err
 	}
 	if r.Base != "" {
 		if task.Base, err = s.Registry.Get(ctx, r.Project, r.Base); err != nil {
-			return job.Spec{}, err
+			return job.Spec{}, false, err
 		}
-		if task.BaseDir, err = s.Registry.Materialise(ctx, task.Base); err != nil {
-			return job.Spec{}, err
+		base := s.bases.Do(ctx, r.ID, func(ctx context.Context) (string, error) { return s.Registry.Materialise(ctx, task.Base) })
+		if !base.Done {
+			return job.Spec{}, false, base.Err
 		}
+		task.BaseDir = base.Value
 	}
 	cmd, err := t.Command(task)
 	if err != nil {
-		return job.Spec{}, err
+		return job.Spec{}, false, err
 	}
 	return job.Spec{
 		Project: r.Project, Kind: JobKind, Name: r.Name, Owner: r.ID, Priority: r.Priority, Command: cmd,
 		CPUs: r.CPUs, MemoryBytes: task.Memory, Restart: job.Restart{Max: maxRestarts}, Grace: stopGrace,
-	}, nil
+	}, true, nil
 }
 
 // observe carries what the job has become over to the run.
@@ -212,7 +224,11 @@ func (s *Service) register(ctx context.Context, r Run) error {
 	}
 	v, err := s.Registry.ByRun(ctx, r.Project, r.ID)
 	if fault.Is(err, fault.NotFound) {
-		v, err = s.addVersion(ctx, r)
+		res := s.results.Do(ctx, r.ID, func(ctx context.Context) (registry.Version, error) { return s.addVersion(ctx, r) })
+		if !res.Done && res.Err == nil {
+			return nil // a later pass finds the version
+		}
+		v, err = res.Value, res.Err
 	}
 	if permanent(err) {
 		return s.end(ctx, r, Failed, "Its result cannot be registered: "+fault.As(err).Sentence(), job.FaultProgram)
@@ -295,6 +311,8 @@ func (s *Service) end(ctx context.Context, r Run, state State, reason, who strin
 		s.mu.Lock()
 		delete(s.live, r.ID)
 		s.mu.Unlock()
+		s.bases.Forget(r.ID)
+		s.results.Forget(r.ID)
 		s.runs.Delete(r.ID) // who waits for it still finds the run ended
 	}
 	return err

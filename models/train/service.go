@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/aside"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/data"
@@ -51,6 +52,13 @@ type Service struct {
 	// CodeVersion is the version of this program, for lineages.
 	CodeVersion string
 
+	// Patience is how long a pass waits for a model to be laid out or stored before it goes on; 0 is 50 ms.
+	Patience time.Duration
+
+	begin   sync.Once
+	bases   aside.Tasks[string]           // run -> folder of its base version
+	results aside.Tasks[registry.Version] // run -> the version it made
+
 	runs sync.Map // run id -> *sync.Mutex: a run is advanced by one caller at a time
 	mu   sync.Mutex
 	live map[string]follow // newest progress of open runs, by run id
@@ -63,6 +71,20 @@ func (s *Service) hold(run string) func() {
 	mu := m.(*sync.Mutex)
 	mu.Lock()
 	return mu.Unlock
+}
+
+// prepare makes what goes on beside the passes ready.
+func (s *Service) prepare() {
+	s.begin.Do(func() {
+		s.bases.Now, s.bases.Patience = s.Now, s.Patience
+		s.results.Now, s.results.Patience = s.Now, s.Patience
+	})
+}
+
+// Close ends what goes on beside the passes and waits for it. Call it after the last Reconcile.
+func (s *Service) Close() {
+	s.bases.Close()
+	s.results.Close()
 }
 
 // follow is how far a run's progress was read.
@@ -87,12 +109,13 @@ func (s *Service) Submit(ctx context.Context, who Who, spec Spec) (Run, error) {
 	if err := s.admit(r, task); err != nil {
 		return Run{}, err
 	}
+	s.prepare()
 	defer s.hold(r.ID)()                           // before it exists, so that no Reconcile is in between
 	if err := s.Store.Create(ctx, r); err != nil { // 4 create run ...
 		s.runs.Delete(r.ID)
 		return Run{}, err
 	}
-	if err := s.advance(ctx, r); err != nil { // ... and job
+	if err := s.advance(context.WithoutCancel(ctx), r); err != nil { // ... and job; what goes on beside it outlives the request
 		s.Log.WarnContext(ctx, "the run waits for its job", "run", r.ID, "err", err)
 	}
 	return s.Get(ctx, r.Project, r.ID)
@@ -216,10 +239,11 @@ func (s *Service) Stop(ctx context.Context, project, id string) (Run, error) {
 	if err := s.Store.RequestStop(ctx, project, id); err != nil {
 		return Run{}, err
 	}
+	s.prepare()
 	defer s.hold(id)()
 	r, err := s.Store.Get(ctx, project, id)
 	if err == nil && !r.State.Final() {
-		err = s.advance(ctx, r)
+		err = s.advance(context.WithoutCancel(ctx), r)
 	}
 	if err != nil {
 		return Run{}, err

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -217,7 +218,7 @@ func (w *world) service(c *crash) *train.Service {
 		runs, models, jobs = crashRuns{runs, c}, crashModels{models, c}, crashJobs{jobs, c}
 	}
 	return &train.Service{
-		Store: runs, Jobs: jobs, IDs: id.Default(), Now: time.Now, Log: slog.New(slog.DiscardHandler), CodeVersion: "v1", MaxCPUs: 4,
+		Store: runs, Jobs: jobs, IDs: id.Default(), Now: time.Now, Log: slog.New(slog.DiscardHandler), CodeVersion: "v1", MaxCPUs: 4, Patience: time.Minute,
 		Data:     &data.Service{Store: w.db.Data(), Blobs: w.blobs, IDs: id.Default(), Now: time.Now},
 		Registry: &registry.Service{Store: models, Blobs: w.blobs, Codec: codec{}, Dir: filepath.Join(w.dir, "models"), IDs: id.Default(), Now: time.Now},
 		Trainers: map[string]train.Trainer{"fake": fakeTrainer{}},
@@ -337,6 +338,8 @@ func TestFailuresNameWhoMustAct(t *testing.T) {
 func TestPassingTroubleIsSaidAndTriedAgain(t *testing.T) {
 	w := newWorld(t, sqltest.Open(t, sqltest.SQLite(t)))
 	ctx, s := t.Context(), w.service(nil)
+	now := time.Now()
+	s.Now = func() time.Time { return now }
 	jobs := &brokenJobs{Jobs: w.jobs, err: fault.New(fault.Unavailable, "The disk is full.")}
 	s.Jobs = jobs
 	r := must(s.Submit(ctx, who, spec()))
@@ -351,19 +354,72 @@ func TestPassingTroubleIsSaidAndTriedAgain(t *testing.T) {
 	w.jobs.leave(t, r.JobID)
 	blobs := s.Registry.Blobs
 	s.Registry.Blobs = brokenBlobs{blobs}
-	for range 2 {
-		if err := s.Reconcile(ctx); err == nil {
-			t.Error("nobody was told")
+	for pass := range 3 {
+		if err := s.Reconcile(ctx); (err != nil) != (pass == 0) {
+			t.Errorf("pass %d: told of %v, it is to be told once", pass, err)
 		}
 		if r = must(s.Get(ctx, project, r.ID)); r.State != train.Registering || !strings.Contains(r.Reason, "cannot be stored yet") {
 			t.Errorf("while the disk is away: %+v", r)
 		}
 	}
 	s.Registry.Blobs = blobs
+	now = now.Add(time.Second)
 	must(0, s.Reconcile(ctx))
 	if r = must(s.Get(ctx, project, r.ID)); r.State != train.Succeeded || r.Reason != "" || r.Fault != "" {
 		t.Errorf("at last: %+v", r)
 	}
+}
+
+// Storing a large result holds up neither other runs nor a look at it; it is stored once.
+func TestALargeResultHoldsNothingUp(t *testing.T) {
+	w := newWorld(t, sqltest.Open(t, sqltest.SQLite(t)))
+	ctx, s := t.Context(), w.service(nil)
+	s.Patience = time.Millisecond
+	defer s.Close()
+	slow := &slowBlobs{Store: s.Registry.Blobs, gate: make(chan struct{})}
+	s.Registry.Blobs = slow
+	large := must(s.Submit(ctx, who, spec()))
+	w.jobs.leave(t, large.JobID)
+	other := must(s.Submit(ctx, who, spec()))
+	passed := make(chan error, 1)
+	go func() {
+		err := s.Reconcile(ctx)
+		w.jobs.set(t, other.JobID, func(j *job.Job) { j.State = job.Running })
+		passed <- errors.Join(err, s.Reconcile(ctx))
+	}()
+	select {
+	case err := <-passed:
+		must(0, err)
+	case <-time.After(30 * time.Second):
+		close(slow.gate)
+		t.Fatal("a pass waits for a result to be stored")
+	}
+	if a, b := must(s.Get(ctx, project, large.ID)), must(s.Get(ctx, project, other.ID)); a.State != train.Registering || b.State != train.Running {
+		t.Errorf("meanwhile the runs are %s and %s", a.State, b.State)
+	}
+	close(slow.gate)
+	for range 5000 { // each waits a little for what goes on beside it
+		must(0, s.Reconcile(ctx))
+		if must(s.Get(ctx, project, large.ID)).State.Final() {
+			break
+		}
+	}
+	if r := must(s.Get(ctx, project, large.ID)); r.State != train.Succeeded || r.ModelVersion == "" || slow.puts.Load() != 2 { // its two files
+		t.Errorf("in the end: %+v, %d files stored", r, slow.puts.Load())
+	}
+}
+
+// slowBlobs stores nothing until its gate is open.
+type slowBlobs struct {
+	blob.Store
+	gate chan struct{}
+	puts atomic.Int32
+}
+
+func (s *slowBlobs) Put(ctx context.Context, r io.Reader) (blob.Ref, int64, error) {
+	s.puts.Add(1)
+	<-s.gate
+	return s.Store.Put(ctx, r)
 }
 
 type brokenJobs struct {
