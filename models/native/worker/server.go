@@ -151,7 +151,7 @@ func (s *server) tokenize(w http.ResponseWriter, r *http.Request, m *served) err
 		if f.err != nil {
 			return f.err
 		}
-		ids, _, err := m.chat.Render(msgs, true)
+		ids, err := m.render(msgs)
 		if err != nil {
 			return err
 		}

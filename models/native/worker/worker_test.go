@@ -350,6 +350,7 @@ func TestRefusals(t *testing.T) {
 		{text, `{"prompt":"a","logprobs":6}`, "logprobs", "", 400},
 		{text, `{"prompt":"` + strings.Repeat("x", 1<<20) + `"}`, "prompt", "context_length_exceeded", 400},
 		{"/tokenize", `{}`, "prompt", "", 400},
+		{"/tokenize", `{"messages":[{"role":"user","content":"` + strings.Repeat("x", 1<<20) + `"}]}`, "messages", "context_length_exceeded", 400},
 		{"/tokenize", `{"messages":7}`, "messages", "", 400},
 		{"/v1/embeddings", `{}`, "", "unknown_url", 404},
 		{"/v1/models", `{}`, "", "", 405},
