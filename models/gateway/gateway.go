@@ -2,7 +2,8 @@
 //
 // A request crosses it as the caller's bytes plus the few fields read from them, a chunk as the engine's bytes plus
 // token counts. What is booked is written to the ledger before each write to the client, so that a kill at any moment
-// leaves the books right; whatever ends a request, it is settled with what was delivered.
+// leaves the books right; whatever ends a request, it is settled with what was delivered, or with its prompt when the
+// client left before anything was. docs/decisions/0003-metering-edges.md has all the cases.
 //
 // Rules for callers: Do answers the sink or returns an error, never both; the principal was authenticated before.
 package gateway

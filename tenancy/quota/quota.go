@@ -1,7 +1,7 @@
 // Package quota decides whether a request may run: requests and tokens a minute and requests at once for its key,
 // and money for its key, its project and its organisation, all of which must be able to pay.
 //
-// Rules for callers: Reserve before serving and Settle exactly what was used, whatever happened, and before the
+// Rules for callers: Reserve before serving and Settle exactly what was used (or Forfeit, when nobody knows that), whatever happened, and before the
 // client can see that the answer is complete, or its next request meets the old reservation. What is reserved is an
 // upper bound of the cost, so that a balance never falls below zero however many requests run at once. Budgets and
 // limits are read anew for each request; what was spent is loaded once at start (Load) and kept in memory.
