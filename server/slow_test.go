@@ -1,0 +1,127 @@
+package server
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// serveRaw starts the real server and returns its address.
+func serveRaw(t *testing.T, w *world, h http.Handler) string {
+	srv := httptest.NewUnstartedServer(nil)
+	srv.Config = HTTP(h, w.Log)
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return srv.Listener.Addr().String()
+}
+
+// raw sends bytes and nothing more, and reads until the server hangs up.
+func raw(t *testing.T, addr, text string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	must(0, c.SetDeadline(time.Now().Add(20*time.Second)))(t)
+	must(io.WriteString(c, text))(t)
+	b, err := io.ReadAll(c)
+	if err != nil {
+		t.Errorf("the connection was held: %v after %q", err, b)
+	}
+	return string(b)
+}
+
+// Whoever announces a body and sends none, or not all of it, is answered and loses the connection, key or no key.
+func TestNobodyHoldsAConnectionWithABody(t *testing.T) {
+	w := newWorld(t)
+	model := *w.OpenAI.(*OpenAI)
+	model.Now = func() time.Time { return time.Now().Add(time.Second - bodyTime) } // a body has one second
+	deps := w.Deps
+	deps.OpenAI = &model
+	addr := serveRaw(t, w, New(deps))
+	for _, c := range []struct {
+		name, line, headers, body string
+		status                    int
+	}{
+		{"model API, no key", "POST /v1/chat/completions", "Content-Length: 100\r\n", "", 401},
+		{"model API, no key, chunked", "POST /v1/chat/completions", "Transfer-Encoding: chunked\r\n", "5\r\nhe", 401},
+		{"model API, no key, waiting to go on", "POST /v1/chat/completions", "Content-Length: 100\r\nExpect: 100-continue\r\n", "", 401},
+		{"model API, no such path", "POST /v1/x", "Content-Length: 100\r\n", "", 404},
+		{"model API, wrong method", "DELETE /v1/completions", "Content-Length: 100\r\n", "", 405},
+		{"model API, list without a key", "GET /v1/models", "Content-Length: 100\r\n", "", 401},
+		{"model API, list", "GET /v1/models", "Authorization: Bearer " + w.owner + "\r\nContent-Length: 100\r\n", "", 200},
+		{"model API, nothing of the body", "POST /v1/chat/completions", "Authorization: Bearer " + w.owner + "\r\nContent-Length: 100\r\n", "", 400},
+		{"model API, half a body", "POST /v1/chat/completions", "Authorization: Bearer " + w.owner + "\r\nContent-Length: 100\r\n", `{"model":`, 400},
+		{"model API, too large", "POST /v1/completions", "Authorization: Bearer " + w.owner + "\r\nContent-Length: 99999999999\r\n", "", 413},
+		{"control API, no key", "POST " + v1 + "/projects", "Content-Length: 100\r\n", "", 401},
+		{"control API, no key, chunked", "POST " + v1 + "/projects", "Transfer-Encoding: chunked\r\n", "", 401},
+		{"control API, upload without a key", "POST " + v1 + "/data?name=x&format=text", "Content-Length: 100\r\n", "he", 401},
+		{"control API, too large", "POST " + v1 + "/projects", "Authorization: Bearer " + w.owner + "\r\nContent-Length: 99999999999\r\n", "", 413},
+		{"control API, no such path", "POST /nowhere", "Content-Length: 100\r\n", "", 404},
+		{"health", "GET /healthz", "Content-Length: 100\r\n", "", 200},
+		{"page", "GET /", "Content-Length: 1000000\r\n", "", 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got := raw(t, addr, c.line+" HTTP/1.1\r\nHost: x\r\n"+c.headers+"\r\n"+c.body)
+			if head, _, _ := strings.Cut(got, "\r\n\r\n"); !strings.HasPrefix(head, fmt.Sprintf("HTTP/1.1 %d ", c.status)) || !strings.Contains(head, "Connection: close") {
+				t.Errorf("answered %q", head)
+			}
+		})
+	}
+}
+
+// What refuses in front of the model API, such as a limit of requests at once, holds nobody either.
+func TestRefuseInFront(t *testing.T) {
+	w := newWorld(t)
+	model := w.OpenAI.(*OpenAI)
+	addr := serveRaw(t, w, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		model.Refuse(rw, r, fault.New(fault.Unavailable, "Too many.", fault.Code("overloaded")))
+	}))
+	got := raw(t, addr, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
+	if !strings.HasPrefix(got, "HTTP/1.1 503 ") || !strings.Contains(got, "Connection: close") || !strings.Contains(got, "Retry-After: 1") || !strings.Contains(got, `"code":"overloaded"`) {
+		t.Errorf("answered %q", got)
+	}
+}
+
+// A connection whose bodies all came goes on, whatever the answers are.
+func TestWholeBodiesKeepTheConnection(t *testing.T) {
+	w := newWorld(t)
+	c, err := net.Dial("tcp", serveRaw(t, w, w.h))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	must(0, c.SetDeadline(time.Now().Add(20*time.Second)))(t)
+	r := bufio.NewReader(c)
+	for _, ask := range []struct {
+		line, body string
+		status     int
+	}{
+		{"POST /v1/chat/completions", `{}`, 400},
+		{"POST " + v1 + "/projects", `{}`, 400},
+		{"POST " + v1 + "/data?name=raw&format=text", "some words", 201},
+		{"GET " + v1 + "/projects", "", 200},
+		{"POST /v1/completions", `{"model":"none"}`, 404},
+	} {
+		must(fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+			ask.line, w.owner, len(ask.body), ask.body))(t)
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", ask.line, err)
+		}
+		text := must(io.ReadAll(resp.Body))(t)
+		if resp.StatusCode != ask.status || resp.Close {
+			t.Errorf("%s: %d, close %v: %s", ask.line, resp.StatusCode, resp.Close, text)
+		}
+	}
+}
