@@ -26,28 +26,58 @@ type group struct {
 	cpu    bool
 }
 
-// delegatedCgroup is the cgroup (v2) above this program's own if systemd handed it over and put the program into
-// a leaf of it, as a unit with Delegate=yes and DelegateSubgroup=triarch asks for: only then may others be made
-// beside that leaf. The mark is an attribute that systemd sets on what it hands over.
+// cgroups is where the hierarchy (v2) is mounted.
+const cgroups = "/sys/fs/cgroup"
+
+// leaf is the cgroup, below one that was handed over, that this program itself is in.
+const leaf = "triarch"
+
+// delegatedCgroup is the cgroup (v2) that systemd handed over to this program, if it did, with the program in a leaf
+// below it: only then may others be made beside that leaf. A unit with Delegate=yes and DelegateSubgroup=triarch has it
+// so from the start; where systemd does not know the second word yet, the program makes the leaf and enters it.
 func delegatedCgroup() string {
 	b, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return ""
 	}
-	for line := range strings.Lines(string(b)) {
+	return handedOver(cgroups, string(b), delegated)
+}
+
+// delegated says whether a cgroup carries the mark that systemd sets on what it hands over.
+func delegated(dir string) bool {
+	var mark [8]byte
+	for _, attr := range []string{"trusted.delegate", "user.delegate"} {
+		if n, err := unix.Getxattr(dir, attr, mark[:]); err == nil && n == 1 && mark[0] == '1' {
+			return true
+		}
+	}
+	return false
+}
+
+// handedOver is delegatedCgroup for a hierarchy at root and the lines of /proc/self/cgroup.
+func handedOver(root, self string, marked func(dir string) bool) string {
+	for line := range strings.Lines(self) {
 		path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::/")
-		if !ok || filepath.Base(path) != "triarch" {
+		if !ok {
 			continue
 		}
-		dir := filepath.Join("/sys/fs/cgroup", filepath.Dir(path))
-		var mark [8]byte
-		for _, attr := range []string{"trusted.delegate", "user.delegate"} {
-			if n, err := unix.Getxattr(dir, attr, mark[:]); err == nil && n == 1 && mark[0] == '1' {
-				return dir
-			}
+		dir := filepath.Join(root, path)
+		switch {
+		case filepath.Base(path) == leaf && marked(filepath.Dir(dir)):
+			return filepath.Dir(dir)
+		case filepath.Ext(path) == ".service" && marked(dir) && enter(filepath.Join(dir, leaf)):
+			return dir
 		}
 	}
 	return ""
+}
+
+// enter moves this process into a cgroup, which it makes.
+func enter(dir string) bool {
+	if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
+		return false
+	}
+	return (&group{dir: dir}).set("cgroup.procs", "0")
 }
 
 // makeGroup makes the cgroup of an attempt, if there is a parent for it. What it cannot bound, limit does.

@@ -67,6 +67,44 @@ func TestGroupV2(t *testing.T) {
 	g.close()
 }
 
+func TestWhatSystemdHandsOver(t *testing.T) {
+	const unit = "system.slice/triarch.service"
+	for name, c := range map[string]struct {
+		self, marked string
+		want         bool // the unit's cgroup
+		entered      bool
+	}{
+		"in the leaf already":     {"0::/" + unit + "/triarch\n", unit, true, false},
+		"in the unit itself":      {"4:memory:/x\n0::/" + unit + "\n", unit, true, true},
+		"not handed over":         {"0::/" + unit + "\n", "", false, false},
+		"another's leaf":          {"0::/" + unit + "/other\n", unit, false, false},
+		"a user's session":        {"0::/user.slice/session-1.scope\n", "user.slice/session-1.scope", false, false},
+		"no unified hierarchy":    {"4:memory:/x\n", unit, false, false},
+		"the root of a container": {"0::/\n", "", false, false},
+	} {
+		root := t.TempDir()
+		dir := filepath.Join(root, unit)
+		if err := os.MkdirAll(filepath.Join(dir, leaf), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		procs := filepath.Join(dir, leaf, "cgroup.procs") // a kernel makes it with the folder
+		if err := os.WriteFile(procs, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got := handedOver(root, c.self, func(d string) bool { return c.marked != "" && d == filepath.Join(root, c.marked) })
+		if want := map[bool]string{true: dir}[c.want]; got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+		if in := content(t, filepath.Dir(procs), "cgroup.procs") == "0"; in != c.entered {
+			t.Errorf("%s: entered the leaf: %v", name, in)
+		}
+	}
+	missing := t.TempDir() // a hierarchy that cannot be written: no leaf, no groups
+	if got := handedOver(filepath.Join(missing, "none"), "0::/"+unit+"\n", func(string) bool { return true }); got != "" {
+		t.Errorf("without a leaf: %q", got)
+	}
+}
+
 func TestGroupV1(t *testing.T) {
 	dir, tk := hierarchy(t, "memory.limit_in_bytes", "memory.oom_control", "cgroup.procs")
 	var attr syscall.SysProcAttr
