@@ -366,6 +366,8 @@ func TestEndsAreNamedAndCounted(t *testing.T) {
 		{"machine", job.Exit{Code: -1, Lost: job.LostMachine}, 2, false, job.Queued, job.FaultNode, "machine restarted", 0},
 		{"shutdown", job.Exit{Code: job.ExitStopped, Stopped: true, StopReason: "signal"}, 2, false, job.Queued, job.FaultNode, "from outside", 0},
 		{"asked outside", job.Exit{Code: job.ExitStopped}, 2, false, job.Queued, job.FaultNode, "from outside", 1},
+		{"full disk", job.Exit{Code: job.ExitMachine}, 2, false, job.Queued, job.FaultNode, "full disk", 0},
+		{"full disk, never again", job.Exit{Code: job.ExitMachine}, 0, false, job.Failed, job.FaultNode, "full disk", 0},
 		{"no program", job.Exit{Code: -1, NotStarted: "x: not found"}, 2, false, job.Failed, job.FaultProgram, "x: not found", 0},
 		{"replica ended", job.Exit{}, 0, true, job.Queued, job.FaultProgram, "keep running", 1},
 		{"replica without program", job.Exit{Code: -1, NotStarted: "x: not found"}, 0, true, job.Queued, job.FaultProgram, "x: not found", 1},
@@ -428,6 +430,43 @@ func TestBackoffGrowsAndHealthEndsTheRow(t *testing.T) {
 	s.w.clock = s.w.clock.Add(time.Hour)
 	if last := die(0); third.State != job.Queued || last.State != job.Failed || last.Restarts != 6 || !strings.Contains(last.Reason, "3 times in a row") {
 		t.Errorf("after a row of 3 it is %s, %d restarts: %s", last.State, last.Restarts, last.Reason)
+	}
+}
+
+// A machine that fails its jobs for long, as with a full disk, uses none of their tries up; they wait longer and longer.
+func TestTheMachinesFaultsAreNotCounted(t *testing.T) {
+	s := newShell(1)
+	sp := spec(1)
+	sp.Restart = job.Restart{Max: 2, BackoffBase: time.Second, BackoffMax: 3 * time.Second, Healthy: time.Minute}
+	j := mustCreate(t, s.k, sp)
+	die := func(code int) job.Job {
+		t.Helper()
+		s.w.clock = s.w.clock.Add(time.Second * 4)
+		mustPass(t, s.k)
+		n := s.w.rows[j.ID].Attempt
+		s.w.begin(j.ID, n)
+		mustPass(t, s.k)
+		s.w.end(j.ID, n, job.Exit{Code: code})
+		mustPass(t, s.k)
+		return s.w.rows[j.ID]
+	}
+	var waits []time.Duration
+	for range 5 {
+		got := die(job.ExitMachine)
+		if got.State != job.Queued || got.Streak != 0 {
+			t.Fatalf("%+v", got)
+		}
+		waits = append(waits, got.NextStartAt.Sub(s.w.clock))
+	}
+	if d := cmp.Diff([]time.Duration{time.Second, 2 * time.Second, 3 * time.Second, 3 * time.Second, 3 * time.Second}, waits); d != "" {
+		t.Error(d)
+	}
+	die(1)
+	if got := die(1); got.State != job.Queued {
+		t.Errorf("its own second failure: %+v", got)
+	}
+	if got := die(1); got.State != job.Failed {
+		t.Errorf("its own third failure: %+v", got)
 	}
 }
 

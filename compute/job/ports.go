@@ -89,6 +89,10 @@ const StopDown = "down"
 // SIGTERM, as a shell would report it. A worker must not exit with 0 then.
 const ExitStopped = 143
 
+// ExitMachine is the exit code by which a worker says that the machine failed it, as a full disk does: the program is
+// not to blame and is tried again for as long as it takes.
+const ExitMachine = 75
+
 // Executor runs attempts. All methods may be called again after a crash at any moment, by a keeper that does not
 // know what the one before it had already asked.
 type Executor interface {

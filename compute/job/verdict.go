@@ -33,7 +33,8 @@ func judge(j Job, e Exit, now time.Time) verdict {
 	if !j.AttemptAt.IsZero() && now.Sub(j.AttemptAt) >= j.Restart.Healthy {
 		v.streak = 0
 	}
-	innocent := e.Lost == LostMachine || e.Stopped // neither the job nor its luck is to blame
+	machine := e.Code == ExitMachine && e.Lost == ""          // it may take long to mend, and then goes on
+	innocent := e.Lost == LostMachine || e.Stopped || machine // neither the job nor its luck is to blame
 	if !again || !j.Restart.Forever && (e.NotStarted != "" || !innocent && v.streak >= j.Restart.Max) {
 		v.state = Failed
 		if j.Restart.Max > 0 && e.NotStarted == "" {
@@ -42,7 +43,10 @@ func judge(j Job, e Exit, now time.Time) verdict {
 		return v
 	}
 	v.state, v.restarts = Queued, v.restarts+1
-	if !innocent {
+	switch {
+	case machine && !e.Stopped:
+		v.wait = j.Restart.backoff(v.restarts)
+	case !innocent:
 		v.streak++
 		v.wait = j.Restart.backoff(v.streak)
 	}
@@ -77,6 +81,8 @@ func explain(e Exit, j Job) (fault, reason string) {
 		return FaultNode, "It was killed from outside (SIGKILL)."
 	case e.Signal != "":
 		return FaultProgram, sprintf("It crashed (%s); the end of its log says where.", e.Signal)
+	case e.Code == ExitMachine:
+		return FaultNode, "The machine failed it, as a full disk does; the end of its log says how."
 	case e.Code == 0:
 		return FaultProgram, "It ended by itself though it was to keep running."
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
@@ -51,6 +52,11 @@ func ExitCode(err error) int {
 		return 0
 	case errors.Is(err, trainer.ErrStopped):
 		return job.ExitStopped
+	}
+	for _, machine := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO} {
+		if errors.Is(err, machine) {
+			return job.ExitMachine
+		}
 	}
 	return 1
 }

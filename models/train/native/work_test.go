@@ -29,6 +29,7 @@ import (
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/native/hf"
 	"github.com/triarch-ai/triarch/models/native/tokenizer"
+	"github.com/triarch-ai/triarch/models/native/trainer"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/train"
 	"github.com/triarch-ai/triarch/storage/blob"
@@ -389,6 +390,22 @@ func TestHopelessFailuresAreSaid(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(b.dir, job.OutDir, train.FailureFile)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("damaged data is called hopeless, though it can be restored")
+	}
+}
+
+// A full disk is the machine's fault, from however deep it is told.
+func TestAFullDiskIsTheMachines(t *testing.T) {
+	full := &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}
+	for _, err := range []error{full, fault.Wrap(full, "writing checkpoint-3"), errors.Join(errors.New("x"), fault.Wrap(full, "y"))} {
+		if code := ExitCode(err); code != job.ExitMachine {
+			t.Errorf("%v ends with %d", err, code)
+		}
+	}
+	if code := ExitCode(fault.Wrap(errors.New("no"), "writing")); code != 1 {
+		t.Errorf("another failure ends with %d", code)
+	}
+	if code := ExitCode(errors.Join(trainer.ErrStopped, full)); code != job.ExitStopped {
+		t.Errorf("a stop ends with %d", code)
 	}
 }
 
