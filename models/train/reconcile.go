@@ -335,6 +335,7 @@ func (s *Service) follow(ctx context.Context, r Run) {
 			var p Progress
 			if json.Unmarshal(lines[n-1].Data, &p) == nil {
 				p.Checkpoint = cmp.Or(lastCheckpoint(lines), f.progress.Checkpoint)
+				p.TokensPerSecond = cmp.Or(p.TokensPerSecond, f.progress.TokensPerSecond) // unknown of a step done before a resume
 				f.progress = p
 			}
 		}

@@ -41,6 +41,7 @@ type snapshot struct {
 	Step    int     `json:"step"`   // steps done
 	Tokens  int64   `json:"tokens"` // tokens seen
 	Loss    float64 `json:"loss"`   // of the last step done
+	Norm    float64 `json:"norm"`   // its gradient's length before clipping
 	Source  []byte  `json:"source"` // Source.State, random state included
 	Tensors string  `json:"tensors_crc32c"`
 }

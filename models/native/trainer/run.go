@@ -32,7 +32,8 @@ type Progress struct {
 
 // Hooks are what a run needs from outside. Every one may be nil.
 type Hooks struct {
-	// Progress is called after every step, on Run's goroutine.
+	// Progress is called after every step, on Run's goroutine; after a resume first for the step gone on from, whose
+	// line the process before may have died without.
 	Progress func(Progress)
 	// BeforeCheckpoint is asked whether this process still owns the run, before a checkpoint is written and again
 	// before it gets its name; its error ends Run without that checkpoint.
@@ -97,8 +98,9 @@ type run struct {
 	pool   *kernel.Pool
 	batch  *native.Batch
 	optim  *optimizer
-	origin []byte // Source.State before the step in progress
-	saved  int    // step of the newest checkpoint, -1 for none
+	origin []byte  // Source.State before the step in progress
+	norm   float64 // the last step's
+	saved  int     // step of the newest checkpoint, -1 for none
 	torn   []skipped
 	result Result
 }
@@ -129,9 +131,13 @@ func (r *run) resume() error {
 	if err := load(path, r.sets()); err != nil {
 		return fault.Wrap(err, "reading "+path)
 	}
-	r.saved = s.Step
+	r.saved, r.norm = s.Step, s.Norm
 	r.result = Result{Steps: s.Step, Tokens: s.Tokens, Loss: s.Loss, Resumed: s.Step, Checkpoint: path}
 	r.note("Going on from step %d of %d.", s.Step, r.opt.Steps)
+	if r.hooks.Progress != nil && s.Step > 0 {
+		r.hooks.Progress(Progress{Attempt: r.opt.Attempt, Step: s.Step, Steps: r.opt.Steps, Loss: s.Loss, LR: r.opt.LRAt(s.Step - 1),
+			GradNorm: s.Norm, Tokens: s.Tokens, Checkpoint: path})
+	}
 	return nil
 }
 
@@ -173,7 +179,7 @@ func (r *run) checkpoint(source []byte) error {
 	if fence == nil {
 		fence = func() error { return nil }
 	}
-	s := snapshot{Digest: r.opt.digest(r.w.Config), Step: r.result.Steps, Tokens: r.result.Tokens, Loss: r.result.Loss, Source: source}
+	s := snapshot{Digest: r.opt.digest(r.w.Config), Step: r.result.Steps, Tokens: r.result.Tokens, Loss: r.result.Loss, Norm: r.norm, Source: source}
 	path, err := save(r.dir, s, r.sets(), fence)
 	if err != nil {
 		return err
@@ -205,7 +211,7 @@ func (r *run) one(ctx context.Context) (Progress, error) {
 	r.optim.update(r.result.Steps+1, lr, norm, targets)
 	r.result.Steps++
 	r.result.Tokens += tokens
-	r.result.Loss = loss
+	r.result.Loss, r.norm = loss, norm
 	p := Progress{Attempt: r.opt.Attempt, Step: r.result.Steps, Steps: r.opt.Steps, Loss: loss, LR: lr, GradNorm: norm, Tokens: r.result.Tokens}
 	if took := r.now().Sub(start).Seconds(); took > 0 {
 		p.TPS = float64(tokens) / took

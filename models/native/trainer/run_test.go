@@ -408,6 +408,31 @@ func TestProgressTellsRateAndCheckpoint(t *testing.T) {
 	}
 }
 
+// TestAKilledStepsLineIsToldAgain has a process die between a checkpoint and the line of its step.
+func TestAKilledStepsLineIsToldAgain(t *testing.T) {
+	dir, o := t.TempDir(), options(4)
+	o.CheckpointEvery = 2
+	var want, got []Progress
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = Run(t.Context(), native.NewWeights(config(), 3), source(t), o, Hooks{Progress: func(p Progress) {
+			want = append(want, p)
+			if p.Step == 2 {
+				panic("killed before the line was written")
+			}
+		}}, dir)
+	}()
+	o.Attempt = 2
+	res, err := Run(t.Context(), native.NewWeights(config(), 3), source(t), o, Hooks{Progress: func(p Progress) { got = append(got, p) }}, dir)
+	if err != nil || res.Resumed != 2 {
+		t.Fatalf("resumed at %d: %v", res.Resumed, err)
+	}
+	want[1].Attempt = 2
+	if len(got) != 3 || got[0] != want[1] || got[1].Step != 3 {
+		t.Errorf("told %+v, the lost line was %+v", got, want[1])
+	}
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	for field, spoil := range map[string]func(*Options){
 		"batch_size":    func(o *Options) { o.BatchSize = 0 },
@@ -502,7 +527,11 @@ func TestFinishedRunIsLoaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := native.NewWeights(config(), 8)
-	second, err := Run(t.Context(), again, source(t), o, Hooks{Progress: func(Progress) { t.Error("a step was made") }}, dir)
+	second, err := Run(t.Context(), again, source(t), o, Hooks{Progress: func(p Progress) {
+		if p.Step != 3 || p.Loss != first.Loss { // the line of the step that is loaded is told again
+			t.Errorf("a step was made: %+v", p)
+		}
+	}}, dir)
 	if err != nil || !sameWeights(w, again) {
 		t.Errorf("weights loaded: %v, %v", sameWeights(w, again), err)
 	}
