@@ -144,6 +144,9 @@ func TestWhatTheMachineCannotHold(t *testing.T) {
 			t.Errorf("the replica is bounded to %d", j.MemoryBytes)
 		}
 	}
+	if len(w.jobs.jobs) != 1 {
+		t.Errorf("%d jobs", len(w.jobs.jobs))
+	}
 	s.MemoryLimit = 1 << 20
 	other := spec(1)
 	other.Name, other.Route = "other", nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/registry"
 )
 
@@ -28,12 +29,24 @@ func stored(v registry.Version) (n int64) {
 // more.
 func weights(v registry.Version) int64 { return max(stored(v), 4*v.Shape.Params) }
 
+// sizer is an engine that can say what it takes for its key-value cache, bytes.
+type sizer interface {
+	CacheBytes(s engine.Spec) (int64, error)
+}
+
 // memoryBound is the limit put on a replica's process: far enough above its need that only a defect meets it; 0, no
-// bound, where the need is not known: a context was asked for, and how large a cache it takes is for the engine to say.
-func memoryBound(d Deployment, v registry.Version) int64 {
-	cache := d.MemoryBytes
+// bound, where the need is not known: a long context was asked for, and its engine does not tell what that takes.
+func memoryBound(eng engine.Engine, s engine.Spec, v registry.Version) int64 {
+	cache := s.MemoryBytes
+	if z, ok := eng.(sizer); ok && cache == 0 {
+		n, err := z.CacheBytes(s)
+		if err != nil {
+			return 0 // the replica itself will say what is wrong with its model
+		}
+		cache = n
+	}
 	switch {
-	case cache == 0 && d.MaxContext > 0:
+	case cache == 0 && s.MaxContext > 0:
 		return 0
 	case cache == 0:
 		cache = defaultCache

@@ -255,7 +255,8 @@ func (s *Service) makeJob(ctx context.Context, d Deployment, r Replica, v regist
 	if !ok {
 		return job.Job{}, fault.Newf(fault.Unsupported, "The engine %s is not part of this installation.", d.Engine)
 	}
-	cmd, err := eng.Command(engine.Spec{ModelDir: dir, ModelName: v.Model, Threads: d.Threads, MaxContext: d.MaxContext, MemoryBytes: d.MemoryBytes})
+	spec := engine.Spec{ModelDir: dir, ModelName: v.Model, Threads: d.Threads, MaxContext: d.MaxContext, MemoryBytes: d.MemoryBytes}
+	cmd, err := eng.Command(spec)
 	if err != nil {
 		return job.Job{}, err
 	}
@@ -263,7 +264,7 @@ func (s *Service) makeJob(ctx context.Context, d Deployment, r Replica, v regist
 		return job.Job{}, err
 	}
 	j, err := s.Jobs.Create(ctx, job.Spec{Project: r.Project, Kind: JobKind, Name: d.Name, Owner: r.ID, Command: cmd,
-		MemoryBytes: memoryBound(d, v), Restart: job.Restart{Forever: true}, Grace: drainGrace})
+		MemoryBytes: memoryBound(eng, spec, v), Restart: job.Restart{Forever: true}, Grace: drainGrace})
 	if err != nil {
 		return job.Job{}, err
 	}
