@@ -112,8 +112,8 @@ func (c *Config) Check() error {
 			fault.Fix("Use control,gateway, or control alone for no model API"))
 	case c.Threads < 0 || c.Threads > 4096:
 		return fault.InvalidField("threads", "threads is %d; it must be 0 to 4096", c.Threads)
-	case c.Limits.Body < 1024 || c.Limits.Body > 1<<30:
-		return fault.InvalidField("limits.body", "limits.body is %d; it must be 1024 to %d", c.Limits.Body, 1<<30)
+	case c.Limits.Body < 1024 || c.Limits.Body > 64<<20:
+		return fault.InvalidField("limits.body", "limits.body is %d; it must be 1024 to %d, which engines take", c.Limits.Body, 64<<20)
 	case c.Limits.Upload < 1024:
 		return fault.InvalidField("limits.upload", "limits.upload is %d; it must be at least 1024", c.Limits.Upload)
 	case c.Limits.Streams < 1 || c.Limits.Streams > 1<<20:

@@ -6,20 +6,13 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/api"
-	"github.com/triarch-ai/triarch/api/openai"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/server"
 )
 
-// tooBusy answers what is above limits.streams, in the model API's form.
-func tooBusy(w http.ResponseWriter, _ *http.Request) {
-	status, e := openai.ErrorOf(fault.New(fault.Unavailable, "Too many requests are in flight.", fault.Code("overloaded"), fault.Fix("Try again in a moment.")))
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Retry-After", "1")
-	w.WriteHeader(status)
-	_, _ = w.Write(e.Body()) // a client that is gone does not miss it
-}
+// errTooBusy answers what is above limits.streams.
+var errTooBusy = fault.New(fault.Unavailable, "Too many requests are in flight.", fault.Code("overloaded"), fault.Fix("Try again in a moment."))
 
 // handler is everything the API answers: the model API where this process is a gateway, the control API where it
 // is the control plane.
@@ -37,7 +30,9 @@ func (s *System) handler() (http.Handler, error) {
 	if s.Config.has("gateway") {
 		g := &gateway.Gateway{Routes: gateway.Served(s.Serve), Quota: s.Book, Ledger: s.Ledger, Now: time.Now, Log: s.Log}
 		model := &server.OpenAI{Gateway: g, Keys: s.Keyring, IDs: s.ids, Now: time.Now, Log: s.Log, MaxBody: s.Config.Limits.Body}
-		deps.OpenAI = atMost(s.Config.Limits.Streams, model, http.HandlerFunc(tooBusy))
+		deps.OpenAI = atMost(s.Config.Limits.Streams, model, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			model.Refuse(w, r, errTooBusy)
+		}))
 	}
 	return server.New(deps), nil
 }
