@@ -1,0 +1,46 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/triarch-ai/triarch/cli/ui"
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// What a person does not name stays as it is: above all a price, which else became nothing.
+func TestRouteSetSendsOnlyWhatIsNamed(t *testing.T) {
+	var sent string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil || r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, "/routes/m") {
+			t.Errorf("%s %s: %v", r.Method, r.URL.Path, err)
+		}
+		sent = strings.TrimSpace(string(b))
+		fmt.Fprint(w, `{"id":"rte_1","name":"m","deployment_id":"dep_1","price_in":1,"price_out":2,"created_at":"2026-01-01T00:00:00Z"}`)
+	}))
+	t.Cleanup(srv.Close)
+	for line, want := range map[string]string{
+		"--shared":               `{"shared":true}`,
+		"--shared=false":         `{"shared":false}`,
+		"--to d":                 `{"deployment":"d"}`,
+		"--price-in 0":           `{"price_in":0}`,
+		"--price-out 7 --to dep": `{"deployment":"dep","price_out":7}`,
+		"":                       "",
+	} {
+		sent = ""
+		a := &app{Screen: &ui.Screen{Out: io.Discard, Err: io.Discard, In: strings.NewReader(""), Now: time.Now}, data: t.TempDir(), url: srv.URL, key: "k"}
+		c := a.routeCommand()
+		c.SetArgs(append([]string{"set", "m"}, strings.Fields(line)...))
+		c.SilenceUsage, c.SilenceErrors = true, true
+		err := c.ExecuteContext(t.Context())
+		if sent != want || (err != nil) != (want == "") || err != nil && !fault.Is(err, fault.Invalid) {
+			t.Errorf("%q sent %s, %v; want %s", line, sent, err, want)
+		}
+	}
+}
