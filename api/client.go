@@ -104,8 +104,7 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fault.Wrap(ctx.Err(), "calling the server")
 	}
-	var f *fault.Error // of the body that was being sent
-	if errors.As(err, &f) {
+	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
 	}
 	return fault.New(fault.Unavailable, "There is no answer from "+c.base+".", fault.Code("no_server"),

@@ -72,8 +72,7 @@ func wantsJSON(args []string) bool {
 
 // report prints a failure for people or programs and returns the exit code.
 func report(s *ui.Screen, err error) int {
-	var usage *usageError
-	if errors.As(err, &usage) {
+	if usage, ok := errors.AsType[*usageError](err); ok {
 		err = fault.New(fault.Invalid, usage.Error(), fault.Code("usage"))
 	}
 	f := fault.As(err)

@@ -58,8 +58,7 @@ func unpack(r io.Reader, dir string) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		var refused *fault.Error
-		if errors.As(err, &refused) { // by the server, before it sent anything
+		if refused, ok := errors.AsType[*fault.Error](err); ok { // by the server, before it sent anything
 			return refused
 		}
 		if err != nil {

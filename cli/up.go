@@ -228,7 +228,7 @@ func (a *app) detach(ctx context.Context, cfg system.Config) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-ended:
+		case <-ended: //nolint:errcheck // how it ended is asked of the process
 			return whyNotStarted(cmd.ProcessState.ExitCode(), out.Name())
 		case <-time.After(20 * time.Millisecond):
 		}

@@ -137,7 +137,7 @@ func (s *Server) mountControl() {
 	}
 	s.handle("GET", v1+"/openapi.json", s.fail, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(doc) //nolint:errcheck // the client is gone
+		_, _ = w.Write(doc)
 	})
 }
 

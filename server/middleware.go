@@ -38,14 +38,14 @@ func timeBody(w http.ResponseWriter, r *http.Request, until time.Time) bool {
 	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
 		return false
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(until) //nolint:errcheck // tests have no connection
+	_ = http.NewResponseController(w).SetReadDeadline(until)
 	return true
 }
 
 // leaveBody is called before an answer to a request whose body was not read to its end.
 func leaveBody(w http.ResponseWriter) {
 	w.Header().Set("Connection", "close")
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout)) //nolint:errcheck // tests have no connection
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout))
 }
 
 // watched is a body that tells when it was read to its end.
@@ -225,7 +225,7 @@ func (s *Server) upload(c *http.ResponseController, r io.Reader) *upload {
 
 func (u *upload) Read(p []byte) (int, error) {
 	u.open = true
-	_ = u.c.SetReadDeadline(time.Now().Add(chunkTimeout)) //nolint:errcheck // tests have no connection
+	_ = u.c.SetReadDeadline(time.Now().Add(chunkTimeout))
 	n, err := u.r.Read(p)
 	if u.left -= int64(n); u.left < 0 {
 		return 0, tooLarge(u.max)
@@ -233,7 +233,7 @@ func (u *upload) Read(p []byte) (int, error) {
 	if err != nil {
 		u.open = false
 	}
-	if err != nil && err != io.EOF && fault.KindOf(err) == fault.Internal {
+	if err != nil && !errors.Is(err, io.EOF) && fault.KindOf(err) == fault.Internal {
 		err = fault.New(fault.Canceled, "The upload broke off.", fault.Cause(err))
 	}
 	return n, err
@@ -247,12 +247,12 @@ const drainTimeout = 15 * time.Second
 // the rest is thrown away until the client has read the answer and hangs up.
 func (u *upload) done() {
 	if u.open {
-		_ = u.c.Flush()                                               //nolint:errcheck // tests have no connection
-		if u.c.SetReadDeadline(time.Now().Add(drainTimeout)) == nil { //nolint:errcheck // likewise
-			_, _ = io.Copy(io.Discard, u.r) //nolint:errcheck // its end is all that matters
+		_ = u.c.Flush()
+		if u.c.SetReadDeadline(time.Now().Add(drainTimeout)) == nil {
+			_, _ = io.Copy(io.Discard, u.r)
 		}
 	}
-	_ = u.c.SetReadDeadline(time.Time{}) //nolint:errcheck // left in place it would end the next request
+	_ = u.c.SetReadDeadline(time.Time{})
 }
 
 // paced gives each piece of a long answer its own time to be taken, and sends it at once.
@@ -264,7 +264,7 @@ type paced struct {
 func newPaced(w http.ResponseWriter) *paced { return &paced{w, http.NewResponseController(w)} }
 
 func (p *paced) Write(b []byte) (int, error) {
-	_ = p.c.SetWriteDeadline(time.Now().Add(chunkTimeout)) //nolint:errcheck // tests have no connection
+	_ = p.c.SetWriteDeadline(time.Now().Add(chunkTimeout))
 	return p.w.Write(b)
 }
 
@@ -283,7 +283,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="triarch"`)
 	}
 	w.WriteHeader(p.Status)
-	_ = json.NewEncoder(w).Encode(p) //nolint:errcheck // the client is gone
+	_ = json.NewEncoder(w).Encode(p)
 }
 
 // problem logs what is ours to repair and gives the rest its form.
@@ -292,8 +292,7 @@ func (s *Server) problem(ctx context.Context, err error) *api.Problem {
 		s.Log.Error("request failed", "id", requestID(ctx), "error", err)
 	}
 	p := api.NewProblem(err, requestID(ctx))
-	var bad *data.BadLines
-	if errors.As(err, &bad) {
+	if bad, ok := errors.AsType[*data.BadLines](err); ok {
 		p.BadLines = badLines(bad.Lines)
 	}
 	return p

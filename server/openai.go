@@ -220,8 +220,7 @@ func reply(w *sink, v any) error {
 func (o *OpenAI) refuse(w *sink, rid string, err error) {
 	status, e := openai.ErrorOf(err)
 	h := w.Header()
-	var r *quota.Refusal
-	if errors.As(err, &r) {
+	if r, ok := errors.AsType[*quota.Refusal](err); ok {
 		gateway.SetRate(h, r.Rate)
 		if r.After > 0 {
 			h.Set("Retry-After", strconv.Itoa(int(math.Ceil(r.After.Seconds()))))
@@ -238,8 +237,7 @@ func (o *OpenAI) refuse(w *sink, rid string, err error) {
 	case fault.Internal:
 		o.Log.Error("model API: a request failed", slog.String("request", rid), slog.Any("error", err))
 	}
-	var m methodNotAllowed
-	if errors.As(err, &m) {
+	if _, ok := errors.AsType[methodNotAllowed](err); ok {
 		status = http.StatusMethodNotAllowed
 	}
 	body := e.Body()
@@ -255,7 +253,7 @@ func (o *OpenAI) recover(w *sink, rid string) {
 	if p == nil {
 		return
 	}
-	if p == http.ErrAbortHandler {
+	if e, ok := p.(error); ok && errors.Is(e, http.ErrAbortHandler) {
 		panic(p)
 	}
 	o.Log.Error("model API: a request panicked", slog.String("request", rid), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))

@@ -83,8 +83,8 @@ func TestRecipeCrossesTheWireWhole(t *testing.T) {
 
 func jsonFields(t reflect.Type) map[string]string {
 	out := map[string]string{}
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
+		f := f
 		kind := f.Type.Kind()
 		if kind == reflect.Pointer {
 			kind = f.Type.Elem().Kind()

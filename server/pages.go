@@ -35,11 +35,11 @@ func (s *Server) mountPages() {
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		h.Set("Referrer-Policy", "no-referrer")
-		_, _ = io.WriteString(w, page) //nolint:errcheck // the client is gone
+		_, _ = io.WriteString(w, page)
 	})
 	s.handle("GET", "/healthz", s.fail, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"status":"ok"}`+"\n") //nolint:errcheck // the client is gone
+		_, _ = io.WriteString(w, `{"status":"ok"}`+"\n")
 	})
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, fault.Newf(fault.NotFound, "There is nothing at %s %s.", r.Method, clip(r.URL.Path)))

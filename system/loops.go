@@ -9,7 +9,7 @@ func (s *System) startLoops(context.Context) error {
 	s.loop(func(ctx context.Context) { s.Shipper.Loop(ctx) })
 	s.loop(func(ctx context.Context) { s.Keyring.Loop(ctx, time.Second, s.Log) })
 	if s.Config.has("control") {
-		s.loop(func(ctx context.Context) { s.Keeper.Loop(ctx) })
+		s.loop(func(ctx context.Context) { _ = s.Keeper.Loop(ctx) }) // its only error is that ctx ended
 		s.loop(s.collectLoop)
 	}
 	if s.Config.has("control") {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -113,9 +114,9 @@ func (s *System) onStop(name string, do func(context.Context) error) {
 // Stop ends the control plane in reverse order of starting. Training and replicas go on.
 func (s *System) Stop(ctx context.Context) error {
 	var errs []error
-	for i := len(s.stops) - 1; i >= 0; i-- {
-		if err := s.stops[i].do(ctx); err != nil {
-			errs = append(errs, fault.Wrap(err, "stopping "+s.stops[i].name))
+	for _, v := range slices.Backward(s.stops) {
+		if err := v.do(ctx); err != nil {
+			errs = append(errs, fault.Wrap(err, "stopping "+v.name))
 		}
 	}
 	s.stops = nil
@@ -169,8 +170,7 @@ func (c *Config) tls() (*tls.Config, error) {
 }
 
 func listenReason(err error) string {
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return op.Err.Error()
 	}
 	return err.Error()

@@ -105,8 +105,7 @@ func Wrap(err error, doing string) error {
 	if err == nil {
 		return nil
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if _, ok := errors.AsType[*Error](err); ok {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	return &Error{Kind: KindOf(err), Message: doing + " failed", Cause: err}
@@ -134,8 +133,7 @@ func Is(err error, k Kind) bool { return err != nil && KindOf(err) == k }
 
 // As returns the outermost fault in err's chain, or an Internal one around err that hides it from users.
 func As(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	return &Error{Kind: KindOf(err), Message: plain[KindOf(err)], Cause: err}

@@ -167,8 +167,9 @@ func TestSkipBadCounts(t *testing.T) {
 		if sets := must(s.Sets(t.Context(), project)); len(sets) != 0 {
 			t.Fatalf("a failed import left %v", sets)
 		}
-		v := must(imp(t, s, "x", data.JSONL, file.String(), data.Options{SkipBad: true}))
-		if v = must(s.Get(t.Context(), project, "x")); v.Bad != 34 || v.Records != 66 || len(v.BadLines) != data.KeepBad || v.BadLines[2].Line != 7 {
+		must(imp(t, s, "x", data.JSONL, file.String(), data.Options{SkipBad: true}))
+		v := must(s.Get(t.Context(), project, "x"))
+		if v.Bad != 34 || v.Records != 66 || len(v.BadLines) != data.KeepBad || v.BadLines[2].Line != 7 {
 			t.Fatalf("with skip-bad: %+v", v)
 		}
 		again := must(imp(t, s, "x", data.JSONL, "bad\n"+file.String(), data.Options{SkipBad: true}))

@@ -161,7 +161,7 @@ func collect(s engine.Stream, b []byte, limit int) ([]byte, error) {
 		c, err := s.Next()
 		b = append(b, c.Data...)
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return b, nil
 		case err != nil:
 			return b, err
@@ -284,7 +284,7 @@ func (f *flight) ended(ctx context.Context, to Sink, err error) {
 		return
 	}
 	f.settle(meter.Broke)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return // the engine told its failure in an event of its own
 	}
 	f.Log.Warn("gateway: an engine broke off a stream", slog.String("request", f.call.RequestID), slog.Any("error", err))

@@ -156,23 +156,19 @@ func mapErr(err error) error {
 	if err == nil {
 		return nil
 	}
-	var f *fault.Error
-	if errors.As(err, &f) {
+	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
 	}
 	if errors.Is(err, stdsql.ErrNoRows) {
 		return fault.New(fault.NotFound, "There is no such object.", fault.Cause(err))
 	}
-	var p *pgconn.PgError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return mapPostgres(p)
 	}
-	var s *sqlite.Error
-	if errors.As(err, &s) {
+	if s, ok := errors.AsType[*sqlite.Error](err); ok {
 		return mapSQLite(s)
 	}
-	var c *pgconn.ConnectError
-	if errors.As(err, &c) {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return fault.New(fault.Unavailable, "The PostgreSQL database cannot be reached.",
 			fault.Fix("Check that it runs and that database.dsn is right."), fault.Cause(err))
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -83,7 +84,7 @@ func ask(ctx context.Context, c *upstream.Client, q *upstream.Request, want []by
 		if tail = append(tail, b...); len(tail) > 64 {
 			tail = append(tail[:0], tail[len(tail)-64:]...)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

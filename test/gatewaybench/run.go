@@ -102,7 +102,9 @@ func (b *bench) measure(ctx context.Context, n int, args []string) (figure, erro
 		var err error
 		both := []func(){
 			func() { g, err = b.one(ctx, b.gateway, b.gateway.lines[1], b.gateway.lines[0], n, args) },
-			func() { p, err = b.one(ctx, b.proxy, b.proxy.lines[0], "none", n, append([]string{"-broken", strconv.Itoa(n / 50)}, args...)) },
+			func() {
+				p, err = b.one(ctx, b.proxy, b.proxy.lines[0], "none", n, append([]string{"-broken", strconv.Itoa(n / 50)}, args...))
+			},
 		}
 		if round%2 == 1 {
 			slices.Reverse(both)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,7 +81,7 @@ func build(ctx context.Context, db *sql.DB, ledgerDir string, replicas ...string
 	if err != nil {
 		return nil, err
 	}
-	p.by = tenancy.Maker{OrgID: o.ID, ProjectID: pr.ID, Role: tenancy.Owner, Scopes: append(tenancy.Ordinary[:len(tenancy.Ordinary):len(tenancy.Ordinary)], tenancy.OrgWide)}
+	p.by = tenancy.Maker{OrgID: o.ID, ProjectID: pr.ID, Role: tenancy.Owner, Scopes: append(slices.Clip(tenancy.Ordinary), tenancy.OrgWide)}
 	if err := p.ring.Refresh(ctx); err != nil {
 		return nil, err
 	}

@@ -298,7 +298,7 @@ func lines(t *testing.T, file string) (out [][2]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range strings.Split(strings.TrimSpace(string(text)), "\n") {
+	for l := range strings.SplitSeq(strings.TrimSpace(string(text)), "\n") {
 		if lang, q, ok := strings.Cut(l, "\t"); ok {
 			out = append(out, [2]string{lang, q})
 		}

@@ -4,6 +4,7 @@ package decode
 
 import (
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"syscall"
@@ -79,7 +80,7 @@ func BenchmarkPrefill(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := collect(s, 1); err != nil && err != io.EOF {
+		if _, err := collect(s, 1); err != nil && !errors.Is(err, io.EOF) {
 			b.Fatal(err)
 		}
 	}

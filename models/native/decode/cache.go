@@ -81,7 +81,7 @@ func (c *cache) available() int { return len(c.free) + c.idle }
 // take appends n fresh blocks to dst. The caller has checked available.
 func (c *cache) take(dst []int32, n int) []int32 {
 	for range n {
-		b := none
+		var b int32
 		if last := len(c.free) - 1; last >= 0 {
 			b = c.free[last]
 			c.free = c.free[:last]

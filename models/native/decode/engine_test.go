@@ -2,6 +2,7 @@ package decode
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -68,9 +69,9 @@ func collect(s *Stream, choices int) ([]result, error) {
 	out := make([]result, choices)
 	var ev Event
 	for {
-		switch err := s.Next(&ev); err {
-		case nil:
-		case io.EOF:
+		switch err := s.Next(&ev); {
+		case err == nil:
+		case errors.Is(err, io.EOF):
 			return out, nil
 		default:
 			return out, err
@@ -388,11 +389,11 @@ func TestCancelFreesSlotAndCache(t *testing.T) {
 	c := blocked(t, e, waiting)
 	stop() // from the queue
 	var ev Event
-	if err := c.Next(&ev); err != context.Canceled {
+	if err := c.Next(&ev); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled while waiting: %v", err)
 	}
 	cancel()
-	for err := error(nil); err != context.Canceled; err = a.Next(&ev) {
+	for err := error(nil); !errors.Is(err, context.Canceled); err = a.Next(&ev) {
 		if err != nil {
 			t.Fatalf("cancelled while running: %v", err)
 		}
@@ -417,7 +418,7 @@ func TestDrainAndClose(t *testing.T) {
 	running, queued := blocked(t, e, t.Context()), blocked(t, e, t.Context())
 	short, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := e.Drain(short); err != context.Canceled {
+	if err := e.Drain(short); !errors.Is(err, context.Canceled) {
 		t.Errorf("a grace period that is over: %v", err)
 	}
 	if _, err := e.Submit(t.Context(), &Request{Prompts: [][]int32{{5}}}); !fault.Is(err, fault.Unavailable) {

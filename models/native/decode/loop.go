@@ -3,6 +3,7 @@ package decode
 import (
 	"io"
 	"runtime"
+	"slices"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 )
@@ -160,8 +161,8 @@ func (e *Engine) retire(s *sequence) {
 		return
 	}
 	s.finished = true
-	for i := len(s.blocks) - 1; i >= 0; i-- {
-		e.cache.release(s.blocks[i])
+	for _, v := range slices.Backward(s.blocks) {
+		e.cache.release(v)
 	}
 	s.blocks = nil
 }
@@ -218,8 +219,8 @@ func (e *Engine) place(g group) bool {
 	whole := blocksFor(len(lead.input) + lead.most - 1) // the last token is never read
 	shared := len(lead.input) / blockTokens
 	if whole-len(found)+(len(g)-1)*(whole-shared) > e.cache.available() {
-		for i := len(found) - 1; i >= 0; i-- {
-			e.cache.release(found[i])
+		for _, f := range slices.Backward(found) {
+			e.cache.release(f)
 		}
 		return false
 	}
@@ -366,10 +367,8 @@ func (e *Engine) deliver() {
 
 // advance appends to dst the text that a token sets free and says whether the choice ends with it.
 func (e *Engine) advance(s *sequence, dst []byte, token int32) ([]byte, FinishReason) {
-	for _, id := range s.stopIDs {
-		if id == token {
-			return s.text.flush(dst), FinishStop
-		}
+	if slices.Contains(s.stopIDs, token) {
+		return s.text.flush(dst), FinishStop
 	}
 	dst, stopped := s.text.push(dst, e.bytes[token])
 	if stopped {

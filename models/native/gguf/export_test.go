@@ -148,7 +148,7 @@ func answer(t *testing.T, m *hf.Model) []exportCase {
 		for {
 			var ev decode.Event
 			err := s.Next(&ev)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

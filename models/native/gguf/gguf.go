@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -275,8 +276,8 @@ func (o *output) infos(tensors []placed) {
 	for _, t := range tensors {
 		o.text(t.Name)
 		o.u32(uint32(len(t.Shape)))
-		for i := len(t.Shape) - 1; i >= 0; i-- {
-			o.u64(uint64(t.Shape[i]))
+		for _, v := range slices.Backward(t.Shape) {
+			o.u64(uint64(v))
 		}
 		o.u32(tensorF32)
 		o.u64(offset)

@@ -3,6 +3,7 @@ package hf_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"math"
 	"os"
@@ -85,10 +86,10 @@ func greedy(t *testing.T, e *decode.Engine, ids []int32, n int) (tokens []int32,
 	}
 	for {
 		var ev decode.Event
-		switch err := s.Next(&ev); err {
-		case nil:
+		switch err := s.Next(&ev); {
+		case err == nil:
 			tokens, logprobs = append(tokens, ev.Token), append(logprobs, ev.Logprob)
-		case io.EOF:
+		case errors.Is(err, io.EOF):
 			return tokens, logprobs
 		default:
 			t.Fatal(err)

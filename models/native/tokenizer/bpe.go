@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"slices"
 	"strings"
 	"sync"
 )
@@ -95,7 +96,7 @@ func (t *Tokenizer) mergeSmall(ids []int32) []int32 {
 			}
 		}
 		if at < 0 {
-			return ids[:len(ids):len(ids)]
+			return slices.Clip(ids)
 		}
 		ids[at] = best.id
 		ids = append(ids[:at+1], ids[at+2:]...)

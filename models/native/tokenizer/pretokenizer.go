@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 )
@@ -65,17 +66,17 @@ func parsePre(raw json.RawMessage) (preTokenizer, error) {
 			steps = append(steps, s)
 		}
 	}
-	var name string
+	var name strings.Builder
 	for i, s := range steps {
 		step, err := s.name(i == len(steps)-1)
 		if err != nil {
 			return preTokenizer{}, err
 		}
-		name += step
+		name.WriteString(step)
 	}
-	chain, ok := chains[name]
+	chain, ok := chains[name.String()]
 	if !ok {
-		return preTokenizer{}, foreign("the pre_tokenizer steps %q", name)
+		return preTokenizer{}, foreign("the pre_tokenizer steps %q", name.String())
 	}
 	return preTokenizer{chain.name, chain.steps, raw}, nil
 }

@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"container/heap"
 	"iter"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -259,10 +260,8 @@ func mergeable(a, b []byte) bool {
 	if utf8.Valid(a) && utf8.Valid(b) {
 		return true
 	}
-	for _, c := range b {
-		if utf8.RuneStart(c) {
-			return false
-		}
+	if slices.ContainsFunc(b, utf8.RuneStart) {
+		return false
 	}
 	need := 4
 	if utf8.RuneStart(a[0]) {
@@ -270,10 +269,8 @@ func mergeable(a, b []byte) bool {
 	} else {
 		need-- // only the tail of a character
 	}
-	for _, c := range a[1:] {
-		if utf8.RuneStart(c) {
-			return false
-		}
+	if slices.ContainsFunc(a[1:], utf8.RuneStart) {
+		return false
 	}
 	return len(a)+len(b) <= need
 }

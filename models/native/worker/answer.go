@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -28,7 +29,7 @@ func (s *server) writeWhole(w http.ResponseWriter, m *served, c *call, st *decod
 			ch.probs.add(m, ev)
 		}
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		return err
 	}
 	b := c.open(nil, "")
@@ -97,7 +98,7 @@ func (s *server) writeStream(w http.ResponseWriter, m *served, c *call, st *deco
 			o.buf = o.buf[:0]
 		}
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		o.end()
 	} else {
 		o.fail(fault.As(err))

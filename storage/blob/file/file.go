@@ -75,7 +75,7 @@ func (s *Store) Put(ctx context.Context, r io.Reader) (blob.Ref, int64, error) {
 	if err != nil {
 		return "", 0, mapErr(err, "making a blob")
 	}
-	defer os.Remove(f.Name()) //nolint:errcheck // after the rename it is gone; before, Open clears it
+	defer os.Remove(f.Name())
 	sum, n, err := fill(ctx, f, r)
 	if cerr := f.Close(); err == nil {
 		err = cerr

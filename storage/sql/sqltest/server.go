@@ -25,7 +25,7 @@ var ownServer = sync.OnceValues(startServer)
 // when that ends, however it ends, the pipe closes and the server goes too.
 const keeper = `"$1" -D "$2" & p=$!; cat >/dev/null; kill -QUIT $p; wait $p; cd /; rm -rf "$2"`
 
-var stdin *os.File // the pipe's other end, kept open for the life of the process
+var stdin *os.File //nolint:unused // the pipe's other end, kept open for the life of the process
 
 func startServer() (string, error) {
 	bin, err := findBin()
