@@ -77,8 +77,12 @@ func (db *DB) Close() error {
 // Dialect is SQLite or Postgres.
 func (db *DB) Dialect() string { return db.dialect }
 
-// attempts bounds how often Write tries again after losing against another transaction.
-const attempts = 10
+// attempts bounds how often Write tries again after losing against another transaction: some seconds, so that only a
+// transaction that can never win fails.
+const (
+	attempts  = 40
+	longPause = 8 // the longest pause is a random one up to this power of two in milliseconds
+)
 
 // Write runs f in one transaction and commits it; an error or panic of f rolls back. A transaction that lost
 // against another is run again. Faults of f come back as they are.
@@ -88,7 +92,7 @@ func (db *DB) Write(ctx context.Context, f func(*Tx) error) error {
 		if err == nil || n == attempts || !retryable(err) {
 			return err
 		}
-		wait := time.Millisecond + rand.N(time.Millisecond<<n) // the more fail, the further apart they come back
+		wait := time.Millisecond + rand.N(time.Millisecond<<min(n, longPause)) // the more fail, the further apart they come back
 		select {
 		case <-ctx.Done():
 			return fault.Wrap(ctx.Err(), "writing to the database")
