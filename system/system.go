@@ -323,7 +323,12 @@ func (s *System) openModels(ctx context.Context) error {
 	s.Train = &train.Service{Store: s.db.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
 		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version}
 	s.Serve = &serve.Service{Store: s.db.Serve(), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
-		Rand: rand.Reader, Log: s.Log, OnChange: func(*serve.Table) { s.nudge() }}
+		Rand: rand.Reader, Log: s.Log, MemoryLimit: memoryLimit(), OnChange: func(*serve.Table) { s.nudge() }}
+	s.onStop("models", func(context.Context) error {
+		s.Serve.Close()
+		s.Train.Close()
+		return nil
+	})
 	return s.Serve.Reconcile(ctx)
 }
 
