@@ -314,7 +314,8 @@ func (x *Executor) look(st job.Status, dir string) (job.Status, error) {
 		return st, err
 	case !taken:
 		x.mu.Lock()
-		if x.spawned[attemptKey{st.Job, st.Attempt}] != 0 {
+		// A removed attempt's supervisor may still be on its way out: without its folder it starts nothing.
+		if x.spawned[attemptKey{st.Job, st.Attempt}] != 0 && exists(dir, taskFile) {
 			st.Phase = job.PhaseStarting
 		}
 		x.mu.Unlock()
