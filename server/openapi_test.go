@@ -84,7 +84,6 @@ func TestRecipeCrossesTheWireWhole(t *testing.T) {
 func jsonFields(t reflect.Type) map[string]string {
 	out := map[string]string{}
 	for f := range t.Fields() {
-		f := f
 		kind := f.Type.Kind()
 		if kind == reflect.Pointer {
 			kind = f.Type.Elem().Kind()

@@ -160,8 +160,7 @@ func writeNew(path string, r io.Reader) error {
 
 // badTar tells a broken stream from a broken disk.
 func badTar(err error) error {
-	var disk *os.PathError
-	if errors.As(err, &disk) {
+	if _, ok := errors.AsType[*os.PathError](err); ok {
 		return fault.Wrap(err, "unpacking the archive")
 	}
 	if k := fault.KindOf(err); k != fault.Internal {

@@ -60,7 +60,7 @@ func drive(ctx context.Context) error {
 		return fmt.Errorf("%d rounds are too few, at least 7", s.rounds)
 	}
 	s.only = map[string]bool{}
-	for _, part := range strings.Split(*only, ",") {
+	for part := range strings.SplitSeq(*only, ",") {
 		s.only[part] = true
 	}
 	return measure(ctx, s)

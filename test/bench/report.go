@@ -109,7 +109,7 @@ func processor() string {
 	if err != nil {
 		return runtime.GOARCH
 	}
-	for _, line := range strings.Split(string(raw), "\n") {
+	for line := range strings.SplitSeq(string(raw), "\n") {
 		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
 			return strings.TrimSpace(value)
 		}
@@ -129,7 +129,7 @@ func load() string {
 
 func splitLines(raw []byte) [][]byte {
 	var out [][]byte
-	for _, line := range bytes.Split(raw, []byte("\n")) {
+	for line := range bytes.SplitSeq(raw, []byte("\n")) {
 		if len(line) > 0 {
 			out = append(out, line)
 		}

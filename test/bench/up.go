@@ -160,7 +160,7 @@ func residents(data string) (out []float64) {
 		if err != nil {
 			continue // it has just ended
 		}
-		for _, l := range strings.Split(string(status), "\n") {
+		for l := range strings.SplitSeq(string(status), "\n") {
 			if rest, ok := strings.CutPrefix(l, "VmRSS:"); ok {
 				kb, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
 				out = append(out, kb/1024)

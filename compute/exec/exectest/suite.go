@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,14 +71,14 @@ func start(t *testing.T, x job.Executor, task job.Task) {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		x.Stop(ctx, task.Job, task.Attempt, 0, "end of test") //nolint:errcheck // best effort
+		x.Stop(ctx, task.Job, task.Attempt, 0, "end of test")
 		for ctx.Err() == nil {
 			st, err := x.Status(ctx, task.Job, task.Attempt)
 			if err != nil || st.Phase == job.PhaseEnded || st.Phase == job.PhaseAbsent {
 				return
 			}
 			if st.Phase == job.PhaseOrphaned {
-				x.Stop(ctx, task.Job, task.Attempt, 0, "end of test") //nolint:errcheck // best effort
+				x.Stop(ctx, task.Job, task.Attempt, 0, "end of test")
 			}
 			time.Sleep(5 * time.Millisecond)
 		}
@@ -93,10 +94,8 @@ func Await(t *testing.T, x job.Executor, id string, attempt int, want ...job.Pha
 		if st, err = x.Status(t.Context(), id, attempt); err != nil {
 			t.Fatalf("status: %v", err)
 		}
-		for _, p := range want {
-			if st.Phase == p {
-				return st
-			}
+		if slices.Contains(want, st.Phase) {
+			return st
 		}
 	}
 	t.Fatalf("attempt %d of %s is %q, want one of %q", attempt, id, st.Phase, want)

@@ -169,7 +169,7 @@ func (g *group) close() {
 	if g.fd != nil {
 		g.fd.Close()
 	}
-	os.Remove(g.dir) //nolint:errcheck // an empty group left behind does no harm
+	os.Remove(g.dir)
 }
 
 // limit bounds by means that need no permission what the group does not bound.

@@ -79,7 +79,7 @@ func rotate(dir string, log *os.File, limit int64, keep int) error {
 	const block = 4096 // head cuts come in whole blocks, and must leave something
 	head := (st.Size() - 1) / block * block
 	tmp := filepath.Join(dir, ".new-log")
-	defer os.Remove(tmp) //nolint:errcheck // it is gone after the rename
+	defer os.Remove(tmp)
 	if err := moveHead(log, tmp, head); err != nil {
 		return err
 	}

@@ -13,8 +13,6 @@ const blockTokens = 32
 // hash because a collision would show one caller the keys and values of another's prompt.
 type blockKey [16]byte
 
-const none = int32(-1)
-
 // cache is the paged store of keys and values: a fixed number of blocks, each holding blockTokens positions of all
 // layers and heads. Full blocks stay findable by their contents after their last user has gone, until the space is
 // wanted (least recently used first), so a prompt that shares its beginning with an earlier one computes only the
