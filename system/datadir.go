@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
@@ -167,12 +168,7 @@ func writeDurably(path string, text []byte, mode fs.FileMode) error {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // diskFault turns a failed write into a sentence; a full disk is named.

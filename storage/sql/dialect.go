@@ -20,6 +20,7 @@ import (
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
@@ -62,7 +63,7 @@ func touch(path string) error {
 		err = f.Close()
 	}
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = durable.SyncDir(filepath.Dir(path))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return fault.New(fault.NotFound, "The folder of the database "+path+" does not exist.", fault.Cause(err))
@@ -72,14 +73,6 @@ func touch(path string) error {
 			fault.Fix("Check that it belongs to you and that the disk is writable."), fault.Cause(err))
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func openPostgres(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {

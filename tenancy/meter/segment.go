@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/triarch-ai/triarch/internal/durable"
 )
 
 // segment is one mapped file. Slots are handed out by an atomic counter and written by their request alone.
@@ -73,7 +75,7 @@ func createSegment(dir, node string, number int64, slots int) (*segment, error) 
 		os.Remove(tmp)
 		return nil, err
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return nil, err
 	}
 	return mapSegment(f, path, number, int64(slots))
@@ -164,13 +166,4 @@ func (s *segment) read(node string, i int64) (Record, slotState) {
 	}
 	state := readSlot(s.slot(i), &r)
 	return r, state
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

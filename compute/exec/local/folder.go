@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 )
@@ -90,7 +91,7 @@ func makeDirs(root string, names ...string) error {
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 			return err
 		}
-		if err := syncDir(parent); err != nil {
+		if err := durable.SyncDir(parent); err != nil {
 			return err
 		}
 	}
@@ -122,7 +123,7 @@ func writeFile(dir, name string, b []byte) error {
 	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return durable.SyncDir(dir)
 }
 
 // wrap is fault.Wrap that names a full disk, the one failure of a folder that a user can mend.
@@ -131,14 +132,6 @@ func wrap(err error, doing string) error {
 		return fault.New(fault.Unavailable, "The disk of the data directory is full.", fault.Fix("Free some space on it."), fault.Cause(err))
 	}
 	return fault.Wrap(err, doing)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // readJSON reads a file of an attempt; found is false if there is none. Files of a supervisor are small: a larger

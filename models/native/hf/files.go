@@ -3,12 +3,12 @@ package hf
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
@@ -105,7 +105,7 @@ func writeDir(dir string, fill func(tmp string) error) (err error) {
 	if err := fill(tmp); err != nil {
 		return err
 	}
-	if err := errors.Join(os.Chmod(tmp, 0o755), syncDir(tmp)); err != nil {
+	if err := errors.Join(os.Chmod(tmp, 0o755), durable.SyncDir(tmp)); err != nil {
 		return fault.Wrap(err, "writing the model's folder")
 	}
 	if err := os.Rename(tmp, dir); err != nil {
@@ -114,16 +114,5 @@ func writeDir(dir string, fill func(tmp string) error) (err error) {
 		}
 		return fault.Wrap(err, "naming the model's folder")
 	}
-	return fault.Wrap(syncDir(parent), "naming the model's folder")
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync of a folder: %w", err)
-	}
-	return nil
+	return fault.Wrap(durable.SyncDir(parent), "naming the model's folder")
 }

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/native"
 )
@@ -80,7 +81,7 @@ func save(dir string, s snapshot, sets []*native.Weights, fence func() error) (s
 	if err := os.Rename(temp, final); err != nil {
 		return "", fault.Wrap(err, "naming "+name)
 	}
-	if err := syncPath(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return "", fault.Wrap(err, "syncing "+dir)
 	}
 	return final, nil
@@ -110,7 +111,7 @@ func (s snapshot) write(dir string, sets []*native.Weights) error {
 	if err != nil {
 		return err
 	}
-	return syncPath(dir)
+	return durable.SyncDir(dir)
 }
 
 func writeSynced(path string, fill func(io.Writer) error) error {
@@ -121,14 +122,6 @@ func writeSynced(path string, fill func(io.Writer) error) error {
 	b := bufio.NewWriterSize(f, 1<<20)
 	err = errors.Join(fill(b), b.Flush(), f.Sync())
 	return errors.Join(err, f.Close())
-}
-
-func syncPath(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // inspect reads the manifest of a checkpoint and checks all checksums, without touching any weights.

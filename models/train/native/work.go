@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 	engine "github.com/triarch-ai/triarch/models/native"
 	"github.com/triarch-ai/triarch/models/native/hf"
@@ -269,13 +270,5 @@ func writeFile(path string, write func(io.Writer) error) error {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return fault.Wrap(err, "writing "+filepath.Base(path))
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fault.Wrap(err, "syncing "+dir)
-	}
-	return fault.Wrap(errors.Join(d.Sync(), d.Close()), "syncing "+dir)
+	return fault.Wrap(durable.SyncDir(filepath.Dir(path)), "syncing "+filepath.Dir(path))
 }

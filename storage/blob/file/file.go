@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/storage/blob"
 )
@@ -132,24 +133,16 @@ func (s *Store) name(temp string, ref blob.Ref) error {
 	if err := s.place(temp, path); err != nil {
 		return err
 	}
-	if err := syncDir(folder); err != nil {
+	if err := durable.SyncDir(folder); err != nil {
 		return err
 	}
-	return syncDir(s.dir)
+	return durable.SyncDir(s.dir)
 }
 
 func (s *Store) place(temp, path string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return os.Rename(temp, path)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Open implements blob.Store.
