@@ -348,7 +348,8 @@ func sortEndpoints(ends []engine.Endpoint, order []Replica) {
 	}
 }
 
-// publish makes the Table of what was seen and writes the deployments' states.
+// publish makes the Table of what was seen and then writes the deployments' states: in this order, so that whoever is
+// told that replicas answer can ask them at once.
 func (s *Service) publish(ctx context.Context, all []*unit) error {
 	behind := make(map[string]*Target, len(all))
 	var errs []error
@@ -362,12 +363,21 @@ func (s *Service) publish(ctx context.Context, all []*unit) error {
 			errs = append(errs, err)
 		}
 		behind[d.ID] = &Target{Deployment: d.ID, Version: d.ModelVersion, Model: d.Model, Context: longest, Engine: s.Engines[d.Engine], Endpoints: u.ends}
+	}
+	if err := s.tabulate(ctx, behind); err != nil {
+		return errors.Join(append(errs, err)...) // the states of before stand until the next pass
+	}
+	for _, u := range all {
+		d := u.dep
+		if d.State == Removing {
+			continue
+		}
 		state, reason := u.state()
 		if state != d.State || reason != d.Reason || len(u.ends) != d.Ready {
 			errs = append(errs, s.Store.SetState(ctx, d.ID, state, reason, len(u.ends)))
 		}
 	}
-	return errors.Join(append(errs, s.tabulate(ctx, behind))...)
+	return errors.Join(errs...)
 }
 
 // reroute has a change of routes, which is in the store by now, take effect at once: a new price holds for the next

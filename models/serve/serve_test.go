@@ -287,6 +287,37 @@ func TestADeploymentServes(t *testing.T) {
 	})
 }
 
+// states is a store that looks at the Table when it is told how many replicas answer.
+type states struct {
+	serve.Store
+	told func(ready int)
+}
+
+func (s states) SetState(ctx context.Context, id string, state serve.State, reason string, ready int) error {
+	s.told(ready)
+	return s.Store.SetState(ctx, id, state, reason, ready)
+}
+
+// Whoever reads that replicas answer can ask them at once: the Table has them before the state says so.
+func TestReadyIsToldAfterTheTable(t *testing.T) {
+	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
+		w := newWorld(t, db)
+		s := w.service(nil)
+		must(s.Deploy(t.Context(), who, spec(2)))
+		most := 0
+		s.Store = states{s.Store, func(ready int) {
+			most = max(most, ready)
+			if x, _ := s.Snapshot().Lookup(project, org, "m"); ready > 0 && (x == nil || len(x.Endpoints) != ready) {
+				t.Errorf("%d replicas are told to answer while the table has %+v", ready, x)
+			}
+		}}
+		w.settle(t, s)
+		if most != 2 {
+			t.Errorf("at most %d replicas were told of", most)
+		}
+	})
+}
+
 // A control plane that comes later finds the replicas that run and starts none anew.
 func TestReplicasAreFoundAgain(t *testing.T) {
 	sqltest.Each(t, func(t *testing.T, db *sql.DB) {

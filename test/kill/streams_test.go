@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"database/sql"
 	"fmt"
+	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -27,8 +28,9 @@ type stream struct {
 	most    int    // tokens of one event, at most
 	bytes   int    // of those events
 	status  int
-	done    bool // [DONE] came
-	broke   bool // an event told of an error
+	done    bool   // [DONE] came
+	broke   bool   // an event told of an error
+	problem string // why no answer began, or what came instead of one
 }
 
 // swarm is many streams at once.
@@ -54,7 +56,16 @@ func (p *place) open(n int, model, key string) *swarm {
 			s.all = append(s.all, got)
 		})
 	}
-	p.eventually(fmt.Sprintf("%d streams of %s", n, model), func() bool { return s.begun.Load() >= int64(n) })
+	p.eventually(fmt.Sprintf("%d streams of %s", n, model), func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, ended := range s.all {
+			if ended.tokens == 0 {
+				p.t.Fatalf("a stream of %s got nothing and ended with status %d: %s", model, ended.status, ended.problem)
+			}
+		}
+		return s.begun.Load() >= int64(n)
+	})
 	return s
 }
 
@@ -79,10 +90,16 @@ func (s *swarm) read(p *place, url, key, model string, i int) (got stream) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
+		got.problem = err.Error()
 		return got
 	}
 	defer resp.Body.Close()
 	got.request, got.status = resp.Header.Get("X-Request-Id"), resp.StatusCode
+	if got.status != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		got.problem = string(text)
+		return got
+	}
 	in := bufio.NewReader(resp.Body)
 	for {
 		line, err := in.ReadBytes('\n')
