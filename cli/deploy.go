@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -42,21 +41,19 @@ func (a *app) deploy(ctx context.Context, c *api.Client, n api.NewDeployment, de
 	if err != nil {
 		return err
 	}
-	for !detach && d.Ready < d.Replicas {
-		if d.State == "failed" {
-			return fault.New(fault.Unavailable, "The deployment "+d.Name+" failed: "+d.Reason, fault.Fix("See `%s`", a.command("deployment logs %s", shellQuote(d.Name))))
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(200 * time.Millisecond):
-		}
-		got, err := c.Deployment(ctx, d.ID)
+	if !detach && d.Ready < d.Replicas {
+		route := d.Route
+		d, err = follow(ctx, a, c, "deployment show "+shellQuote(d.Name), func(c *api.Client) (api.DeploymentDetail, bool, error) {
+			d, err := c.Deployment(ctx, d.ID)
+			return d, d.State == "failed" || d.Ready >= d.Replicas, err
+		})
 		if err != nil {
 			return err
 		}
-		got.Route = d.Route
-		d = got
+		d.Route = route
+	}
+	if d.State == "failed" {
+		return fault.New(fault.Unavailable, "The deployment "+d.Name+" failed: "+d.Reason, fault.Fix("See `%s`", a.command("deployment logs %s", shellQuote(d.Name))))
 	}
 	return a.Value(d, func() {
 		a.Printf("%s serves %s: %s, %d of %d replicas answer\n", d.Name, d.Model, d.State, d.Ready, d.Replicas)
@@ -89,15 +86,15 @@ func (a *app) deploymentCommand() *cobra.Command {
 	})
 	var replica string
 	var attempt int
-	var follow bool
+	var goOn bool
 	logs := a.verb("logs DEPLOYMENT", "Print a replica's output", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		return a.copyLogs(ctx, follow, func(ctx context.Context, offset int64) (api.Logs, error) {
+		return a.copyLogs(ctx, c, goOn, func(c *api.Client, offset int64) (api.Logs, error) {
 			return c.DeploymentLogs(ctx, args[0], api.LogQuery{Replica: replica, Attempt: attempt, Offset: offset})
 		})
 	})
 	logs.Flags().StringVar(&replica, "replica", "", "which replica (default: the first)")
 	logs.Flags().IntVar(&attempt, "attempt", 0, "which attempt (default: the newest)")
-	logs.Flags().BoolVarP(&follow, "follow", "f", false, "go on as more comes")
+	logs.Flags().BoolVarP(&goOn, "follow", "f", false, "go on as more comes")
 	var n int
 	scale := a.verb("scale DEPLOYMENT", "Change how many replicas it has", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		d, err := c.ScaleDeployment(ctx, args[0], n)
@@ -124,18 +121,17 @@ func (a *app) removeDeployment(ctx context.Context, c *api.Client, name string, 
 	if detach {
 		return a.Value(d, func() { a.Printf("%s is being removed\n", name) })
 	}
-	for {
-		if _, err := c.Deployment(ctx, d.ID); fault.Is(err, fault.NotFound) {
-			return a.Value(map[string]string{"removed": name}, func() { a.Printf("%s is removed\n", name) })
-		} else if err != nil {
-			return err
+	_, err = follow(ctx, a, c, "", func(c *api.Client) (api.DeploymentDetail, bool, error) {
+		d, err := c.Deployment(ctx, d.ID)
+		if fault.Is(err, fault.NotFound) {
+			return d, true, nil
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
+		return d, false, err
+	})
+	if err != nil {
+		return err
 	}
+	return a.Value(map[string]string{"removed": name}, func() { a.Printf("%s is removed\n", name) })
 }
 
 func (a *app) deploymentTable(list []api.Deployment) {

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,6 +35,9 @@ type app struct {
 	key    string // API key, when given
 	output string // "", "json"
 	extras []system.Extra
+
+	again    time.Duration // between two looks at what goes on
+	patience time.Duration // how long to wait for a server that went away while it was looked at
 }
 
 // Main runs the command line and returns its exit code. Extras are for rigs outside the product.
@@ -99,7 +103,7 @@ type usageError struct{ err error }
 func (u *usageError) Error() string { return u.err.Error() }
 
 func newRoot(screen *ui.Screen, extras ...system.Extra) *cobra.Command {
-	a := &app{Screen: screen, extras: extras}
+	a := &app{Screen: screen, extras: extras, again: 200 * time.Millisecond, patience: 2 * time.Minute}
 	root := &cobra.Command{
 		Use:   "triarch",
 		Short: "An AI cloud in one program: compute, models, applications",

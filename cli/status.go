@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,11 @@ func (a *app) statusCommand() *cobra.Command {
 func (a *app) showStatus(c *api.Client, st api.Status) {
 	a.Printf("Triarch %s at %s, up %s\n  database      %s\n  cores         %d\n  organisation  %s (%s)\n  project       %s (%s)\n", st.Server.Version, c.URL(), a.ago(st.Server.StartedAt),
 		st.Server.Database, st.Server.CPUs, st.Organisation.Name, st.Organisation.ID, st.Project.Name, st.Project.ID)
+	if c.URL() == a.file("endpoint") {
+		if log := system.LogFile(a.data); exists(log) {
+			a.Printf("  log           %s\n", log)
+		}
+	}
 	if len(st.Runs) > 0 {
 		a.Printf("\n")
 		a.Table([]string{"run", "name", "state", "step", "loss", "reason"}, rows(st.Runs, func(r api.Run) []string {
@@ -41,6 +47,11 @@ func (a *app) showStatus(c *api.Client, st api.Status) {
 		}))
 		a.Next("%s", a.command("chat %s", shellQuote(st.Routes[0].Name)))
 	}
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }
 
 func (a *app) doctorCommand() *cobra.Command {

@@ -2,16 +2,13 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,10 +20,11 @@ import (
 
 // upOptions are the flags of up; those that are settings go to the configuration under the setting's name.
 type upOptions struct {
-	config    string
-	detach    bool
-	noStarter bool
-	settings  map[string]*string
+	config     string
+	detach     bool
+	background bool // this is the process that a detaching up left behind
+	noStarter  bool
+	settings   map[string]*string
 }
 
 // settingFlags are the flags of up that set a setting.
@@ -75,7 +73,9 @@ Ctrl-C ends the control plane alone: training and replicas go on and are found a
 	}
 	f.Bool("insecure", false, "listen without TLS on an address others can reach")
 	f.StringVar(&o.config, "config", os.Getenv("TRIARCH_CONFIG"), "configuration file (default: config.yaml in the data directory)")
-	f.BoolVar(&o.detach, "detach", false, "go to the background once the API answers")
+	f.BoolVar(&o.detach, "detach", false, "go to the background once the API answers; the output goes to logs/up.log in the data directory")
+	f.BoolVar(&o.background, backgroundFlag, false, "")
+	_ = f.MarkHidden(backgroundFlag) // it was defined in the line before
 	f.BoolVar(&o.noStarter, "no-starter", false, "do not make the starter model")
 	return c
 }
@@ -92,9 +92,16 @@ func (a *app) up(ctx context.Context, o *upOptions, flags map[string]string) err
 	if o.detach {
 		return a.detach(ctx, cfg)
 	}
-	s, err := system.Start(ctx, cfg, newLog(cfg, a), a.extras...)
+	out := a.Err
+	if o.background {
+		out = &background{path: system.LogFile(cfg.Data), before: a.Err}
+	}
+	s, err := system.Start(ctx, cfg, newLog(cfg, a, out), a.extras...)
 	if err != nil {
 		return err
+	}
+	if o.background {
+		a.Out, a.Err = out, out
 	}
 	return a.attend(ctx, s)
 }
@@ -131,7 +138,11 @@ func (a *app) makeStarter(ctx context.Context, s *system.System) error {
 	if !s.WantsStarter() {
 		return s.AwaitRoutes(ctx, 10*time.Second)
 	}
-	a.Printf("\nThis data directory is empty: making a small starter model that knows the words of Triarch.\n")
+	if s.First {
+		a.Printf("\nThis data directory is empty: making a small starter model that knows the words of Triarch.\n")
+	} else {
+		a.Printf("\nGoing on with the starter model, which an earlier start began to make.\n")
+	}
 	var bar = a.Bar("training")
 	stage := starter.Stage("")
 	return s.MakeStarter(ctx, system.TrainingTime, func(p starter.Progress) {
@@ -189,80 +200,8 @@ func thousands(n float64) string {
 	return fmt.Sprintf("%.1fk", n/1000)
 }
 
-// detach starts the same command in a session of its own and returns when its API answers.
-func (a *app) detach(ctx context.Context, cfg system.Config) error {
-	self, err := os.Executable()
-	if err != nil {
-		return fault.Wrap(err, "finding the program's own path")
-	}
-	if pid, held := system.Holder(cfg.Data); held {
-		return fault.New(fault.Conflict, fmt.Sprintf("The data directory %s is in use by another Triarch (pid %d).", cfg.Data, pid),
-			fault.Fix("It answers at %s", a.file("endpoint")))
-	}
-	args := []string{}
-	for _, arg := range os.Args[1:] {
-		if arg != "--detach" && !strings.HasPrefix(arg, "--detach=") {
-			args = append(args, arg)
-		}
-	}
-	out, err := os.CreateTemp("", "triarch-up-*.log")
-	if err != nil {
-		return fault.Wrap(err, "making the log file")
-	}
-	defer out.Close()
-	os.Remove(filepath.Join(cfg.Data, "endpoint"))
-	cmd := exec.Command(self, args...)
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return fault.Wrap(err, "starting in the background")
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	for {
-		if url := a.file("endpoint"); url != "" {
-			a.Printf("Triarch answers at %s (pid %d, log %s)\n", url, cmd.Process.Pid, out.Name())
-			a.Next("%s", a.command("status"))
-			return cmd.Process.Release()
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-ended: //nolint:errcheck // how it ended is asked of the process
-			return whyNotStarted(cmd.ProcessState.ExitCode(), out.Name())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// whyNotStarted is the failure of a start in the background, as its exit code and its output's last line tell it. The
-// output is removed.
-func whyNotStarted(code int, output string) error {
-	text, err := os.ReadFile(output)
-	if err != nil {
-		return fault.Wrap(err, "reading why Triarch did not start")
-	}
-	os.Remove(output)
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-	last := lines[len(lines)-1]
-	var told struct{ Error fault.Error } // under -o json
-	if json.Unmarshal([]byte(last), &told) == nil && told.Error.Kind != "" {
-		return &told.Error
-	}
-	f := fault.New(fault.Unavailable, "Triarch did not start: "+last)
-	if said, ok := strings.CutPrefix(last, "error: "); ok {
-		f.Message = said
-	}
-	for _, k := range []fault.Kind{fault.Invalid, fault.Conflict, fault.Internal} {
-		if fault.ExitCode(fault.New(k, "")) == code {
-			f.Kind = k
-		}
-	}
-	return f
-}
-
-// newLog is the log of `up`: to standard error, warnings alone while a person watches unless asked otherwise.
-func newLog(cfg system.Config, a *app) *slog.Logger {
+// newLog is the log of `up`: to out, warnings alone while a person watches unless asked otherwise.
+func newLog(cfg system.Config, a *app, out io.Writer) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(cfg.Log.Level)) // checked by Config.Check
 	if a.Terminal && cfg.Log.Level == "info" {
@@ -270,9 +209,9 @@ func newLog(cfg system.Config, a *app) *slog.Logger {
 	}
 	opt := &slog.HandlerOptions{Level: level}
 	if cfg.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(a.Err, opt))
+		return slog.New(slog.NewJSONHandler(out, opt))
 	}
-	return slog.New(slog.NewTextHandler(a.Err, opt))
+	return slog.New(slog.NewTextHandler(out, opt))
 }
 
 // passwordInArguments refuses a database address with a password on the command line, where every user of the

@@ -284,18 +284,18 @@ func (a *app) runCommand() *cobra.Command {
 		return a.watch(ctx, c, r.ID)
 	})
 	var attempt int
-	var follow bool
+	var goOn bool
 	logs := a.verb("logs RUN", "Print a run's output", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		r, err := a.findRun(ctx, c, args[0])
 		if err != nil {
 			return err
 		}
-		return a.copyLogs(ctx, follow, func(ctx context.Context, offset int64) (api.Logs, error) {
+		return a.copyLogs(ctx, c, goOn, func(c *api.Client, offset int64) (api.Logs, error) {
 			return c.RunLogs(ctx, r.ID, api.LogQuery{Attempt: attempt, Offset: offset})
 		})
 	})
 	logs.Flags().IntVar(&attempt, "attempt", 0, "which attempt (default: the newest)")
-	logs.Flags().BoolVarP(&follow, "follow", "f", false, "go on as more comes")
+	logs.Flags().BoolVarP(&goOn, "follow", "f", false, "go on as more comes")
 	stop := a.verb("stop RUN", "Stop a run; it saves a checkpoint and ends as cancelled", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		r, err := a.findRun(ctx, c, args[0])
 		if err != nil {
@@ -341,26 +341,19 @@ func (a *app) showRun(r api.Run) {
 func (a *app) watch(ctx context.Context, c *api.Client, id string) error {
 	bar := a.Bar(id)
 	var losses []float64
-	for {
+	r, err := follow(ctx, a, c, "run watch "+id, func(c *api.Client) (api.Run, bool, error) {
 		r, err := c.Run(ctx, id)
-		if err != nil {
-			return err
-		}
-		if p := r.Progress; p.Step > 0 {
+		if p := r.Progress; err == nil && p.Step > 0 {
 			losses = append(losses, p.Loss)
 			bar.Set(int64(p.Step), int64(max(p.Steps, 1)), fmt.Sprintf("loss %.3f %s %s tok/s %s", p.Loss, ui.Spark(losses, 12), thousands(p.TokensPerSecond), first(r.Reason, r.State)))
 		}
-		if r.Ended() {
-			bar.Done(r.State)
-			return a.runEnded(r)
-		}
-		select {
-		case <-ctx.Done():
-			a.Printf("\nthe run goes on; `%s` looks again\n", a.command("run watch %s", id))
-			return ctx.Err()
-		case <-time.After(500 * time.Millisecond):
-		}
+		return r, r.Ended(), err
+	})
+	if err != nil {
+		return err
 	}
+	bar.Done(r.State)
+	return a.runEnded(r)
 }
 
 func (a *app) runEnded(r api.Run) error {
@@ -377,27 +370,32 @@ func (a *app) runEnded(r api.Run) error {
 }
 
 // copyLogs prints output from its beginning, and goes on with it when asked to.
-func (a *app) copyLogs(ctx context.Context, follow bool, read func(context.Context, int64) (api.Logs, error)) error {
+func (a *app) copyLogs(ctx context.Context, c *api.Client, goOn bool, read func(*api.Client, int64) (api.Logs, error)) error {
 	var offset int64
-	for {
-		l, err := read(ctx, offset)
-		if err != nil {
-			return err
-		}
-		if _, err := a.Out.Write(l.Data); err != nil {
-			return nil // the pipe's reader has gone
-		}
-		offset = l.Next
-		if offset < l.End {
-			continue
-		}
-		if !follow || l.Ended {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(300 * time.Millisecond):
+	piece := func(c *api.Client) (bool, error) {
+		for {
+			l, err := read(c, offset)
+			if err != nil {
+				return false, err
+			}
+			if _, err := a.Out.Write(l.Data); err != nil {
+				return true, nil // the pipe's reader has gone
+			}
+			if offset = l.Next; offset >= l.End {
+				return l.Ended, nil
+			}
 		}
 	}
+	if !goOn {
+		_, err := piece(c)
+		return err
+	}
+	_, err := follow(ctx, a, c, "", func(c *api.Client) (struct{}, bool, error) {
+		ended, err := piece(c)
+		return struct{}{}, ended, err
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }

@@ -131,6 +131,10 @@ func (d *DataDir) layOut() error {
 	return nil
 }
 
+// LogFile is where an `up` in the background writes what it says, older parts beside it under the same name with a
+// number; data is the path of the data directory.
+func LogFile(data string) string { return filepath.Join(data, "logs", "up.log") }
+
 func formatText() []byte { return fmt.Appendf(nil, "{\"format\":%d}\n", Format) }
 
 // File is the path of a name inside the directory.

@@ -37,7 +37,7 @@ type Check struct {
 func Doctor(ctx context.Context, path string) []Check {
 	cfg, _, err := LoadConfig("", os.Environ(), map[string]string{"data": path})
 	checks := []Check{fromError("configuration", "is sound", err)}
-	checks = append(checks, dataCheck(path), spaceCheck(path), kernelCheck(), memoryCheck(), filesCheck())
+	checks = append(checks, dataCheck(path), logCheck(path), spaceCheck(path), kernelCheck(), memoryCheck(), filesCheck())
 	if err == nil {
 		checks = append(checks, databaseCheck(ctx, cfg), addressCheck(cfg))
 	}
@@ -68,6 +68,19 @@ func dataCheck(path string) Check {
 		return Check{c.Name, Bad, existing(path) + " cannot be written", "make it writable or choose another with --data"}
 	}
 	c.Says = path + " can be used"
+	return c
+}
+
+// logCheck says where to read what an `up` in the background said.
+func logCheck(path string) Check {
+	c := Check{Name: "log", State: Fine, Says: LogFile(path)}
+	st, err := os.Stat(c.Says)
+	switch {
+	case err != nil:
+		c.Says = "`up --detach` writes it to " + c.Says
+	default:
+		c.Says += ", last written " + st.ModTime().Format(time.DateTime)
+	}
 	return c
 }
 
