@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/storage/sql"
@@ -41,7 +42,7 @@ func (s *System) bind(ctx context.Context) error {
 		return fault.New(fault.Conflict, "The database belongs to another data directory.", fault.Field("data"),
 			fault.Fix("Give the data directory it was made with, or use an empty database"))
 	}
-	return diskFault(writeDurably(file, []byte(bound.ID+"\n"), 0o600), "writing which database the data directory belongs to")
+	return diskFault(durable.WriteFile(file, []byte(bound.ID+"\n"), 0o600), "writing which database the data directory belongs to")
 }
 
 // claimRoles keeps a second control plane or gateway off this database: work has one keeper, and spent money is
@@ -66,5 +67,5 @@ func (s *System) nodeName() (string, error) {
 		return name, nil
 	}
 	name := s.ids.New("node")
-	return name, diskFault(writeDurably(file, []byte(name+"\n"), 0o600), "writing the node's name")
+	return name, diskFault(durable.WriteFile(file, []byte(name+"\n"), 0o600), "writing the node's name")
 }

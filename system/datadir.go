@@ -86,7 +86,7 @@ func foreignFolder(path string) error {
 		switch e.Name() {
 		case "config.yaml", "lost+found", "lock":
 		default:
-			if strings.HasPrefix(e.Name(), ".new-") {
+			if strings.HasPrefix(e.Name(), durable.Leftover) {
 				continue // a write that a full disk or a kill cut short
 			}
 			return fault.New(fault.Conflict, fmt.Sprintf("The folder %s holds %s and is not a data directory of Triarch.", path, e.Name()),
@@ -119,7 +119,7 @@ func (d *DataDir) acquire() error {
 func (d *DataDir) layOut() error {
 	// The format comes first: whatever is cut short after it is a data directory that the next start completes.
 	if _, err := os.Stat(d.File("format")); err != nil {
-		if err := writeDurably(d.File("format"), formatText(), 0o600); err != nil {
+		if err := durable.WriteFile(d.File("format"), formatText(), 0o600); err != nil {
 			return diskFault(err, "writing the data directory's format")
 		}
 	}
@@ -150,29 +150,6 @@ func (d *DataDir) Close() error {
 	err := d.lock.Close()
 	d.lock = nil
 	return err
-}
-
-// writeDurably puts text at path so that after a crash the old or the new content is there, never a mixture.
-func writeDurably(path string, text []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if err := f.Chmod(mode); err != nil {
-		return err
-	}
-	if _, err := f.Write(text); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return durable.SyncDir(filepath.Dir(path))
 }
 
 // diskFault turns a failed write into a sentence; a full disk is named.

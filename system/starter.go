@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/models/starter"
 )
@@ -23,7 +24,7 @@ func (s *System) markStarter() error {
 	if _, err := os.Stat(s.dir.File("owner.key")); err == nil || !s.Config.Starter {
 		return nil
 	}
-	return diskFault(writeDurably(s.dir.File(starterMark), nil, 0o600), "noting that a starter is wanted")
+	return diskFault(durable.WriteFile(s.dir.File(starterMark), nil, 0o600), "noting that a starter is wanted")
 }
 
 // WantsStarter says whether the starter is still to be made.

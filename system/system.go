@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/data"
@@ -255,7 +256,7 @@ func (s *System) keepOwnerKey(ctx context.Context) error {
 		}
 		s.Log.Warn("owner.key was missing or is not a key of this database; a new owner key was made", "file", file)
 	}
-	return diskFault(writeDurably(file, []byte(s.OwnerKey+"\n"), 0o600), "writing the owner key")
+	return diskFault(durable.WriteFile(file, []byte(s.OwnerKey+"\n"), 0o600), "writing the owner key")
 }
 
 // knows says whether the database knows a secret.
@@ -368,5 +369,5 @@ func (s *System) serveAPI(context.Context) error {
 
 // announce writes where the API answers, for clients of this machine, before it does.
 func (s *System) announce() error {
-	return diskFault(writeDurably(s.dir.File("endpoint"), []byte(s.URL+"\n"), 0o600), "writing the endpoint")
+	return diskFault(durable.WriteFile(s.dir.File("endpoint"), []byte(s.URL+"\n"), 0o600), "writing the endpoint")
 }

@@ -130,14 +130,7 @@ type Service struct {
 
 // Get returns a version by id, by "name" (the newest) or by "name@number".
 func (s *Service) Get(ctx context.Context, project, name string) (Version, error) {
-	if id.Valid("dv", name) {
-		return s.Store.Get(ctx, project, name)
-	}
-	base, number, err := ref.Split("data", name)
-	if err != nil {
-		return Version{}, err
-	}
-	return s.Store.Find(ctx, project, base, number)
+	return ref.Resolve(ctx, s.Store, project, "dv", "data", name)
 }
 
 // Sets lists the project's data sets by name.

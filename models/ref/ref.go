@@ -5,11 +5,13 @@
 package ref
 
 import (
+	"context"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
 )
 
 // MaxName is the most bytes a name has.
@@ -56,6 +58,28 @@ func Split(field, s string) (name string, number int, err error) {
 		}
 	}
 	return name, number, Check(field, name)
+}
+
+// Finder is a store that finds versions, of data sets or of models.
+type Finder[V any] interface {
+	// Get returns a version by id; fault.NotFound.
+	Get(ctx context.Context, project, id string) (V, error)
+	// Find returns a version by name and number, 0 being the newest; fault.NotFound.
+	Find(ctx context.Context, project, name string, number int) (V, error)
+}
+
+// Resolve returns the version that s names: an id of the given kind (see id.Valid), "name" or "name@number". Errors
+// name the field.
+func Resolve[V any](ctx context.Context, f Finder[V], project, kind, field, s string) (V, error) {
+	if id.Valid(kind, s) {
+		return f.Get(ctx, project, s)
+	}
+	name, number, err := Split(field, s)
+	if err != nil {
+		var none V
+		return none, err
+	}
+	return f.Find(ctx, project, name, number)
 }
 
 // Quote quotes text from outside for a sentence and keeps it short.

@@ -1,11 +1,14 @@
 package ref_test
 
 import (
+	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/ref"
 )
 
@@ -57,4 +60,32 @@ func FuzzNames(f *testing.F) {
 			t.Errorf("%q is accepted as %q @ %d", s, name, number)
 		}
 	})
+}
+
+// noted tells how it was asked.
+type noted struct{}
+
+func (noted) Get(_ context.Context, project, id string) (string, error) {
+	return project + " has " + id, nil
+}
+
+func (noted) Find(_ context.Context, project, name string, number int) (string, error) {
+	return fmt.Sprintf("%s has %s number %d", project, name, number), nil
+}
+
+func TestResolve(t *testing.T) {
+	mine := id.Default().New("dv")
+	for in, want := range map[string]string{
+		mine: "p has " + mine, "poems": "p has poems number 0", "poems@3": "p has poems number 3",
+		"mv_" + mine[3:]: "p has mv_" + mine[3:] + " number 0", // another kind of id is a name like any other
+	} {
+		if got, err := ref.Resolve(t.Context(), noted{}, "p", "dv", "data", in); err != nil || got != want {
+			t.Errorf("%s: %q, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"", "a b", "poems@0", "poems@x", "poems@1@2"} {
+		if got, err := ref.Resolve(t.Context(), noted{}, "p", "dv", "data", in); !fault.Is(err, fault.Invalid) || fault.As(err).Field != "data" || got != "" {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+	}
 }

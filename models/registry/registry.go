@@ -159,14 +159,7 @@ type Service struct {
 
 // Get returns a version by id, by "name" (the newest) or by "name@number".
 func (s *Service) Get(ctx context.Context, project, name string) (Version, error) {
-	if id.Valid("mv", name) {
-		return s.Store.Get(ctx, project, name)
-	}
-	base, number, err := ref.Split("model", name)
-	if err != nil {
-		return Version{}, err
-	}
-	return s.Store.Find(ctx, project, base, number)
+	return ref.Resolve(ctx, s.Store, project, "mv", "model", name)
 }
 
 // Models lists the project's models that have a version, by name.

@@ -9,14 +9,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
-	"os"
+	"net/netip"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/registry"
@@ -301,7 +300,7 @@ func (s *Service) endpoint(j job.Job, replica string) (engine.Endpoint, bool) {
 	if dir == "" {
 		return engine.Endpoint{}, false
 	}
-	text, err := readSmall(filepath.Join(dir, engine.EndpointFile))
+	text, err := durable.ReadSmall(filepath.Join(dir, engine.EndpointFile), 64<<10)
 	if err != nil {
 		return engine.Endpoint{}, false
 	}
@@ -316,22 +315,8 @@ func (s *Service) endpoint(j job.Job, replica string) (engine.Endpoint, bool) {
 // loopback says whether addr is a port of this machine's loopback interface: nothing a worker writes makes requests
 // go elsewhere.
 func loopback(addr string) bool {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false
-	}
-	n, err := strconv.Atoi(port)
-	ip := net.ParseIP(host)
-	return err == nil && n > 0 && n < 1<<16 && ip != nil && ip.IsLoopback()
-}
-
-func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, 64<<10))
+	a, err := netip.ParseAddrPort(addr)
+	return err == nil && a.Port() > 0 && a.Addr().IsLoopback()
 }
 
 // sortEndpoints puts the endpoints in the order of the replicas, so that equal states give equal tables.

@@ -104,26 +104,7 @@ func writeJSON(dir, name string, v any) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(dir, name, append(b, '\n'))
-}
-
-func writeFile(dir, name string, b []byte) error {
-	f, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	return durable.SyncDir(dir)
+	return durable.WriteFile(filepath.Join(dir, name), append(b, '\n'), 0o600)
 }
 
 // wrap is fault.Wrap that names a full disk, the one failure of a folder that a user can mend.
@@ -134,11 +115,14 @@ func wrap(err error, doing string) error {
 	return fault.Wrap(err, doing)
 }
 
+// maxFile is the most bytes that a file of a supervisor has.
+const maxFile = 16 << 20
+
 // readJSON reads a file of an attempt; found is false if there is none. Files of a supervisor are small: a larger
 // one is damaged.
 func readJSON[T any](dir, name string) (v T, found bool, err error) {
 	path := filepath.Join(dir, name)
-	b, err := readSmall(path)
+	b, err := durable.ReadSmall(path, maxFile)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 		return v, false, nil
 	}
@@ -149,18 +133,6 @@ func readJSON[T any](dir, name string) (v T, found bool, err error) {
 		return v, false, fmt.Errorf("%s: %w", path, err)
 	}
 	return v, true, nil
-}
-
-func readSmall(path string) ([]byte, error) {
-	const most = 16 << 20
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() || st.Size() > most {
-		return nil, errors.New("no regular file of a sensible size")
-	}
-	return os.ReadFile(path)
 }
 
 func exists(dir, name string) bool {
@@ -204,5 +176,5 @@ func raiseFence(jobDir string, attempt int) (before int, err error) {
 	if err != nil || before >= attempt {
 		return before, err
 	}
-	return before, writeFile(jobDir, job.FenceFile, []byte(strconv.Itoa(attempt)+"\n"))
+	return before, durable.WriteFile(filepath.Join(jobDir, job.FenceFile), []byte(strconv.Itoa(attempt)+"\n"), 0o600)
 }

@@ -34,6 +34,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 )
@@ -183,7 +184,7 @@ func (x *Executor) render(t job.Task, jobDir, dir string) error {
 				return err
 			}
 		}
-		if err := writeFile(filepath.Join(dir, sub), filepath.Base(name), t.Command.Files[name]); err != nil {
+		if err := durable.WriteFile(filepath.Join(dir, name), t.Command.Files[name], 0o600); err != nil {
 			return err
 		}
 	}
@@ -264,7 +265,7 @@ func (x *Executor) await(key attemptKey, dir string, cmd *exec.Cmd, ready *os.Fi
 }
 
 func lastLine(path string) string {
-	b, _ := readSmall(path)
+	b, _ := durable.ReadSmall(path, maxFile)
 	b = bytes.TrimSpace(b)
 	if i := bytes.LastIndexByte(b, '\n'); i >= 0 {
 		b = b[i+1:]

@@ -4,11 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/native/worker"
@@ -51,11 +50,6 @@ func Work(ctx context.Context, dir string, log *slog.Logger) error {
 }
 
 func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fault.Wrap(err, "opening a file of the attempt")
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	b, err := durable.ReadSmall(path, 1<<20)
 	return b, fault.Wrap(err, "reading a file of the attempt")
 }

@@ -255,20 +255,5 @@ func writeJSON(path string, v any) error {
 
 // writeFile writes a file whole or not at all, durably.
 func writeFile(path string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".tmp-")
-	if err != nil {
-		return fault.Wrap(err, "writing "+filepath.Base(path))
-	}
-	defer os.Remove(f.Name())
-	err = write(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fault.Wrap(err, "writing "+filepath.Base(path))
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return fault.Wrap(err, "writing "+filepath.Base(path))
-	}
-	return fault.Wrap(durable.SyncDir(filepath.Dir(path)), "syncing "+filepath.Dir(path))
+	return fault.Wrap(durable.Write(path, 0o600, write), "writing "+filepath.Base(path))
 }
