@@ -241,7 +241,7 @@ type NewRun struct {
 	Data     string `json:"data" doc:"data version: id, name or name@number"`
 	Base     string `json:"base,omitempty" doc:"model version to go on from; default: fresh weights"`
 	Trainer  string `json:"trainer,omitempty" doc:"default native"`
-	Recipe   Recipe `json:"recipe,omitempty"`
+	Recipe   Recipe `json:"recipe,omitzero"`
 	CPUs     int    `json:"cpus,omitempty" doc:"cores; default 1"`
 	Priority int    `json:"priority,omitempty" doc:"higher goes first"`
 }
@@ -349,7 +349,7 @@ type Lineage struct {
 	RunID       string          `json:"run_id,omitempty"`
 	DataVersion string          `json:"data_version,omitempty"`
 	Base        string          `json:"base,omitempty"`
-	Recipe      json.RawMessage `json:"recipe,omitempty"`
+	Recipe      json.RawMessage `json:"recipe,omitzero"`
 	CodeVersion string          `json:"code_version,omitempty"`
 	Source      string          `json:"source,omitempty" doc:"run or import"`
 }

@@ -84,8 +84,11 @@ func (a *app) detach(ctx context.Context, cfg system.Config) error {
 	if err := cmd.Start(); err != nil {
 		return fault.Wrap(err, "starting in the background")
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // how it ended is asked of the process
+	}()
 	for {
 		if url := a.file("endpoint"); url != "" {
 			a.Printf("Triarch answers at %s (pid %d, log %s)\n", url, cmd.Process.Pid, system.LogFile(cfg.Data))
@@ -95,7 +98,7 @@ func (a *app) detach(ctx context.Context, cfg system.Config) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-ended: //nolint:errcheck // how it ended is asked of the process
+		case <-ended:
 			return whyNotStarted(cmd.ProcessState.ExitCode(), out)
 		case <-time.After(20 * time.Millisecond):
 		}

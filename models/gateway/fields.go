@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strconv"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -140,7 +141,7 @@ func boolean(key string, v []byte) (bool, error) {
 // as limit where any larger one means the same: as many as there is room for.
 func positive(key string, v []byte, limit int) (int, error) {
 	n, err := strconv.ParseInt(string(v), 10, 64)
-	if num, ok := err.(*strconv.NumError); ok && num.Err == strconv.ErrRange && v[0] != '-' {
+	if errors.Is(err, strconv.ErrRange) && v[0] != '-' {
 		n, err = int64(limit)+1, nil
 	}
 	switch {

@@ -267,8 +267,11 @@ func plainStart(err error) string {
 
 // tend waits for the process, rotates its log, and ends it when told to.
 func (s *supervisor) tend(ctx context.Context, cmd *exec.Cmd) (*job.Exit, error) {
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = cmd.Wait() // how it ended is asked of the process
+	}()
 	pgid := cmd.Process.Pid
 	exit := &job.Exit{}
 	tick := time.NewTicker(time.Second)

@@ -66,7 +66,7 @@ func TestPanicReachesTheCaller(t *testing.T) {
 	var others atomic.Int32
 	func() {
 		defer func() {
-			if v := recover(); v != boom {
+			if v, _ := recover().(error); !errors.Is(v, boom) {
 				t.Errorf("recovered %v", v)
 			}
 		}()

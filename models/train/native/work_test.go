@@ -77,9 +77,6 @@ func textData(n int) string {
 	return b.String()
 }
 
-//go:fix inline
-func ptr[T any](v T) *T { return new(v) }
-
 func recipe(f data.Format) train.Recipe {
 	r := train.Recipe{Preset: "nano", Dim: 32, Heads: 2, Layers: 1, FFN: 64, Vocab: 300, Context: 48, Batch: 2, Steps: 40, CheckpointEvery: 4, LR: 0.01}
 	return r.Fill(f, false)
