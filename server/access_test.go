@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/triarch-ai/triarch/tenancy"
 )
 
@@ -96,6 +98,34 @@ func TestEveryEndpointRefusesWhomTheTableRefuses(t *testing.T) {
 		if rec := w.request(e, without[e.Scope]); rec.Code != http.StatusForbidden {
 			t.Errorf("%s without the scope %s: %d", name, e.Scope, rec.Code)
 		}
+	}
+}
+
+// An address that sends wrong keys again and again is told so by both APIs; whoever has a key there is still served.
+func TestWrongKeysAreBounded(t *testing.T) {
+	w := newWorld(t)
+	w.from = "192.0.2.1:1000"
+	wrong := "tri_" + strings.Repeat("A", 43)
+	var rec *httptest.ResponseRecorder
+	for range 100 {
+		if rec = w.askJSON("GET", "/api/v1/status", wrong, ""); rec.Code != http.StatusUnauthorized {
+			break
+		}
+	}
+	p := problemOf(t, rec)
+	if rec.Code != http.StatusTooManyRequests || p.Code != "too_many_wrong_keys" || rec.Header().Get("Retry-After") == "" {
+		t.Errorf("%d, %+v, %v", rec.Code, p, rec.Header())
+	}
+	rec = w.askJSON("POST", "/v1/chat/completions", wrong, `{}`)
+	if rec.Code != http.StatusTooManyRequests || rec.Header().Get("Retry-After") == "" || gjson.Get(rec.Body.String(), "error.code").String() != "rate_limit_exceeded" {
+		t.Errorf("the model API: %d, %v, %s", rec.Code, rec.Header(), rec.Body)
+	}
+	if rec := w.askJSON("GET", "/api/v1/status", w.owner, ""); rec.Code != http.StatusOK {
+		t.Errorf("with a good key: %d", rec.Code)
+	}
+	w.from = "192.0.2.2:1000"
+	if rec := w.askJSON("GET", "/api/v1/status", wrong, ""); rec.Code != http.StatusUnauthorized {
+		t.Errorf("from elsewhere: %d", rec.Code)
 	}
 }
 

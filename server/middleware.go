@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -162,7 +163,7 @@ func (s *Server) guard(e Endpoint, fail failer, next http.HandlerFunc) http.Hand
 }
 
 func (s *Server) authorise(e Endpoint, r *http.Request) (*auth.Principal, error) {
-	p, err := s.Keys.Authenticate(bearer(r))
+	p, err := s.Keys.AuthenticateFrom(r.RemoteAddr, bearer(r))
 	if err != nil {
 		return nil, err
 	}
@@ -282,8 +283,16 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="triarch"`)
 	}
+	setRetry(w.Header(), err)
 	w.WriteHeader(p.Status)
 	_ = json.NewEncoder(w).Encode(p)
+}
+
+// setRetry tells an address that sent too many wrong keys when it is heard again.
+func setRetry(h http.Header, err error) {
+	if many, ok := errors.AsType[*auth.TooMany](err); ok {
+		h.Set("Retry-After", strconv.Itoa(auth.Seconds(many.After)))
+	}
 }
 
 // problem logs what is ours to repair and gives the rest its form.

@@ -127,7 +127,7 @@ func clip(s string) string {
 }
 
 func (o *OpenAI) principal(e Endpoint, r *http.Request) (*auth.Principal, error) {
-	who, err := o.Keys.Authenticate(bearer(r))
+	who, err := o.Keys.AuthenticateFrom(r.RemoteAddr, bearer(r))
 	if err != nil {
 		return nil, err
 	}
@@ -220,6 +220,7 @@ func reply(w *sink, v any) error {
 func (o *OpenAI) refuse(w *sink, rid string, err error) {
 	status, e := openai.ErrorOf(err)
 	h := w.Header()
+	setRetry(h, err)
 	if r, ok := errors.AsType[*quota.Refusal](err); ok {
 		gateway.SetRate(h, r.Rate)
 		if r.After > 0 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -158,6 +159,8 @@ type world struct {
 	owner   string // secret of the bootstrap key
 	who     *auth.Principal
 	objects map[string]string // path parameter -> object of the first project
+	from    string            // address of the asker; empty: another one for each request
+	asked   int
 }
 
 func newWorld(t *testing.T, change ...func(*Deps)) *world {
@@ -245,6 +248,10 @@ func (w *world) ask(method, target, secret, kind string, body io.Reader) *httpte
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second) // a stream that should end and does not
 	defer cancel()
 	r := httptest.NewRequestWithContext(ctx, method, target, body)
+	if r.RemoteAddr = w.from; w.from == "" { // each request from an address of its own
+		w.asked++
+		r.RemoteAddr = fmt.Sprintf("10.0.%d.%d:1", w.asked/256, w.asked%256)
+	}
 	if secret != "" {
 		r.Header.Set("Authorization", "Bearer "+secret)
 	}

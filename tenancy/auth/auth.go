@@ -3,7 +3,8 @@
 //
 // Rules for callers: a Principal is shared between requests and must not be changed. Authenticate reads memory
 // only; the ring behind it is refreshed by changes in this process (Refresh) and by Loop for changes made in others,
-// so a key revoked elsewhere stops working within a second. Secrets are never logged or stored.
+// so a key revoked elsewhere stops working within a second. Secrets are never logged or stored. Requests from the
+// network go through AuthenticateFrom, which bounds how often an address may send a wrong key.
 package auth
 
 import (

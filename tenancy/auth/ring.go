@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,8 @@ type Keyring struct {
 	now  func() time.Time
 	mu   sync.Mutex // one refresh at a time
 	view atomic.Pointer[view]
+
+	attempts attempts
 }
 
 type view struct {
@@ -43,7 +46,7 @@ type budgetKey struct{ scope, id string }
 
 // NewKeyring makes an empty ring; call Refresh before use. now is the clock for expiry.
 func NewKeyring(src Source, now func() time.Time) *Keyring {
-	k := &Keyring{src: src, now: now}
+	k := &Keyring{src: src, now: now, attempts: attempts{now: now, of: map[netip.Prefix]*bucket{}}}
 	k.view.Store(&view{generation: -1})
 	return k
 }
