@@ -7,8 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +21,7 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/server/front"
 	"github.com/triarch-ai/triarch/storage/blob"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 	"github.com/triarch-ai/triarch/tenancy/meter"
@@ -33,11 +34,18 @@ func (w *world) dial(t *testing.T, wrap func(http.Handler) http.Handler) *api.Cl
 	if wrap != nil {
 		h = wrap(h)
 	}
-	srv := httptest.NewUnstartedServer(h)
-	srv.Config = HTTP(h, w.Log)
-	srv.Start()
-	t.Cleanup(srv.Close)
-	return api.New(srv.URL+"/", w.owner)
+	addr, _ := listen(t, HTTP(h, w.Log))
+	return api.New("http://"+addr+"/", w.owner)
+}
+
+// listen starts a server on a socket of its own; ended gets what its Serve returned.
+func listen(t *testing.T, srv *front.Server) (addr string, ended <-chan error) {
+	t.Helper()
+	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	t.Cleanup(func() { srv.Close() })
+	return l.Addr().String(), done
 }
 
 // tarOf packs files as a tar stream.
@@ -328,24 +336,25 @@ func TestWatchingGoesOnAfterABreak(t *testing.T) {
 // A server that shuts down does not wait for those who watch.
 func TestShutdownEndsWatching(t *testing.T) {
 	w := newWorld(t) // its run does not end
-	srv := httptest.NewUnstartedServer(w.h)
-	srv.Config = HTTP(w.h, w.Log)
-	srv.Start()
-	defer srv.Close()
+	srv := HTTP(w.h, w.Log)
+	addr, served := listen(t, srv)
 	w.jobs.lines = []job.Line{stepLine(1)}
 	seen, ended := make(chan struct{}), make(chan error)
 	go func() {
-		_, err := api.New(srv.URL, w.owner).WatchRun(t.Context(), w.objects["run"], 0, func(api.ProgressLine) error { close(seen); return nil })
+		_, err := api.New("http://"+addr, w.owner).WatchRun(t.Context(), w.objects["run"], 0, func(api.ProgressLine) error { close(seen); return nil })
 		ended <- err
 	}()
 	<-seen
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := srv.Config.Shutdown(ctx); err != nil {
+	if err := srv.Shutdown(ctx); err != nil {
 		t.Errorf("shutting down waited for a watcher: %v", err)
 	}
 	if err := <-ended; !fault.Is(err, fault.Unavailable) {
 		t.Errorf("the watcher got %v", err)
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("Serve returned %v", err)
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/models/serve"
+	"github.com/triarch-ai/triarch/server/front"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 	"github.com/triarch-ai/triarch/tenancy/quota"
 )
@@ -64,7 +65,11 @@ func (o *OpenAI) begin(w http.ResponseWriter, r *http.Request) (out *sink, raw i
 	raw = o.IDs.Raw()
 	rid = "req_" + raw.String()
 	w.Header()["X-Request-Id"] = []string{rid}
-	return &sink{ResponseWriter: w, now: o.Now, unread: timeBody(w, r, o.Now().Add(bodyTime))}, raw, rid
+	out = &sink{ResponseWriter: w, now: o.Now}
+	if out.front, _ = w.(*front.Writer); out.front == nil || !out.front.Whole() {
+		out.unread = timeBody(w, r, o.Now().Add(bodyTime))
+	}
+	return out, raw, rid
 }
 
 // The model API's lines of the table of endpoints.
@@ -138,6 +143,13 @@ func (o *OpenAI) principal(e Endpoint, r *http.Request) (*auth.Principal, error)
 }
 
 func (o *OpenAI) complete(w *sink, r *http.Request, who *auth.Principal, raw id.Raw, rid string) error {
+	call := &gateway.Call{Who: who, Path: r.URL.Path, Request: raw, RequestID: rid}
+	if w.front != nil && r.ContentLength <= o.limit() {
+		if body, ok := w.front.Rest(); ok {
+			call.Body = body
+			return o.Gateway.Do(r.Context(), w, call)
+		}
+	}
 	buf := bodies.Get().(*[]byte)
 	defer func() {
 		if cap(*buf) <= 1<<20 {
@@ -149,17 +161,23 @@ func (o *OpenAI) complete(w *sink, r *http.Request, who *auth.Principal, raw id.
 	if err != nil {
 		return err
 	}
-	return o.Gateway.Do(r.Context(), w, &gateway.Call{Who: who, Path: r.URL.Path, Body: body, Request: raw, RequestID: rid})
+	call.Body = body
+	return o.Gateway.Do(r.Context(), w, call)
+}
+
+// limit is the largest body.
+func (o *OpenAI) limit() int64 {
+	if o.MaxBody <= 0 {
+		return defaultMaxBody
+	}
+	return o.MaxBody
 }
 
 var bodies = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
 // read appends the body to b. It must be read to its end: only then does the server watch for a client that hangs up.
 func (o *OpenAI) read(w *sink, r *http.Request, b []byte) ([]byte, error) {
-	limit := o.MaxBody
-	if limit <= 0 {
-		limit = defaultMaxBody
-	}
+	limit := o.limit()
 	if r.ContentLength > limit {
 		return b, tooLarge(limit)
 	}
@@ -268,6 +286,7 @@ func (o *OpenAI) recover(w *sink, rid string) {
 type sink struct {
 	http.ResponseWriter
 	now    func() time.Time
+	front  *front.Writer // ResponseWriter, if it is one: it looks after the time that writes take
 	begun  bool
 	unread bool      // the request has a body whose end was not seen
 	until  time.Time // write deadline in force
@@ -293,6 +312,9 @@ func (s *sink) Write(b []byte) (int, error) {
 
 // extend renews the deadline, but only now and then: it need not be exact.
 func (s *sink) extend() {
+	if s.front != nil {
+		return
+	}
 	if now := s.now(); s.until.Sub(now) < writeTime/2 {
 		s.until = now.Add(writeTime)
 		_ = http.NewResponseController(s.ResponseWriter).SetWriteDeadline(s.until) // tests have no connection
@@ -302,6 +324,9 @@ func (s *sink) extend() {
 // Flush sends what was written.
 func (s *sink) Flush() error {
 	s.extend()
+	if s.front != nil {
+		return s.front.FlushError()
+	}
 	if f, ok := s.ResponseWriter.(interface{ FlushError() error }); ok {
 		return f.FlushError()
 	}

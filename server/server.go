@@ -17,12 +17,14 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/api/openai"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/models/train"
+	"github.com/triarch-ai/triarch/server/front"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 	"github.com/triarch-ai/triarch/tenancy/meter"
@@ -114,19 +116,20 @@ const (
 
 type closingKey struct{}
 
-// HTTP wraps a handler into a net/http server with the limits that slow or hostile clients need. Its Shutdown ends the
-// streams of those who only watch at once; other requests run to their end.
-func HTTP(h http.Handler, log *slog.Logger) *http.Server {
+// HTTP wraps a handler into a server with the limits that slow or hostile clients need: requests of the model API are
+// read by server/front, everything else by net/http. Its Shutdown ends the streams of those who only watch at once;
+// other requests run to their end.
+func HTTP(h http.Handler, log *slog.Logger) *front.Server {
 	closing, closed := context.WithCancel(context.Background())
-	srv := &http.Server{
+	base := context.WithValue(context.Background(), closingKey{}, closing.Done())
+	std := &http.Server{
 		Handler: h, ReadHeaderTimeout: headTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHead,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		BaseContext: func(net.Listener) context.Context {
-			return context.WithValue(context.Background(), closingKey{}, closing.Done())
-		},
+		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return base },
 	}
-	srv.RegisterOnShutdown(closed)
-	return srv
+	std.RegisterOnShutdown(closed)
+	return &front.Server{Std: std, Paths: []string{openai.ChatPath, openai.CompletionPath}, Context: base,
+		HeadTimeout: headTimeout, IdleTimeout: idleTimeout, WriteTime: writeTime, Log: log}
 }
 
 // closing is closed when the server that a request came in by shuts down; nil, which never is, under other servers.

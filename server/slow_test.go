@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -16,11 +15,9 @@ import (
 
 // serveRaw starts the real server and returns its address.
 func serveRaw(t *testing.T, w *world, h http.Handler) string {
-	srv := httptest.NewUnstartedServer(nil)
-	srv.Config = HTTP(h, w.Log)
-	srv.Start()
-	t.Cleanup(srv.Close)
-	return srv.Listener.Addr().String()
+	t.Helper()
+	addr, _ := listen(t, HTTP(h, w.Log))
+	return addr
 }
 
 // raw sends bytes and nothing more, and reads until the server hangs up.

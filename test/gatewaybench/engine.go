@@ -83,7 +83,10 @@ func runEngine(ctx context.Context, _ []string) error {
 }
 
 // listenAndServe prints the address and serves until ctx ends.
-func listenAndServe(ctx context.Context, s *http.Server) error {
+func listenAndServe(ctx context.Context, s interface {
+	Serve(net.Listener) error
+	Close() error
+}) error {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
