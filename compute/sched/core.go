@@ -1,0 +1,421 @@
+package sched
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Config holds what an operator may turn. Times are milliseconds; New fills in the defaults beside the fields.
+type Config struct {
+	Round    int64    // between two rounds of prices, ranks and holds; default 60 s
+	HalfLife int64    // after which usage counts half; default 7 days
+	Horizon  int64    // running work counts as if it had run so long already, so that a burst is shared; default 1 h
+	MinRun   int64    // no job is preempted earlier in an attempt; default 10 min
+	Reserve  int      // blocked gangs of a queue that may hold a start; default 1
+	Starved  int64    // a job that waited so long goes before all others of its priority; default 7 days
+	Fast     int64    // longest time limit of a job in the fast lane; default 15 min
+	FastPart int64    // how much of a queue's share the fast lane may take, in Micro; default a quarter
+	Restart  [3]int64 // lost by a preemption besides work since the last checkpoint: 1 chip, up to 8, more; default 7, 30, 60 s
+	Slack    int64    // a job whose deadline leaves less slack than this goes first; default 30 min
+}
+
+func (c Config) withDefaults() Config {
+	set := func(v *int64, d int64) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	const minute = 60_000
+	set(&c.Round, minute)
+	set(&c.HalfLife, 7*24*60*minute)
+	set(&c.Horizon, 60*minute)
+	set(&c.MinRun, 10*minute)
+	set(&c.Starved, 7*24*60*minute)
+	set(&c.Fast, 15*minute)
+	set(&c.FastPart, Micro/4)
+	set(&c.Slack, 30*minute)
+	if c.Reserve <= 0 {
+		c.Reserve = 1
+	}
+	if c.Restart == [3]int64{} {
+		c.Restart = [3]int64{7_000, 30_000, 60_000}
+	}
+	return c
+}
+
+// restart is what a preemption costs a job of this size besides the work since its last checkpoint, in time.
+func (c *Config) restart(chips int) int64 {
+	switch {
+	case chips <= 1:
+		return c.Restart[0]
+	case chips <= 8:
+		return c.Restart[1]
+	}
+	return c.Restart[2]
+}
+
+// Estimate is what history says of the time a job will still run at the reference speed, in milliseconds.
+type Estimate struct {
+	P50, P90 int64
+	Rank     int64 // lower goes first
+	Next     int64 // attained time at which the rank may change by itself; 0 = not before it ends
+}
+
+// History learns how long jobs run. Its answers depend on nothing but the calls before.
+type History interface {
+	Submitted(j *Job, now int64)
+	Ended(j *Job, now, ran int64, succeeded bool)
+	Estimate(j *Job, attained int64) Estimate
+}
+
+// stage of a work in the core.
+type status uint8
+
+const (
+	waiting status = iota
+	running
+	gone
+)
+
+// work is a job inside the core.
+type work struct {
+	Job
+	q      *queue
+	menu   *menu
+	number int64 // of arrival: the last word in every order
+	status status
+	est    Estimate
+	urgent int
+	heapAt int // in its lane
+
+	opt     *option
+	seats   []Seat
+	started int64 // of this attempt
+	saved   int64 // attained time at the last checkpoint
+	fast    bool  // it counts against the fast lane
+	borrows bool  // it runs beyond its queue's guarantee
+	runAt   int   // in core.running
+}
+
+// Core is the scheduling core between two plans. It is not safe for concurrent use, and reads no clock.
+type Core struct {
+	conf    Config
+	history History
+	chips   []Chip
+	chipAt  map[string]int
+	sites   []string
+	nodes   []Node
+	nodeAt  map[string]int32
+	pools   []*pool
+	room    *room
+	queues  []*queue
+	queueAt map[string]*queue
+	orgs    []*org
+
+	menus     map[string]*menu
+	menuList  []*menu
+	needs     map[needKey]*menu
+	jobs      map[string]*work
+	running   []*work
+	onNode    [][]*work // what runs on each node, in order of start
+	moves     int64     // counts starts, ends and rounds: what could not displace anything may when it has moved on
+	holds     []*hold
+	succeeded map[string]bool // jobs that others wait for, once they have ended well
+	children  map[string][]*work
+
+	price   []int64 // by chip: how scarce it is, in Micro
+	count   []int64 // by chip: how many there are
+	scratch []*option
+	idle    bool // fill gives out what would stand idle
+	renewed bool // this plan began a round
+
+	now     int64
+	round   int64 // time of the next round
+	arrived int64
+	stats   Stats
+	acts    []Action
+}
+
+// Stats counts what a core did.
+type Stats struct{ Started, Refused, Preempted, Rounds int64 }
+
+// New makes a core for a fleet at a time. The error is a *Problem.
+func New(conf Config, f Fleet, h History, now int64) (*Core, error) {
+	if err := f.Check(); err != nil {
+		return nil, err
+	}
+	c := &Core{conf: conf.withDefaults(), history: h, chipAt: map[string]int{}, nodeAt: map[string]int32{}, queueAt: map[string]*queue{},
+		menus: map[string]*menu{}, needs: map[needKey]*menu{}, jobs: map[string]*work{}, succeeded: map[string]bool{}, children: map[string][]*work{}, now: now}
+	c.round = now + c.conf.Round
+	c.chips = slices.SortedFunc(slices.Values(f.Chips), func(a, b Chip) int { return cmp.Compare(a.Name, b.Name) })
+	for i, ch := range c.chips {
+		c.chipAt[ch.Name] = i
+	}
+	c.nodes = slices.SortedFunc(slices.Values(f.Nodes), func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+	c.layPools()
+	c.room = newRoom(c.nodes, c.pools)
+	c.onNode = make([][]*work, len(c.nodes))
+	c.price, c.count = make([]int64, len(c.chips)), make([]int64, len(c.chips))
+	for i := range c.price {
+		c.price[i] = Micro
+	}
+	for _, n := range c.nodes {
+		if n.Chips > 0 {
+			c.count[c.chipAt[n.Chip]] += int64(n.Chips)
+		}
+	}
+	c.layQueues(f.Queues)
+	return c, nil
+}
+
+// layPools groups the nodes by site and class of chips.
+func (c *Core) layPools() {
+	for _, n := range c.nodes {
+		c.sites = append(c.sites, n.Site)
+	}
+	slices.Sort(c.sites)
+	c.sites = slices.Compact(c.sites)
+	type key struct{ site, chip int }
+	at := map[key]*pool{}
+	for i := range c.nodes {
+		n := &c.nodes[i]
+		c.nodeAt[n.Name] = int32(i)
+		site, _ := slices.BinarySearch(c.sites, n.Site)
+		chip := -1
+		if n.Chips > 0 {
+			chip = c.chipAt[n.Chip]
+		}
+		p := at[key{site, chip}]
+		if p == nil {
+			p = &pool{site: site, chip: chip}
+			at[key{site, chip}] = p
+			c.pools = append(c.pools, p)
+		}
+		p.nodes = append(p.nodes, int32(i))
+		p.perNode = max(p.perNode, n.Chips)
+		p.cpu, p.memo = max(p.cpu, n.CPUMilli), max(p.memo, n.MemoryMiB)
+	}
+	slices.SortFunc(c.pools, func(a, b *pool) int { return cmp.Or(cmp.Compare(a.site, b.site), cmp.Compare(a.chip, b.chip)) })
+}
+
+func (c *Core) poolOf(o *option) int32 {
+	i, ok := slices.BinarySearchFunc(c.pools, o, func(p *pool, o *option) int {
+		return cmp.Or(cmp.Compare(p.site, o.site), cmp.Compare(p.chip, o.chip))
+	})
+	if !ok {
+		return -1
+	}
+	return int32(i)
+}
+
+// needKey is a need without lists, whose menu is looked up instead of made.
+type needKey struct {
+	queue             string
+	site, chip        string
+	chips, share, min int
+	speed             int64
+	within            Level
+	cpu, memo         int64
+}
+
+func keyOf(j *Job) (needKey, bool) {
+	n := &j.Need
+	if len(n.Sites) > 1 || len(n.AnyOf) > 1 {
+		return needKey{}, false
+	}
+	k := needKey{queue: j.Queue, chips: n.Chips, share: n.Share, min: n.Min, within: n.Within, cpu: n.CPUMilli, memo: n.MemoryMiB}
+	if len(n.Sites) == 1 {
+		k.site = n.Sites[0]
+	}
+	if len(n.AnyOf) == 1 {
+		if n.AnyOf[0].Chips != 0 {
+			return k, false
+		}
+		k.chip, k.speed = n.AnyOf[0].Chip, n.AnyOf[0].Speed
+	}
+	return k, true
+}
+
+// Submit adds a waiting job. The error is a *Problem for what cannot be true or is not known, and a *Nearby for a job
+// that this fleet could never run; then nothing has changed.
+func (c *Core) Submit(now int64, j Job) error {
+	if err := j.Check(); err != nil {
+		return err
+	}
+	if _, twice := c.jobs[j.ID]; twice {
+		return problem("id", "job %s is there already", j.ID)
+	}
+	q := c.queueAt[j.Queue]
+	if q == nil {
+		names := make([]string, 0, len(c.queues))
+		for _, q := range c.queues {
+			names = append(names, q.Name)
+		}
+		return problem("queue", "queue %q is not known; the nearest is %q", j.Queue, Nearest(j.Queue, names))
+	}
+	key, plain := keyOf(&j)
+	m := c.needs[key]
+	if !plain || m == nil {
+		var err error
+		if m, err = c.menuOf(&j, q); err != nil {
+			return err
+		}
+		if plain {
+			c.needs[key] = m
+		}
+	}
+	if err := c.cycle(&j); err != nil {
+		return err
+	}
+	w := &work{Job: j, q: q, menu: m, number: c.arrived, saved: j.Attained, heapAt: -1, runAt: -1}
+	c.arrived++
+	c.jobs[j.ID] = w
+	c.now = max(c.now, now)
+	c.history.Submitted(&w.Job, c.now)
+	c.enqueue(w)
+	return nil
+}
+
+// cycle refuses a job that would wait for itself: one that an earlier job named before it was there.
+func (c *Core) cycle(j *Job) error {
+	seen, todo := map[string]bool{}, slices.Clone(j.After)
+	for len(todo) > 0 {
+		id := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if id == j.ID {
+			return problem("after", "job %s would wait for itself", j.ID)
+		}
+		if w := c.jobs[id]; w != nil && !seen[id] {
+			seen[id] = true
+			todo = append(todo, w.After...)
+		}
+	}
+	return nil
+}
+
+// End tells that a job has ended and will not run again. ran is its whole running time at the reference speed.
+func (c *Core) End(now int64, id string, ran int64, succeeded bool) error {
+	w := c.jobs[id]
+	if w == nil {
+		return fmt.Errorf("sched: job %s is not known", id)
+	}
+	c.settle(now)
+	if w.status == running {
+		c.vacate(w)
+	} else {
+		c.dequeue(w)
+	}
+	w.status = gone
+	delete(c.jobs, id)
+	c.history.Ended(&w.Job, c.now, ran, succeeded)
+	if waiting := c.children[id]; len(waiting) > 0 {
+		delete(c.children, id)
+		c.succeeded[id] = succeeded
+		for _, child := range waiting {
+			if child.status != gone {
+				c.enqueue(child)
+			}
+		}
+	}
+	return nil
+}
+
+// Requeue tells that a running job lost its attempt, after so much work in all as its last checkpoint holds: it waits again.
+func (c *Core) Requeue(now int64, id string, attained int64) error {
+	w := c.jobs[id]
+	if w == nil || w.status != running {
+		return fmt.Errorf("sched: job %s does not run", id)
+	}
+	c.settle(now)
+	c.vacate(w)
+	w.Attained, w.saved = attained, attained
+	c.enqueue(w)
+	return nil
+}
+
+// Checkpoint tells how much work of a running job is safe.
+func (c *Core) Checkpoint(id string, attained int64) {
+	if w := c.jobs[id]; w != nil {
+		w.saved = max(w.saved, attained)
+	}
+}
+
+// SetNode changes whether a node takes work. Jobs that a Down node ran must be told of by Requeue or End.
+func (c *Core) SetNode(now int64, name string, s NodeState) error {
+	n, ok := c.nodeAt[name]
+	if !ok {
+		return problem("node", "node %q is not known", name)
+	}
+	c.settle(now)
+	c.nodes[n].State = s
+	c.room.setOpen(n, s == Up)
+	return nil
+}
+
+// attained is how long a job has run at the reference speed by now.
+func (c *Core) attained(w *work) int64 {
+	if w.status != running {
+		return w.Attained
+	}
+	return w.Attained + c.progress(w, c.now-w.started)
+}
+
+// progress is how much reference time passes for a job while it runs for a time on its chips. A job that has fewer chips than it asked for
+// goes on more slowly, in proportion.
+func (c *Core) progress(w *work, time int64) int64 {
+	if w.menu.largest <= 0 || w.opt.speed == int64(w.menu.largest)*Micro {
+		return time
+	}
+	return muldiv(time, w.opt.speed, int64(w.menu.largest)*Micro)
+}
+
+// wall is the reverse: how long a job takes on an option for some reference time.
+func (c *Core) wall(w *work, o *option, reference int64) int64 {
+	if w.menu.largest <= 0 || o.speed == int64(w.menu.largest)*Micro || o.speed <= 0 {
+		return reference
+	}
+	return muldiv(reference, int64(w.menu.largest)*Micro, o.speed)
+}
+
+// occupy starts a job on seats.
+func (c *Core) occupy(w *work, o *option, seats []Seat) {
+	w.status, w.opt, w.seats, w.started = running, o, seats, c.now
+	w.runAt = len(c.running)
+	c.running = append(c.running, w)
+	w.q.add(w, 1)
+	c.moves++
+	for i := range seats {
+		if n := seats[i].Node; len(c.onNode[n]) == 0 || c.onNode[n][len(c.onNode[n])-1] != w {
+			c.onNode[n] = append(c.onNode[n], w)
+		}
+	}
+	c.stats.Started++
+}
+
+// vacate ends the attempt of a running job and keeps what it attained.
+func (c *Core) vacate(w *work) {
+	w.Attained = c.attained(w)
+	for i, k := 0, 0; i < len(w.opt.parts); i++ {
+		for range w.opt.parts[i].members {
+			c.room.leave(&w.seats[k], &w.opt.parts[i].ask)
+			k++
+		}
+	}
+	for i := range w.seats {
+		n := w.seats[i].Node
+		if k := slices.Index(c.onNode[n], w); k >= 0 {
+			c.onNode[n] = slices.Delete(c.onNode[n], k, k+1)
+		}
+	}
+	c.moves++
+	last := c.running[len(c.running)-1]
+	c.running[w.runAt] = last
+	last.runAt = w.runAt
+	c.running = c.running[:len(c.running)-1]
+	w.q.add(w, -1)
+	w.status, w.opt, w.seats, w.runAt = waiting, nil, nil, -1
+}
+
+// Nodes are the nodes in the order in which seats number them: by name.
+func (c *Core) Nodes() []Node { return c.nodes }

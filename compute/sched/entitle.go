@@ -1,0 +1,164 @@
+package sched
+
+import (
+	"cmp"
+	"slices"
+)
+
+// org is an organisation among the queues.
+type org struct {
+	name   string
+	weight int64
+	queues []*queue
+}
+
+// queue is a Queue with what it uses.
+type queue struct {
+	Queue
+	org       *org
+	at        int
+	guarantee []int64 // by chipSlot
+	ceiling   []int64 // by chipSlot; maxInt = none
+	held      []int64 // chips in use, by chipSlot
+	rate      int64   // micro-units an hour of what is held beyond the guarantee
+	fastRate  int64   // of it by jobs of the fast lane
+	used      int64   // micro-units, decayed, of what was held beyond the guarantee
+	rest      int64   // of used: what has not made up a whole micro-unit yet, in milliseconds times rate
+	lanes     []*lane // waiting jobs by menu
+	waits     int
+	parked    []*work // waiting for something other than room: held, not before, after others
+}
+
+func (c *Core) layQueues(list []Queue) {
+	list = slices.SortedFunc(slices.Values(list), func(a, b Queue) int { return cmp.Compare(a.Name, b.Name) })
+	orgs := map[string]*org{}
+	for i, in := range list {
+		q := &queue{Queue: in, at: i, guarantee: make([]int64, len(c.chips)+1), ceiling: make([]int64, len(c.chips)+1), held: make([]int64, len(c.chips)+1)}
+		q.Weight, q.Reserve = cmp.Or(q.Weight, Micro), cmp.Or(q.Reserve, c.conf.Reserve)
+		for k := range q.ceiling {
+			q.ceiling[k] = maxInt
+		}
+		for _, g := range in.Guarantee {
+			q.guarantee[chipSlot(c.chipAt[g.Chip])] = g.Chips
+		}
+		for _, g := range in.Ceiling {
+			q.ceiling[chipSlot(c.chipAt[g.Chip])] = g.Chips
+		}
+		o := orgs[in.Org]
+		if o == nil {
+			o = &org{name: in.Org, weight: cmp.Or(in.OrgWeight, Micro)}
+			orgs[in.Org] = o
+			c.orgs = append(c.orgs, o)
+		}
+		q.org = o
+		o.queues = append(o.queues, q)
+		c.queues = append(c.queues, q)
+		c.queueAt[q.Name] = q
+	}
+	slices.SortFunc(c.orgs, func(a, b *org) int { return cmp.Compare(a.name, b.name) })
+	for _, q := range c.queues {
+		q.rate = c.surplus(q)
+	}
+}
+
+// add counts a job that starts (1) or ends (-1).
+func (q *queue) add(w *work, sign int64) {
+	slot := chipSlot(w.opt.chip)
+	q.held[slot] += sign * int64(w.opt.size)
+	if w.fast {
+		q.fastRate += sign * w.opt.price
+	}
+}
+
+// surplus is what a queue holds beyond its guarantees, in micro-units an hour: guarantees are counted in chips, only what
+// goes beyond them in value.
+func (c *Core) surplus(q *queue) (rate int64) {
+	for i, ch := range c.chips {
+		if over := q.held[chipSlot(i)] - q.guarantee[chipSlot(i)]; over > 0 {
+			rate += over * max(1, ch.Value)
+		}
+	}
+	return rate
+}
+
+const hour = 3_600_000
+
+// settle brings the clock and what queues used up to a time.
+func (c *Core) settle(now int64) {
+	if now <= c.now {
+		return
+	}
+	for _, q := range c.queues {
+		if q.rate = c.surplus(q); q.rate == 0 {
+			continue
+		}
+		q.used += muldiv(q.rate, now-c.now, hour)
+	}
+	c.now = now
+}
+
+// decay lets what was used count less: by the part of the half-life that a round is.
+func (c *Core) decay() {
+	// 2^(-x) for x = round/half-life, by the series of exp(-x ln 2) up to the third power; ln 2 in Micro is 693147.
+	x := muldiv(c.conf.Round, 693_147, c.conf.HalfLife)
+	left := Micro - x + x*x/(2*Micro) - muldiv(x*x/Micro, x, 6*Micro)
+	for _, q := range c.queues {
+		q.used = muldiv(q.used, max(0, left), Micro)
+	}
+}
+
+// burden is how much of its share a queue has had: what it used, and what it holds as if it had held it for the Horizon,
+// by its weight.
+func (c *Core) burden(q *queue) int64 {
+	return muldiv(q.used+muldiv(c.surplus(q), c.conf.Horizon, hour), Micro, q.Weight)
+}
+
+func (c *Core) orgBurden(o *org) (sum int64) {
+	for _, q := range o.queues {
+		sum += q.used + muldiv(c.surplus(q), c.conf.Horizon, hour)
+	}
+	return muldiv(sum, Micro, o.weight)
+}
+
+// within says whether a queue stays inside its guarantee with an option more.
+func (q *queue) within(o *option) bool {
+	slot := chipSlot(o.chip)
+	return q.held[slot]+int64(o.size) <= q.guarantee[slot]
+}
+
+// next is the queue that is to choose now: of those with something to try, one that stays within its guarantee before
+// all others, then the organisation and inside it the queue that is furthest below its share. Stage 2.
+func (c *Core) next() *queue {
+	var best *queue
+	var bestOrg, bestOwn int64
+	bestFirst := false
+	for _, q := range c.queues {
+		w := q.candidate(c)
+		if w == nil {
+			continue
+		}
+		first := q.guaranteed(w)
+		if len(c.queues) == 1 {
+			return q
+		}
+		ob, own := c.orgBurden(q.org), c.burden(q)
+		better := best == nil || first && !bestFirst
+		if !better && first == bestFirst {
+			better = cmp.Or(cmp.Compare(ob, bestOrg), cmp.Compare(q.org.name, best.org.name), cmp.Compare(own, bestOwn)) < 0
+		}
+		if better {
+			best, bestOrg, bestOwn, bestFirst = q, ob, own, first
+		}
+	}
+	return best
+}
+
+// guaranteed says whether some option of a job lies within the queue's guarantee.
+func (q *queue) guaranteed(w *work) bool {
+	for i := range w.menu.options {
+		if q.within(&w.menu.options[i]) {
+			return true
+		}
+	}
+	return false
+}

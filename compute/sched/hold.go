@@ -1,0 +1,167 @@
+package sched
+
+import (
+	"cmp"
+	"slices"
+)
+
+// hold keeps nodes for a blocked gang until its earliest start. Stage 5.
+type hold struct {
+	w     *work
+	nodes []int32
+	start int64 // when all of them will be free, by the P90 of what runs there
+}
+
+// dropHolds forgets all holds; they are made anew by what is refused next.
+func (c *Core) dropHolds() { c.holds = nil }
+
+// hold notes nodes for a job that was refused, if it is the first of its queue and its queue may hold one more.
+func (c *Core) hold(w *work) {
+	n := 0
+	for _, h := range c.holds {
+		if h.w == w {
+			return
+		}
+		if h.w.q == w.q {
+			n++
+		}
+	}
+	if n >= w.q.Reserve || !c.heads(w) {
+		return
+	}
+	var best *hold
+	for i := range w.menu.options {
+		if h := c.earliest(w, &w.menu.options[i]); h != nil && (best == nil || h.start < best.start) {
+			best = h
+		}
+	}
+	if best != nil {
+		c.holds = append(c.holds, best)
+	}
+}
+
+// heads says whether no job of its queue that waits comes before it: blocked ones that hold already do not count.
+func (c *Core) heads(w *work) bool {
+	for _, l := range w.q.lanes {
+		if l == nil || len(l.heap) == 0 || l.heap[0] == w || !c.before(l.heap[0], w) {
+			continue
+		}
+		if !c.holding(l.heap[0]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *Core) holding(w *work) bool {
+	return slices.ContainsFunc(c.holds, func(h *hold) bool { return h.w == w })
+}
+
+// end is when a running job will have ended, by its P90 or its limit.
+func (c *Core) end(w *work) int64 {
+	left := c.wall(w, w.opt, w.est.P90)
+	if w.Limit > 0 {
+		left = min(left, w.started+w.Limit-c.now)
+	}
+	return c.now + max(0, left)
+}
+
+// earliest finds the nodes on which an option can start first, when jobs end by their P90.
+func (c *Core) earliest(w *work, o *option) *hold {
+	pool := c.poolOf(o)
+	ends := map[int32][]*work{}
+	for _, r := range c.running {
+		for i := range r.seats {
+			if n := r.seats[i].Node; c.room.pool[n] == pool {
+				ends[n] = append(ends[n], r)
+			}
+		}
+	}
+	taken := map[int32]bool{}
+	for _, h := range c.holds {
+		for _, n := range h.nodes {
+			taken[n] = true
+		}
+	}
+	h := &hold{w: w}
+	for i := range o.parts {
+		pt := &o.parts[i]
+		type when struct {
+			node int32
+			at   int64
+		}
+		var all []when
+		for _, n := range c.pools[pool].nodes {
+			if taken[n] || c.nodes[n].State != Up {
+				continue
+			}
+			if at, ok := c.freeAt(n, &pt.ask, ends[n]); ok {
+				all = append(all, when{n, at})
+			}
+		}
+		if len(all) < pt.members {
+			return nil
+		}
+		slices.SortFunc(all, func(a, b when) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.node, b.node)) })
+		for _, x := range all[:pt.members] {
+			h.nodes = append(h.nodes, x.node)
+			h.start = max(h.start, x.at)
+			taken[x.node] = true
+		}
+	}
+	return h
+}
+
+// freeAt is when a node will have room for a member.
+func (c *Core) freeAt(n int32, a *ask, runs []*work) (int64, bool) {
+	if c.nodes[n].Chips < a.chips {
+		return 0, false
+	}
+	if c.room.fits(n, a) {
+		return c.now, true
+	}
+	slices.SortFunc(runs, func(x, y *work) int { return cmp.Or(cmp.Compare(c.end(x), c.end(y)), cmp.Compare(x.number, y.number)) })
+	whole, cpu, memo := int(c.room.free[n].whole), c.room.free[n].cpu, c.room.free[n].memo
+	counted := c.room.free[n].counted
+	for _, r := range runs {
+		k := 0
+		for i := range r.opt.parts {
+			for range r.opt.parts[i].members {
+				if r.seats[k].Node == n {
+					b := &r.opt.parts[i].ask
+					whole += b.chips // of shares a little too much: the others on the chip end too
+					cpu += b.cpu
+					memo += b.memo
+				}
+				k++
+			}
+		}
+		if whole >= a.chips && (!counted || cpu >= a.cpu && memo >= a.memo) {
+			return c.end(r), true
+		}
+	}
+	return 0, false
+}
+
+// usable tells which nodes a job may be put on now: all but those held for others, unless it will be gone by then. nil =
+// all.
+func (c *Core) usable(w *work, o *option) func(int32) bool {
+	if len(c.holds) == 0 {
+		return nil
+	}
+	gone := c.now + c.wall(w, o, w.est.P90)
+	if w.Limit > 0 {
+		gone = min(gone, c.now+w.Limit)
+	}
+	if w.Kind == Service {
+		gone = maxInt
+	}
+	return func(n int32) bool {
+		for _, h := range c.holds {
+			if h.w != w && gone > h.start && slices.Contains(h.nodes, n) {
+				return false
+			}
+		}
+		return true
+	}
+}

@@ -1,0 +1,214 @@
+package sched
+
+import "cmp"
+
+// lane holds the waiting jobs of a queue that have one menu, the first of them in front. If the first does not fit
+// anywhere, none of them does.
+type lane struct {
+	menu    *menu
+	heap    []*work
+	refused int64 // the room's count of changes, plus one, when the first was refused what suits it best last
+	all     int64 // the same of when it was refused everything
+	tried   int64 // the core's count of moves when the first could displace nothing last
+	why     Refusal
+}
+
+// before is the order inside a queue, stage 3: starved, priority, the fast lane, a deadline that presses, the rank by
+// what is left, arrival.
+func (c *Core) before(a, b *work) bool {
+	return cmp.Or(
+		cmp.Compare(b.Priority, a.Priority),
+		cmp.Compare(a.urgent, b.urgent),
+		cmp.Compare(a.est.Rank, b.est.Rank),
+		cmp.Compare(a.number, b.number)) < 0
+}
+
+// urgency puts what is not ranked by length first: 0 a replica, 1 starved, 2 the fast lane and what somebody sits before,
+// 3 a deadline that presses, 4 everything else.
+func (c *Core) urgency(w *work) int {
+	switch {
+	case w.Kind == Service:
+		return 0
+	case c.now-w.Submitted >= c.conf.Starved:
+		return 1
+	case w.Kind == Interactive || c.fastLane(w):
+		return 2
+	case w.Deadline > 0 && w.Deadline-c.now-w.est.P90 < c.conf.Slack:
+		return 3
+	}
+	return 4
+}
+
+// look asks what is known of a waiting job now. Between two looks its place in the order stands.
+func (c *Core) look(w *work) {
+	w.est = c.history.Estimate(&w.Job, w.Attained)
+	w.urgent = c.urgency(w)
+}
+
+// fastLane says whether a job may pass the others as short work: it says so, its time limit is short, and the lane has
+// not had its part of what the queue holds.
+func (c *Core) fastLane(w *work) bool {
+	return w.Kind == Evaluation && w.Limit > 0 && w.Limit <= c.conf.Fast
+}
+
+// enqueue has a job wait, for room or for what must come before.
+func (c *Core) enqueue(w *work) {
+	w.status = waiting
+	if c.parks(w) {
+		w.q.parked = append(w.q.parked, w)
+		return
+	}
+	c.look(w)
+	l := w.q.lane(w.menu)
+	l.refused, l.all, l.tried = 0, 0, -1
+	w.q.waits++
+	c.push(l, w)
+}
+
+// parks says whether a job waits for something other than room; it is then told again when that has come.
+func (c *Core) parks(w *work) bool {
+	for _, id := range w.After {
+		done, known := c.succeeded[id]
+		if !known {
+			if !w.listens(c, id) {
+				c.children[id] = append(c.children[id], w)
+			}
+			return true
+		}
+		if !done {
+			return true // for ever; Explain says so, and a cancel ends it
+		}
+	}
+	return w.Hold || w.NotBefore > c.now
+}
+
+func (w *work) listens(c *Core, id string) bool {
+	for _, x := range c.children[id] {
+		if x == w {
+			return true
+		}
+	}
+	return false
+}
+
+// dequeue takes a waiting job out.
+func (c *Core) dequeue(w *work) {
+	if w.heapAt >= 0 {
+		l := w.q.lane(w.menu)
+		c.remove(l, w.heapAt)
+		w.q.waits--
+		return
+	}
+	for i, p := range w.q.parked {
+		if p == w {
+			w.q.parked = append(w.q.parked[:i], w.q.parked[i+1:]...)
+			return
+		}
+	}
+}
+
+// unpark looks whether what jobs wait for has come.
+func (c *Core) unpark(q *queue) {
+	all := q.parked
+	q.parked = nil
+	for _, w := range all {
+		c.enqueue(w)
+	}
+}
+
+func (q *queue) lane(m *menu) *lane {
+	for len(q.lanes) <= m.id {
+		q.lanes = append(q.lanes, nil)
+	}
+	if q.lanes[m.id] == nil {
+		q.lanes[m.id] = &lane{menu: m}
+	}
+	return q.lanes[m.id]
+}
+
+// candidate is the first job of a queue that may be tried: the best of the lanes' first that was not refused since room
+// last came back.
+func (q *queue) candidate(c *Core) *work {
+	var best *work
+	for _, l := range q.lanes {
+		if l == nil || len(l.heap) == 0 || *l.mark(c.idle) == c.room.change+1 {
+			continue
+		}
+		if w := l.heap[0]; best == nil || c.before(w, best) {
+			best = w
+		}
+	}
+	return best
+}
+
+func (c *Core) push(l *lane, w *work) {
+	w.heapAt = len(l.heap)
+	l.heap = append(l.heap, w)
+	c.up(l, w.heapAt)
+}
+
+func (c *Core) up(l *lane, i int) {
+	for i > 0 {
+		p := (i - 1) / 2
+		if !c.before(l.heap[i], l.heap[p]) {
+			break
+		}
+		l.swap(i, p)
+		i = p
+	}
+}
+
+func (c *Core) down(l *lane, i int) {
+	for {
+		least := i
+		for k := 2*i + 1; k <= 2*i+2 && k < len(l.heap); k++ {
+			if c.before(l.heap[k], l.heap[least]) {
+				least = k
+			}
+		}
+		if least == i {
+			return
+		}
+		l.swap(i, least)
+		i = least
+	}
+}
+
+func (l *lane) swap(i, k int) {
+	l.heap[i], l.heap[k] = l.heap[k], l.heap[i]
+	l.heap[i].heapAt, l.heap[k].heapAt = i, k
+}
+
+func (c *Core) remove(l *lane, i int) {
+	last := len(l.heap) - 1
+	l.swap(i, last)
+	l.heap[last].heapAt = -1
+	l.heap = l.heap[:last]
+	if i < last {
+		c.down(l, i)
+		c.up(l, i)
+	}
+}
+
+// rerank asks history anew for all that wait.
+func (c *Core) rerank(q *queue) {
+	for _, l := range q.lanes {
+		if l == nil {
+			continue
+		}
+		for _, w := range l.heap {
+			c.look(w)
+		}
+		for i := len(l.heap)/2 - 1; i >= 0; i-- {
+			c.down(l, i)
+		}
+	}
+}
+
+// mark is where a lane remembers a refusal: of everything, or of what suits best.
+func (l *lane) mark(idle bool) *int64 {
+	if idle {
+		return &l.all
+	}
+	return &l.refused
+}

@@ -1,0 +1,197 @@
+package sched
+
+// Verb is what an Action does.
+type Verb uint8
+
+// The verbs.
+const (
+	Start   Verb = iota + 1 // on the seats
+	Preempt                 // its seats go to For; it waits again
+)
+
+// Action is one thing to be done; a Plan's are done in order.
+type Action struct {
+	Verb  Verb
+	Job   string
+	Seats []Seat
+	Chip  string // class of the chips, empty without
+	Site  string
+	Size  int
+	For   string // of a Preempt: the job whose placement it completes
+	Why   Why
+}
+
+// Why is the ground of an action.
+type Why uint8
+
+// The grounds.
+const (
+	Fair      Why = iota // its queue was the next, it was the first that could start
+	Backfill             // it started on chips held for another, by whose start it will be gone
+	Owed                 // its queue was below its guarantee
+	Outranked            // a job of a higher priority or rank took its place
+	Replica              // a deployment needed it
+	Moved                // chips that suit it better stood idle
+)
+
+// Plan is what a core decides at a moment.
+type Plan struct {
+	Now     int64
+	Actions []Action
+	Next    int64 // the next time at which it may decide otherwise without being told anything
+}
+
+// Plan decides what starts and what makes way. The core takes its own decisions for done: a start that fails is told by
+// Requeue. The stages are those of the package's description, in their order.
+func (c *Core) Plan(now int64) Plan {
+	// 1. What is feasible was found when the jobs came: their menus. What waits for other things is looked at again.
+	c.settle(now)
+	c.acts = nil
+	for _, q := range c.queues {
+		if len(q.parked) > 0 {
+			c.unpark(q)
+		}
+	}
+	if c.now >= c.round {
+		c.startRound()
+	}
+	// 2. to 5. and 7. The next queue, its first job, its best entry, beside what is held, on the tightest place.
+	due := c.renewed
+	c.fill()
+	if due {
+		c.upgrade()
+	}
+	c.renewed = false
+	// 6. Guarantees and priorities take their due from what runs.
+	c.preempt()
+	return Plan{Now: c.now, Actions: c.acts, Next: c.due()}
+}
+
+// startRound renews what stands between rounds: decayed usage, ranks, prices, holds.
+func (c *Core) startRound() {
+	for c.round <= c.now {
+		c.decay()
+		c.round += c.conf.Round
+	}
+	c.stats.Rounds++
+	c.renewed = true
+	for _, q := range c.queues {
+		if q.waits > 0 {
+			c.rerank(q)
+		}
+	}
+	for _, w := range c.running {
+		w.est = c.history.Estimate(&w.Job, c.attained(w))
+	}
+	c.reprice()
+	c.dropHolds()
+	c.moves++
+	c.room.change++ // what was refused between rounds is tried again
+}
+
+// due is when the core should be asked again though nothing happened.
+func (c *Core) due() int64 {
+	at := int64(maxInt)
+	for _, q := range c.queues {
+		for _, w := range q.parked {
+			if w.NotBefore > c.now {
+				at = min(at, w.NotBefore)
+			}
+		}
+		if q.waits > 0 {
+			at = min(at, c.round)
+		}
+	}
+	return at
+}
+
+// fill starts what can start: first on the chips that suit it best at the prices, then on what would stand idle.
+func (c *Core) fill() {
+	for c.idle = false; ; c.idle = true {
+		for {
+			q := c.next()
+			if q == nil {
+				break
+			}
+			w := q.candidate(c)
+			l := q.lane(w.menu)
+			if c.start(w, l) {
+				continue
+			}
+			*l.mark(c.idle) = c.room.change + 1
+			c.stats.Refused++
+			if c.idle || len(c.chips) < 2 || len(w.menu.options) == 1 {
+				c.hold(w)
+			}
+		}
+		if c.idle || len(c.chips) < 2 {
+			return
+		}
+	}
+}
+
+// start tries the entries of a job's menu, best first.
+func (c *Core) start(w *work, l *lane) bool {
+	l.why = Refusal{Stage: Placed}
+	list, near := c.entries(w)
+	if !c.idle {
+		list = list[:near]
+	}
+	for _, o := range list {
+		slot := chipSlot(o.chip)
+		if held := w.q.held[slot]; held+int64(o.size) > w.q.ceiling[slot] {
+			l.why = Refusal{Stage: Entitled, Have: w.q.ceiling[slot] - held, Want: int64(o.size), Option: o}
+			continue
+		}
+		if seats := c.place(w, o); seats != nil {
+			c.dequeue(w)
+			c.occupy(w, o, seats)
+			c.act(w, Start, "", Fair)
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Core) act(w *work, v Verb, beneficiary string, why Why) {
+	a := Action{Verb: v, Job: w.ID, Seats: w.seats, Site: c.sites[w.opt.site], Size: w.opt.size, For: beneficiary, Why: why}
+	if w.opt.chip >= 0 {
+		a.Chip = c.chips[w.opt.chip].Name
+	}
+	c.acts = append(c.acts, a)
+}
+
+// place seats all members of a job on an option, or none. Stage 7. Nodes held for others are used only if the job will be
+// gone by then.
+func (c *Core) place(w *work, o *option) []Seat {
+	pool := c.poolOf(o)
+	may := c.usable(w, o)
+	var seats []Seat
+	for i := range o.parts {
+		pt := &o.parts[i]
+		for range pt.members {
+			n := c.room.find(pool, &pt.ask, may)
+			if n < 0 {
+				c.unplace(o, seats)
+				return nil
+			}
+			seats = append(seats, c.room.seat(n, &pt.ask))
+		}
+	}
+	return seats
+}
+
+// unplace gives back what a trial took. Nothing that others were refused has become possible by it.
+func (c *Core) unplace(o *option, seats []Seat) {
+	before := c.room.change
+	for i, k := 0, 0; i < len(o.parts) && k < len(seats); i++ {
+		for range o.parts[i].members {
+			if k == len(seats) {
+				break
+			}
+			c.room.leave(&seats[k], &o.parts[i].ask)
+			k++
+		}
+	}
+	c.room.change = before
+}

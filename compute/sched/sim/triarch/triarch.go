@@ -1,0 +1,202 @@
+// Package triarch replays a trace through the scheduling core that runs live fleets: the policy named after the program.
+//
+// It only translates: events of the replay into calls of sched.Core, the core's plans into actions of the replay. What
+// the core learns of durations it learns from jobs that have ended, as it does in life.
+package triarch
+
+import (
+	"time"
+
+	"github.com/triarch-ai/triarch/compute/sched"
+	"github.com/triarch-ai/triarch/compute/sched/sim"
+	"github.com/triarch-ai/triarch/compute/sched/sim/fleet"
+	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
+)
+
+// Policy is the core as a policy of a replay. Use New.
+type Policy struct {
+	conf    sched.Config
+	history sched.History
+	core    *sched.Core
+	number  map[string]int32 // of jobs that wait or run
+	node    []int32          // the core's node -> the fleet's
+	err     error
+	parts   []sim.Part
+	wake    time.Duration
+}
+
+// New makes the policy of a configuration and a history that has seen nothing.
+func New(conf sched.Config, h sched.History) *Policy {
+	return &Policy{conf: conf, history: h, number: map[string]int32{}}
+}
+
+// Begin implements sim.Beginner.
+func (p *Policy) Begin(w *sim.World) {
+	f := w.Fleet()
+	in := sched.Fleet{}
+	for _, c := range f.Chips {
+		in.Chips = append(in.Chips, sched.Chip{Name: c.Name, Value: c.Price, Watts: c.Power})
+	}
+	at := map[string]int32{}
+	for i, n := range f.Nodes {
+		x := sched.Node{Name: n.Name, Site: f.Sites[n.Site].Name, Chips: int(n.Chips), CPUMilli: limited(n.CPU), MemoryMiB: limited(n.Memory)}
+		if n.Chip >= 0 {
+			x.Chip = f.Chips[n.Chip].Name
+		}
+		at[n.Name] = int32(i)
+		in.Nodes = append(in.Nodes, x)
+	}
+	in.Queues = queues(f)
+	p.core, p.err = sched.New(p.conf, in, p.history, w.Now().Milliseconds())
+	if p.err != nil {
+		return
+	}
+	for _, n := range p.core.Nodes() {
+		p.node = append(p.node, at[n.Name])
+	}
+}
+
+// Step implements sim.Policy.
+func (p *Policy) Step(w *sim.World, events []sim.Event) {
+	if p.err != nil {
+		return
+	}
+	now := w.Now().Milliseconds()
+	for _, e := range events {
+		p.tell(w, e, now)
+	}
+	plan := p.core.Plan(now)
+	for i := range plan.Actions {
+		p.carryOut(w, &plan.Actions[i])
+	}
+	if next := time.Duration(plan.Next) * time.Millisecond; plan.Next < 1<<53 && (p.wake <= w.Now() || next < p.wake) {
+		p.wake = next
+		w.WakeAt(next)
+	}
+}
+
+func (p *Policy) tell(w *sim.World, e sim.Event, now int64) {
+	switch e.Kind {
+	case sim.Submitted:
+		s := w.Spec(e.Job)
+		p.number[s.ID] = e.Job
+		p.note(p.core.Submit(now, job(w, e.Job, s)))
+	case sim.Ended:
+		s := w.Spec(e.Job)
+		delete(p.number, s.ID)
+		p.note(p.core.End(now, s.ID, w.Work(e.Job).Milliseconds(), true))
+	case sim.Failed:
+		p.note(p.core.Requeue(now, w.Spec(e.Job).ID, w.Work(e.Job).Milliseconds()))
+	case sim.NodeDown:
+		p.note(p.core.SetNode(now, w.Fleet().Nodes[e.Node].Name, sched.Down))
+	case sim.NodeUp:
+		p.note(p.core.SetNode(now, w.Fleet().Nodes[e.Node].Name, sched.Up))
+	}
+}
+
+func (p *Policy) note(err error) {
+	if p.err == nil && err != nil {
+		p.err = err
+	}
+}
+
+// Err is the first error of the core; nil in a replay that went well.
+func (p *Policy) Err() error { return p.err }
+
+func (p *Policy) carryOut(w *sim.World, a *sched.Action) {
+	j := p.number[a.Job]
+	if a.Verb == sched.Preempt {
+		p.note(w.Preempt(j))
+		return
+	}
+	p.parts = p.parts[:0]
+	for _, s := range a.Seats {
+		part := sim.Part{Node: p.node[s.Node], Chips: s.Chips, Device: -1}
+		if s.Share < sched.Whole && len(s.Devices) == 1 {
+			part.Device = s.Devices[0]
+		}
+		p.parts = append(p.parts, part)
+	}
+	p.note(w.Start(j, p.parts))
+}
+
+// job is what the core is told of a job: what its submitter said.
+func job(w *sim.World, j int32, s *trace.Spec) sched.Job {
+	out := sched.Job{ID: s.ID, Queue: s.Queue, User: s.User, Name: s.Name, Submitted: s.Submit.Milliseconds(), Priority: int(s.Priority),
+		Deadline: s.Deadline.Milliseconds(), Fixed: !s.Preemptible,
+		Need: sched.Need{Chips: int(s.Chips), CPUMilli: s.CPU, MemoryMiB: s.Memory}}
+	if s.Chips > 0 {
+		out.Need.CPUMilli, out.Need.MemoryMiB = s.CPU/int64(s.Chips), s.Memory/int64(s.Chips)
+	}
+	if s.Share < 1000 {
+		out.Need.Share = int(s.Share)
+	}
+	if s.Elastic() {
+		out.Need.Chips, out.Need.Min = int(s.MaxChips), int(s.MinChips)
+	}
+	if out.Queue == "" {
+		out.Queue = everyone
+	}
+	if home := w.Home(j); home >= 0 {
+		out.Need.Sites = []string{w.Fleet().Sites[home].Name}
+	}
+	for c := range w.Fleet().Chips {
+		speed := w.Speed(j, int32(c))
+		if speed > 0 && (len(s.ChipList) == 0 || allowed(s.ChipList, w.Fleet().Chips[c].Name)) {
+			out.Need.AnyOf = append(out.Need.AnyOf, sched.Choice{Chip: w.Fleet().Chips[c].Name, Speed: speed})
+		}
+	}
+	return out
+}
+
+func allowed(list []string, name string) bool {
+	for _, x := range list {
+		if x == name {
+			return true
+		}
+	}
+	return false
+}
+
+// everyone is the queue of jobs that name none.
+const everyone = "default"
+
+// queues are the fleet file's leaves, each under its outermost ancestor as organisation, and the one for jobs that name
+// none.
+func queues(f *fleet.Fleet) []sched.Queue {
+	parent := make([]bool, len(f.Queues))
+	for _, q := range f.Queues {
+		if q.Parent >= 0 {
+			parent[q.Parent] = true
+		}
+	}
+	var out []sched.Queue
+	named := false
+	for i, q := range f.Queues {
+		if parent[i] {
+			continue
+		}
+		top := q
+		for top.Parent >= 0 {
+			top = f.Queues[top.Parent]
+		}
+		x := sched.Queue{Name: q.Name, Org: top.Name, Weight: q.Weight * sched.Micro, OrgWeight: top.Weight * sched.Micro}
+		for _, g := range q.Guarantees {
+			x.Guarantee = append(x.Guarantee, sched.Count{Chip: f.Chips[g.Chip].Name, Chips: int64(g.Chips)})
+		}
+		named = named || q.Name == everyone
+		out = append(out, x)
+	}
+	if !named {
+		out = append(out, sched.Queue{Name: everyone})
+	}
+	return out
+}
+
+// limited is an amount of a node as the core counts it: 0 where nobody gave a figure.
+func limited(v int64) int64 {
+	if v >= fleet.Unlimited {
+		return 0
+	}
+	return v
+}
