@@ -64,8 +64,8 @@ func (o *OpenAI) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 func (o *OpenAI) begin(w http.ResponseWriter, r *http.Request) (out *sink, raw id.Raw, rid string) {
 	raw = o.IDs.Raw()
 	rid = "req_" + raw.String()
-	w.Header()["X-Request-Id"] = []string{rid}
-	out = &sink{ResponseWriter: w, now: o.Now}
+	out = &sink{ResponseWriter: w, now: o.Now, id: [1]string{rid}}
+	w.Header()["X-Request-Id"] = out.id[:]
 	if out.front, _ = w.(*front.Writer); out.front == nil || !out.front.Whole() {
 		out.unread = timeBody(w, r, o.Now().Add(bodyTime))
 	}
@@ -286,6 +286,7 @@ func (o *OpenAI) recover(w *sink, rid string) {
 type sink struct {
 	http.ResponseWriter
 	now    func() time.Time
+	id     [1]string     // value of its header
 	front  *front.Writer // ResponseWriter, if it is one: it looks after the time that writes take
 	begun  bool
 	unread bool      // the request has a body whose end was not seen

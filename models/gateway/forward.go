@@ -321,9 +321,15 @@ var (
 	tokenHeaders   = [3]string{"X-Ratelimit-Limit-Tokens", "X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"}
 )
 
-// setRate writes the three headers with one list behind them; the names are in canonical form already.
+// setRate writes the three headers with one list and one text behind them; the names are in canonical form already.
 func setRate(h http.Header, names *[3]string, limit, remaining int64, reset time.Duration) {
-	v := []string{strconv.FormatInt(limit, 10), strconv.FormatInt(remaining, 10), reset.Round(time.Millisecond).String()}
+	var b [64]byte
+	text := strconv.AppendInt(b[:0], limit, 10)
+	first := len(text)
+	text = strconv.AppendInt(text, remaining, 10)
+	second := len(text)
+	all := string(append(text, reset.Round(time.Millisecond).String()...))
+	v := []string{all[:first], all[first:second], all[second:]}
 	for i, name := range names {
 		h[name] = v[i : i+1 : i+1]
 	}

@@ -203,7 +203,8 @@ func (f *flight) reserve(ctx context.Context) error {
 	if f.res, err = f.Quota.Reserve(ask); err != nil {
 		return err
 	}
-	if f.entry, err = f.Ledger.Begin(f.identity()); err != nil {
+	who := f.identity()
+	if f.entry, err = f.Ledger.Begin(&who); err != nil {
 		f.res.Settle(0, 0, 0)
 		return err
 	}
@@ -231,9 +232,9 @@ func (f *flight) count(ctx context.Context, counter engine.Counter) (n int, err 
 	return 0, err
 }
 
-func (f *flight) identity() *meter.Identity {
+func (f *flight) identity() meter.Identity {
 	who, t := f.call.Who, f.target
-	i := &meter.Identity{
+	i := meter.Identity{
 		Request: f.call.Request, Org: who.Org, Project: who.Project, Key: who.Key, Model: t.Route.Name,
 		PriceIn: t.Route.PriceIn, PriceOut: t.Route.PriceOut, Start: f.Now(), Kind: meter.Chat, Stream: f.fields.stream,
 	}

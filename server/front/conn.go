@@ -1,7 +1,6 @@
 package front
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -42,7 +41,7 @@ type conn struct {
 	stopped  sync.Cond // watching became false
 	byte     [1]byte   // what watch read
 	got      bool      // it read something
-	cancel   context.CancelFunc
+	span     *span     // of the request that runs
 }
 
 // state says what a connection is at.
@@ -176,32 +175,32 @@ func (c *conn) wake() {
 func (c *conn) abort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cancel != nil {
-		c.cancel()
+	if c.span != nil {
+		c.span.end()
 	}
 	c.tcp.Close()
 }
 
 // answer lets the handler answer the request whose head was read; false if the connection is to be closed.
 func (c *conn) answer() bool {
-	ctx, cancel := context.WithCancel(c.srv.Context)
+	ctx := &span{values: c.srv.Context}
 	c.out.reset(c.head.close)
 	c.body.reset(c.head.length)
 	c.url = url.URL{Path: c.head.path}
 	c.req = http.Request{Method: http.MethodPost, URL: &c.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: c.head.header,
 		Body: &c.body, ContentLength: c.head.length, Host: c.head.host, RequestURI: c.head.path}
 	c.mu.Lock()
-	c.cancel = cancel
+	c.span = ctx
 	c.mu.Unlock()
 	if c.body.left == 0 {
 		c.arm()
 	}
 	whole := c.call(c.req.WithContext(ctx))
 	c.disarm()
+	ctx.end()
 	if c.out.Whole() { // refused without a look at the body, which is here
 		c.r, c.body.left = c.r+int(c.body.left), 0
 	}
-	cancel()
 	switch {
 	case !whole:
 		return false
@@ -259,7 +258,7 @@ func (c *conn) watch() {
 	defer c.mu.Unlock()
 	c.watching, c.got = false, n > 0
 	if err != nil && c.armed {
-		c.cancel()
+		c.span.end()
 	}
 	c.armed = false
 	c.stopped.Broadcast()
@@ -272,7 +271,7 @@ func (c *conn) disarm() {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.armed, c.cancel, c.state = false, nil, idle
+	c.armed, c.span, c.state = false, nil, idle
 	if c.watching {
 		_ = c.tcp.SetReadDeadline(time.Unix(1, 0)) // ends its Read
 		for c.watching {

@@ -24,12 +24,12 @@ import (
 
 // Server serves connections. Set all fields but Notice before Serve.
 type Server struct {
-	Std         *http.Server  // takes what is not of the hot path; its Handler answers everything
-	Paths       []string      // exact paths whose POST requests are read here
-	HeadTimeout time.Duration // for a head to arrive, from its first byte
-	IdleTimeout time.Duration // of a connection between requests; up to a quarter less
-	WriteTime   time.Duration // for a client to take what was written; up to twice as long
-	Context     context.Context
+	Std         *http.Server    // takes what is not of the hot path; its Handler answers everything
+	Paths       []string        // exact paths whose POST requests are read here
+	HeadTimeout time.Duration   // for a head to arrive, from its first byte
+	IdleTimeout time.Duration   // of a connection between requests; up to a quarter less
+	WriteTime   time.Duration   // for a client to take what was written; up to twice as long
+	Context     context.Context // what requests have as values; they do not end with it
 	Log         *slog.Logger
 	// Notice is how long a request runs before its connection is watched for a client that hangs up; 0 = 50 ms. Short
 	// requests never pay for the watch.

@@ -15,7 +15,8 @@ type Shipper struct {
 	Every  time.Duration // pause between batches; 0 = half a second
 	Log    *slog.Logger
 
-	mu sync.Mutex // one batch at a time
+	mu      sync.Mutex // one batch at a time
+	records []Record   // of the batch, kept for the next one
 }
 
 const batch = 2000 // records of one transaction
@@ -77,7 +78,8 @@ func (s *Shipper) Flush(ctx context.Context) error {
 }
 
 func (s *Shipper) ship(ctx context.Context, refs []ref) error {
-	records := make([]Record, 0, len(refs))
+	records := s.records[:0]
+	defer func() { s.records = records }()
 	for _, r := range refs {
 		rec, state := r.seg.read(s.Ledger.node, r.slot)
 		if state != slotDone {

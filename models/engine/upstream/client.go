@@ -96,10 +96,7 @@ func (c *Client) send(ctx context.Context, cn *conn, q *Request) (*Response, err
 		cn.Close()
 		return nil, err
 	}
-	r := &Response{client: c, addr: q.Addr, c: cn, ctx: ctx, stop: noStop}
-	if ctx.Done() != nil {
-		r.stop = context.AfterFunc(ctx, func() { cn.Close() })
-	}
+	r := &Response{client: c, addr: q.Addr, c: cn, ctx: ctx, stop: atEnd(ctx, cn.hangUp)}
 	werr := cn.write(q)
 	if werr == nil || !cn.used { // an engine may refuse before it has read everything: then there is an answer
 		err := r.readHead()
@@ -119,6 +116,19 @@ func (c *Client) send(ctx context.Context, cn *conn, q *Request) (*Response, err
 	r.stop()
 	cn.Close()
 	return nil, werr
+}
+
+// atEnd is context.AfterFunc, without its cost for contexts that can do the same themselves.
+func atEnd(ctx context.Context, f func()) (stop func() bool) {
+	if a, ok := ctx.(interface {
+		AfterFunc(func()) func() bool
+	}); ok {
+		return a.AfterFunc(f)
+	}
+	if ctx.Done() == nil {
+		return noStop
+	}
+	return context.AfterFunc(ctx, f)
 }
 
 func noStop() bool { return true }
@@ -178,7 +188,7 @@ func (c *Client) take(ctx context.Context, addr string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: nc, buf: make([]byte, firstBuffer)}, nil
+	return &conn{Conn: nc, buf: make([]byte, firstBuffer), hangUp: func() { nc.Close() }}, nil
 }
 
 func orDefault(d, def time.Duration) time.Duration {

@@ -29,6 +29,7 @@ type conn struct {
 	idle     time.Time
 	deadline time.Time // in force
 	timeout  time.Duration
+	hangUp   func() // closes it
 }
 
 // renew moves the deadline on when less than the timeout is left of it, which is not every time.
