@@ -263,10 +263,16 @@ type UsageQuery struct {
 	Group        string // day (default), model, key or project
 }
 
-// Usage says what was used and what it cost.
+// Usage says what was used and what it cost, with the rows of all pages.
 func (c *Client) Usage(ctx context.Context, q UsageQuery) (Usage, error) {
-	return call[Usage](ctx, c, http.MethodGet, path("usage")+params("project", q.Project, "organisation", strconv.FormatBool(q.Organisation),
-		"key", q.Key, "from", q.From, "to", q.To, "group", q.Group), nil)
+	all := Usage{Rows: []UsageRow{}}
+	target := path("usage") + params("project", q.Project, "organisation", strconv.FormatBool(q.Organisation),
+		"key", q.Key, "from", q.From, "to", q.To, "group", q.Group)
+	err := pages(ctx, c, target, func(u Usage) string {
+		all.Totals, all.Rows = u.Totals, append(all.Rows, u.Rows...)
+		return u.Next
+	})
+	return all, err
 }
 
 // VerifyUsage proves that ledger, records and daily sums agree.

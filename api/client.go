@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -165,10 +166,47 @@ func read[T any](ctx context.Context, c *Client, resp *http.Response) (T, error)
 	return out, nil
 }
 
-// items calls for a list.
+// pageSize is how many items are asked for at once: the most a server gives.
+const pageSize = 1000
+
+// items calls for all pages of a list, one after another.
 func items[T any](ctx context.Context, c *Client, target string) ([]T, error) {
-	l, err := call[List[T]](ctx, c, http.MethodGet, target, nil)
-	return l.Items, err
+	all := []T{}
+	err := pages(ctx, c, target, func(l List[T]) string {
+		all = append(all, l.Items...)
+		return l.Next
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// pages calls for one page after another; take returns what the page named as next.
+func pages[T any](ctx context.Context, c *Client, target string, take func(T) string) error {
+	join := "?"
+	if strings.Contains(target, "?") {
+		join = "&"
+	}
+	target += join + "limit=" + strconv.Itoa(pageSize)
+	for next := ""; ; {
+		from := target
+		if next != "" {
+			from += "&after=" + url.QueryEscape(next)
+		}
+		page, err := call[T](ctx, c, http.MethodGet, from, nil)
+		if err != nil {
+			return err
+		}
+		after := take(page)
+		if after == "" {
+			return nil
+		}
+		if after == next {
+			return fault.New(fault.Unavailable, "The answer of "+c.base+" names the same page again.", fault.Code("not_triarch"))
+		}
+		next = after
+	}
 }
 
 // none calls for nothing but success.

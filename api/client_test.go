@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,8 +88,38 @@ func TestNamesAreEscaped(t *testing.T) {
 		t.Errorf("asked for %s, want %s", got, want)
 	}
 	_, _ = client.Usage(t.Context(), UsageQuery{Project: "a&b=c", Organisation: true})
-	if want := "/api/v1/usage?organisation=true&project=a%26b%3Dc"; got != want {
+	if want := "/api/v1/usage?organisation=true&project=a%26b%3Dc&limit=1000"; got != want {
 		t.Errorf("asked for %s, want %s", got, want)
+	}
+}
+
+// TestListsAreReadToTheirLastPage has a server that gives two items at a time.
+func TestListsAreReadToTheirLastPage(t *testing.T) {
+	var asked []string
+	client := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Query().Get("after"))
+		switch r.URL.Query().Get("after") {
+		case "":
+			fmt.Fprint(w, `{"items":[{"name":"a"},{"name":"b"}],"rows":[{"name":"a"}],"totals":{"requests":7},"next":"two&="}`)
+		case "two&=":
+			fmt.Fprint(w, `{"items":[{"name":"c"}],"rows":[{"name":"b"}],"totals":{"requests":8}}`)
+		}
+	})
+	sets, err := client.DataSets(t.Context())
+	if err != nil || len(sets) != 3 || sets[2].Name != "c" || !slices.Equal(asked, []string{"", "two&="}) {
+		t.Errorf("%v, %v, asked for %q", sets, err, asked)
+	}
+	u, err := client.Usage(t.Context(), UsageQuery{})
+	if err != nil || len(u.Rows) != 2 || u.Totals.Requests != 8 || u.Next != "" {
+		t.Errorf("%+v, %v", u, err)
+	}
+	stuck := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"items":[],"next":"x"}`) })
+	if _, err := stuck.Runs(t.Context()); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("a server that names the same page again: %v", err)
+	}
+	empty := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"items":[]}`) })
+	if all, err := empty.Runs(t.Context()); err != nil || all == nil || len(all) != 0 {
+		t.Errorf("an empty list: %v, %v", all, err)
 	}
 }
 

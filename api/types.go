@@ -16,7 +16,8 @@ import (
 
 // List is how every list comes.
 type List[T any] struct {
-	Items []T `json:"items" nullable:"false"`
+	Items []T    `json:"items" nullable:"false"`
+	Next  string `json:"next,omitempty" doc:"send it as after for the items that follow; absent on the last page"`
 }
 
 // Problem is the body of a failed call, sent as application/problem+json.
@@ -477,6 +478,7 @@ type UsageRow struct {
 type Usage struct {
 	Totals Totals     `json:"totals"`
 	Rows   []UsageRow `json:"rows" nullable:"false"`
+	Next   string     `json:"next,omitempty" doc:"send it as after for the rows that follow; absent on the last page"`
 }
 
 // Books is what a verification of the ledger found; everything agrees when Faults is empty.

@@ -12,6 +12,7 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/storage/blob"
 	"github.com/triarch-ai/triarch/tenancy/auth"
@@ -23,18 +24,18 @@ type DataPath struct {
 }
 
 func (s *Server) dataOps() {
-	op(s, "list-data", "data", "List data sets", func(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.DataSet]], error) {
-		sets, err := s.Data.Sets(ctx, p.ProjectID)
-		return list(sets, func(x data.Set) api.DataSet {
-			return api.DataSet{Name: x.Name, Versions: x.Versions, Latest: dataVersion(x.Latest)}
-		}), err
+	op(s, "list-data", "data", "List data sets", func(ctx context.Context, p *auth.Principal, in *PageParam) (*out[api.List[api.DataSet]], error) {
+		return paged(dataList, *in, dataSet, func(q page.Page) ([]data.Set, error) { return s.Data.Sets(ctx, p.ProjectID, q) })
 	})
 	op(s, "import-data", "data", "Import a file as a version of a data set", s.importData, status(http.StatusCreated), takes("application/octet-stream"))
 	op(s, "get-data", "data", "Show a data version", func(ctx context.Context, p *auth.Principal, in *DataPath) (*out[api.DataVersion], error) {
 		v, err := s.Data.Get(ctx, p.ProjectID, in.Data)
 		return &out[api.DataVersion]{dataVersion(v)}, err
 	})
-	op(s, "list-data-versions", "data", "List the versions of a data set, newest first", func(ctx context.Context, p *auth.Principal, in *DataPath) (*out[api.List[api.DataVersion]], error) {
+	op(s, "list-data-versions", "data", "List the versions of a data set, newest first", func(ctx context.Context, p *auth.Principal, in *struct {
+		DataPath
+		PageParam
+	}) (*out[api.List[api.DataVersion]], error) {
 		name := in.Data
 		if id.Valid("dv", name) {
 			v, err := s.Data.Get(ctx, p.ProjectID, name)
@@ -43,8 +44,7 @@ func (s *Server) dataOps() {
 			}
 			name = v.DataSet
 		}
-		vs, err := s.Data.Versions(ctx, p.ProjectID, name)
-		return list(vs, dataVersion), err
+		return paged(dataVersionList, in.PageParam, dataVersion, func(q page.Page) ([]data.Version, error) { return s.Data.Versions(ctx, p.ProjectID, name, q) })
 	})
 	op(s, "read-data", "data", "Download the records of a version as JSON lines", func(ctx context.Context, p *auth.Principal, in *DataPath) (*huma.StreamResponse, error) {
 		_, r, err := s.Data.Open(ctx, p.ProjectID, in.Data)
@@ -164,6 +164,10 @@ func (d *lazy) begin() {
 func (d *lazy) Write(b []byte) (int, error) {
 	d.begin()
 	return d.to.Write(b)
+}
+
+func dataSet(x data.Set) api.DataSet {
+	return api.DataSet{Name: x.Name, Versions: x.Versions, Latest: dataVersion(x.Latest)}
 }
 
 func dataVersion(v data.Version) api.DataVersion {

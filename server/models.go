@@ -11,6 +11,7 @@ import (
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 )
@@ -21,18 +22,18 @@ type ModelPath struct {
 }
 
 func (s *Server) modelOps() {
-	op(s, "list-models", "models", "List models", func(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.Model]], error) {
-		ms, err := s.Registry.Models(ctx, p.ProjectID)
-		return list(ms, func(m registry.Model) api.Model {
-			return api.Model{ID: m.ID, Name: m.Name, Versions: m.Versions, Latest: m.Latest, CreatedAt: m.CreatedAt}
-		}), err
+	op(s, "list-models", "models", "List models", func(ctx context.Context, p *auth.Principal, in *PageParam) (*out[api.List[api.Model]], error) {
+		return paged(modelList, *in, model, func(q page.Page) ([]registry.Model, error) { return s.Registry.Models(ctx, p.ProjectID, q) })
 	})
 	op(s, "import-model", "models", "Import a model from a tar stream of a Hugging Face folder", s.importModel, status(http.StatusCreated), takes("application/x-tar"))
 	op(s, "get-model", "models", "Show a model version with card, lineage and loss curve", func(ctx context.Context, p *auth.Principal, in *ModelPath) (*out[api.ModelVersion], error) {
 		v, err := s.Registry.Get(ctx, p.ProjectID, in.Model)
 		return &out[api.ModelVersion]{modelVersion(v)}, err
 	})
-	op(s, "list-model-versions", "models", "List the versions of a model, newest first", func(ctx context.Context, p *auth.Principal, in *ModelPath) (*out[api.List[api.ModelVersion]], error) {
+	op(s, "list-model-versions", "models", "List the versions of a model, newest first", func(ctx context.Context, p *auth.Principal, in *struct {
+		ModelPath
+		PageParam
+	}) (*out[api.List[api.ModelVersion]], error) {
 		name := in.Model
 		if id.Valid("mv", name) {
 			v, err := s.Registry.Get(ctx, p.ProjectID, name)
@@ -41,8 +42,9 @@ func (s *Server) modelOps() {
 			}
 			name = v.Model
 		}
-		vs, err := s.Registry.Versions(ctx, p.ProjectID, name)
-		return list(vs, modelVersion), err
+		return paged(modelVersionList, in.PageParam, modelVersion, func(q page.Page) ([]registry.Version, error) {
+			return s.Registry.Versions(ctx, p.ProjectID, name, q)
+		})
 	})
 	op(s, "export-model", "models", "Download a model version as a tar stream", s.exportModel, gives("application/x-tar"))
 	op(s, "remove-model", "models", "Remove a model version", func(ctx context.Context, p *auth.Principal, in *ModelPath) (*none, error) {
@@ -76,6 +78,10 @@ func (s *Server) exportModel(ctx context.Context, p *auth.Principal, in *struct 
 	return s.download(ctx, "application/x-tar", func(w io.Writer) error {
 		return s.Registry.ExportTar(ctx, p.ProjectID, v.ID, format, w)
 	}), nil
+}
+
+func model(m registry.Model) api.Model {
+	return api.Model{ID: m.ID, Name: m.Name, Versions: m.Versions, Latest: m.Latest, CreatedAt: m.CreatedAt}
 }
 
 func modelVersion(v registry.Version) api.ModelVersion {

@@ -7,8 +7,8 @@ import (
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
-// page is what a browser sees until the console is built: where the APIs are and how to ask them.
-const page = `<!doctype html>
+// frontPage is what a browser sees until the console is built: where the APIs are and how to ask them.
+const frontPage = `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -35,7 +35,7 @@ func (s *Server) mountPages() {
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 		h.Set("Referrer-Policy", "no-referrer")
-		_, _ = io.WriteString(w, page)
+		_, _ = io.WriteString(w, frontPage)
 	})
 	s.handle("GET", "/healthz", s.fail, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")

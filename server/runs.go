@@ -12,6 +12,7 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/train"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 )
@@ -22,9 +23,8 @@ type RunPath struct {
 }
 
 func (s *Server) runOps() {
-	op(s, "list-runs", "runs", "List training runs, newest first", func(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.Run]], error) {
-		rs, err := s.Train.List(ctx, p.ProjectID)
-		return list(rs, run), err
+	op(s, "list-runs", "runs", "List training runs, newest first", func(ctx context.Context, p *auth.Principal, in *PageParam) (*out[api.List[api.Run]], error) {
+		return paged(runList, *in, run, func(q page.Page) ([]train.Run, error) { return s.Train.List(ctx, p.ProjectID, q) })
 	})
 	op(s, "create-run", "runs", "Train a model", func(ctx context.Context, p *auth.Principal, in *struct{ Body api.NewRun }) (*out[api.Run], error) {
 		r, err := s.plan(ctx, p, in.Body, s.Train.Submit)

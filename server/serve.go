@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 )
@@ -20,9 +21,8 @@ type RoutePath struct {
 }
 
 func (s *Server) serveOps() {
-	op(s, "list-deployments", "serving", "List deployments", func(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.Deployment]], error) {
-		ds, err := s.Serve.Deployments(ctx, p.ProjectID)
-		return list(ds, deployment), err
+	op(s, "list-deployments", "serving", "List deployments", func(ctx context.Context, p *auth.Principal, in *PageParam) (*out[api.List[api.Deployment]], error) {
+		return paged(deploymentList, *in, deployment, func(q page.Page) ([]serve.Deployment, error) { return s.Serve.Deployments(ctx, p.ProjectID, q) })
 	})
 	op(s, "create-deployment", "serving", "Serve a model version", s.deploy, status(http.StatusCreated))
 	op(s, "get-deployment", "serving", "Show a deployment with its replicas", s.deployment)
@@ -82,9 +82,8 @@ func (s *Server) deployment(ctx context.Context, p *auth.Principal, in *Deployme
 }
 
 func (s *Server) routeOps() {
-	op(s, "list-routes", "serving", "List routes", func(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.Route]], error) {
-		rs, err := s.Serve.Routes(ctx, p.ProjectID)
-		return list(rs, route), err
+	op(s, "list-routes", "serving", "List routes", func(ctx context.Context, p *auth.Principal, in *PageParam) (*out[api.List[api.Route]], error) {
+		return paged(routeList, *in, route, func(q page.Page) ([]serve.Route, error) { return s.Serve.Routes(ctx, p.ProjectID, q) })
 	})
 	op(s, "create-route", "serving", "Make a public model name", func(ctx context.Context, p *auth.Principal, in *struct{ Body api.NewRoute }) (*out[api.Route], error) {
 		r, err := s.Serve.AddRoute(ctx, whoServes(p), routeSpec(in.Body))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 )
@@ -35,33 +36,27 @@ func (s *Server) status(ctx context.Context, p *auth.Principal, _ *no) (*out[api
 	if err != nil {
 		return nil, err
 	}
-	runs, err := s.Train.List(ctx, p.ProjectID)
+	runs, err := s.Train.Unended(ctx, p.ProjectID)
 	if err != nil {
 		return nil, err
 	}
-	deps, err := s.Serve.Deployments(ctx, p.ProjectID)
+	deps, err := s.Serve.Deployments(ctx, p.ProjectID, page.Page{Limit: page.Usual})
 	if err != nil {
 		return nil, err
 	}
-	routes, err := s.Serve.Routes(ctx, p.ProjectID)
+	routes, err := s.Serve.Routes(ctx, p.ProjectID, page.Page{Limit: page.Usual})
 	if err != nil {
 		return nil, err
 	}
 	st := api.Status{Server: s.Info, Organisation: organisation(o), Project: project(prj),
 		Key:  api.Identity{ID: p.KeyID, Role: string(p.Role), Scopes: words(p.Scopes)},
-		Runs: []api.Run{}, Deployments: list(deps, deployment).Body.Items, Routes: list(routes, route).Body.Items}
-	for _, r := range runs {
-		if !r.State.Final() {
-			st.Runs = append(st.Runs, run(r))
-		}
-	}
+		Runs: list(runs, run).Body.Items, Deployments: list(deps, deployment).Body.Items, Routes: list(routes, route).Body.Items}
 	return &out[api.Status]{st}, nil
 }
 
-func (s *Server) organisations(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.Organisation]], error) {
+func (s *Server) organisations(ctx context.Context, p *auth.Principal, in *PageParam) (*out[api.List[api.Organisation]], error) {
 	if may(p, tenancy.Platform) && p.Role.AtLeast(tenancy.Owner) {
-		all, err := s.Tenancy.Store.Organisations(ctx)
-		return list(all, organisation), err
+		return paged(organisationList, *in, organisation, func(q page.Page) ([]tenancy.Organisation, error) { return s.Tenancy.Store.Organisations(ctx, q) })
 	}
 	own, err := s.Tenancy.Store.Organisation(ctx, p.OrgID)
 	return list([]tenancy.Organisation{own}, organisation), err
@@ -73,10 +68,9 @@ func (s *Server) createOrganisation(ctx context.Context, p *auth.Principal, in *
 		Key: api.MadeKey{Key: secret, Object: key(k)}}}, err
 }
 
-func (s *Server) projects(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.Project]], error) {
+func (s *Server) projects(ctx context.Context, p *auth.Principal, in *PageParam) (*out[api.List[api.Project]], error) {
 	if may(p, tenancy.OrgWide) {
-		all, err := s.Tenancy.Store.Projects(ctx, p.OrgID)
-		return list(all, project), err
+		return paged(projectList, *in, project, func(q page.Page) ([]tenancy.Project, error) { return s.Tenancy.Store.Projects(ctx, p.OrgID, q) })
 	}
 	own, err := s.Tenancy.Store.Project(ctx, p.OrgID, p.ProjectID)
 	return list([]tenancy.Project{own}, project), err
@@ -94,13 +88,15 @@ type MemberPath struct {
 }
 
 func (s *Server) memberOps() {
-	op(s, "list-members", "tenancy", "List the members of a project", func(ctx context.Context, p *auth.Principal, in *ProjectParam) (*out[api.List[api.Member]], error) {
-		prj, err := s.project(ctx, p, *in)
+	op(s, "list-members", "tenancy", "List the members of a project", func(ctx context.Context, p *auth.Principal, in *struct {
+		ProjectParam
+		PageParam
+	}) (*out[api.List[api.Member]], error) {
+		prj, err := s.project(ctx, p, in.ProjectParam)
 		if err != nil {
 			return nil, err
 		}
-		ms, err := s.Tenancy.Store.Members(ctx, prj)
-		return list(ms, member), err
+		return paged(memberList, in.PageParam, member, func(q page.Page) ([]tenancy.Member, error) { return s.Tenancy.Store.Members(ctx, prj, q) })
 	})
 	op(s, "put-member", "tenancy", "Add a member or change the role", func(ctx context.Context, p *auth.Principal, in *struct {
 		MemberPath
@@ -129,13 +125,15 @@ type KeyPath struct {
 }
 
 func (s *Server) keyOps() {
-	op(s, "list-keys", "tenancy", "List the keys of a project", func(ctx context.Context, p *auth.Principal, in *ProjectParam) (*out[api.List[api.Key]], error) {
-		prj, err := s.project(ctx, p, *in)
+	op(s, "list-keys", "tenancy", "List the keys of a project", func(ctx context.Context, p *auth.Principal, in *struct {
+		ProjectParam
+		PageParam
+	}) (*out[api.List[api.Key]], error) {
+		prj, err := s.project(ctx, p, in.ProjectParam)
 		if err != nil {
 			return nil, err
 		}
-		ks, err := s.Tenancy.Store.Keys(ctx, prj)
-		return list(ks, key), err
+		return paged(keyList, in.PageParam, key, func(q page.Page) ([]tenancy.Key, error) { return s.Tenancy.Store.Keys(ctx, prj, q) })
 	})
 	op(s, "create-key", "tenancy", "Make a key; its secret is in the answer and nowhere else", s.createKey, status(http.StatusCreated))
 	op(s, "get-key", "tenancy", "Show a key", func(ctx context.Context, p *auth.Principal, in *KeyPath) (*out[api.Key], error) {
@@ -173,9 +171,11 @@ type BudgetPath struct {
 }
 
 func (s *Server) budgetOps() {
-	op(s, "list-budgets", "tenancy", "List budgets with what was spent of them", func(ctx context.Context, p *auth.Principal, _ *no) (*out[api.List[api.Budget]], error) {
-		bs, err := s.Tenancy.Budgets(ctx, p.Maker())
-		return list(bs, s.budget), err
+	op(s, "list-budgets", "tenancy", "List budgets with what was spent of them", func(ctx context.Context, p *auth.Principal, in *PageParam) (*out[api.List[api.Budget]], error) {
+		return paged(budgetList, *in, s.budget, func(q page.Page) ([]tenancy.Budget, error) {
+			bs, err := s.Tenancy.Budgets(ctx, p.Maker())
+			return page.Cut(bs, q, budgetList.key), err
+		})
 	})
 	op(s, "set-budget", "tenancy", "Bound what an organisation, project or key may spend in all", func(ctx context.Context, p *auth.Principal, in *struct {
 		BudgetPath

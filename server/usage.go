@@ -5,6 +5,7 @@ import (
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 	"github.com/triarch-ai/triarch/tenancy/meter"
@@ -24,6 +25,7 @@ func (s *Server) usageOps() {
 
 type usageIn struct {
 	ProjectParam
+	PageParam
 	Organisation bool   `query:"organisation" doc:"of all projects of the organisation; needs the scope organisation"`
 	Key          string `query:"key" maxLength:"64" doc:"id of a key"`
 	From         string `query:"from" format:"date" doc:"first UTC day"`
@@ -33,6 +35,9 @@ type usageIn struct {
 
 // usage first ships what the ledger holds, so that the answer has every settled request.
 func (s *Server) usage(ctx context.Context, p *auth.Principal, in *usageIn) (*out[api.Usage], error) {
+	if _, err := usageList.page(in.PageParam); err != nil {
+		return nil, err // before anything is flushed
+	}
 	f := meter.Filter{Org: p.OrgID, Key: in.Key, From: in.From, To: in.To, Group: meter.Group(in.Group)}
 	if f.Group == "" {
 		f.Group = meter.ByDay
@@ -51,9 +56,16 @@ func (s *Server) usage(ctx context.Context, p *auth.Principal, in *usageIn) (*ou
 		return nil, err
 	}
 	totals, rows, err := s.Usage.Usage(ctx, f)
-	o := &out[api.Usage]{api.Usage{Totals: api.Totals(totals), Rows: make([]api.UsageRow, len(rows))}}
-	for i, r := range rows {
-		o.Body.Rows[i] = api.UsageRow{Name: r.Name, Totals: api.Totals(r.Totals)}
+	if err != nil {
+		return nil, err
 	}
-	return o, err
+	l, err := paged(usageList, in.PageParam, usageRow, func(q page.Page) ([]meter.Row, error) { return page.Cut(rows, q, usageList.key), nil })
+	if err != nil {
+		return nil, err
+	}
+	return &out[api.Usage]{api.Usage{Totals: api.Totals(totals), Rows: l.Body.Items, Next: l.Body.Next}}, nil
+}
+
+func usageRow(r meter.Row) api.UsageRow {
+	return api.UsageRow{Name: r.Name, Totals: api.Totals(r.Totals)}
 }

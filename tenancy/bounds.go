@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/page"
 )
 
 // maker returns the stored key behind a Maker; the zero Key, which bounds nothing, for one that acts without a key.
@@ -77,13 +78,13 @@ func (s *Service) mayRebound(ctx context.Context, by Maker, id string, limit *in
 
 // keysOf gives all keys of an organisation by id.
 func (s *Service) keysOf(ctx context.Context, org string) (map[string]Key, error) {
-	ps, err := s.Store.Projects(ctx, org)
+	ps, err := s.Store.Projects(ctx, org, page.All)
 	if err != nil {
 		return nil, err
 	}
 	out := map[string]Key{}
 	for _, p := range ps {
-		ks, err := s.Store.Keys(ctx, p.ID)
+		ks, err := s.Store.Keys(ctx, p.ID, page.All)
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/storage/sql"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 	"github.com/triarch-ai/triarch/tenancy"
@@ -26,7 +27,7 @@ func TestABoundedKeyCannotFreeItself(t *testing.T) {
 		s := &tenancy.Service{Store: db.Tenancy(), IDs: id.Default(), Now: time.Now, Rand: rand.Reader}
 		o, p, _, _, err := s.Bootstrap(ctx)
 		must(0, err)
-		owner := must(s.Store.Keys(ctx, p.ID))[0]
+		owner := must(s.Store.Keys(ctx, p.ID, page.All))[0]
 		as := func(k tenancy.Key) tenancy.Maker {
 			return tenancy.Maker{KeyID: k.ID, OrgID: o.ID, ProjectID: k.ProjectID, Role: k.Role, Scopes: k.Scopes}
 		}

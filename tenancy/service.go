@@ -12,6 +12,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 )
 
 // Service makes and changes tenancy. It checks values and the rules between keys; whether the caller may call at all
@@ -53,7 +54,7 @@ func (s *Service) Bootstrap(ctx context.Context) (Organisation, Project, string,
 
 // First returns the oldest organisation and its oldest project.
 func (s *Service) First(ctx context.Context) (Organisation, Project, error) {
-	os, err := s.Store.Organisations(ctx)
+	os, err := s.Store.Organisations(ctx, page.Page{Limit: 1})
 	if err != nil {
 		return Organisation{}, Project{}, err
 	}
@@ -61,7 +62,7 @@ func (s *Service) First(ctx context.Context) (Organisation, Project, error) {
 		return Organisation{}, Project{}, fault.New(fault.NotFound, "This installation has no organisation yet.",
 			fault.Fix("Start it with `triarch up`."))
 	}
-	ps, err := s.Store.Projects(ctx, os[0].ID)
+	ps, err := s.Store.Projects(ctx, os[0].ID, page.Page{Limit: 1})
 	if err == nil && len(ps) == 0 {
 		err = fault.Newf(fault.NotFound, "The organisation %s has no project.", quote(os[0].Name))
 	}
@@ -188,7 +189,7 @@ func (s *Service) ProjectFor(ctx context.Context, by Maker, name string) (string
 	if name == "" || name == by.ProjectID {
 		return by.ProjectID, nil
 	}
-	ps, err := s.Store.Projects(ctx, by.OrgID)
+	ps, err := s.Store.Projects(ctx, by.OrgID, page.All)
 	if err != nil {
 		return "", err
 	}
@@ -365,7 +366,7 @@ func (s *Service) Budgets(ctx context.Context, by Maker) ([]Budget, error) {
 	if err != nil || Allows(by.Scopes, OrgWide) {
 		return all, err
 	}
-	keys, err := s.Store.Keys(ctx, by.ProjectID)
+	keys, err := s.Store.Keys(ctx, by.ProjectID, page.All)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/page"
 )
 
 // Role is what a member or a key may do in its project.
@@ -163,23 +164,27 @@ type Store interface {
 	// AddOrganisation inserts an organisation with its first project and that project's first key in one
 	// transaction. With onlyIfFirst it does nothing and returns false when any organisation exists.
 	AddOrganisation(ctx context.Context, o Organisation, p Project, k Key, hash [32]byte, onlyIfFirst bool) (bool, error)
-	Organisations(ctx context.Context) ([]Organisation, error)
+	// Organisations lists all, oldest first; the key of a page is the id.
+	Organisations(ctx context.Context, p page.Page) ([]Organisation, error)
 	Organisation(ctx context.Context, id string) (Organisation, error)
 
 	AddProject(ctx context.Context, p Project) error
-	Projects(ctx context.Context, org string) ([]Project, error)
+	// Projects lists those of an organisation, oldest first; the key of a page is the id.
+	Projects(ctx context.Context, org string, p page.Page) ([]Project, error)
 	Project(ctx context.Context, org, id string) (Project, error)
 
 	// PutMember inserts the member or changes the role; it refuses (fault.Conflict) to take the last owner's role.
 	PutMember(ctx context.Context, m Member) error
-	Members(ctx context.Context, project string) ([]Member, error)
+	// Members lists those of a project by email, which is the key of a page.
+	Members(ctx context.Context, project string, p page.Page) ([]Member, error)
 	Member(ctx context.Context, project, email string) (Member, error)
 	// RemoveMember removes the member and revokes the member's keys; the last owner stays (fault.Conflict).
 	RemoveMember(ctx context.Context, project, email string, at time.Time) error
 
 	// AddKey inserts the key, with its budget if it has one.
 	AddKey(ctx context.Context, k Key, hash [32]byte) error
-	Keys(ctx context.Context, project string) ([]Key, error)
+	// Keys lists those of a project, oldest first; the key of a page is the id.
+	Keys(ctx context.Context, project string, p page.Page) ([]Key, error)
 	Key(ctx context.Context, project, id string) (Key, error)
 	// RevokeKey is idempotent: the first time stands.
 	RevokeKey(ctx context.Context, project, id string, at time.Time) error

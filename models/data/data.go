@@ -16,6 +16,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/ref"
 	"github.com/triarch-ai/triarch/storage/blob"
 )
@@ -96,10 +97,10 @@ type Store interface {
 	Get(ctx context.Context, project, id string) (Version, error)
 	// Find returns a data set's version by number, the newest for 0; fault.NotFound.
 	Find(ctx context.Context, project, name string, number int) (Version, error)
-	// Sets lists the project's data sets by name.
-	Sets(ctx context.Context, project string) ([]Set, error)
-	// Versions lists a data set's versions, newest first.
-	Versions(ctx context.Context, project, name string) ([]Version, error)
+	// Sets lists the project's data sets by name, which is the key of a page.
+	Sets(ctx context.Context, project string, p page.Page) ([]Set, error)
+	// Versions lists a data set's versions, newest first; the key of a page is the number.
+	Versions(ctx context.Context, project, name string, p page.Page) ([]Version, error)
 	// Remove deletes a version; fault.Conflict while a run that has not ended uses it.
 	Remove(ctx context.Context, project, id string) error
 	// Refs calls yield with the Ref of every version of every project until it returns false.
@@ -134,14 +135,14 @@ func (s *Service) Get(ctx context.Context, project, name string) (Version, error
 }
 
 // Sets lists the project's data sets by name.
-func (s *Service) Sets(ctx context.Context, project string) ([]Set, error) {
-	return s.Store.Sets(ctx, project)
+func (s *Service) Sets(ctx context.Context, project string, p page.Page) ([]Set, error) {
+	return s.Store.Sets(ctx, project, p)
 }
 
 // Versions lists a data set's versions, newest first; fault.NotFound when there is none.
-func (s *Service) Versions(ctx context.Context, project, name string) ([]Version, error) {
-	vs, err := s.Store.Versions(ctx, project, name)
-	if err == nil && len(vs) == 0 {
+func (s *Service) Versions(ctx context.Context, project, name string, p page.Page) ([]Version, error) {
+	vs, err := s.Store.Versions(ctx, project, name, p)
+	if err == nil && len(vs) == 0 && len(p.After) == 0 {
 		return nil, fault.Newf(fault.NotFound, "There is no data set %s.", ref.Quote(name))
 	}
 	return vs, err

@@ -19,6 +19,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/train"
 	"github.com/triarch-ai/triarch/storage/blob"
@@ -164,7 +165,7 @@ func TestSkipBadCounts(t *testing.T) {
 		if !errors.As(err, &bad) || len(bad.Lines) != data.KeepBad || !bad.More || bad.Lines[1].Line != 4 {
 			t.Fatalf("without skip-bad: %v", err)
 		}
-		if sets := must(s.Sets(t.Context(), project)); len(sets) != 0 {
+		if sets := must(s.Sets(t.Context(), project, page.All)); len(sets) != 0 {
 			t.Fatalf("a failed import left %v", sets)
 		}
 		must(imp(t, s, "x", data.JSONL, file.String(), data.Options{SkipBad: true}))
@@ -245,11 +246,11 @@ func TestVersionsAreNumberedAndSingle(t *testing.T) {
 		if c := must(imp(t, s, "words", data.Text, "c", data.Options{})); c.Number != 3 {
 			t.Errorf("a number was used again: %d", c.Number)
 		}
-		sets := must(s.Sets(ctx, project))
+		sets := must(s.Sets(ctx, project, page.All))
 		if len(sets) != 1 || sets[0].Versions != 2 || sets[0].Latest.Number != 3 {
 			t.Errorf("sets: %+v", sets)
 		}
-		if vs := must(s.Versions(ctx, project, "words")); len(vs) != 2 || vs[0].Number != 3 || vs[1].Number != 1 {
+		if vs := must(s.Versions(ctx, project, "words", page.All)); len(vs) != 2 || vs[0].Number != 3 || vs[1].Number != 1 {
 			t.Errorf("versions: %+v", vs)
 		}
 		refs := 0
@@ -271,7 +272,7 @@ func TestConcurrentImportsMakeOneVersionEach(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		vs := must(s.Versions(t.Context(), project, "x"))
+		vs := must(s.Versions(t.Context(), project, "x", page.All))
 		if len(vs) != 4 || vs[0].Number != 4 || vs[3].Number != 1 {
 			t.Fatalf("%d versions: %+v", len(vs), vs)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/ref"
 	"github.com/triarch-ai/triarch/storage/blob"
 )
@@ -111,10 +112,10 @@ type Store interface {
 	Find(ctx context.Context, project, model string, number int) (Version, error)
 	// ByRun returns the version a run made; fault.NotFound.
 	ByRun(ctx context.Context, project, runID string) (Version, error)
-	// Models lists the project's models that have a version, by name.
-	Models(ctx context.Context, project string) ([]Model, error)
-	// Versions lists a model's versions, newest first, without loss curves.
-	Versions(ctx context.Context, project, model string) ([]Version, error)
+	// Models lists the project's models that have a version, by name, which is the key of a page.
+	Models(ctx context.Context, project string, p page.Page) ([]Model, error)
+	// Versions lists a model's versions, newest first, without loss curves; the key of a page is the number.
+	Versions(ctx context.Context, project, model string, p page.Page) ([]Version, error)
 	// Remove deletes a version; fault.Conflict while a deployment serves it or an open run starts from it.
 	Remove(ctx context.Context, project, id string) error
 	// Exists says which of the ids are versions of any project.
@@ -163,8 +164,8 @@ func (s *Service) Get(ctx context.Context, project, name string) (Version, error
 }
 
 // Models lists the project's models that have a version, by name.
-func (s *Service) Models(ctx context.Context, project string) ([]Model, error) {
-	return s.Store.Models(ctx, project)
+func (s *Service) Models(ctx context.Context, project string, p page.Page) ([]Model, error) {
+	return s.Store.Models(ctx, project, p)
 }
 
 // Refs names every blob that model versions need, for blob.Collect.
@@ -173,9 +174,9 @@ func (s *Service) Refs(ctx context.Context, yield func(blob.Ref) bool) error {
 }
 
 // Versions lists a model's versions, newest first, without loss curves; fault.NotFound when there is no such model.
-func (s *Service) Versions(ctx context.Context, project, model string) ([]Version, error) {
-	vs, err := s.Store.Versions(ctx, project, model)
-	if err == nil && len(vs) == 0 {
+func (s *Service) Versions(ctx context.Context, project, model string, p page.Page) ([]Version, error) {
+	vs, err := s.Store.Versions(ctx, project, model, p)
+	if err == nil && len(vs) == 0 && len(p.After) == 0 {
 		return nil, fault.Newf(fault.NotFound, "There is no model %s.", ref.Quote(model))
 	}
 	return vs, err

@@ -22,6 +22,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/models/train"
@@ -139,11 +140,11 @@ func TestVersionsOfAModel(t *testing.T) {
 				t.Errorf("another project sees %s: %v", p, err)
 			}
 		}
-		ms := must(s.Models(ctx, project))
+		ms := must(s.Models(ctx, project, page.All))
 		if len(ms) != 1 || ms[0].Versions != 2 || ms[0].Latest != 2 {
 			t.Errorf("models: %+v", ms)
 		}
-		if vs := must(s.Versions(ctx, project, "m")); len(vs) != 2 || vs[0].Number != 2 || vs[1].LossCurve != nil {
+		if vs := must(s.Versions(ctx, project, "m", page.All)); len(vs) != 2 || vs[0].Number != 2 || vs[1].LossCurve != nil {
 			t.Errorf("versions: %+v", vs)
 		}
 		refs := map[blob.Ref]bool{}
@@ -169,7 +170,7 @@ func TestOneVersionARun(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		vs := must(s.Versions(t.Context(), project, "m"))
+		vs := must(s.Versions(t.Context(), project, "m", page.All))
 		if len(vs) != 2 || ids[0] != ids[2] || ids[1] != ids[3] || ids[0] == ids[1] {
 			t.Fatalf("%d versions, ids %v", len(vs), ids)
 		}
@@ -187,7 +188,7 @@ func TestAVersionInUseStays(t *testing.T) {
 		}
 		must(0, db.Serve().BeginRemove(ctx, project, "dep_1"))
 		must(0, db.Serve().DeleteDeployment(ctx, "dep_1"))
-		if _, err := db.Data().Sets(ctx, project); err != nil {
+		if _, err := db.Data().Sets(ctx, project, page.All); err != nil {
 			t.Fatal(err)
 		}
 		dir := must(s.Materialise(ctx, v))

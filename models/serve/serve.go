@@ -10,6 +10,8 @@ package serve
 import (
 	"context"
 	"time"
+
+	"github.com/triarch-ai/triarch/internal/page"
 )
 
 // State is where a deployment stands.
@@ -116,7 +118,7 @@ type Store interface {
 	AddDeployment(ctx context.Context, d Deployment, r *Route) error
 	Deployment(ctx context.Context, project, id string) (Deployment, error)
 	DeploymentByName(ctx context.Context, project, name string) (Deployment, error)
-	Deployments(ctx context.Context, project string) ([]Deployment, error)
+	Deployments(ctx context.Context, project string, p page.Page) ([]Deployment, error)
 	// AllDeployments lists the deployments of every project, oldest first.
 	AllDeployments(ctx context.Context) ([]Deployment, error)
 	// SetReplicas changes the wanted count; fault.Conflict while it is being removed.
@@ -143,7 +145,7 @@ type Store interface {
 	SetRoute(ctx context.Context, r Route) error
 	Route(ctx context.Context, project, id string) (Route, error)
 	RouteByName(ctx context.Context, project, name string) (Route, error)
-	Routes(ctx context.Context, project string) ([]Route, error)
+	Routes(ctx context.Context, project string, p page.Page) ([]Route, error)
 	// AllRoutes lists the routes of every project.
 	AllRoutes(ctx context.Context) ([]Route, error)
 	RemoveRoute(ctx context.Context, project, id string) error

@@ -20,6 +20,7 @@ import (
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
@@ -503,7 +504,7 @@ func TestRoutes(t *testing.T) {
 		if _, ok := s.Snapshot().Lookup(project, org, "public"); ok {
 			t.Error("the removed route still leads somewhere")
 		}
-		if rs := must(s.Routes(ctx, project)); len(rs) != 1 || rs[0].Name != "m" {
+		if rs := must(s.Routes(ctx, project, page.All)); len(rs) != 1 || rs[0].Name != "m" {
 			t.Errorf("routes %+v", rs)
 		}
 		// A project's own route goes before a shared one of that name.
@@ -544,7 +545,7 @@ func TestBadRequestsNameTheField(t *testing.T) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	if ds := must(s.Deployments(t.Context(), project)); len(ds) != 0 {
+	if ds := must(s.Deployments(t.Context(), project, page.All)); len(ds) != 0 {
 		t.Errorf("refused requests left %+v", ds)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/aside"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/ref"
 	"github.com/triarch-ai/triarch/models/registry"
@@ -200,8 +201,8 @@ func (s *Service) lastSeen(r Replica) Replica {
 }
 
 // Deployments lists the project's deployments by name.
-func (s *Service) Deployments(ctx context.Context, project string) ([]Deployment, error) {
-	return s.Store.Deployments(ctx, project)
+func (s *Service) Deployments(ctx context.Context, project string, p page.Page) ([]Deployment, error) {
+	return s.Store.Deployments(ctx, project, p)
 }
 
 // Scale changes how many replicas a deployment, by id or name, is to have: 0 to 256.
@@ -332,8 +333,8 @@ func (s *Service) Route(ctx context.Context, project, name string) (Route, error
 }
 
 // Routes lists the project's routes by name.
-func (s *Service) Routes(ctx context.Context, project string) ([]Route, error) {
-	return s.Store.Routes(ctx, project)
+func (s *Service) Routes(ctx context.Context, project string, p page.Page) ([]Route, error) {
+	return s.Store.Routes(ctx, project, p)
 }
 
 // RemoveRoute deletes a route, by id or name; what it led to stays.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/models/train"
@@ -31,7 +32,7 @@ type (
 		Estimate(ctx context.Context, who train.Who, spec train.Spec) (train.Run, error)
 		Submit(ctx context.Context, who train.Who, spec train.Spec) (train.Run, error)
 		Get(ctx context.Context, project, id string) (train.Run, error)
-		List(ctx context.Context, project string) ([]train.Run, error)
+		List(ctx context.Context, project string, p page.Page) ([]train.Run, error)
 	}
 	// Serve deploys the result.
 	Serve interface {
@@ -90,7 +91,7 @@ func (m *Maker) Make(ctx context.Context, who serve.Who) error {
 
 // run finds the starter's run that an earlier call submitted, or submits one.
 func (m *Maker) run(ctx context.Context, who serve.Who) (train.Run, error) {
-	runs, err := m.Train.List(ctx, who.Project)
+	runs, err := m.Train.List(ctx, who.Project, page.All)
 	if err != nil {
 		return train.Run{}, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/aside"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/ref"
 	"github.com/triarch-ai/triarch/models/registry"
@@ -215,12 +216,22 @@ func (s *Service) Get(ctx context.Context, project, id string) (Run, error) {
 }
 
 // List lists the project's runs with their newest progress, newest first.
-func (s *Service) List(ctx context.Context, project string) ([]Run, error) {
-	runs, err := s.Store.List(ctx, project)
+func (s *Service) List(ctx context.Context, project string, p page.Page) ([]Run, error) {
+	runs, err := s.Store.List(ctx, project, p)
+	return s.allLively(runs), err
+}
+
+// Unended lists the project's runs that have not ended with their newest progress, newest first.
+func (s *Service) Unended(ctx context.Context, project string) ([]Run, error) {
+	runs, err := s.Store.Unended(ctx, project)
+	return s.allLively(runs), err
+}
+
+func (s *Service) allLively(runs []Run) []Run {
 	for i := range runs {
 		runs[i] = s.lively(runs[i])
 	}
-	return runs, err
+	return runs
 }
 
 // lively puts the newest progress that was read into an open run.

@@ -20,6 +20,7 @@ import (
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/train"
@@ -280,7 +281,7 @@ func TestARunBecomesAModelVersion(t *testing.T) {
 		if j := must(w.jobs.Get(ctx, project, r.JobID)); !j.Discarded {
 			t.Error("the job's folder is kept though the model is registered")
 		}
-		if rs := must(s.List(ctx, project)); len(rs) != 1 || rs[0].ID != r.ID {
+		if rs := must(s.List(ctx, project, page.All)); len(rs) != 1 || rs[0].ID != r.ID {
 			t.Errorf("list: %+v", rs)
 		}
 		if _, err := s.Get(ctx, "prj_b", r.ID); !fault.Is(err, fault.NotFound) {
@@ -469,10 +470,10 @@ func TestManyCallersAtOnce(t *testing.T) {
 	wg.Wait()
 	must(0, s.Reconcile(ctx))
 	ends := map[train.State]int{}
-	for _, r := range must(s.List(ctx, project)) {
+	for _, r := range must(s.List(ctx, project, page.All)) {
 		ends[r.State]++
 	}
-	if ends[train.Succeeded] != 4 || ends[train.Cancelled] != 2 || len(w.jobs.jobs) != 6 || len(must(s.Registry.Models(ctx, project))) != 4 {
+	if ends[train.Succeeded] != 4 || ends[train.Cancelled] != 2 || len(w.jobs.jobs) != 6 || len(must(s.Registry.Models(ctx, project, page.All))) != 4 {
 		t.Errorf("ends %v, %d jobs", ends, len(w.jobs.jobs))
 	}
 }
@@ -538,7 +539,7 @@ func TestBadRequestsNameTheField(t *testing.T) {
 			t.Errorf("%s: %v (field %q)", field, err, fault.As(err).Field)
 		}
 	}
-	if rs := must(s.List(t.Context(), project)); len(rs) != 0 || len(w.jobs.jobs) != 0 {
+	if rs := must(s.List(t.Context(), project, page.All)); len(rs) != 0 || len(w.jobs.jobs) != 0 {
 		t.Errorf("refused requests left %d runs and %d jobs", len(rs), len(w.jobs.jobs))
 	}
 }
@@ -669,7 +670,7 @@ func (w *world) crashOnce(t *testing.T, c *crash, model string) {
 	s := w.service(c)
 	_, serr := s.Submit(ctx, who, sp)
 	mine := func() (rs []train.Run) {
-		for _, r := range must(w.service(nil).List(ctx, project)) {
+		for _, r := range must(w.service(nil).List(ctx, project, page.All)) {
 			if r.Model == model {
 				rs = append(rs, r)
 			}
@@ -704,7 +705,7 @@ func (w *world) crashOnce(t *testing.T, c *crash, model string) {
 		}
 	}
 	runs := mine()
-	vs := must(w.db.Registry().Versions(ctx, project, model))
+	vs := must(w.db.Registry().Versions(ctx, project, model, page.All))
 	jobs := 0
 	for _, j := range w.jobs.jobs {
 		if j.Owner == runs[0].ID {

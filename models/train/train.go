@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/registry"
 )
@@ -108,10 +109,13 @@ type Store interface {
 	Create(ctx context.Context, r Run) error
 	// Get returns a run; fault.NotFound.
 	Get(ctx context.Context, project, id string) (Run, error)
-	// List lists the project's runs, newest first.
-	List(ctx context.Context, project string) ([]Run, error)
+	// List lists the project's runs, newest first; the key of a page is the time of creation in microseconds since 1970
+	// and the id.
+	List(ctx context.Context, project string, p page.Page) ([]Run, error)
 	// Open lists the runs of every project that have not ended, oldest first.
 	Open(ctx context.Context) ([]Run, error)
+	// Unended lists the project's runs that have not ended, newest first.
+	Unended(ctx context.Context, project string) ([]Run, error)
 	// Update writes the run's changing fields (job, state, reason, fault, progress, metrics, model version, times)
 	// unless it has ended in the store, and says whether it wrote. Stop is never cleared by it.
 	Update(ctx context.Context, r Run) (bool, error)

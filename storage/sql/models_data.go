@@ -2,10 +2,9 @@ package sql
 
 import (
 	"context"
-	"slices"
-	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/storage/blob"
 )
@@ -20,11 +19,14 @@ var _ data.Store = (*Data)(nil)
 
 const dataColumns = "id, project, name, number, format, ref, bytes, records, chars, bad, bad_lines, created_by, created_at"
 
-func scanData(s Scanner) (data.Version, error) {
+func scanData(s Scanner) (data.Version, error) { return scanDataAnd(s) }
+
+// scanDataAnd reads a version and the columns after it.
+func scanDataAnd(s Scanner, more ...any) (data.Version, error) {
 	var v data.Version
 	var bad string
 	var at int64
-	err := s.Scan(&v.ID, &v.Project, &v.DataSet, &v.Number, &v.Format, &v.Ref, &v.Bytes, &v.Records, &v.Chars, &v.Bad, &bad, &v.CreatedBy, &at)
+	err := s.Scan(append([]any{&v.ID, &v.Project, &v.DataSet, &v.Number, &v.Format, &v.Ref, &v.Bytes, &v.Records, &v.Chars, &v.Bad, &bad, &v.CreatedBy, &at}, more...)...)
 	if err != nil {
 		return v, err
 	}
@@ -88,31 +90,25 @@ func (s *Data) Find(ctx context.Context, project, name string, number int) (v da
 }
 
 // Sets implements data.Store.
-func (s *Data) Sets(ctx context.Context, project string) (sets []data.Set, err error) {
-	var all []data.Version
+func (s *Data) Sets(ctx context.Context, project string, p page.Page) (sets []data.Set, err error) {
+	scan := func(r Scanner) (d data.Set, err error) {
+		d.Latest, err = scanDataAnd(r, &d.Versions)
+		d.Name = d.Latest.DataSet
+		return d, err
+	}
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		all, err = All(ctx, tx, scanData, "SELECT "+dataColumns+" FROM data_versions WHERE project = ? ORDER BY number", project)
+		sets, err = paged(ctx, tx, scan, p, order{"name", "t", false}, "SELECT "+dataColumns+
+			", (SELECT COUNT(*) FROM data_versions o WHERE o.project = v.project AND o.name = v.name) FROM data_versions v WHERE v.project = ?"+
+			" AND v.number = (SELECT MAX(o.number) FROM data_versions o WHERE o.project = v.project AND o.name = v.name)", project)
 		return err
 	})
-	at := map[string]int{}
-	for _, v := range all {
-		i, ok := at[v.DataSet]
-		if !ok {
-			i = len(sets)
-			at[v.DataSet] = i
-			sets = append(sets, data.Set{Name: v.DataSet})
-		}
-		sets[i].Versions++
-		sets[i].Latest = v
-	}
-	slices.SortFunc(sets, func(a, b data.Set) int { return strings.Compare(a.Name, b.Name) })
 	return sets, err
 }
 
 // Versions implements data.Store.
-func (s *Data) Versions(ctx context.Context, project, name string) (vs []data.Version, err error) {
+func (s *Data) Versions(ctx context.Context, project, name string, p page.Page) (vs []data.Version, err error) {
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		vs, err = All(ctx, tx, scanData, "SELECT "+dataColumns+" FROM data_versions WHERE project = ? AND name = ? ORDER BY number DESC", project, name)
+		vs, err = paged(ctx, tx, scanData, p, order{"number", "n", true}, "SELECT "+dataColumns+" FROM data_versions WHERE project = ? AND name = ?", project, name)
 		return err
 	})
 	return vs, err

@@ -3,10 +3,9 @@ package sql
 import (
 	"context"
 	stdsql "database/sql"
-	"slices"
-	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/storage/blob"
 )
@@ -133,7 +132,7 @@ func (s *Registry) Find(ctx context.Context, project, model string, number int) 
 }
 
 // Models implements registry.Store.
-func (s *Registry) Models(ctx context.Context, project string) (ms []registry.Model, err error) {
+func (s *Registry) Models(ctx context.Context, project string, p page.Page) (ms []registry.Model, err error) {
 	scan := func(r Scanner) (registry.Model, error) {
 		var m registry.Model
 		var at int64
@@ -142,18 +141,18 @@ func (s *Registry) Models(ctx context.Context, project string) (ms []registry.Mo
 		return m, err
 	}
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		ms, err = All(ctx, tx, scan, "SELECT m.id, m.project, m.name, COUNT(v.id), MAX(v.number), m.created_at"+
-			" FROM models m JOIN model_versions v ON v.model_id = m.id WHERE m.project = ? GROUP BY m.id, m.project, m.name, m.created_at", project)
+		ms, err = paged(ctx, tx, scan, p, order{"m.name", "t", false}, "SELECT m.id, m.project, m.name, v.versions, v.latest, m.created_at FROM models m JOIN"+
+			" (SELECT model_id, COUNT(*) AS versions, MAX(number) AS latest FROM model_versions WHERE project = ? GROUP BY model_id) v ON v.model_id = m.id"+
+			" WHERE m.project = ?", project, project)
 		return err
 	})
-	slices.SortFunc(ms, func(a, b registry.Model) int { return strings.Compare(a.Name, b.Name) })
 	return ms, err
 }
 
 // Versions implements registry.Store.
-func (s *Registry) Versions(ctx context.Context, project, model string) (vs []registry.Version, err error) {
+func (s *Registry) Versions(ctx context.Context, project, model string, p page.Page) (vs []registry.Version, err error) {
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		vs, err = All(ctx, tx, scanVersion, "SELECT "+versionColumns+versionTables+"WHERE v.project = ? AND m.project = ? AND m.name = ? ORDER BY v.number DESC",
+		vs, err = paged(ctx, tx, scanVersion, p, order{"v.number", "n", true}, "SELECT "+versionColumns+versionTables+"WHERE v.project = ? AND m.project = ? AND m.name = ?",
 			project, project, model)
 		return err
 	})

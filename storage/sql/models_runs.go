@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/train"
 )
 
@@ -83,10 +84,10 @@ func (s *Runs) Get(ctx context.Context, project, id string) (r train.Run, err er
 	return r, err
 }
 
-// List implements train.Store. Ids sort by time.
-func (s *Runs) List(ctx context.Context, project string) (rs []train.Run, err error) {
+// List implements train.Store.
+func (s *Runs) List(ctx context.Context, project string, p page.Page) (rs []train.Run, err error) {
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		rs, err = All(ctx, tx, scanRun, "SELECT "+runColumns+" FROM runs WHERE project = ? ORDER BY created_at DESC, id DESC", project)
+		rs, err = paged(ctx, tx, scanRun, p, order{"created_at, id", "nt", true}, "SELECT "+runColumns+" FROM runs WHERE project = ?", project)
 		return err
 	})
 	return rs, err
@@ -96,6 +97,15 @@ func (s *Runs) List(ctx context.Context, project string) (rs []train.Run, err er
 func (s *Runs) Open(ctx context.Context) (rs []train.Run, err error) {
 	err = s.db.Read(ctx, func(tx *Tx) error {
 		rs, err = All(ctx, tx, scanRun, "SELECT "+runColumns+" FROM runs WHERE ended = 0 ORDER BY created_at, id")
+		return err
+	})
+	return rs, err
+}
+
+// Unended implements train.Store.
+func (s *Runs) Unended(ctx context.Context, project string) (rs []train.Run, err error) {
+	err = s.db.Read(ctx, func(tx *Tx) error {
+		rs, err = All(ctx, tx, scanRun, "SELECT "+runColumns+" FROM runs WHERE project = ? AND ended = 0 ORDER BY created_at DESC, id DESC", project)
 		return err
 	})
 	return rs, err

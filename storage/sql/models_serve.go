@@ -3,10 +3,9 @@ package sql
 import (
 	"context"
 	stdsql "database/sql"
-	"slices"
-	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/serve"
 )
 
@@ -111,12 +110,11 @@ func (s *Serve) DeploymentByName(ctx context.Context, project, name string) (d s
 }
 
 // Deployments implements serve.Store.
-func (s *Serve) Deployments(ctx context.Context, project string) (ds []serve.Deployment, err error) {
+func (s *Serve) Deployments(ctx context.Context, project string, p page.Page) (ds []serve.Deployment, err error) {
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		ds, err = All(ctx, tx, scanDeployment, "SELECT "+deploymentColumns+" FROM deployments WHERE project = ?", project)
+		ds, err = paged(ctx, tx, scanDeployment, p, order{"name, id", "tt", false}, "SELECT "+deploymentColumns+" FROM deployments WHERE project = ?", project)
 		return err
 	})
-	slices.SortStableFunc(ds, func(a, b serve.Deployment) int { return strings.Compare(a.Name, b.Name) })
 	return ds, err
 }
 
@@ -272,12 +270,11 @@ func (s *Serve) RouteByName(ctx context.Context, project, name string) (r serve.
 }
 
 // Routes implements serve.Store.
-func (s *Serve) Routes(ctx context.Context, project string) (rs []serve.Route, err error) {
+func (s *Serve) Routes(ctx context.Context, project string, p page.Page) (rs []serve.Route, err error) {
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		rs, err = All(ctx, tx, scanRoute, "SELECT "+routeColumns+" FROM routes WHERE project = ?", project)
+		rs, err = paged(ctx, tx, scanRoute, p, order{"name", "t", false}, "SELECT "+routeColumns+" FROM routes WHERE project = ?", project)
 		return err
 	})
-	slices.SortFunc(rs, func(a, b serve.Route) int { return strings.Compare(a.Name, b.Name) })
 	return rs, err
 }
 

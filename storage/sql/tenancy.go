@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/tenancy"
 )
 
@@ -66,9 +67,9 @@ func scanOrganisation(r Scanner) (o tenancy.Organisation, err error) {
 }
 
 // Organisations implements tenancy.Store, oldest first.
-func (s *Tenancy) Organisations(ctx context.Context) (out []tenancy.Organisation, err error) {
+func (s *Tenancy) Organisations(ctx context.Context, p page.Page) (out []tenancy.Organisation, err error) {
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		out, err = All(ctx, tx, scanOrganisation, organisationColumns+" ORDER BY id")
+		out, err = paged(ctx, tx, scanOrganisation, p, order{"id", "t", false}, organisationColumns+" WHERE 1 = 1")
 		return err
 	})
 	return out, err
@@ -104,9 +105,9 @@ func scanProject(r Scanner) (p tenancy.Project, err error) {
 }
 
 // Projects implements tenancy.Store, oldest first.
-func (s *Tenancy) Projects(ctx context.Context, org string) (out []tenancy.Project, err error) {
+func (s *Tenancy) Projects(ctx context.Context, org string, p page.Page) (out []tenancy.Project, err error) {
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		out, err = All(ctx, tx, scanProject, projectColumns+" WHERE org_id = ? ORDER BY id", org)
+		out, err = paged(ctx, tx, scanProject, p, order{"id", "t", false}, projectColumns+" WHERE org_id = ?", org)
 		return err
 	})
 	return out, err
@@ -162,9 +163,9 @@ func scanMember(r Scanner) (m tenancy.Member, err error) {
 }
 
 // Members implements tenancy.Store, by email.
-func (s *Tenancy) Members(ctx context.Context, project string) (out []tenancy.Member, err error) {
+func (s *Tenancy) Members(ctx context.Context, project string, p page.Page) (out []tenancy.Member, err error) {
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		out, err = All(ctx, tx, scanMember, memberColumns+" WHERE project_id = ? ORDER BY email", project)
+		out, err = paged(ctx, tx, scanMember, p, order{"email", "t", false}, memberColumns+" WHERE project_id = ?", project)
 		return err
 	})
 	return out, err
@@ -262,9 +263,9 @@ func scanEntry(r Scanner) (e tenancy.Entry, err error) {
 }
 
 // Keys implements tenancy.Store, oldest first.
-func (s *Tenancy) Keys(ctx context.Context, project string) (out []tenancy.Key, err error) {
+func (s *Tenancy) Keys(ctx context.Context, project string, p page.Page) (out []tenancy.Key, err error) {
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		es, err := All(ctx, tx, scanEntry, keyColumns+" WHERE k.project_id = ? ORDER BY k.id", project)
+		es, err := paged(ctx, tx, scanEntry, p, order{"k.id", "t", false}, keyColumns+" WHERE k.project_id = ?", project)
 		out = make([]tenancy.Key, len(es))
 		for i := range es {
 			out[i] = es[i].Key

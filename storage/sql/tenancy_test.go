@@ -13,6 +13,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/storage/sql"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 	"github.com/triarch-ai/triarch/tenancy"
@@ -300,7 +301,7 @@ func TestMembersRuleTheirKeys(t *testing.T) {
 			_, err = h.PutMember(ctx, prj, bad, tenancy.Viewer)
 			wantKind(t, err, fault.Invalid, "email")
 		}
-		ms, err := h.Store.Members(ctx, prj)
+		ms, err := h.Store.Members(ctx, prj, page.All)
 		must(t, err)
 		if len(ms) != 1 || ms[0].Email != "ann@example.org" || ms[0].Role != tenancy.Owner || !ms[0].CreatedAt.Equal(h.now) {
 			t.Fatalf("members %+v", ms)

@@ -15,6 +15,7 @@ import (
 	"github.com/triarch-ai/triarch/compute/exec/local"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/registry"
 	registrynative "github.com/triarch-ai/triarch/models/registry/native"
@@ -177,7 +178,7 @@ func TestKilledTasksRegisterOnce(t *testing.T) {
 	if r.State != train.Succeeded {
 		t.Fatalf("after %d kills: %s %s", kills, r.State, r.Reason)
 	}
-	vs, err := p.train.Registry.Versions(t.Context(), p.who.Project, model)
+	vs, err := p.train.Registry.Versions(t.Context(), p.who.Project, model, page.All)
 	if err != nil || len(vs) != 1 {
 		t.Fatalf("%d versions: %v", len(vs), err)
 	}
@@ -208,7 +209,7 @@ func TestAStoppedTaskRegistersNothing(t *testing.T) {
 	for !r.State.Final() {
 		r, _ = p.pass(r.ID)
 	}
-	vs, err := p.db.Registry().Versions(t.Context(), p.who.Project, "m")
+	vs, err := p.db.Registry().Versions(t.Context(), p.who.Project, "m", page.All)
 	if r.State != train.Cancelled || len(vs) != 0 || err != nil {
 		t.Errorf("%s, %d versions, %v", r.State, len(vs), err)
 	}

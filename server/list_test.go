@@ -1,0 +1,152 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tidwall/gjson"
+
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/data"
+	"github.com/triarch-ai/triarch/models/registry"
+	"github.com/triarch-ai/triarch/models/serve"
+	"github.com/triarch-ai/triarch/models/train"
+	"github.com/triarch-ai/triarch/storage/sql/sqltest"
+	"github.com/triarch-ai/triarch/tenancy"
+	"github.com/triarch-ai/triarch/tenancy/meter"
+)
+
+// fill adds several of each thing, with names that only a comparison byte by byte orders the same everywhere.
+func (w *world) fill(t *testing.T) {
+	t.Helper()
+	ctx, prj := t.Context(), w.who.ProjectID
+	for _, name := range []string{"B", "a", "a-b", "aB", "ab"} {
+		must(w.Tenancy.PutMember(ctx, prj, strings.ToLower(name)+fmt.Sprint(len(name))+"@example.org", tenancy.Viewer))(t)
+		must(w.Tenancy.CreateProject(ctx, w.who.OrgID, name))(t)
+		_, _, _, _, err := w.Tenancy.CreateOrganisation(ctx, w.who.Maker(), name)
+		must(0, err)(t)
+		k, _, err := w.Tenancy.CreateKey(ctx, w.who.Maker(), tenancy.NewKey{Name: name})
+		must(k, err)(t)
+		must(0, w.Tenancy.SetBudget(ctx, w.who.Maker(), tenancy.Budget{Scope: tenancy.OfKey, ID: k.ID, LimitMicros: 1}))(t)
+		dv := must(w.Data.Import(ctx, prj, name, data.Text, strings.NewReader(name), data.Options{}))(t)
+		must(w.Data.Import(ctx, prj, "words", data.Text, strings.NewReader(name), data.Options{}))(t)
+		dir := t.TempDir()
+		must(0, os.WriteFile(filepath.Join(dir, "config.json"), []byte("{}"), 0o600))(t)
+		mv := must(w.Registry.ImportDir(ctx, prj, dir, registry.NewVersion{Model: name}))(t)
+		must(w.Registry.ImportDir(ctx, prj, dir, registry.NewVersion{Model: "m"}))(t)
+		must(w.Train.Submit(ctx, train.Who{Project: prj}, train.Spec{Model: name, Data: dv.ID, Recipe: train.Recipe{Steps: 10}}))(t)
+		must(w.Serve.Deploy(ctx, serve.Who{Org: w.who.OrgID, Project: prj}, serve.DeploySpec{Name: name, Model: mv.ID, Route: &serve.RouteSpec{Name: name}}))(t)
+		e := must(w.ledger.Begin(&meter.Identity{Request: w.IDs.Raw(), Org: w.who.Org, Project: w.who.Project, Key: must(id.ParseRaw(k.ID))(t),
+			Model: name, PriceIn: 1, PriceOut: 1, Start: time.Now(), Kind: meter.Chat}))(t)
+		e.Settle(meter.Finished, 1, 1)
+	}
+}
+
+// TestPagesOfEveryListMakeTheWhole walks every list of the control API in pages of every size.
+func TestPagesOfEveryListMakeTheWhole(t *testing.T) {
+	lists := map[string]struct {
+		least   int    // items in it
+		ordered string // a field that rises, or falls for one that begins with "-"
+	}{
+		"/organisations": {6, "id"}, "/projects": {6, "id"}, "/members": {6, "email"}, "/keys": {7, "id"}, "/budgets": {6, ""},
+		"/data": {6, "name"}, "/data/words/versions": {6, "-number"}, "/models": {6, "name"}, "/models/m/versions": {6, "-number"},
+		"/runs": {6, "-created_at"}, "/deployments": {6, "name"}, "/routes": {6, "name"}, "/usage?group=model": {5, "name"}, "/usage?group=key": {5, "name"},
+	}
+	for _, e := range endpoints {
+		if _, ok := lists[strings.TrimPrefix(e.Pattern, v1)]; strings.HasPrefix(e.ID, "list-") && !ok && !strings.Contains(e.Pattern, "{") {
+			t.Errorf("%s is not tested", e.Pattern)
+		}
+	}
+	sqltest.EachDSN(t, func(t *testing.T, dsn string) {
+		w := newWorldOn(t, dsn)
+		w.fill(t)
+		for target, want := range lists {
+			whole := w.pages(t, target, 0)
+			if len(whole) < want.least {
+				t.Errorf("%s has %d items", target, len(whole))
+			}
+			for i := 1; i < len(whole) && want.ordered != ""; i++ {
+				field, down := strings.CutPrefix(want.ordered, "-")
+				a, b := gjson.Get(whole[i-1], field), gjson.Get(whole[i], field)
+				if down {
+					a, b = b, a
+				}
+				if b.Less(a, true) {
+					t.Errorf("%s: %s before %s", target, whole[i-1], whole[i])
+				}
+			}
+			for _, limit := range []int{1, 2, len(whole) - 1, len(whole), 1000} {
+				if diff := cmp.Diff(whole, w.pages(t, target, limit)); diff != "" {
+					t.Errorf("%s in pages of %d: %s", target, limit, diff)
+				}
+			}
+		}
+	})
+}
+
+// pages reads a list page by page; limit 0 asks for none, and the list must then be one page.
+func (w *world) pages(t *testing.T, target string, limit int) (all []string) {
+	t.Helper()
+	u := must(url.Parse(v1 + target))(t)
+	q := u.Query()
+	if limit > 0 {
+		q.Set("limit", fmt.Sprint(limit))
+	}
+	for {
+		u.RawQuery = q.Encode()
+		rec := w.askJSON("GET", u.String(), w.owner, "")
+		if rec.Code != http.StatusOK {
+			t.Fatalf("%s: %d %s", u, rec.Code, rec.Body)
+		}
+		answer := gjson.ParseBytes(rec.Body.Bytes())
+		items := answer.Get("items|@this").Array()
+		if answer.Get("rows").Exists() {
+			items = answer.Get("rows").Array()
+		}
+		if limit > 0 && len(items) > limit || len(items) == 0 {
+			t.Fatalf("%s has %d items", u, len(items))
+		}
+		for _, x := range items {
+			all = append(all, x.Raw)
+		}
+		next := answer.Get("next").String()
+		if next == "" {
+			return all
+		}
+		if limit == 0 {
+			t.Fatalf("%s has more than one page", u)
+		}
+		q.Set("after", next)
+	}
+}
+
+// TestForeignCursors sends cursors of other lists and none at all.
+func TestForeignCursors(t *testing.T) {
+	w := newWorld(t)
+	w.fill(t)
+	next := gjson.GetBytes(w.askJSON("GET", v1+"/keys?limit=1", w.owner, "").Body.Bytes(), "next").String()
+	for _, target := range []string{"/runs?after=" + next, "/keys?after=x", "/keys?after=" + next + "x", "/usage?after=" + next, "/models/m/versions?after=" + next,
+		"/keys?limit=-1", "/keys?limit=1001", "/keys?limit=many", "/keys?after=" + strings.Repeat("x", 3000)} {
+		field := "after"
+		if strings.Contains(target, "limit") {
+			field = "limit"
+		}
+		if p := problemOf(t, w.askJSON("GET", v1+target, w.owner, "")); p.Status != http.StatusBadRequest || p.Field != field {
+			t.Errorf("%s: %d %s %s", target, p.Status, p.Field, p.Message)
+		}
+	}
+	// A cursor carries no rights: another project sees its own list from that place.
+	second := must(w.Tenancy.CreateProject(t.Context(), w.who.OrgID, "second"))(t)
+	stranger := w.key(t, tenancy.Key{OrgID: w.who.OrgID, ProjectID: second.ID, Role: tenancy.Owner})
+	first := gjson.GetBytes(w.askJSON("GET", v1+"/runs?limit=1", w.owner, "").Body.Bytes(), "next").String()
+	if rec := w.askJSON("GET", v1+"/runs?after="+first, stranger, ""); rec.Code != http.StatusOK || gjson.GetBytes(rec.Body.Bytes(), "items.#").Int() != 0 {
+		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+}
