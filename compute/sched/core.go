@@ -4,20 +4,23 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/triarch-ai/triarch/compute/sched/predict"
 )
 
 // Config holds what an operator may turn. Times are milliseconds; New fills in the defaults beside the fields.
 type Config struct {
-	Round    int64    // between two rounds of prices, ranks and holds; default 60 s
-	HalfLife int64    // after which usage counts half; default 7 days
-	Horizon  int64    // running work counts as if it had run so long already, so that a burst is shared; default 1 h
-	MinRun   int64    // no job is preempted earlier in an attempt; default 10 min
-	Reserve  int      // blocked gangs of a queue that may hold a start; default 1
-	Starved  int64    // a job that waited so long goes before all others of its priority; default 7 days
-	Fast     int64    // longest time limit of a job in the fast lane; default 15 min
-	FastPart int64    // how much of a queue's share the fast lane may take, in Micro; default a quarter
-	Restart  [3]int64 // lost by a preemption besides work since the last checkpoint: 1 chip, up to 8, more; default 7, 30, 60 s
-	Slack    int64    // a job whose deadline leaves less slack than this goes first; default 30 min
+	Round    int64        // between two rounds of prices, ranks and holds; default 60 s
+	HalfLife int64        // after which usage counts half; default 7 days
+	Horizon  int64        // running work counts as if it had run so long already, so that a burst is shared; default 1 h
+	MinRun   int64        // no job is preempted earlier in an attempt; default 10 min
+	Reserve  int          // blocked gangs of a queue that may hold a start; default 1
+	Starved  int64        // a job that waited so long goes before all others of its priority; default 7 days
+	Fast     int64        // longest time limit of a job in the fast lane; default 15 min
+	FastPart int64        // how much of a queue's share the fast lane may take, in Micro; default a quarter
+	Rule     predict.Rule // turns what history says into the order of jobs; default predict.DefaultRule
+	Restart  [3]int64     // lost by a preemption besides work since the last checkpoint: 1 chip, up to 8, more; default 7, 30, 60 s
+	Slack    int64        // a job whose deadline leaves less slack than this goes first; default 30 min
 }
 
 func (c Config) withDefaults() Config {
@@ -38,6 +41,9 @@ func (c Config) withDefaults() Config {
 	if c.Reserve <= 0 {
 		c.Reserve = 1
 	}
+	if c.Rule == (predict.Rule{}) {
+		c.Rule = predict.DefaultRule()
+	}
 	if c.Restart == [3]int64{} {
 		c.Restart = [3]int64{7_000, 30_000, 60_000}
 	}
@@ -55,18 +61,42 @@ func (c *Config) restart(chips int) int64 {
 	return c.Restart[2]
 }
 
-// Estimate is what history says of the time a job will still run at the reference speed, in milliseconds.
-type Estimate struct {
-	P50, P90 int64
-	Rank     int64 // lower goes first
-	Next     int64 // attained time at which the rank may change by itself; 0 = not before it ends
+// Estimate is what history says of the time a job will still run at the reference speed, in milliseconds, and its rank.
+type Estimate = predict.Estimate
+
+// History learns how long jobs run. Its answers depend on nothing but the calls before. Running times are at the
+// reference speed.
+type History interface {
+	Arrive(j *Job, chips int, now int64)
+	Start(id string, attained, overhead, now int64) // overhead: it holds its chips so long before it goes on
+	Stop(id string, attained, now int64)
+	Finish(id string, ran, now int64)
+	Forget(id string, now int64) // it ended and teaches nothing
+	Estimate(id string, attained, now int64) Estimate
 }
 
-// History learns how long jobs run. Its answers depend on nothing but the calls before.
-type History interface {
-	Submitted(j *Job, now int64)
-	Ended(j *Job, now, ran int64, succeeded bool)
-	Estimate(j *Job, attained int64) Estimate
+// Learned is a History that begins with what a book knows.
+func Learned(b *predict.Book) History { return learned{b} }
+
+type learned struct{ book *predict.Book }
+
+func (l learned) Arrive(j *Job, chips int, now int64) {
+	f := predict.Features{Queue: j.Queue, User: j.User, Name: j.Name, Chips: chips}
+	if len(j.Need.Sites) == 1 {
+		f.Site = j.Need.Sites[0]
+	}
+	_ = l.book.Arrive(j.ID, f, now) // a job whose features are refused is one without history
+}
+func (l learned) Start(id string, attained, overhead, now int64) {
+	_ = l.book.Start(id, attained, overhead, now)
+}
+func (l learned) Stop(id string, attained, now int64) { _ = l.book.Stop(id, attained, now) }
+func (l learned) Finish(id string, ran, now int64)    { _ = l.book.Finish(id, ran, now) }
+func (l learned) Forget(id string, now int64)         { _ = l.book.Forget(id, now) }
+func (l learned) Estimate(id string, attained, now int64) Estimate {
+	l.book.Advance(now)
+	e, _ := l.book.Estimate(id, attained)
+	return e
 }
 
 // stage of a work in the core.
@@ -86,16 +116,22 @@ type work struct {
 	number int64 // of arrival: the last word in every order
 	status status
 	est    Estimate
+	key    int64 // of the order by rank, lower first
+	since  int64 // when it began to wait
+	waited int64 // in all, up to since
 	urgent int
-	heapAt int // in its lane
+	doomed string // a job it waits for that did not succeed
+	heapAt int    // in its lane
 
-	opt     *option
-	seats   []Seat
-	started int64 // of this attempt
-	saved   int64 // attained time at the last checkpoint
-	fast    bool  // it counts against the fast lane
-	borrows bool  // it runs beyond its queue's guarantee
-	runAt   int   // in core.running
+	opt      *option
+	seats    []Seat
+	ran      bool  // it has been started before
+	started  int64 // of this attempt
+	overhead int64 // time that this attempt takes to get where the last one was
+	saved    int64 // attained time at the last checkpoint
+	fast     bool  // it counts against the fast lane
+	borrows  bool  // it runs beyond its queue's guarantee
+	runAt    int   // in core.running
 }
 
 // Core is the scheduling core between two plans. It is not safe for concurrent use, and reads no clock.
@@ -113,16 +149,15 @@ type Core struct {
 	queueAt map[string]*queue
 	orgs    []*org
 
-	menus     map[string]*menu
-	menuList  []*menu
-	needs     map[needKey]*menu
-	jobs      map[string]*work
-	running   []*work
-	onNode    [][]*work // what runs on each node, in order of start
-	moves     int64     // counts starts, ends and rounds: what could not displace anything may when it has moved on
-	holds     []*hold
-	succeeded map[string]bool // jobs that others wait for, once they have ended well
-	children  map[string][]*work
+	menus    map[string]*menu
+	menuList []*menu
+	needs    map[needKey]*menu
+	jobs     map[string]*work
+	running  []*work
+	onNode   [][]*work // what runs on each node, in order of start
+	moves    int64     // counts starts, ends and rounds: what could not displace anything may when it has moved on
+	holds    []*hold
+	children map[string][]*work // those that wait for a job to succeed
 
 	price   []int64 // by chip: how scarce it is, in Micro
 	count   []int64 // by chip: how many there are
@@ -146,7 +181,7 @@ func New(conf Config, f Fleet, h History, now int64) (*Core, error) {
 		return nil, err
 	}
 	c := &Core{conf: conf.withDefaults(), history: h, chipAt: map[string]int{}, nodeAt: map[string]int32{}, queueAt: map[string]*queue{},
-		menus: map[string]*menu{}, needs: map[needKey]*menu{}, jobs: map[string]*work{}, succeeded: map[string]bool{}, children: map[string][]*work{}, now: now}
+		menus: map[string]*menu{}, needs: map[needKey]*menu{}, jobs: map[string]*work{}, children: map[string][]*work{}, now: now}
 	c.round = now + c.conf.Round
 	c.chips = slices.SortedFunc(slices.Values(f.Chips), func(a, b Chip) int { return cmp.Compare(a.Name, b.Name) })
 	for i, ch := range c.chips {
@@ -265,32 +300,21 @@ func (c *Core) Submit(now int64, j Job) error {
 			c.needs[key] = m
 		}
 	}
-	if err := c.cycle(&j); err != nil {
-		return err
+	for i, id := range j.After {
+		if c.jobs[id] == nil {
+			return problem(fmt.Sprintf("after[%d]", i), "job %s is neither waiting nor running", id)
+		}
 	}
+	j.After = slices.Clone(j.After)
 	w := &work{Job: j, q: q, menu: m, number: c.arrived, saved: j.Attained, heapAt: -1, runAt: -1}
 	c.arrived++
 	c.jobs[j.ID] = w
-	c.now = max(c.now, now)
-	c.history.Submitted(&w.Job, c.now)
-	c.enqueue(w)
-	return nil
-}
-
-// cycle refuses a job that would wait for itself: one that an earlier job named before it was there.
-func (c *Core) cycle(j *Job) error {
-	seen, todo := map[string]bool{}, slices.Clone(j.After)
-	for len(todo) > 0 {
-		id := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		if id == j.ID {
-			return problem("after", "job %s would wait for itself", j.ID)
-		}
-		if w := c.jobs[id]; w != nil && !seen[id] {
-			seen[id] = true
-			todo = append(todo, w.After...)
-		}
+	for _, id := range j.After {
+		c.children[id] = append(c.children[id], w)
 	}
+	c.now = max(c.now, now)
+	c.history.Arrive(&w.Job, m.largest, c.now)
+	c.enqueue(w)
 	return nil
 }
 
@@ -308,16 +332,19 @@ func (c *Core) End(now int64, id string, ran int64, succeeded bool) error {
 	}
 	w.status = gone
 	delete(c.jobs, id)
-	c.history.Ended(&w.Job, c.now, ran, succeeded)
-	if waiting := c.children[id]; len(waiting) > 0 {
-		delete(c.children, id)
-		c.succeeded[id] = succeeded
-		for _, child := range waiting {
-			if child.status != gone {
-				c.enqueue(child)
-			}
+	if ran > 0 {
+		c.history.Finish(id, ran, c.now)
+	} else {
+		c.history.Forget(id, c.now)
+	}
+	for _, child := range c.children[id] { // the next plan looks at what is parked
+		if succeeded {
+			child.After = slices.DeleteFunc(child.After, func(x string) bool { return x == id })
+		} else {
+			child.doomed = id
 		}
 	}
+	delete(c.children, id)
 	return nil
 }
 
@@ -358,7 +385,7 @@ func (c *Core) attained(w *work) int64 {
 	if w.status != running {
 		return w.Attained
 	}
-	return w.Attained + c.progress(w, c.now-w.started)
+	return w.Attained + c.progress(w, max(0, c.now-w.started-w.overhead))
 }
 
 // progress is how much reference time passes for a job while it runs for a time on its chips. A job that has fewer chips than it asked for
@@ -380,7 +407,14 @@ func (c *Core) wall(w *work, o *option, reference int64) int64 {
 
 // occupy starts a job on seats.
 func (c *Core) occupy(w *work, o *option, seats []Seat) {
-	w.status, w.opt, w.seats, w.started = running, o, seats, c.now
+	overhead := int64(0)
+	if w.ran {
+		overhead = c.conf.restart(o.size)
+	}
+	w.status, w.opt, w.seats, w.started, w.ran, w.overhead = running, o, seats, c.now, true, overhead
+	w.waited += c.now - w.since
+	c.history.Start(w.ID, w.Attained, overhead, c.now)
+	c.lookRunning(w)
 	w.runAt = len(c.running)
 	c.running = append(c.running, w)
 	w.q.add(w, 1)
@@ -396,6 +430,7 @@ func (c *Core) occupy(w *work, o *option, seats []Seat) {
 // vacate ends the attempt of a running job and keeps what it attained.
 func (c *Core) vacate(w *work) {
 	w.Attained = c.attained(w)
+	c.history.Stop(w.ID, w.Attained, c.now)
 	for i, k := 0, 0; i < len(w.opt.parts); i++ {
 		for range w.opt.parts[i].members {
 			c.room.leave(&w.seats[k], &w.opt.parts[i].ask)

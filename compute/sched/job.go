@@ -90,7 +90,7 @@ type Job struct {
 	Disruption int    // of a Service: how many of the group may be missing at once when others need the room
 
 	Hold      bool     // somebody wants it to wait
-	After     []string // ids of jobs that must have succeeded
+	After     []string // ids of jobs, waiting or running when it is submitted, that must succeed first
 	NotBefore int64    // back-off or begin time
 
 	Attained  int64 // running time so far over all attempts, at the reference speed

@@ -186,7 +186,7 @@ func (c *Core) better(w *work) {
 		c.act(w, Preempt, w.ID, Moved)
 		c.vacate(w)
 		w.saved = w.Attained
-		w.est = c.history.Estimate(&w.Job, w.Attained)
+		w.since = c.now
 		c.occupy(w, o, seats)
 		c.act(w, Start, "", Moved)
 		return

@@ -19,7 +19,7 @@ func (c *Core) before(a, b *work) bool {
 	return cmp.Or(
 		cmp.Compare(b.Priority, a.Priority),
 		cmp.Compare(a.urgent, b.urgent),
-		cmp.Compare(a.est.Rank, b.est.Rank),
+		cmp.Compare(a.key, b.key),
 		cmp.Compare(a.number, b.number)) < 0
 }
 
@@ -41,8 +41,19 @@ func (c *Core) urgency(w *work) int {
 
 // look asks what is known of a waiting job now. Between two looks its place in the order stands.
 func (c *Core) look(w *work) {
-	w.est = c.history.Estimate(&w.Job, w.Attained)
+	w.est = c.history.Estimate(w.ID, w.Attained, c.now)
+	restart := int64(0)
+	if w.ran {
+		restart = c.conf.restart(w.menu.largest)
+	}
+	w.key = c.conf.Rule.Waiting(w.est, w.menu.largest, restart, w.waited+c.now-w.since)
 	w.urgent = c.urgency(w)
+}
+
+// lookRunning asks the same of a running job, whose key is what others must beat to take its place.
+func (c *Core) lookRunning(w *work) {
+	w.est = c.history.Estimate(w.ID, c.attained(w), c.now)
+	w.key = c.conf.Rule.Running(w.est, w.waited)
 }
 
 // fastLane says whether a job may pass the others as short work: it says so, its time limit is short, and the lane has
@@ -53,7 +64,7 @@ func (c *Core) fastLane(w *work) bool {
 
 // enqueue has a job wait, for room or for what must come before.
 func (c *Core) enqueue(w *work) {
-	w.status = waiting
+	w.status, w.since = waiting, c.now
 	if c.parks(w) {
 		w.q.parked = append(w.q.parked, w)
 		return
@@ -65,30 +76,10 @@ func (c *Core) enqueue(w *work) {
 	c.push(l, w)
 }
 
-// parks says whether a job waits for something other than room; it is then told again when that has come.
+// parks says whether a job waits for something other than room. One that waits for a job that failed does so until it is
+// cancelled; Explain says so.
 func (c *Core) parks(w *work) bool {
-	for _, id := range w.After {
-		done, known := c.succeeded[id]
-		if !known {
-			if !w.listens(c, id) {
-				c.children[id] = append(c.children[id], w)
-			}
-			return true
-		}
-		if !done {
-			return true // for ever; Explain says so, and a cancel ends it
-		}
-	}
-	return w.Hold || w.NotBefore > c.now
-}
-
-func (w *work) listens(c *Core, id string) bool {
-	for _, x := range c.children[id] {
-		if x == w {
-			return true
-		}
-	}
-	return false
+	return w.Hold || w.NotBefore > c.now || len(w.After) > 0
 }
 
 // dequeue takes a waiting job out.

@@ -81,7 +81,7 @@ func (c *Core) startRound() {
 		}
 	}
 	for _, w := range c.running {
-		w.est = c.history.Estimate(&w.Job, c.attained(w))
+		c.lookRunning(w)
 	}
 	c.reprice()
 	c.dropHolds()

@@ -118,8 +118,7 @@ func (c *Core) outranks(w *work, o *option, v *work) bool {
 	if w.urgent == 0 && v.urgent > 0 {
 		return true
 	}
-	margin := v.est.Rank / 4
-	return w.est.Rank < v.est.Rank-margin
+	return w.key < v.key
 }
 
 // loss is what preempting a job loses, in chip-milliseconds, within its class: elastic work is shrunk first, then goes
