@@ -22,6 +22,7 @@ func (o Options) withDefaults() Options {
 	if o.HalfLife <= 0 {
 		o.HalfLife = 30
 	}
+	o.HalfLife = min(o.HalfLife, longestHalfLife)
 	if o.Contexts <= 0 {
 		o.Contexts = 4096
 	}
@@ -43,6 +44,9 @@ type Features struct {
 	Site, Queue, User, Name string
 	Chips                   int // 0 is CPU only
 }
+
+// longestHalfLife bounds Options.HalfLife, in days.
+const longestHalfLife = 1 << 20
 
 // longestFeature bounds one field of Features and an id, in bytes; mostChips bounds the size of a job.
 const (
@@ -94,6 +98,13 @@ type run struct {
 	table   table
 	of      stamp // what the table was made of
 	asked   stamp // when that was found to be so last
+	indexed memo
+}
+
+// memo remembers the index of the age that was asked for last: of a run, most that wait have had no service.
+type memo struct {
+	age, index int64
+	known      bool
 }
 
 // stamp is what a run's table depends on.
@@ -137,7 +148,7 @@ type Book struct {
 // New makes an empty book.
 func New(o Options) *Book {
 	return &Book{
-		opt: o.withDefaults(), refreshed: -1,
+		opt: o.withDefaults(), refreshed: -refresh,
 		histories: map[string]*history{}, kinds: map[string]*kind{}, jobs: map[string]*job{},
 		trust: newTrust(),
 	}
@@ -199,7 +210,7 @@ func (b *Book) Start(id string, attained, overhead, now int64) error {
 	if err != nil {
 		return err
 	}
-	j.attained, j.since, j.running = max(attained, 0), b.now+max(overhead, 0), true
+	j.attained, j.since, j.running = service(attained), b.now+service(overhead), true
 	if !j.started {
 		j.started = true
 		j.run.jobs = append(j.run.jobs, j)
@@ -216,7 +227,7 @@ func (b *Book) Stop(id string, attained, now int64) error {
 	if err != nil {
 		return err
 	}
-	j.attained, j.running = max(attained, 0), false
+	j.attained, j.running = service(attained), false
 	j.run.version++
 	return nil
 }
@@ -228,17 +239,32 @@ func (b *Book) Finish(id string, duration, now int64) error {
 	if err != nil {
 		return err
 	}
-	duration = min(max(duration, 0), longest-1)
+	duration = service(duration)
 	b.settle(j, duration, true)
-	for _, h := range j.run.kind.chain {
-		h.done.add(duration)
-		h.used = b.now
-	}
+	j.run.kind.learn(duration, b.now)
 	j.run.done.fade(runFade)
 	j.run.done.add(duration)
 	j.run.ended++
 	b.drop(j)
 	return nil
+}
+
+// Observe tells of a job that ended before the book was begun, from the accounts for instance.
+func (b *Book) Observe(f Features, duration, now int64) error {
+	b.Advance(now)
+	if err := check("", f); err != nil {
+		return err
+	}
+	b.kind(f).learn(service(duration), b.now)
+	return nil
+}
+
+// learn counts a duration in all histories of the kind.
+func (k *kind) learn(duration, now int64) {
+	for _, h := range k.chain {
+		h.done.add(duration)
+		h.used = now
+	}
 }
 
 // Forget tells that a job is gone and teaches nothing: it was cancelled before it started, or by its owner's mistake.
@@ -332,15 +358,22 @@ func (k *kind) fold() {
 	k.version++
 }
 
+// latest bounds the times and services that are believed, in milliseconds: far beyond any, and safe to add.
+const latest = int64(1) << 60
+
+// service is a time of service within what is believed.
+func service(ms int64) int64 { return min(max(ms, 0), latest) }
+
 // Advance tells the time. It never goes back: an earlier time counts as the latest told. What follows from it does not
-// depend on how often it is called.
+// depend on how often it is called, as long as it is called once a week.
 func (b *Book) Advance(now int64) {
-	b.now = max(b.now, now)
+	b.now = max(b.now, min(now, latest))
 	last := b.now / refresh * refresh
-	if b.refreshed < 0 || len(b.jobs) == 0 {
-		b.refreshed = max(b.refreshed, last-refresh)
+	first := max(b.refreshed+refresh, last-longestGap)
+	if b.refreshed < 0 {
+		first = last
 	}
-	for at := max(b.refreshed+refresh, last-longestGap); at <= last; at += refresh {
+	for at := first; at <= last; at += refresh {
 		b.lookAnew(at)
 	}
 }

@@ -15,12 +15,12 @@ func (b *Book) Estimate(id string, attained int64) (Estimate, bool) {
 	if j == nil {
 		return Estimate{}, false
 	}
-	return b.estimate(j, max(attained, 0), b.now), true
+	return b.estimate(j, service(attained), b.now), true
 }
 
 func (b *Book) estimate(j *job, age, now int64) Estimate {
 	t := j.run.at(now)
-	e := Estimate{Index: t.index(age)}
+	e := Estimate{Index: j.run.index(t, age)}
 	e.Rank = e.Index * int64(max(j.chips, 1))
 	l := b.trust.cell(j, age).levels
 	e.P10 = t.quantile(age, l[0])
@@ -35,7 +35,15 @@ func (b *Book) Rank(id string, attained int64) (int64, bool) {
 	if j == nil {
 		return 0, false
 	}
-	return j.run.at(b.now).index(max(attained, 0)) * int64(max(j.chips, 1)), true
+	return j.run.index(j.run.at(b.now), service(attained)) * int64(max(j.chips, 1)), true
+}
+
+// index is the index of the run's table t at an age.
+func (r *run) index(t *table, age int64) int64 {
+	if m := &r.indexed; !m.known || m.age != age {
+		*m = memo{age: age, index: t.index(age), known: true}
+	}
+	return r.indexed.index
 }
 
 // at is the table of a run. It depends on what happened and on the time, to the step, and on nothing else: not on how
@@ -61,7 +69,7 @@ func (r *run) at(now int64) *table {
 		}
 	}
 	r.table.fold(&r.done, open, &r.kind.table, runWeight*unit/16)
-	r.of = want
+	r.of, r.indexed = want, memo{}
 	return &r.table
 }
 

@@ -18,20 +18,22 @@ func DefaultRule() Rule { return Rule{Margin: 300, Aging: 10 * day} }
 // Waiting is the key of a job that waits. restart is the service that its next start costs before work goes on, 0 for
 // a job that has not run; waited is the time it has spent waiting in all.
 func (r Rule) Waiting(e Estimate, chips int, restart, waited int64) int64 {
-	key := e.Rank + max(restart, 0)*int64(max(chips, 1))
-	if r.Aging <= 0 || waited <= 0 {
-		return key
-	}
-	return mulDiv(key, r.Aging, r.Aging+waited)
+	key := e.Rank + min(max(restart, 0), longest)*int64(max(chips, 1))
+	return r.aged(key, waited)
 }
 
 // Running is the key of a job that runs, by which it is compared with those that wait.
 func (r Rule) Running(e Estimate, waited int64) int64 {
-	key := mulDiv(e.Rank, 1000, 1000+max(r.Margin, 0))
+	key := mulDiv(e.Rank, 1000, 1000+min(max(r.Margin, 0), latest))
+	return r.aged(key, waited)
+}
+
+func (r Rule) aged(key, waited int64) int64 {
 	if r.Aging <= 0 || waited <= 0 {
 		return key
 	}
-	return mulDiv(key, r.Aging, r.Aging+waited)
+	aging := min(r.Aging, latest)
+	return mulDiv(key, aging, aging+min(waited, latest))
 }
 
 // mulDiv is a*b/c for numbers that are not negative, with b <= c.
