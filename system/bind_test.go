@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -59,6 +60,47 @@ func TestBindingGoesOnAfterACrash(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "installation")); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The name is in the keys of shipped records: under a new one, all of the ledger would be booked a second time.
+func TestALostNameComesBackFromTheDatabase(t *testing.T) {
+	for _, lost := range [][]string{{"node"}, {"node", "installation"}} {
+		dir := t.TempDir()
+		s := start(t, dir)
+		name := s.Ledger.Node()
+		if err := s.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range lost {
+			if err := os.Remove(filepath.Join(dir, file)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s = start(t, dir)
+		if s.Ledger.Node() != name {
+			t.Errorf("without %v it is %s, was %s", lost, s.Ledger.Node(), name)
+		}
+		if err := s.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if text, err := os.ReadFile(filepath.Join(dir, "node")); err != nil || strings.TrimSpace(string(text)) != name {
+			t.Errorf("the file has %q, %v", text, err)
+		}
+	}
+}
+
+func TestAnotherNameThanTheDatabasesIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir)
+	if err := s.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "node"), []byte(s.ids.New("node")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := startOn(t, dir, ""); !fault.Is(err, fault.Conflict) || !strings.Contains(fault.As(err).Sentence(), s.Ledger.Node()) {
+		t.Fatalf("a directory of another name: %v", err)
 	}
 }
 

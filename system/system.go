@@ -46,6 +46,7 @@ type System struct {
 
 	extras   []Extra
 	dir      *DataDir
+	node     string // the data directory's name, as the database has it
 	listener net.Listener
 	db       *sql.DB
 	blobs    blob.Store
@@ -271,11 +272,7 @@ func (s *System) knows(ctx context.Context, secret string) bool {
 // openLedger recovers the ledger and ships all of it before it reads what was spent, so that no kill can make
 // money appear.
 func (s *System) openLedger(ctx context.Context) error {
-	node, err := s.nodeName()
-	if err != nil {
-		return err
-	}
-	l, err := meter.Open(s.dir.File("ledger"), node, meter.Options{Now: time.Now, Log: s.Log})
+	l, err := meter.Open(s.dir.File("ledger"), s.node, meter.Options{Now: time.Now, Log: s.Log})
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,7 @@
 // already in the struct, a YAML file, the environment, and flags; and remembers where each value came from.
 //
 // It knows no setting itself. A field takes part if it has a `config:"name"` tag; nested structs with a tag join
-// their names by dots (`database.dsn`). The environment variable is TRIARCH_ and the name in capitals with dots
+// their names by dots (`log.level`). The environment variable is TRIARCH_ and the name in capitals with dots
 // as underscores, unless an `env:"NAME"` tag says otherwise. `help:"..."` describes the field. Field types:
 // string, bool, int, int64, float64, time.Duration and []string. Unknown keys, in the file or among variables
 // that begin with TRIARCH_, are errors: a misspelt setting must not be silently ignored.

@@ -27,7 +27,7 @@ import (
 // openSQLite opens the file with write-ahead logging. synchronous=FULL makes a commit durable before it returns.
 func openSQLite(ctx context.Context, path string, log *slog.Logger) (*DB, error) {
 	if path == "" {
-		return nil, fault.InvalidField("database.dsn", "sqlite: needs a path")
+		return nil, fault.InvalidField("database", "sqlite: needs a path")
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -79,7 +79,7 @@ func openPostgres(ctx context.Context, dsn string, log *slog.Logger) (*DB, error
 	cfg, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		// The cause is left out: it can repeat the address with its password.
-		return nil, fault.InvalidField("database.dsn", "The PostgreSQL address cannot be read.")
+		return nil, fault.InvalidField("database", "The PostgreSQL address cannot be read.")
 	}
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "triarch"
@@ -163,7 +163,7 @@ func mapErr(err error) error {
 	}
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return fault.New(fault.Unavailable, "The PostgreSQL database cannot be reached.",
-			fault.Fix("Check that it runs and that database.dsn is right."), fault.Cause(err))
+			fault.Fix("Check that it runs and that the setting database is right."), fault.Cause(err))
 	}
 	return fault.Wrap(err, "using the database")
 }

@@ -281,12 +281,12 @@ const allDays = `SELECT day, org_id, project_id, key_id, route_id, model, reques
 // hugeRecords are those whose cost a database could not compute without overflowing; there are hardly any.
 const hugeRecords = `price_in >= 1000000000 OR price_out >= 1000000000 OR prompt_tokens >= 1000000000 OR completion_tokens >= 1000000000`
 
-// Check compares costs with counts and prices, and the sums by day with the records, both ways.
+// Check compares costs with counts and prices, looks for requests booked twice, and compares the sums by day with the records, both ways.
 func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
 	var b meter.Books
 	err := m.db.Read(ctx, func(tx *Tx) error {
 		b = meter.Books{}
-		var priced int64
+		var priced, doubled int64
 		for _, q := range []struct {
 			into *int64
 			text string
@@ -295,6 +295,7 @@ func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
 			{&b.Rollups, "SELECT COUNT(*) FROM usage_days"},
 			{&priced, "SELECT COUNT(*) FROM usage_records WHERE CASE WHEN " + hugeRecords + ` THEN 0
  WHEN cost_micros <> (prompt_tokens * price_in + completion_tokens * price_out + 999999) / 1000000 THEN 1 ELSE 0 END = 1`},
+			{&doubled, "SELECT COUNT(*) FROM (SELECT request_id FROM usage_records GROUP BY request_id HAVING COUNT(*) > 1) AS twice"},
 		} {
 			if err := tx.QueryRow(ctx, q.text).Scan(q.into); err != nil {
 				return err
@@ -311,6 +312,9 @@ func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
 		}
 		if priced > 0 {
 			b.Faults = append(b.Faults, fmt.Sprintf("%d records cost something else than their tokens at their prices.", priced))
+		}
+		if doubled > 0 {
+			b.Faults = append(b.Faults, fmt.Sprintf("%d requests have more than one record.", doubled))
 		}
 		for _, q := range []struct{ text, sentence string }{
 			{sumRecords + " EXCEPT " + allDays, "The records of %s, project %s, key %s, model %s do not sum to the roll-up."},

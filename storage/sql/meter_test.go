@@ -2,6 +2,7 @@ package sql_test
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -134,6 +135,21 @@ func TestRebuildAndCheck(t *testing.T) {
 		books, err = m.Check(ctx)
 		if err != nil || len(books.Faults) != 1 {
 			t.Errorf("after rebuilding only the wrong cost is left: %+v, %v", books, err)
+		}
+	})
+}
+
+func TestCheckFindsARequestBookedTwice(t *testing.T) {
+	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
+		m, ctx := db.Meter(), t.Context()
+		twice := usageRecords(4)
+		twice[3].Request = twice[1].Request
+		if err := m.Ship(ctx, twice); err != nil {
+			t.Fatal(err)
+		}
+		books, err := m.Check(ctx)
+		if err != nil || len(books.Faults) != 1 || !strings.Contains(books.Faults[0], "more than one record") {
+			t.Errorf("%+v, %v", books, err)
 		}
 	})
 }

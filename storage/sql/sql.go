@@ -60,7 +60,7 @@ func connect(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
 		return openPostgres(ctx, dsn, log)
 	}
 	return nil, fault.New(fault.Invalid, "The database address is neither sqlite:PATH nor postgres://...",
-		fault.Field("database.dsn"), fault.Fix("Leave it empty for SQLite in the data directory."))
+		fault.Field("database"), fault.Fix("Leave it empty for SQLite in the data directory."))
 }
 
 // Close waits for running transactions and closes all connections.

@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"math"
@@ -23,6 +24,8 @@ const (
 	recordSize = 256
 	headerSize = 4096
 	version    = 1
+
+	offNode = 64 // in the header: the ledger's name, zeros after it
 
 	offStart    = 8
 	offRequest  = 16
@@ -163,7 +166,7 @@ func putHeader(b []byte, node string, number int64, slots int) {
 	order.PutUint32(b[12:], recordSize)
 	order.PutUint64(b[16:], uint64(slots))
 	order.PutUint64(b[24:], uint64(number))
-	copy(b[64:headerSize-4], node)
+	copy(b[offNode:headerSize-4], node)
 	order.PutUint32(b[headerSize-4:], crc32.Checksum(b[:headerSize-4], castagnoli))
 }
 
@@ -175,6 +178,9 @@ func headerVersion(b []byte) uint32 {
 	}
 	return order.Uint32(b[8:])
 }
+
+// headerNode is the name of the ledger that a whole header was written for.
+func headerNode(b []byte) string { return string(bytes.TrimRight(b[offNode:headerSize-4], "\x00")) }
 
 func clamp32(n int) uint32 {
 	if n < 0 {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -424,3 +425,54 @@ func BenchmarkRecord(b *testing.B) {
 type discard struct{ *shelf }
 
 func (discard) Ship(context.Context, []Record) error { return nil }
+
+// Under another name the records of before would have other keys, and each would be booked a second time.
+func TestALedgerOfAnotherNameIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, 8)
+	i := identity(1)
+	e, err := l.Begin(&i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Settle(Finished, 1, 1)
+	shut(t, l)
+	if _, err := Open(dir, "other", Options{SyncEvery: -1}); !fault.Is(err, fault.Conflict) {
+		t.Fatalf("opened under another name: %v", err)
+	}
+	again := open(t, dir, 8)
+	if got := again.Recovered(); got.Settled != 1 {
+		t.Errorf("the refusal changed the ledger: %+v", got)
+	}
+	shut(t, again)
+}
+
+// What is stored reaches the disk within the 20 ms that are promised, of which the pause takes at most 15.
+func TestTheGroupCommitKeepsItsPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, err := Open(t.TempDir(), "node", Options{Slots: 512})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer shut(t, l)
+		i := identity(1)
+		e, err := l.Begin(&i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n := range 40 { // at every phase of the period
+			time.Sleep(time.Duration(n) * 700 * time.Microsecond)
+			synctest.Wait()
+			e.Live(10, n)
+			if !e.seg.dirty.Load() {
+				t.Fatal("a count that was stored is not waiting for the disk")
+			}
+			time.Sleep(15 * time.Millisecond)
+			synctest.Wait()
+			if e.seg.dirty.Load() {
+				t.Fatalf("count %d is not on the disk after 15 ms", n)
+			}
+		}
+		e.Settle(Finished, 10, 40)
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -54,6 +55,11 @@ func (l *Ledger) recoverFile(path string, number int64) error {
 		return fault.New(fault.Conflict, "The ledger was written by a newer version of Triarch.", fault.Fix("Start that version."))
 	case v == 0:
 		l.opt.Log.Error("ledger: a segment's header is damaged, its records are read all the same", slog.String("file", path))
+	case headerNode(s.data) != l.node: // its records may be in the database under that name already
+		name := headerNode(s.data)
+		s.unmap()
+		return fault.New(fault.Conflict, "The ledger's file "+path+" was written under the name "+strconv.Quote(name)+", not "+l.node+".",
+			fault.Fix("Give the data directory its name back: write it into the file node."))
 	}
 	l.recoverSlots(s)
 	if err := s.sync(); err != nil {
