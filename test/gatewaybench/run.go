@@ -20,7 +20,9 @@ type figure struct {
 	What    string  `json:"what"`
 	Gateway float64 `json:"gateway_cpu_seconds_per_1000"`
 	Proxy   float64 `json:"proxy_cpu_seconds_per_1000"`
-	Ratio   float64 `json:"ratio"` // median over rounds of gateway / proxy
+	Ratio   float64 `json:"ratio"`     // median over rounds of gateway / proxy
+	Low     float64 `json:"ratio_low"` // its quartiles
+	High    float64 `json:"ratio_high"`
 	Rounds  int     `json:"rounds"`
 	Conns   int     `json:"connections"`
 	Cores   int     `json:"cores"`
@@ -84,8 +86,8 @@ func print(f figure, asJSON bool) {
 		}
 		return
 	}
-	fmt.Printf("%-34s gateway %.3f  proxy %.3f CPU-s per 1,000  ratio %.2f  (%d rounds, %d connections, %d cores, one thread each)\n",
-		f.What, f.Gateway, f.Proxy, f.Ratio, f.Rounds, f.Conns, f.Cores)
+	fmt.Printf("%-34s gateway %.3f  proxy %.3f CPU-s per 1,000  ratio %.2f (%.2f to %.2f)  (%d rounds, %d connections, %d cores, one thread each)\n",
+		f.What, f.Gateway, f.Proxy, f.Ratio, f.Low, f.High, f.Rounds, f.Conns, f.Cores)
 }
 
 type bench struct {
@@ -118,7 +120,7 @@ func (b *bench) measure(ctx context.Context, n int, args []string) (figure, erro
 			gateway, proxy, ratio = append(gateway, g), append(proxy, p), append(ratio, g/p)
 		}
 	}
-	return figure{Gateway: median(gateway), Proxy: median(proxy), Ratio: median(ratio), Rounds: b.rounds, Conns: b.conns, Cores: runtime.NumCPU()}, nil
+	return figure{Gateway: median(gateway), Proxy: median(proxy), Ratio: median(ratio), Low: quantile(ratio, 0.25), High: quantile(ratio, 0.75), Rounds: b.rounds, Conns: b.conns, Cores: runtime.NumCPU()}, nil
 }
 
 // one is the CPU time in seconds of p for 1,000 requests. What p does after the last answer, such as shipping records,
@@ -138,12 +140,17 @@ func (b *bench) one(ctx context.Context, p *process, addr, key string, n int, ar
 	return (after - before).Seconds() / float64(n) * 1000, err
 }
 
-func median(v []float64) float64 {
+func median(v []float64) float64 { return quantile(v, 0.5) }
+
+// quantile is the value below which a part q of v lies, between two neighbours in proportion.
+func quantile(v []float64, q float64) float64 {
 	s := slices.Sorted(slices.Values(v))
-	if n := len(s); n%2 == 0 {
-		return (s[n/2-1] + s[n/2]) / 2
+	at := q * float64(len(s)-1)
+	i := int(at)
+	if i+1 == len(s) {
+		return s[i]
 	}
-	return s[len(s)/2]
+	return s[i] + (at-float64(i))*(s[i+1]-s[i])
 }
 
 // process is a role of this program running beside us.

@@ -28,7 +28,7 @@ type Events struct {
 const (
 	maxEvent = 4 << 20  // bytes of one event
 	coalesce = 32 << 10 // bytes read ahead at most
-	piece    = 4000     // bytes handed out at once at most, if events are smaller: what net/http sends with one call
+	piece    = 16000    // bytes handed out at once at most, if events are smaller: what server/front sends with one call
 )
 
 var (
