@@ -189,18 +189,19 @@ type DataSet struct {
 
 // DataVersion is one immutable state of a data set.
 type DataVersion struct {
-	ID        string    `json:"id"`
-	DataSet   string    `json:"data_set"`
-	Number    int       `json:"number"`
-	Format    string    `json:"format" doc:"text, jsonl or chat"`
-	SHA256    string    `json:"sha256" doc:"of the records as JSON lines"`
-	Bytes     int64     `json:"bytes"`
-	Records   int64     `json:"records"`
-	Chars     int64     `json:"chars"`
-	Bad       int64     `json:"bad,omitempty" doc:"broken lines that were left out"`
-	BadLines  []BadLine `json:"bad_lines,omitempty" doc:"the first of them"`
-	CreatedBy string    `json:"created_by,omitempty"`
-	CreatedAt time.Time `json:"created_at"`
+	ID        string     `json:"id"`
+	DataSet   string     `json:"data_set"`
+	Number    int        `json:"number"`
+	Format    string     `json:"format" doc:"text, jsonl or chat"`
+	SHA256    string     `json:"sha256" doc:"of the records as JSON lines"`
+	Bytes     int64      `json:"bytes"`
+	Records   int64      `json:"records"`
+	Chars     int64      `json:"chars"`
+	Bad       int64      `json:"bad,omitempty" doc:"broken lines that were left out"`
+	BadLines  []BadLine  `json:"bad_lines,omitempty" doc:"the first of them"`
+	CreatedBy string     `json:"created_by,omitempty"`
+	CreatedAt time.Time  `json:"created_at"`
+	RemovedAt *time.Time `json:"removed_at,omitempty" doc:"when it was removed: its records are gone, it stays for lineage to name"`
 }
 
 // Recipe says how to train; a field left out takes its default. The run shows the filled recipe.
@@ -362,6 +363,14 @@ type LossPoint struct {
 	LR   float64 `json:"lr"`
 }
 
+// DataOrigin names the data version that a model version was trained on.
+type DataOrigin struct {
+	DataSet   string     `json:"data_set"`
+	Number    int        `json:"number"`
+	SHA256    string     `json:"sha256" doc:"of the records as JSON lines"`
+	RemovedAt *time.Time `json:"removed_at,omitempty" doc:"when its records were removed"`
+}
+
 // ModelVersion is one immutable set of weights.
 type ModelVersion struct {
 	ID        string             `json:"id"`
@@ -372,6 +381,7 @@ type ModelVersion struct {
 	Shape     Shape              `json:"shape"`
 	Card      string             `json:"card,omitempty" doc:"Markdown"`
 	Lineage   Lineage            `json:"lineage"`
+	Data      *DataOrigin        `json:"data,omitempty" doc:"the data version in the lineage; only where one version is shown"`
 	Metrics   map[string]float64 `json:"metrics,omitempty"`
 	LossCurve []LossPoint        `json:"loss_curve,omitempty"`
 	CreatedBy string             `json:"created_by,omitempty"`

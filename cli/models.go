@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -72,7 +73,7 @@ func (a *app) modelVersions(ctx context.Context, c *api.Client, name string) err
 func (a *app) showModel(v api.ModelVersion) {
 	a.Printf("%s@%d  %s\n", v.Model, v.Number, v.ID)
 	a.Printf("  shape    %s, %.2f M parameters, vocabulary %d, context %d, %s\n", v.Shape.Arch, float64(v.Shape.Params)/1e6, v.Shape.Vocab, v.Shape.Context, v.Shape.DType)
-	for _, l := range [][2]string{{"run", v.Lineage.RunID}, {"data", v.Lineage.DataVersion}, {"base", v.Lineage.Base}, {"code", v.Lineage.CodeVersion}, {"source", v.Lineage.Source}} {
+	for _, l := range [][2]string{{"run", v.Lineage.RunID}, {"data", dataOrigin(v)}, {"base", v.Lineage.Base}, {"code", v.Lineage.CodeVersion}, {"source", v.Lineage.Source}} {
 		if l[1] != "" {
 			a.Printf("  %-7s  %s\n", l[0], l[1])
 		}
@@ -90,6 +91,18 @@ func (a *app) showModel(v api.ModelVersion) {
 	if v.Card != "" {
 		a.Printf("\n%s\n", strings.TrimSpace(v.Card))
 	}
+}
+
+// dataOrigin is the data version that a model version comes from, by id and, where it is known, by name.
+func dataOrigin(v api.ModelVersion) string {
+	d := v.Data
+	switch {
+	case d == nil:
+		return v.Lineage.DataVersion
+	case d.RemovedAt != nil:
+		return fmt.Sprintf("%s  %s@%d, removed %s, sha256 %s", v.Lineage.DataVersion, d.DataSet, d.Number, d.RemovedAt.Format(time.DateOnly), d.SHA256)
+	}
+	return fmt.Sprintf("%s  %s@%d", v.Lineage.DataVersion, d.DataSet, d.Number)
 }
 
 // exportModel writes beside the target first and renames at the end, so that nothing half written stays.

@@ -125,6 +125,9 @@ func (c *countingReader) Read(p []byte) (int, error) {
 
 func (a *app) showData(v api.DataVersion) {
 	a.Printf("%s@%d  %s\n  format   %s\n  records  %d\n  letters  %d\n  size     %s\n  sha256   %s\n", v.DataSet, v.Number, v.ID, v.Format, v.Records, v.Chars, ui.Bytes(v.Bytes), v.SHA256)
+	if v.RemovedAt != nil {
+		a.Printf("  removed  %s; its records are gone\n", v.RemovedAt.Format(time.DateTime))
+	}
 	if v.Bad > 0 {
 		a.Printf("  broken   %d lines left out, the first:\n", v.Bad)
 		for _, b := range v.BadLines {

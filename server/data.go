@@ -172,7 +172,7 @@ func dataSet(x data.Set) api.DataSet {
 
 func dataVersion(v data.Version) api.DataVersion {
 	return api.DataVersion{ID: v.ID, DataSet: v.DataSet, Number: v.Number, Format: string(v.Format), SHA256: hexOf(v.Ref), Bytes: v.Bytes,
-		Records: v.Records, Chars: v.Chars, Bad: v.Bad, BadLines: badLines(v.BadLines), CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt}
+		Records: v.Records, Chars: v.Chars, Bad: v.Bad, BadLines: badLines(v.BadLines), CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt, RemovedAt: timeOrNil(v.RemovedAt)}
 }
 
 func badLines(in []data.BadLine) []api.BadLine {

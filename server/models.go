@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/registry"
@@ -27,8 +28,8 @@ func (s *Server) modelOps() {
 	})
 	op(s, "import-model", "models", "Import a model from a tar stream of a Hugging Face folder", s.importModel, status(http.StatusCreated), takes("application/x-tar"))
 	op(s, "get-model", "models", "Show a model version with card, lineage and loss curve", func(ctx context.Context, p *auth.Principal, in *ModelPath) (*out[api.ModelVersion], error) {
-		v, err := s.Registry.Get(ctx, p.ProjectID, in.Model)
-		return &out[api.ModelVersion]{modelVersion(v)}, err
+		v, err := s.modelVersion(ctx, p.ProjectID, in.Model)
+		return &out[api.ModelVersion]{v}, err
 	})
 	op(s, "list-model-versions", "models", "List the versions of a model, newest first", func(ctx context.Context, p *auth.Principal, in *struct {
 		ModelPath
@@ -82,6 +83,26 @@ func (s *Server) exportModel(ctx context.Context, p *auth.Principal, in *struct 
 
 func model(m registry.Model) api.Model {
 	return api.Model{ID: m.ID, Name: m.Name, Versions: m.Versions, Latest: m.Latest, CreatedAt: m.CreatedAt}
+}
+
+// modelVersion shows a version with what is known of its data.
+func (s *Server) modelVersion(ctx context.Context, project, name string) (api.ModelVersion, error) {
+	v, err := s.Registry.Get(ctx, project, name)
+	if err != nil {
+		return api.ModelVersion{}, err
+	}
+	a := modelVersion(v)
+	if a.Lineage.DataVersion == "" {
+		return a, nil
+	}
+	d, err := s.Data.Get(ctx, project, a.Lineage.DataVersion)
+	if fault.Is(err, fault.NotFound) || fault.Is(err, fault.Invalid) { // an import may name what never was here
+		return a, nil
+	}
+	if err == nil {
+		a.Data = &api.DataOrigin{DataSet: d.DataSet, Number: d.Number, SHA256: hexOf(d.Ref), RemovedAt: timeOrNil(d.RemovedAt)}
+	}
+	return a, err
 }
 
 func modelVersion(v registry.Version) api.ModelVersion {

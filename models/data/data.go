@@ -12,6 +12,7 @@ package data
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -61,6 +62,16 @@ type Version struct {
 	BadLines  []BadLine // the first of them, at most KeepBad
 	CreatedBy string    // who imported it: key id, may be empty
 	CreatedAt time.Time // UTC
+	RemovedAt time.Time // UTC; zero: it was not removed. What was has no records any more, and stays for lineage to name
+}
+
+// Present returns fault.NotFound for a version that was removed.
+func (v Version) Present() error {
+	if v.RemovedAt.IsZero() {
+		return nil
+	}
+	return fault.New(fault.NotFound, fmt.Sprintf("The data version %s@%d was removed on %s.", v.DataSet, v.Number, v.RemovedAt.Format(time.DateOnly)),
+		fault.Code("removed"), fault.Fix("Import the same file again to have it back."))
 }
 
 // Set is a data set: a name and its newest version.
@@ -91,18 +102,18 @@ type Message struct {
 // Store keeps versions. Every method stays within the project it is given.
 type Store interface {
 	// Add inserts the version with the next number of its data set and returns it. When the data set already has a
-	// version with the same Ref and Format, that version is returned and nothing is written.
+	// version with the same Ref and Format, that version is returned; if it was removed, it is there again.
 	Add(ctx context.Context, v Version) (Version, error)
-	// Get returns a version by id; fault.NotFound.
+	// Get returns a version by id, also a removed one; fault.NotFound.
 	Get(ctx context.Context, project, id string) (Version, error)
-	// Find returns a data set's version by number, the newest for 0; fault.NotFound.
+	// Find returns a data set's version by number, also a removed one; for 0 the newest that is there; fault.NotFound.
 	Find(ctx context.Context, project, name string, number int) (Version, error)
 	// Sets lists the project's data sets by name, which is the key of a page.
 	Sets(ctx context.Context, project string, p page.Page) ([]Set, error)
 	// Versions lists a data set's versions, newest first; the key of a page is the number.
 	Versions(ctx context.Context, project, name string, p page.Page) ([]Version, error)
 	// Remove deletes a version; fault.Conflict while a run that has not ended uses it.
-	Remove(ctx context.Context, project, id string) error
+	Remove(ctx context.Context, project, id string, at time.Time) error
 	// Refs calls yield with the Ref of every version of every project until it returns false.
 	Refs(ctx context.Context, yield func(blob.Ref) bool) error
 }
@@ -149,13 +160,17 @@ func (s *Service) Versions(ctx context.Context, project, name string, p page.Pag
 }
 
 // Remove deletes a version, named as in Get. Its records go when nothing else names them (blob.Collect). It is
-// refused while a run that has not ended uses the version.
+// refused while a run that has not ended uses the version. Of a version that an ended run used, name, number, hash and
+// counts stay, with the time of removal, for the run's and its model version's lineage.
 func (s *Service) Remove(ctx context.Context, project, name string) error {
 	v, err := s.Get(ctx, project, name)
+	if err == nil {
+		err = v.Present()
+	}
 	if err != nil {
 		return err
 	}
-	return s.Store.Remove(ctx, project, v.ID)
+	return s.Store.Remove(ctx, project, v.ID, s.Now().UTC().Truncate(time.Microsecond))
 }
 
 // Refs names every blob that data versions need, for blob.Collect.

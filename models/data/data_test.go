@@ -303,6 +303,60 @@ func TestAVersionInUseStays(t *testing.T) {
 	})
 }
 
+// TestARemovedVersionStaysInTheLineage removes what an ended run used, and what none used.
+func TestARemovedVersionStaysInTheLineage(t *testing.T) {
+	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
+		ctx := t.Context()
+		s := service(t, db.Data())
+		used := must(imp(t, s, "x", data.JSONL, "broken\n{\"text\":\"a\"}\n", data.Options{SkipBad: true}))
+		other := must(imp(t, s, "x", data.Text, "b", data.Options{}))
+		r := train.Run{ID: "run_1", Project: project, DataVersion: used.ID, State: train.Failed, CreatedAt: time.Now()}
+		must(0, db.Runs().Create(ctx, r))
+		for _, v := range []data.Version{used, other} {
+			must(0, s.Remove(ctx, project, v.ID))
+			if err := s.Remove(ctx, project, v.ID); !fault.Is(err, fault.NotFound) {
+				t.Errorf("removed twice: %v", err)
+			}
+			if _, _, err := s.Open(ctx, project, v.ID); !fault.Is(err, fault.NotFound) {
+				t.Errorf("the records can still be read: %v", err)
+			}
+		}
+		if _, err := s.Get(ctx, project, other.ID); !fault.Is(err, fault.NotFound) {
+			t.Errorf("what no run used is still known: %v", err)
+		}
+		want := used
+		want.BadLines = nil
+		for _, name := range []string{used.ID, "x@1"} {
+			got := must(s.Get(ctx, project, name))
+			if got.RemovedAt.IsZero() || fault.As(got.Present()).Code != "removed" {
+				t.Errorf("%s: %+v", name, got)
+			}
+			got.RemovedAt = time.Time{}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+		}
+		if _, err := s.Get(ctx, project, "x"); !fault.Is(err, fault.NotFound) {
+			t.Errorf("the newest version is a removed one: %v", err)
+		}
+		if sets := must(s.Sets(ctx, project, page.All)); len(sets) != 0 {
+			t.Errorf("removed versions are listed: %+v", sets)
+		}
+		must(0, s.Refs(ctx, func(blob.Ref) bool { t.Error("a removed version keeps its records"); return false }))
+		again := must(imp(t, s, "x", data.Text, "a", data.Options{})) // another format is another version
+		if again.Number != 3 || again.Ref != used.Ref {
+			t.Errorf("%+v", again)
+		}
+		back := must(imp(t, s, "x", data.JSONL, "{\"text\":\"a\"}\n", data.Options{}))
+		if back.ID != used.ID || !back.RemovedAt.IsZero() || must(s.Get(ctx, project, used.ID)).Present() != nil {
+			t.Errorf("imported again: %+v", back)
+		}
+		if sets := must(s.Sets(ctx, project, page.All)); len(sets) != 1 || sets[0].Versions != 2 || sets[0].Latest.ID != again.ID {
+			t.Errorf("%+v", sets)
+		}
+	})
+}
+
 // What Import stores reads back as the records that went in, whatever they hold, and importing the stored form again
 // stores the same bytes.
 func TestRecordsSurviveImport(t *testing.T) {

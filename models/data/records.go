@@ -19,6 +19,9 @@ const maxStored = 64 << 20
 // Open returns the stored form of a version, named as in Get: JSON lines, checked against the Ref while read.
 func (s *Service) Open(ctx context.Context, project, ref string) (Version, io.ReadCloser, error) {
 	v, err := s.Get(ctx, project, ref)
+	if err == nil {
+		err = v.Present()
+	}
 	if err != nil {
 		return Version{}, nil, err
 	}

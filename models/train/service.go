@@ -135,7 +135,10 @@ func (s *Service) plan(ctx context.Context, who Who, spec Spec) (Run, Task, erro
 		return Run{}, Task{}, err
 	}
 	task := Task{CPUs: spec.CPUs, Code: s.CodeVersion}
-	if task.Data, err = s.Data.Get(ctx, who.Project, spec.Data); err != nil {
+	if task.Data, err = s.Data.Get(ctx, who.Project, spec.Data); err == nil {
+		err = task.Data.Present()
+	}
+	if err != nil {
 		return Run{}, Task{}, onField(err, "data")
 	}
 	if spec.Base != "" {

@@ -2,6 +2,7 @@ package sql
 
 import (
 	"context"
+	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/page"
@@ -17,7 +18,7 @@ func (db *DB) Data() *Data { return &Data{db} }
 
 var _ data.Store = (*Data)(nil)
 
-const dataColumns = "id, project, name, number, format, ref, bytes, records, chars, bad, bad_lines, created_by, created_at"
+const dataColumns = "id, project, name, number, format, ref, bytes, records, chars, bad, bad_lines, created_by, created_at, removed_at"
 
 func scanData(s Scanner) (data.Version, error) { return scanDataAnd(s) }
 
@@ -25,12 +26,12 @@ func scanData(s Scanner) (data.Version, error) { return scanDataAnd(s) }
 func scanDataAnd(s Scanner, more ...any) (data.Version, error) {
 	var v data.Version
 	var bad string
-	var at int64
-	err := s.Scan(append([]any{&v.ID, &v.Project, &v.DataSet, &v.Number, &v.Format, &v.Ref, &v.Bytes, &v.Records, &v.Chars, &v.Bad, &bad, &v.CreatedBy, &at}, more...)...)
+	var at, removed int64
+	err := s.Scan(append([]any{&v.ID, &v.Project, &v.DataSet, &v.Number, &v.Format, &v.Ref, &v.Bytes, &v.Records, &v.Chars, &v.Bad, &bad, &v.CreatedBy, &at, &removed}, more...)...)
 	if err != nil {
 		return v, err
 	}
-	v.CreatedAt = fromMicros(at)
+	v.CreatedAt, v.RemovedAt = fromMicros(at), fromMicros(removed)
 	return v, fromJSON(bad, &v.BadLines)
 }
 
@@ -54,12 +55,17 @@ func (s *Data) Add(ctx context.Context, v data.Version) (data.Version, error) {
 			v.Project, v.DataSet, v.Format, v.Ref))
 		if !fault.Is(err, fault.NotFound) {
 			out = have
+			if err != nil || have.RemovedAt.IsZero() {
+				return err
+			}
+			out.RemovedAt = time.Time{}
+			_, err = tx.Exec(ctx, "UPDATE data_versions SET removed_at = 0 WHERE id = ?", have.ID)
 			return err
 		}
 		if _, err := tx.Exec(ctx, "UPDATE data_sets SET next = next + 1 WHERE project = ? AND name = ?", v.Project, v.DataSet); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, "INSERT INTO data_versions ("+dataColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		_, err = tx.Exec(ctx, "INSERT INTO data_versions ("+dataColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
 			out.ID, out.Project, out.DataSet, out.Number, out.Format, out.Ref, out.Bytes, out.Records, out.Chars, out.Bad, bad, out.CreatedBy, micros(out.CreatedAt))
 		return err
 	})
@@ -80,7 +86,7 @@ func (s *Data) Find(ctx context.Context, project, name string, number int) (v da
 	err = s.db.Read(ctx, func(tx *Tx) error {
 		q := "SELECT " + dataColumns + " FROM data_versions WHERE project = ? AND name = ? "
 		if number == 0 {
-			v, err = scanData(tx.QueryRow(ctx, q+"ORDER BY number DESC LIMIT 1", project, name))
+			v, err = scanData(tx.QueryRow(ctx, q+"AND removed_at = 0 ORDER BY number DESC LIMIT 1", project, name))
 			return missing(err, "There is no data set %s.", name)
 		}
 		v, err = scanData(tx.QueryRow(ctx, q+"AND number = ?", project, name, number))
@@ -98,8 +104,8 @@ func (s *Data) Sets(ctx context.Context, project string, p page.Page) (sets []da
 	}
 	err = s.db.Read(ctx, func(tx *Tx) error {
 		sets, err = paged(ctx, tx, scan, p, order{"name", "t", false}, "SELECT "+dataColumns+
-			", (SELECT COUNT(*) FROM data_versions o WHERE o.project = v.project AND o.name = v.name) FROM data_versions v WHERE v.project = ?"+
-			" AND v.number = (SELECT MAX(o.number) FROM data_versions o WHERE o.project = v.project AND o.name = v.name)", project)
+			", (SELECT COUNT(*) FROM data_versions o WHERE o.project = v.project AND o.name = v.name AND o.removed_at = 0) FROM data_versions v WHERE v.project = ?"+
+			" AND v.number = (SELECT MAX(o.number) FROM data_versions o WHERE o.project = v.project AND o.name = v.name AND o.removed_at = 0)", project)
 		return err
 	})
 	return sets, err
@@ -108,18 +114,18 @@ func (s *Data) Sets(ctx context.Context, project string, p page.Page) (sets []da
 // Versions implements data.Store.
 func (s *Data) Versions(ctx context.Context, project, name string, p page.Page) (vs []data.Version, err error) {
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		vs, err = paged(ctx, tx, scanData, p, order{"number", "n", true}, "SELECT "+dataColumns+" FROM data_versions WHERE project = ? AND name = ?", project, name)
+		vs, err = paged(ctx, tx, scanData, p, order{"number", "n", true}, "SELECT "+dataColumns+" FROM data_versions WHERE project = ? AND name = ? AND removed_at = 0", project, name)
 		return err
 	})
 	return vs, err
 }
 
 // Remove implements data.Store. The version's row is locked before the runs are looked at, as Runs.Create locks it
-// before it inserts one.
-func (s *Data) Remove(ctx context.Context, project, id string) error {
+// before it inserts one. What an ended run used stays as a row, but for the reasons of its broken lines.
+func (s *Data) Remove(ctx context.Context, project, id string, at time.Time) error {
 	return s.db.Write(ctx, func(tx *Tx) error {
 		var got string
-		err := tx.QueryRow(ctx, "SELECT id FROM data_versions WHERE project = ? AND id = ?"+tx.ForUpdate(), project, id).Scan(&got)
+		err := tx.QueryRow(ctx, "SELECT id FROM data_versions WHERE project = ? AND id = ? AND removed_at = 0"+tx.ForUpdate(), project, id).Scan(&got)
 		if err != nil {
 			return missing(err, "There is no data version %s.", id)
 		}
@@ -131,6 +137,14 @@ func (s *Data) Remove(ctx context.Context, project, id string) error {
 		if !fault.Is(err, fault.NotFound) {
 			return err
 		}
+		var used int64
+		if err := tx.QueryRow(ctx, "SELECT COUNT(*) FROM runs WHERE data_version = ?", id).Scan(&used); err != nil {
+			return err
+		}
+		if used > 0 {
+			_, err = tx.Exec(ctx, "UPDATE data_versions SET removed_at = ?, bad_lines = 'null' WHERE project = ? AND id = ?", micros(at), project, id)
+			return err
+		}
 		_, err = tx.Exec(ctx, "DELETE FROM data_versions WHERE project = ? AND id = ?", project, id)
 		return err
 	})
@@ -139,7 +153,7 @@ func (s *Data) Remove(ctx context.Context, project, id string) error {
 // Refs implements data.Store.
 func (s *Data) Refs(ctx context.Context, yield func(blob.Ref) bool) error {
 	return s.db.Read(ctx, func(tx *Tx) error {
-		rows, err := tx.Query(ctx, "SELECT ref FROM data_versions")
+		rows, err := tx.Query(ctx, "SELECT ref FROM data_versions WHERE removed_at = 0")
 		if err != nil {
 			return err
 		}

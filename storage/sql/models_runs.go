@@ -52,7 +52,7 @@ func (s *Runs) Create(ctx context.Context, r train.Run) error {
 	}
 	return s.db.Write(ctx, func(tx *Tx) error {
 		var got string
-		err := tx.QueryRow(ctx, "SELECT id FROM data_versions WHERE project = ? AND id = ?"+tx.ForUpdate(), r.Project, r.DataVersion).Scan(&got)
+		err := tx.QueryRow(ctx, "SELECT id FROM data_versions WHERE project = ? AND id = ? AND removed_at = 0"+tx.ForUpdate(), r.Project, r.DataVersion).Scan(&got)
 		if err != nil {
 			return missing(err, "There is no data version %s.", r.DataVersion)
 		}
