@@ -22,6 +22,7 @@ const (
 type conn struct {
 	srv   *Server
 	tcp   *net.TCPConn
+	from  string // address of the client
 	buf   []byte // buf[r:w] was read and not used
 	r, w  int
 	until time.Time // deadline of reads in force; zero if it is not known
@@ -54,7 +55,7 @@ const (
 )
 
 func newConn(s *Server, tcp *net.TCPConn) *conn {
-	c := &conn{srv: s, tcp: tcp, buf: make([]byte, firstBuffer)}
+	c := &conn{srv: s, tcp: tcp, from: tcp.RemoteAddr().String(), buf: make([]byte, firstBuffer)}
 	c.stopped.L = &c.mu
 	c.out.c, c.body.c = c, c
 	c.out.header = make(http.Header, 16)
@@ -188,7 +189,7 @@ func (c *conn) answer() bool {
 	c.body.reset(c.head.length)
 	c.url = url.URL{Path: c.head.path}
 	c.req = http.Request{Method: http.MethodPost, URL: &c.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: c.head.header,
-		Body: &c.body, ContentLength: c.head.length, Host: c.head.host, RequestURI: c.head.path}
+		Body: &c.body, ContentLength: c.head.length, Host: c.head.host, RequestURI: c.head.path, RemoteAddr: c.from}
 	c.mu.Lock()
 	c.span = ctx
 	c.mu.Unlock()

@@ -125,6 +125,18 @@ func TestOneConnectionManyRequests(t *testing.T) {
 }
 
 // What is not of the hot path is answered by net/http on the same connection, with all that was read before.
+// TestRequestsTellWhereTheyComeFrom holds on both ways a request can take.
+func TestRequestsTellWhereTheyComeFrom(t *testing.T) {
+	_, addr := start(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RemoteAddr) })
+	c := dial(t, addr)
+	for _, req := range []string{post("x"), "GET / HTTP/1.1\r\nHost: x\r\n\r\n"} {
+		c.send("%s", req)
+		if _, body := c.answer(); body != c.LocalAddr().String() {
+			t.Errorf("from %q, not %s", body, c.LocalAddr())
+		}
+	}
+}
+
 func TestTheRestIsNetHTTPs(t *testing.T) {
 	_, addr := start(t, echo)
 	for name, text := range map[string]string{
