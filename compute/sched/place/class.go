@@ -304,3 +304,7 @@ func (x *Index) devices(c *class, n *node) Mask {
 	}
 	return m
 }
+
+// Forget drops what is remembered of every class, so that the next search looks at every node: the plain
+// rescan that the index is measured against.
+func (x *Index) Forget() { x.log.void() }

@@ -43,9 +43,17 @@ type step struct {
 // It extends the fragment of Weng et al. (USENIX ATC 2023), which asks what the next request cannot use, to
 // what all the following ones cannot use.
 type rehearsal struct {
-	streams [][][]step // by chip and stream
+	streams [][]stream // by chip
 	least   []step     // by chip, the least CPU and share of any request
 	cache   []remembered
+}
+
+// stream is one sequence of requests. Once no device of a node is wholly free only its shares matter, so they
+// are also kept alone: from step i of all the next share is shares[next[i]].
+type stream struct {
+	all    []step
+	shares []step
+	next   []int32
 }
 
 // remembered is one state and its value. The cache is direct mapped: values are a pure function of the state,
@@ -53,20 +61,16 @@ type rehearsal struct {
 type remembered struct {
 	key   stateKey
 	value int32
-	full  bool
 }
 
-// stateKey is a node's state: free thousandths of at most cachedDevices devices, ascending, four to a word.
-type stateKey struct {
-	free [cachedDevices / 4]uint64
-	cpu  int32
-	chip int16
-	n    int16
-}
+// stateKey is a node's state, exactly: chip, CPU and the number of wholly free devices in the first word, with
+// its top bit set; the other devices with room in the other two, ten bits each. Devices without room do not
+// matter. A state with more divided devices than maxDivided has no key.
+type stateKey [3]uint64
 
 const (
-	cachedDevices = 16
-	cacheSize     = 1 << 16
+	maxDivided = 12
+	cacheSize  = 1 << 16
 )
 
 // newRehearsal draws the streams. chips numbers the chip names.
@@ -76,7 +80,7 @@ func newRehearsal(mix []Weighted, chips map[string]int16) (*rehearsal, error) {
 		return nil, err
 	}
 	r := &rehearsal{
-		streams: make([][][]step, len(chips)),
+		streams: make([][]stream, len(chips)),
 		least:   make([]step, len(chips)),
 		cache:   make([]remembered, cacheSize),
 	}
@@ -90,11 +94,11 @@ func newRehearsal(mix []Weighted, chips map[string]int16) (*rehearsal, error) {
 		}
 	}
 	for name, chip := range chips {
-		r.streams[chip] = make([][]step, rehearsals)
+		r.streams[chip] = make([]stream, rehearsals)
 		r.least[chip] = step{cpu: MaxAmount - 1, share: Whole + 1}
 		for i, d := range draws {
 			r.streams[chip][i] = streamFor(name, mix, d)
-			for _, s := range r.streams[chip][i] {
+			for _, s := range r.streams[chip][i].all {
 				r.least[chip].cpu = min(r.least[chip].cpu, s.cpu)
 				r.least[chip].share = min(r.least[chip].share, s.share)
 			}
@@ -161,14 +165,19 @@ func draw(mix []Weighted, r int64) int {
 }
 
 // streamFor is the part of a stream that a node with this chip could be given.
-func streamFor(chip string, mix []Weighted, draws []int) []step {
-	var out []step
+func streamFor(chip string, mix []Weighted, draws []int) stream {
+	var out stream
 	for _, d := range draws {
 		a := &mix[d].Ask
 		if a.Devices == 0 || len(a.Chips) > 0 && !slices.Contains(a.Chips, chip) {
 			continue
 		}
-		out = append(out, step{cpu: int32(a.CPU), share: int16(a.Share), devices: int16(a.Devices)})
+		s := step{cpu: int32(a.CPU), share: int16(a.Share), devices: int16(a.Devices)}
+		out.next = append(out.next, int32(len(out.shares)))
+		out.all = append(out.all, s)
+		if a.Share < Whole {
+			out.shares = append(out.shares, s)
+		}
 	}
 	return out
 }
@@ -181,31 +190,45 @@ func (r *rehearsal) lost(chip int16, cpu int64, free []int16) int32 {
 		return 0
 	}
 	cpu -= cpu % cpuQuantum
-	if free[n-1] < r.least[chip].share || cpu < int64(r.least[chip].cpu) {
+	least := &r.least[chip]
+	if free[n-1] < least.share || cpu < int64(least.cpu) {
 		return rehearsals * sum(free)
 	}
-	if n > cachedDevices {
+	key, ok := keyOf(chip, cpu, free)
+	if !ok {
 		return r.play(chip, int32(cpu), free)
 	}
-	key := stateKey{cpu: int32(cpu), chip: chip, n: int16(n)}
-	for i, f := range free {
-		key.free[i>>2] |= uint64(f) << (i & 3 * 16)
-	}
-	e := &r.cache[key.hash()&(cacheSize-1)]
-	if !e.full || e.key != key {
-		*e = remembered{key: key, value: r.play(chip, int32(cpu), free), full: true}
+	e := &r.cache[key.hash()%cacheSize]
+	if e.key != key {
+		*e = remembered{key: key, value: r.play(chip, int32(cpu), free)}
 	}
 	return e.value
 }
 
+func keyOf(chip int16, cpu int64, free []int16) (key stateKey, ok bool) {
+	divided, whole := 0, 0
+	for i := len(free) - 1; i >= 0 && free[i] > 0; i-- {
+		if free[i] == Whole {
+			whole++
+			continue
+		}
+		if divided == maxDivided {
+			return key, false
+		}
+		w := &key[1+divided/6]
+		*w = *w<<10 | uint64(free[i])
+		divided++
+	}
+	key[0] = 1<<63 | uint64(whole)<<48 | uint64(chip)<<32 | uint64(cpu)
+	return key, true
+}
+
 func (k *stateKey) hash() uint64 {
 	const odd = 0x9e3779b97f4a7c15
-	h := uint64(uint32(k.cpu))<<32 | uint64(uint16(k.chip))<<16 | uint64(uint16(k.n))
-	for _, w := range k.free {
-		h = (h ^ w) * odd
-		h ^= h >> 29
-	}
-	return h
+	h := k[0] * odd
+	h = (h ^ h>>32 ^ k[1]) * odd
+	h = (h ^ h>>32 ^ k[2]) * odd
+	return h >> 40
 }
 
 func sum(free []int16) int32 {
@@ -219,30 +242,53 @@ func sum(free []int16) int32 {
 // play runs the streams.
 func (r *rehearsal) play(chip int16, cpu int32, free []int16) int32 {
 	var room [MaxDevices]int16
+	for len(free) > 0 && free[0] == 0 {
+		free = free[1:]
+	}
 	idle, least, lost := sum(free), r.least[chip], int32(0)
-	n := len(free)
-	g := room[:n]
-	for _, stream := range r.streams[chip] {
+	g := room[:len(free)]
+	for i := range r.streams[chip] {
 		copy(g, free)
-		left, c := idle, cpu
-		for i := range stream {
-			s := &stream[i]
-			if c < s.cpu || g[n-1] < s.share {
-				continue
-			}
-			if s.share < Whole {
-				fillTightest(g, s.share)
-			} else if !fillWhole(g, int(s.devices)) {
-				continue
-			}
-			c -= s.cpu
-			if left -= int32(s.share) * int32(s.devices); g[n-1] < least.share || c < least.cpu {
-				break
-			}
-		}
-		lost += left
+		lost += idle - r.streams[chip][i].fill(g, cpu, least)
 	}
 	return lost
+}
+
+// fill puts the stream on devices with this room, ascending, and says how much of them it takes. It goes
+// through all steps while a device is wholly free, then through the shares alone.
+func (s *stream) fill(g []int16, cpu int32, least step) (taken int32) {
+	widest, i := len(g)-1, 0
+	for ; i < len(s.all) && g[widest] == Whole; i++ {
+		a := &s.all[i]
+		if cpu < a.cpu {
+			continue
+		}
+		if a.share < Whole {
+			fillTightest(g, a.share)
+		} else if !fillWhole(g, int(a.devices)) {
+			continue
+		}
+		taken += int32(a.share) * int32(a.devices)
+		if cpu -= a.cpu; cpu < least.cpu {
+			return taken
+		}
+	}
+	if i == len(s.all) {
+		return taken
+	}
+	shares := s.shares[s.next[i]:]
+	for i := 0; i < len(shares) && g[widest] >= least.share; i++ {
+		a := &shares[i]
+		if cpu < a.cpu || g[widest] < a.share {
+			continue
+		}
+		fillTightest(g, a.share)
+		taken += int32(a.share)
+		if cpu -= a.cpu; cpu < least.cpu {
+			return taken
+		}
+	}
+	return taken
 }
 
 // fillTightest takes a share of the device with the least room that suffices and keeps g ascending. One must
