@@ -111,17 +111,19 @@ const (
 // work is a job inside the core.
 type work struct {
 	Job
-	q      *queue
-	menu   *menu
-	number int64 // of arrival: the last word in every order
-	status status
-	est    Estimate
-	key    int64 // of the order by rank, lower first
-	since  int64 // when it began to wait
-	waited int64 // in all, up to since
-	urgent int
-	doomed string // a job it waits for that did not succeed
-	heapAt int    // in its lane
+	q        *queue
+	menu     *menu
+	number   int64 // of arrival: the last word in every order
+	status   status
+	est      Estimate
+	key      int64 // of the order by rank, lower first
+	since    int64 // when it began to wait
+	waited   int64 // in all, up to since
+	promised bool  // it was said when it will start
+	first    int64 // its first start
+	urgent   int
+	doomed   string // a job it waits for that did not succeed
+	heapAt   int    // in its lane
 
 	opt      *option
 	seats    []Seat
@@ -159,11 +161,13 @@ type Core struct {
 	holds    []*hold
 	children map[string][]*work // those that wait for a job to succeed
 
-	price   []int64 // by chip: how scarce it is, in Micro
-	count   []int64 // by chip: how many there are
-	scratch []*option
-	idle    bool // fill gives out what would stand idle
-	renewed bool // this plan began a round
+	price    []int64 // by chip: how scarce it is, in Micro
+	count    []int64 // by chip: how many there are
+	scratch  []*option
+	trust    *correction
+	promises []promise
+	idle     bool // fill gives out what would stand idle
+	renewed  bool // this plan began a round
 
 	now     int64
 	round   int64 // time of the next round
@@ -188,6 +192,7 @@ func New(conf Config, f Fleet, h History, now int64) (*Core, error) {
 		c.chipAt[ch.Name] = i
 	}
 	c.nodes = slices.SortedFunc(slices.Values(f.Nodes), func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+	c.trust = newCorrection()
 	c.layPools()
 	c.room = newRoom(c.nodes, c.pools)
 	c.onNode = make([][]*work, len(c.nodes))
@@ -410,6 +415,8 @@ func (c *Core) occupy(w *work, o *option, seats []Seat) {
 	overhead := int64(0)
 	if w.ran {
 		overhead = c.conf.restart(o.size)
+	} else {
+		w.first = c.now
 	}
 	w.status, w.opt, w.seats, w.started, w.ran, w.overhead = running, o, seats, c.now, true, overhead
 	w.waited += c.now - w.since

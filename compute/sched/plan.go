@@ -84,6 +84,7 @@ func (c *Core) startRound() {
 		c.lookRunning(w)
 	}
 	c.reprice()
+	c.learn()
 	c.dropHolds()
 	c.moves++
 	c.room.change++ // what was refused between rounds is tried again

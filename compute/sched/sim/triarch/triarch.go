@@ -23,6 +23,10 @@ type Policy struct {
 	err     error
 	parts   []sim.Part
 	wake    time.Duration
+
+	// Expect has the policy say when jobs that wait will start, as often as this; 0 = never.
+	Expect   time.Duration
+	expected time.Duration
 }
 
 // New makes the policy of a configuration and a history that has seen nothing.
@@ -69,11 +73,20 @@ func (p *Policy) Step(w *sim.World, events []sim.Event) {
 	for i := range plan.Actions {
 		p.carryOut(w, &plan.Actions[i])
 	}
+	if p.Expect > 0 && w.Now() >= p.expected {
+		for id, e := range p.core.Await(horizon) {
+			w.Expect(p.number[id], time.Duration(e.P50)*time.Millisecond, time.Duration(e.P90)*time.Millisecond)
+		}
+		p.expected = w.Now() + p.Expect
+	}
 	if next := time.Duration(plan.Next) * time.Millisecond; plan.Next < 1<<53 && (p.wake <= w.Now() || next < p.wake) {
 		p.wake = next
 		w.WakeAt(next)
 	}
 }
+
+// horizon is how far expectations look ahead, in milliseconds.
+const horizon = 60 * 24 * 3_600_000
 
 func (p *Policy) tell(w *sim.World, e sim.Event, now int64) {
 	switch e.Kind {
