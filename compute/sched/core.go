@@ -277,14 +277,10 @@ func keyOf(j *Job) (needKey, bool) {
 	return k, true
 }
 
-// Submit adds a waiting job. The error is a *Problem for what cannot be true or is not known, and a *Nearby for a job
-// that this fleet could never run; then nothing has changed.
-func (c *Core) Submit(now int64, j Job) error {
+// admit finds a job's queue and menu: stage 1.
+func (c *Core) admit(j *Job) (*queue, *menu, error) {
 	if err := j.Check(); err != nil {
-		return err
-	}
-	if _, twice := c.jobs[j.ID]; twice {
-		return problem("id", "job %s is there already", j.ID)
+		return nil, nil, err
 	}
 	q := c.queueAt[j.Queue]
 	if q == nil {
@@ -292,18 +288,29 @@ func (c *Core) Submit(now int64, j Job) error {
 		for _, q := range c.queues {
 			names = append(names, q.Name)
 		}
-		return problem("queue", "queue %q is not known; the nearest is %q", j.Queue, Nearest(j.Queue, names))
+		return nil, nil, problem("queue", "queue %q is not known; the nearest is %q", j.Queue, Nearest(j.Queue, names))
 	}
-	key, plain := keyOf(&j)
+	key, plain := keyOf(j)
 	m := c.needs[key]
-	if !plain || m == nil {
-		var err error
-		if m, err = c.menuOf(&j, q); err != nil {
-			return err
-		}
-		if plain {
-			c.needs[key] = m
-		}
+	if plain && m != nil {
+		return q, m, nil
+	}
+	m, err := c.menuOf(j, q)
+	if err == nil && plain {
+		c.needs[key] = m
+	}
+	return q, m, err
+}
+
+// Submit adds a waiting job. The error is a *Problem for what cannot be true or is not known, and a *Nearby for a job
+// that this fleet could never run; then nothing has changed.
+func (c *Core) Submit(now int64, j Job) error {
+	if _, twice := c.jobs[j.ID]; twice {
+		return problem("id", "job %s is there already", j.ID)
+	}
+	q, m, err := c.admit(&j)
+	if err != nil {
+		return err
 	}
 	for i, id := range j.After {
 		if c.jobs[id] == nil {

@@ -10,7 +10,6 @@ type lane struct {
 	refused int64 // the room's count of changes, plus one, when the first was refused what suits it best last
 	all     int64 // the same of when it was refused everything
 	tried   int64 // the core's count of moves when the first could displace nothing last
-	why     Refusal
 }
 
 // before is the order inside a queue, stage 3: starved, priority, the fast lane, a deadline that presses, the rank by

@@ -133,7 +133,6 @@ func (c *Core) fill() {
 
 // start tries the entries of a job's menu, best first.
 func (c *Core) start(w *work, l *lane) bool {
-	l.why = Refusal{Stage: Placed}
 	list, near := c.entries(w)
 	if !c.idle {
 		list = list[:near]
@@ -141,7 +140,6 @@ func (c *Core) start(w *work, l *lane) bool {
 	for _, o := range list {
 		slot := chipSlot(o.chip)
 		if held := w.q.held[slot]; held+int64(o.size) > w.q.ceiling[slot] {
-			l.why = Refusal{Stage: Entitled, Have: w.q.ceiling[slot] - held, Want: int64(o.size), Option: o}
 			continue
 		}
 		if seats := c.place(w, o); seats != nil {
@@ -165,8 +163,10 @@ func (c *Core) act(w *work, v Verb, beneficiary string, why Why) {
 // place seats all members of a job on an option, or none. Stage 7. Nodes held for others are used only if the job will be
 // gone by then.
 func (c *Core) place(w *work, o *option) []Seat {
-	pool := c.poolOf(o)
-	may := c.usable(w, o)
+	return c.seatAll(c.poolOf(o), o, c.usable(w, o))
+}
+
+func (c *Core) seatAll(pool int32, o *option, may func(int32) bool) []Seat {
 	var seats []Seat
 	for i := range o.parts {
 		pt := &o.parts[i]

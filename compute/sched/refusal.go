@@ -1,5 +1,10 @@
 package sched
 
+import (
+	"fmt"
+	"time"
+)
+
 // Stage is a stage of a plan, in order: an earlier one is never overruled by a later one.
 type Stage uint8
 
@@ -18,9 +23,226 @@ var stages = []string{"", "feasible", "entitled", "ordered", "matched", "reserve
 
 func (s Stage) String() string { return stages[s] }
 
-// Refusal is what kept a job from starting: the stage, and the constraint that binds in numbers.
-type Refusal struct {
-	Stage      Stage
-	Have, Want int64
-	Option     *option
+// Explanation is why a job is where it is.
+type Explanation struct {
+	Job     string
+	Running bool
+	Stage   Stage  // that refused it last; 0 if it runs, or waits for something other than room
+	Bound   string // the constraint that binds, in a word: "hold", "begin", "after", "ceiling", "held", "room", "scattered", "order"
+	Have    int64  // of what binds
+	Want    int64
+	Reason  string // a sentence with the numbers
+	Ahead   int    // jobs of its queue that come before it
+	Expect  *Expected
+	Change  *Change // the cheapest change that would start it now; nil if none of the menu would
+}
+
+// Explain says why a job waits, as of the last plan. It costs nothing until it is asked.
+func (c *Core) Explain(id string) (Explanation, bool) {
+	w := c.jobs[id]
+	if w == nil {
+		return Explanation{}, false
+	}
+	e := Explanation{Job: id}
+	switch {
+	case w.status == running:
+		e.Running = true
+		e.Reason = c.whyHere(w)
+	case w.Hold:
+		e.Bound, e.Reason = "hold", "It is held until somebody releases it."
+	case w.doomed != "":
+		e.Bound, e.Reason = "after", fmt.Sprintf("It waits for job %s, which did not succeed: it will never start. Cancel it, or submit it anew.", w.doomed)
+	case len(w.After) > 0:
+		e.Bound, e.Reason = "after", fmt.Sprintf("It waits for job %s to succeed.", w.After[0])
+	case w.NotBefore > c.now:
+		e.Bound, e.Want = "begin", w.NotBefore-c.now
+		e.Reason = fmt.Sprintf("It begins in %s at the earliest.", span(e.Want))
+	default:
+		c.refused(w, &e)
+	}
+	return e, true
+}
+
+func span(ms int64) time.Duration {
+	d := time.Duration(ms) * time.Millisecond
+	switch {
+	case d >= time.Hour:
+		return d.Round(time.Minute)
+	case d >= time.Minute:
+		return d.Round(time.Second)
+	}
+	return d.Round(time.Millisecond)
+}
+
+// whyHere says what a running job has and by which right.
+func (c *Core) whyHere(w *work) string {
+	o := w.opt
+	what := "CPU alone"
+	if o.chip >= 0 {
+		what = fmt.Sprintf("%d of chip %s", o.size, c.chips[o.chip].Name)
+	}
+	s := fmt.Sprintf("It runs on %s at site %s", what, c.sites[o.site])
+	if best := c.best(w.menu); len(w.menu.options) > 1 && best != nil && best.chip >= 0 && o.chip >= 0 {
+		switch {
+		case best.chip == o.chip:
+			s += ", the best for it at the prices of now"
+		default:
+			s += fmt.Sprintf("; at the prices of now %s would suit it better", c.chips[best.chip].Name)
+		}
+	}
+	if slot := chipSlot(o.chip); w.q.guarantee[slot] > 0 || len(c.queues) > 1 {
+		if over := w.q.held[slot] - w.q.guarantee[slot]; over > 0 {
+			s += fmt.Sprintf(". Its queue holds %d beyond its guarantee of %d, and gives them back when they are claimed", over, w.q.guarantee[slot])
+		} else {
+			s += fmt.Sprintf(". Its queue is within its guarantee of %d", w.q.guarantee[slot])
+		}
+	}
+	return s + "."
+}
+
+// refused finds, over the job's menu, the entry that got furthest and what stopped it there.
+func (c *Core) refused(w *work, e *Explanation) {
+	e.Ahead = c.aheadOf(w)
+	list, near := c.entries(w)
+	for i := range list {
+		x := *e
+		c.refusedEntry(w, list[i], i < near, &x)
+		if e.Stage == 0 || x.Stage > e.Stage {
+			*e = x
+		}
+	}
+}
+
+// aheadOf counts the jobs of a queue that come before one of them.
+func (c *Core) aheadOf(w *work) (n int) {
+	for _, l := range w.q.lanes {
+		if l == nil {
+			continue
+		}
+		for _, x := range l.heap {
+			if x != w && c.before(x, w) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func (c *Core) refusedEntry(w *work, o *option, near bool, e *Explanation) {
+	slot, pool := chipSlot(o.chip), c.poolOf(o)
+	name, site := "CPU", c.sites[o.site]
+	if o.chip >= 0 {
+		name = "chip " + c.chips[o.chip].Name
+	}
+	fits, most := c.couldSit(pool, o)
+	idle := c.room.pools[pool].idle
+	switch {
+	case w.q.held[slot]+int64(o.size) > w.q.ceiling[slot]:
+		e.Stage, e.Bound, e.Have, e.Want = Entitled, "ceiling", w.q.ceiling[slot]-w.q.held[slot], int64(o.size)
+		e.Reason = fmt.Sprintf("Queue %s may hold %d of %s, holds %d, and the job asks for %d.", w.q.Name, w.q.ceiling[slot], name, w.q.held[slot], o.size)
+	case fits && c.heldFor(w, o) != nil:
+		h := c.heldFor(w, o)
+		e.Stage, e.Bound, e.Have, e.Want = Reserved, "held", h.start-c.now, c.lasts(w, o)
+		e.Reason = fmt.Sprintf("What would fit is held for job %s, which starts there within %s, and this job may take %s.", h.w.ID, span(e.Have), span(e.Want))
+	case fits && e.Ahead > 0:
+		e.Stage, e.Bound, e.Have, e.Want = Ordered, "order", 0, int64(e.Ahead)
+		e.Reason = fmt.Sprintf("%d jobs of queue %s come before it.", e.Ahead, w.q.Name)
+	case fits:
+		e.Stage, e.Bound = Matched, "price"
+		e.Reason = fmt.Sprintf("There is room on %s at site %s, and the next plan will look at it.", name, site)
+	case idle >= int64(o.size) && o.size > 0:
+		e.Stage, e.Bound, e.Have, e.Want = Placed, "scattered", int64(most), int64(o.parts[0].ask.chips)
+		e.Reason = fmt.Sprintf("%d of %s are free at site %s, but not side by side: a node has at most %d free, and the job needs %s.", idle, name, site, most, shape(o))
+	default:
+		e.Stage, e.Bound, e.Have, e.Want = Placed, "room", idle, int64(o.size)
+		e.Reason = fmt.Sprintf("%d of %s are free at site %s and the job needs %d.", idle, name, site, o.size)
+		if o.size == 0 {
+			e.Reason = fmt.Sprintf("No node at site %s has the CPU and memory left that the job needs.", site)
+		}
+	}
+	if e.Stage == Placed {
+		e.Reason += c.whyNoVictims(w, o)
+	}
+}
+
+// couldSit says whether an option has room when holds are left aside, and the largest number of free chips of one node.
+func (c *Core) couldSit(pool int32, o *option) (bool, int) {
+	most := 0
+	for k := len(c.room.pools[pool].sets) - 1; k >= 0 && most == 0; k-- {
+		for _, word := range c.room.pools[pool].sets[k] {
+			if word != 0 {
+				most = k
+			}
+		}
+	}
+	seats := c.seatAll(pool, o, nil)
+	c.unplace(o, seats)
+	return seats != nil, most
+}
+
+// heldFor is the hold that keeps a job off what it would fit on.
+func (c *Core) heldFor(w *work, o *option) *hold {
+	may := c.usable(w, o)
+	if may == nil {
+		return nil
+	}
+	pool := c.poolOf(o)
+	if seats := c.seatAll(pool, o, may); seats != nil {
+		c.unplace(o, seats)
+		return nil
+	}
+	for _, h := range c.holds {
+		if h.w != w && len(h.nodes) > 0 && c.room.pool[h.nodes[0]] == pool {
+			return h
+		}
+	}
+	return nil
+}
+
+// lasts is how long a job may take on an option, by its P90 or its limit.
+func (c *Core) lasts(w *work, o *option) int64 {
+	t := c.wall(w, o, w.est.P90)
+	if w.Limit > 0 {
+		t = min(t, w.Limit)
+	}
+	return t
+}
+
+func shape(o *option) string {
+	p := o.parts[0]
+	if p.members == 1 && len(o.parts) == 1 {
+		if p.ask.share < Whole {
+			return fmt.Sprintf("%d thousandths of one", p.ask.share)
+		}
+		return fmt.Sprintf("%d on one node", p.ask.chips)
+	}
+	s := fmt.Sprintf("%d nodes with %d free each", p.members, p.ask.chips)
+	if len(o.parts) > 1 {
+		s += fmt.Sprintf(" and one with %d", o.parts[1].ask.chips)
+	}
+	return s
+}
+
+// whyNoVictims says why nothing that runs makes way.
+func (c *Core) whyNoVictims(w *work, o *option) string {
+	if w.q.guaranteedFor(o) {
+		young := 0
+		for _, v := range c.running {
+			if v.q != w.q && v.opt.chip == o.chip && v.opt.site == o.site && c.now-v.started < c.conf.MinRun {
+				young++
+			}
+		}
+		if young > 0 {
+			return fmt.Sprintf(" Its queue is owed the room; %d jobs that borrow it have not yet run for %s.", young, span(c.conf.MinRun))
+		}
+		return ""
+	}
+	if slot := chipSlot(o.chip); w.q.guarantee[slot] > 0 {
+		return fmt.Sprintf(" Its queue has its guarantee of %d, so nobody makes way for it.", w.q.guarantee[slot])
+	}
+	return ""
+}
+
+func (q *queue) guaranteedFor(o *option) bool {
+	return q.guarantee[chipSlot(o.chip)] > 0 && q.within(o)
 }

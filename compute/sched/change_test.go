@@ -1,0 +1,131 @@
+package sched
+
+import (
+	"errors"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// In small worlds the cheapest change starts the job when it is really made, and no cheaper one of the menu, each tried by
+// really making it in the same world, does.
+func TestTheCheapestChange(t *testing.T) {
+	worlds, changes := 0, 0
+	g := rapid.Custom(func(t *rapid.T) *world { return crowd(t) })
+	for seed := range 1000 {
+		w := g.Example(seed)
+		ids := sortedKeys(w.jobs)
+		for _, id := range ids {
+			if w.c.jobs[id].status != waiting {
+				continue
+			}
+			worlds++
+			best := w.c.Cheapest(id)
+			for i := range w.c.changes(w.c.jobs[id]) {
+				other := g.Example(seed) // the same world again
+				ch := other.c.changes(other.c.jobs[id])[i]
+				if best != nil && ch.Cost > best.Cost {
+					break
+				}
+				started := amended(t, other, id, &ch)
+				switch {
+				case best == nil && started:
+					t.Fatalf("world %d: no change starts %s, yet %q does", seed, id, ch.Reason)
+				case best != nil && started && ch.Cost < best.Cost:
+					t.Fatalf("world %d: %q starts %s at %d, the cheapest is said to be %q at %d", seed, ch.Reason, id, ch.Cost, best.Reason, best.Cost)
+				case best != nil && !started && ch.Cost == best.Cost && ch.Reason == best.Reason:
+					t.Fatalf("world %d: %q does not start %s", seed, ch.Reason, id)
+				}
+			}
+			if best != nil {
+				changes++
+			}
+			break
+		}
+	}
+	if worlds < 500 || changes < 200 {
+		t.Errorf("only %d worlds had a waiting job, of which %d could be started", worlds, changes)
+	}
+}
+
+// amended really makes a change and says whether the job then runs.
+func amended(t *testing.T, w *world, id string, ch *Change) bool {
+	t.Helper()
+	if err := w.c.Amend(w.now, id, ch); err != nil {
+		var near *Nearby
+		var bad *Problem
+		if !errors.As(err, &near) && !errors.As(err, &bad) {
+			t.Fatal(err)
+		}
+		return false
+	}
+	w.c.Plan(w.now)
+	return w.c.jobs[id].status == running
+}
+
+// crowd is a small world that is full.
+func crowd(t *rapid.T) *world {
+	f := Fleet{Chips: []Chip{{Name: "a", Value: Micro}, {Name: "b", Value: Micro}}}
+	for i := range rapid.IntRange(2, 4).Draw(t, "nodes") {
+		n := Node{Name: string(rune('m' + i)), Site: rapid.SampledFrom([]string{"here", "there"}).Draw(t, "site"),
+			Chip: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "chip"), Chips: rapid.IntRange(1, 4).Draw(t, "chips")}
+		if rapid.Bool().Draw(t, "counted") {
+			n.CPUMilli, n.MemoryMiB = 4000, 1000
+		}
+		f.Nodes = append(f.Nodes, n)
+	}
+	f.Queues = []Queue{{Name: "q0"}, {Name: "q1"}}
+	if rapid.Bool().Draw(t, "capped") {
+		f.Queues[0].Ceiling = []Count{{f.Nodes[0].Chip, rapid.Int64Range(1, 3).Draw(t, "ceiling")}}
+	}
+	w := newWorld(t, Config{MinRun: 5 * minute}, f)
+	for i := range rapid.IntRange(3, 9).Draw(t, "jobs") {
+		j := Job{ID: string(rune('a' + i)), Queue: rapid.SampledFrom([]string{"q0", "q1"}).Draw(t, "queue"),
+			Need: Need{Chips: rapid.IntRange(1, 4).Draw(t, "size"), CPUMilli: rapid.SampledFrom([]int64{0, 1000, 2000}).Draw(t, "cpu")}}
+		if rapid.Bool().Draw(t, "picky") {
+			j.Need.AnyOf = []Choice{{Chip: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "which")}}
+		}
+		if rapid.Bool().Draw(t, "resident") {
+			j.Need.Sites = []string{f.Nodes[0].Site}
+		}
+		_ = w.submit(j, rapid.Int64Range(1, 100*minute).Draw(t, "long"))
+		if rapid.Bool().Draw(t, "planned") {
+			w.plan()
+		}
+	}
+	w.plan()
+	return w
+}
+
+// What Explain says is true of the world it speaks of.
+func TestExplanations(t *testing.T) {
+	f := fleetOf(2, 4, Queue{Name: "q", Ceiling: []Count{{"a", 6}}}, Queue{Name: "r", Guarantee: []Count{{"a", 2}}})
+	w := newWorld(t, Config{}, f)
+	for _, j := range []Job{
+		{ID: "first", Queue: "q", Need: Need{Chips: 3}}, {ID: "second", Queue: "r", Need: Need{Chips: 3}},
+		{ID: "capped", Queue: "q", Need: Need{Chips: 4}}, {ID: "scattered", Queue: "r", Need: Need{Chips: 2}},
+		{ID: "kept", Queue: "q", Need: Need{Chips: 1}, Hold: true}, {ID: "later", Queue: "q", Need: Need{Chips: 1}, After: []string{"first"}},
+	} {
+		if err := w.submit(j, 100*minute); err != nil {
+			t.Fatal(j.ID, err)
+		}
+		w.plan()
+	}
+	for id, want := range map[string]Explanation{
+		"capped":    {Stage: Entitled, Bound: "ceiling", Have: 3, Want: 4},
+		"scattered": {Stage: Placed, Bound: "scattered", Have: 1, Want: 2},
+		"kept":      {Bound: "hold"},
+		"later":     {Bound: "after"},
+	} {
+		e, ok := w.c.Explain(id)
+		if !ok || e.Stage != want.Stage || e.Bound != want.Bound || e.Have != want.Have || e.Want != want.Want || e.Reason == "" {
+			t.Errorf("%s: %+v", id, e)
+		}
+	}
+	if e, _ := w.c.Explain("first"); !e.Running {
+		t.Errorf("%+v", e)
+	}
+	if ch := w.c.Cheapest("scattered"); ch == nil || ch.Kind != "less" || ch.To != 1 {
+		t.Errorf("%+v", ch)
+	}
+}
