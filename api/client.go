@@ -3,6 +3,8 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,17 +34,39 @@ func WithHTTP(h *http.Client) Option { return func(c *Client) { c.http = h } }
 
 // New makes a client of the server at baseURL (http://host:port) with an API key.
 func New(baseURL, key string, opts ...Option) *Client {
+	c := &Client{base: strings.TrimRight(baseURL, "/"), key: key}
+	for _, o := range opts {
+		o(c)
+	}
+	if c.http == nil {
+		c.http = NewHTTP("")
+	}
+	return c
+}
+
+// NewHTTP makes the HTTP client that New uses. With a pin, the SHA-256 of a certificate in hexadecimal, it takes a server
+// with exactly that certificate, whatever name and issuer it has, and no other.
+func NewHTTP(pin string) *http.Client {
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 10 * time.Second, ExpectContinueTimeout: 2 * time.Second, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 8, ForceAttemptHTTP2: true,
 	}
-	c := &Client{base: strings.TrimRight(baseURL, "/"), key: key, http: &http.Client{Transport: t,
-		// A redirect would carry the key to another place.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
-	for _, o := range opts {
-		o(c)
+	if pin != "" {
+		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12,
+			InsecureSkipVerify: true, //nolint:gosec // VerifyConnection checks more: one certificate alone will do
+			VerifyConnection:   func(s tls.ConnectionState) error { return checkPin(s, pin) }}
 	}
-	return c
+	return &http.Client{Transport: t,
+		// A redirect would carry the key to another place.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+func checkPin(s tls.ConnectionState, pin string) error {
+	if len(s.PeerCertificates) > 0 && fmt.Sprintf("%x", sha256.Sum256(s.PeerCertificates[0].Raw)) == strings.ToLower(pin) {
+		return nil
+	}
+	return fault.New(fault.Unavailable, "Something else than the Triarch of the data directory answers at its address: it has another certificate.",
+		fault.Code("bad_certificate"), fault.Fix("Start Triarch with `triarch up`, or name the address with --url"))
 }
 
 // URL is the address the client calls, without a slash at its end.
@@ -105,10 +129,20 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fault.Wrap(ctx.Err(), "calling the server")
 	}
+	return Unreachable(c.base, err)
+}
+
+// Unreachable turns a failure to send a request to base into the fault it is: fault.Unavailable, with the code
+// no_server, or bad_certificate when something answered that cannot be trusted.
+func Unreachable(base string, err error) error {
 	if _, ok := errors.AsType[*fault.Error](err); ok {
 		return err
 	}
-	return fault.New(fault.Unavailable, "There is no answer from "+c.base+".", fault.Code("no_server"),
+	if cert, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fault.New(fault.Unavailable, "The certificate of "+base+" is not trusted: "+strings.TrimPrefix(cert.Err.Error(), "x509: ")+".", fault.Code("bad_certificate"),
+			fault.Fix("Use the name the certificate is for; if its authority is your own, name its PEM file in SSL_CERT_FILE."), fault.Cause(err))
+	}
+	return fault.New(fault.Unavailable, "There is no answer from "+base+".", fault.Code("no_server"),
 		fault.Fix("Start Triarch with `triarch up`, or name another address with --url."), fault.Cause(err))
 }
 

@@ -61,8 +61,7 @@ func (a *app) detach(ctx context.Context, cfg system.Config) error {
 		return fault.Wrap(err, "finding the program's own path")
 	}
 	if pid, held := system.Holder(cfg.Data); held {
-		return fault.New(fault.Conflict, fmt.Sprintf("The data directory %s is in use by another Triarch (pid %d).", cfg.Data, pid),
-			fault.Fix("It answers at %s", a.file("endpoint")))
+		return system.AlreadyRuns(cfg.Data, pid)
 	}
 	args := []string{}
 	for _, arg := range os.Args[1:] {

@@ -129,7 +129,7 @@ Exit codes: 0 fine, 1 internal error, 2 bad input, 3 key missing or not enough, 
 		a.upCommand(), a.downCommand(), a.statusCommand(), a.doctorCommand(),
 		a.dataCommand(), a.trainCommand(), a.runCommand(), a.modelCommand(), a.deployCommand(), a.deploymentCommand(), a.routeCommand(),
 		a.chatCommand(), a.orgCommand(), a.projectCommand(), a.memberCommand(), a.keyCommand(), a.budgetCommand(), a.usageCommand(),
-		a.configCommand(), a.versionCommand(),
+		a.simCommand(), a.configCommand(), a.versionCommand(),
 	)
 	markUsage(root)
 	return root
@@ -181,7 +181,16 @@ func (a *app) client() (*api.Client, error) {
 	if key == "" {
 		return nil, fault.New(fault.Unauthenticated, "No API key is known.", fault.Fix("Give one with --key or TRIARCH_KEY"))
 	}
-	return api.New(url, key), nil
+	return api.New(url, key, api.WithHTTP(api.NewHTTP(a.pin(url)))), nil
+}
+
+// pin is the hash of the certificate that the data directory's own server has; empty for any other server. Its
+// certificate need not be for the address of this machine that is called here.
+func (a *app) pin(url string) string {
+	if !strings.HasPrefix(url, "https://") || strings.TrimRight(url, "/") != a.file("endpoint") {
+		return ""
+	}
+	return a.file("endpoint.sha256")
 }
 
 // command is a command line that runs as printed where the person stands: this program as it can be called there,

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,6 +31,7 @@ type upOptions struct {
 // settingFlags are the flags of up that set a setting.
 var settingFlags = []struct{ flag, setting, help string }{
 	{"listen", "listen", "address the API listens on (default 127.0.0.1:8420)"},
+	{"public-url", "public-url", "address of the API for other machines, as printed (default: the certificate's name, or the address)"},
 	{"database", "database", "postgres://... (default: SQLite in the data directory)"},
 	{"roles", "roles", "roles of this process: control,gateway"},
 	{"threads", "threads", "cores for work on this machine (default: what the process may use)"},
@@ -109,6 +111,9 @@ func (a *app) up(ctx context.Context, o *upOptions, flags map[string]string) err
 // attend shows the running system until it is told to end.
 func (a *app) attend(ctx context.Context, s *system.System) error {
 	a.Printf("Triarch %s answers at %s\n", system.Version, s.URL)
+	if s.Public != s.URL {
+		a.Printf("  for others      %s\n", s.Public)
+	}
 	a.Printf("  data directory  %s\n", s.Config.Data)
 	if a.Terminal {
 		a.Printf("  owner's key     %s\n", s.OwnerKey)
@@ -183,14 +188,25 @@ func (a *app) starterMade(s *system.System, err error) {
 		fmt.Fprintf(a.Err, "error: the starter: %s\n", fault.As(err).Sentence())
 		return
 	}
-	names := s.RouteNames()
-	if len(names) == 0 {
+	model := firstModel(s.RouteNames())
+	if model == "" {
 		return
 	}
 	question := "What is a ledger?"
 	a.Printf("\nAsk it:\n\n  curl %s/v1/chat/completions -H \"Authorization: Bearer $(cat %s)\" \\\n    -H 'Content-Type: application/json' -d '{\"model\": \"%s\", \"messages\": [{\"role\": \"user\", \"content\": \"%s\"}]}'\n\n",
-		s.URL, shellQuote(filepath.Join(s.Config.Data, "owner.key")), names[0], question)
+		s.Public, shellQuote(filepath.Join(s.Config.Data, "owner.key")), model, question)
 	a.Printf("or talk to it from another terminal:\n\n  %s\n", a.command("chat"))
+}
+
+// firstModel is the model to try first: the starter, which knows the question asked.
+func firstModel(names []string) string {
+	switch {
+	case len(names) == 0:
+		return ""
+	case slices.Contains(names, "starter"):
+		return "starter"
+	}
+	return names[0]
 }
 
 func thousands(n float64) string {

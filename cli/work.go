@@ -15,6 +15,7 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/cli/ui"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
 )
 
 func (a *app) dataCommand() *cobra.Command {
@@ -314,7 +315,7 @@ func (a *app) runCommand() *cobra.Command {
 
 // findRun takes an id, or a name, which means the newest run of that name.
 func (a *app) findRun(ctx context.Context, c *api.Client, name string) (api.Run, error) {
-	if strings.HasPrefix(name, "run_") {
+	if id.Valid("run", name) {
 		return c.Run(ctx, name)
 	}
 	list, err := c.Runs(ctx)

@@ -3,6 +3,7 @@ package system
 import (
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 type Config struct {
 	Data     string   `config:"data" help:"data directory"`
 	Listen   string   `config:"listen" help:"address the API listens on"`
+	Public   string   `config:"public-url" help:"address of the API for other machines, as printed; empty: the certificate's name, or the address listened on"`
 	Database string   `config:"database" help:"postgres://... for PostgreSQL; empty for SQLite in the data directory" secret:"true"`
 	Roles    []string `config:"roles" help:"which roles this process takes: control, gateway"`
 	Starter  bool     `config:"starter" help:"make the starter model on an empty data directory"`
@@ -66,7 +68,7 @@ func DefaultData() string {
 }
 
 // clientEnv are the TRIARCH_ variables that clients, kernels and tests read.
-var clientEnv = []string{"TRIARCH_URL", "TRIARCH_KEY", "TRIARCH_KERNEL", "TRIARCH_TEST_POSTGRES", "TRIARCH_ALLOW_SKIP", "TRIARCH_KILLS", "TRIARCH_CONFIG"}
+var clientEnv = []string{"TRIARCH_URL", "TRIARCH_KEY", "TRIARCH_KERNEL", "TRIARCH_TEST_POSTGRES", "TRIARCH_ALLOW_SKIP", "TRIARCH_KILLS", "TRIARCH_STARTER_SIZES", "TRIARCH_CONFIG"}
 
 // LoadConfig reads the configuration: defaults, the file (DATA/config.yaml unless given), environment, flags;
 // flags are by setting name. It checks every value.
@@ -94,6 +96,9 @@ func (c *Config) Check() error {
 		return fault.InvalidField("data", "The data directory is empty")
 	}
 	if err := c.checkListen(); err != nil {
+		return err
+	}
+	if err := c.checkPublic(); err != nil {
 		return err
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
@@ -141,6 +146,18 @@ func (c *Config) checkListen() error {
 	}
 	return fault.New(fault.Invalid, "The address "+c.Listen+" can be reached by others and has no TLS.", fault.Field("listen"),
 		fault.Fix("Give --tls-cert and --tls-key, or --insecure behind a proxy that has TLS"))
+}
+
+func (c *Config) checkPublic() error {
+	if c.Public == "" {
+		return nil
+	}
+	u, err := url.Parse(c.Public)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return fault.New(fault.Invalid, "The public address "+strconv.Quote(c.Public)+" is not a URL.", fault.Field("public-url"),
+			fault.Fix("Write for example https://ai.example.org"))
+	}
+	return nil
 }
 
 func loopback(host string) bool {

@@ -21,8 +21,10 @@ const Format = 1
 
 // DataDir is an opened, locked data directory. One process holds it at a time.
 type DataDir struct {
-	Path string
-	lock *os.File
+	Path   string
+	lock   *os.File
+	folder bool // OpenDataDir made the folder
+	fresh  bool // OpenDataDir laid it out
 }
 
 // OpenDataDir makes path if need be, checks that it is on a local file system, of a known format and not in
@@ -35,6 +37,7 @@ func OpenDataDir(path string) (*DataDir, error) {
 	if err := checkFormat(abs); err != nil {
 		return nil, err
 	}
+	_, missing := os.Stat(abs)
 	if err := os.MkdirAll(abs, 0o700); err != nil {
 		return nil, fault.New(fault.Invalid, "The data directory "+abs+" cannot be made: "+reason(err)+".", fault.Field("data"),
 			fault.Fix("Choose another with --data"), fault.Cause(err))
@@ -43,7 +46,7 @@ func OpenDataDir(path string) (*DataDir, error) {
 		return nil, fault.New(fault.Invalid, fmt.Sprintf("The data directory %s is on a network file system (%s), where neither the database nor the ledger is safe.", abs, name),
 			fault.Field("data"), fault.Fix("Choose a folder on a local disk with --data"))
 	}
-	d := &DataDir{Path: abs}
+	d := &DataDir{Path: abs, folder: errors.Is(missing, fs.ErrNotExist)}
 	if err := d.acquire(); err != nil {
 		return nil, err
 	}
@@ -104,10 +107,14 @@ func (d *DataDir) acquire() error {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return fault.New(fault.Conflict, "The data directory "+d.Path+" is in use by another Triarch.", fault.Field("data"),
-			fault.Fix("Use that one, stop it with `triarch down --data "+d.Path+"`, or choose another folder with --data"), fault.Cause(err))
+		pid, _ := Holder(d.Path)
+		return AlreadyRuns(d.Path, pid)
 	}
 	d.lock = f
+	if !d.owns() { // a start that failed removed the file in between: it guards nothing any more
+		d.Close()
+		return fault.New(fault.Conflict, "Another start on the data directory "+d.Path+" has just ended.", fault.Field("data"), fault.Fix("Try again"))
+	}
 	// Whoever finds the lock taken reads here by whom: the holder lives, so the pid is its.
 	if err := f.Truncate(0); err == nil {
 		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())), 0)
@@ -116,17 +123,52 @@ func (d *DataDir) acquire() error {
 	return nil
 }
 
+// owns says whether the file that is locked is the one that others find.
+func (d *DataDir) owns() bool {
+	mine, err := d.lock.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(d.File("lock"))
+	return err == nil && os.SameFile(mine, there)
+}
+
+// parts are the folders of a data directory.
+var parts = []string{"blobs", "ledger", "work", "models", "logs"}
+
 func (d *DataDir) layOut() error {
 	// The format comes first: whatever is cut short after it is a data directory that the next start completes.
 	if _, err := os.Stat(d.File("format")); err != nil {
+		d.fresh = true
 		if err := durable.WriteFile(d.File("format"), formatText(), 0o600); err != nil {
 			return diskFault(err, "writing the data directory's format")
 		}
 	}
-	for _, sub := range []string{"blobs", "ledger", "work", "models", "logs"} {
+	for _, sub := range parts {
 		if err := os.MkdirAll(d.File(sub), 0o700); err != nil {
 			return diskFault(err, "making the data directory")
 		}
+	}
+	return nil
+}
+
+// undo removes what OpenDataDir made, for a start that could not open its database: nothing was kept yet, and what is
+// left must not look like a data directory. A directory that was there before, or that holds a database, stays.
+func (d *DataDir) undo() error {
+	if _, err := os.Stat(d.File("state.db")); err == nil || !d.fresh {
+		return nil
+	}
+	for _, sub := range parts {
+		os.Remove(d.File(sub)) // only if it is empty
+	}
+	for _, name := range []string{"node", "format"} {
+		if err := os.Remove(d.File(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return diskFault(err, "removing the half-made data directory")
+		}
+	}
+	if d.folder {
+		os.Remove(d.File("lock"))
+		os.Remove(d.Path)
 	}
 	return nil
 }

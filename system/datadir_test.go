@@ -15,7 +15,7 @@ func TestDataDirIsHeldByOne(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenDataDir(path); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "in use") {
+	if _, err := OpenDataDir(path); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "already runs") {
 		t.Fatalf("second opening: %v", err)
 	}
 	d.Close()

@@ -40,7 +40,7 @@ func Down(ctx context.Context, path string, grace time.Duration, log *slog.Logge
 		return r, err
 	}
 	defer d.Close()
-	os.Remove(d.File("endpoint"))
+	forgetEndpoint(d.Path)
 	x, err := newExecutor(d.File("work"), log)
 	if err != nil {
 		return r, err
@@ -87,4 +87,18 @@ func Holder(path string) (pid int, held bool) {
 	n, _ := f.ReadAt(text[:], 0)
 	pid, _ = strconv.Atoi(strings.TrimSpace(string(text[:n])))
 	return pid, true
+}
+
+// AlreadyRuns is the refusal to start a second control plane on a data directory.
+func AlreadyRuns(path string, pid int) error {
+	where := ""
+	if url, err := readLine(filepath.Join(path, "endpoint")); err == nil && url != "" {
+		where = ", at " + url
+	}
+	who := "another process"
+	if pid > 0 {
+		who = "pid " + strconv.Itoa(pid)
+	}
+	return fault.New(fault.Conflict, "Triarch already runs on the data directory "+path+" ("+who+where+").", fault.Field("data"),
+		fault.Fix("Use that one, stop it with `triarch down --data "+path+"`, or choose another folder with --data"))
 }

@@ -3,12 +3,17 @@ package system
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -40,11 +45,13 @@ var Version = "dev"
 type System struct {
 	Config   Config
 	Log      *slog.Logger
-	URL      string // where the API answers
+	URL      string // where the API answers on this machine
+	Public   string // where it answers for others, as far as is known: the setting, the certificate's name, else URL
 	First    bool   // this start made the data directory's first organisation
 	OwnerKey string // the owner key's secret, as the file owner.key has it
 
 	extras   []Extra
+	pin      string // SHA-256 of the served certificate, in hexadecimal; empty without TLS
 	dir      *DataDir
 	node     string // the data directory's name, as the database has it
 	listener net.Listener
@@ -136,6 +143,9 @@ func (s *System) listen(context.Context) error {
 	}
 	l, err := net.Listen("tcp", s.Config.Listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
+		if pid, held := Holder(s.Config.Data); held {
+			return AlreadyRuns(s.Config.Data, pid)
+		}
 		return fault.New(fault.Conflict, "The address "+s.Config.Listen+" is in use by another program.", fault.Field("listen"),
 			fault.Fix("Choose another with --listen, for example 127.0.0.1:0 for a free port"), fault.Cause(err))
 	}
@@ -155,7 +165,30 @@ func (s *System) listen(context.Context) error {
 		scheme, s.listener = "https", tls.NewListener(l, secure)
 	}
 	s.URL = scheme + "://" + reachable(l.Addr().String())
+	s.Public = s.URL
+	if secure != nil {
+		leaf := secure.Certificates[0].Leaf
+		s.pin = fmt.Sprintf("%x", sha256.Sum256(leaf.Raw))
+		s.Public = certified(s.URL, leaf)
+	}
+	if s.Config.Public != "" {
+		s.Public = strings.TrimRight(s.Config.Public, "/")
+	}
 	return nil
+}
+
+// certified is the URL under the name the certificate is for, if it is not for the address in it.
+func certified(address string, leaf *x509.Certificate) string {
+	u, err := url.Parse(address)
+	if err != nil || leaf.VerifyHostname(u.Hostname()) == nil {
+		return address
+	}
+	for _, name := range leaf.DNSNames {
+		if !strings.HasPrefix(name, "*") {
+			return u.Scheme + "://" + net.JoinHostPort(name, u.Port())
+		}
+	}
+	return address
 }
 
 // tls is nil where no certificate is set.
@@ -207,12 +240,12 @@ func (s *System) openDatabase(ctx context.Context) error {
 	}
 	db, err := sql.Open(ctx, dsn, s.Log)
 	if err != nil {
-		return err
+		return errors.Join(err, s.dir.undo())
 	}
 	s.db = db
 	s.onStop("the database", func(context.Context) error { return db.Close() })
 	if err := s.bind(ctx); err != nil {
-		return err
+		return errors.Join(err, s.dir.undo())
 	}
 	return s.claimRoles(ctx)
 }
@@ -351,7 +384,7 @@ func (s *System) serveAPI(context.Context) error {
 		}
 	}()
 	s.onStop("the API", func(ctx context.Context) error {
-		os.Remove(s.dir.File("endpoint"))
+		forgetEndpoint(s.dir.Path)
 		ctx, cancel := context.WithTimeout(ctx, s.Config.Limits.Drain)
 		defer cancel()
 		err := web.Shutdown(ctx)
@@ -364,7 +397,22 @@ func (s *System) serveAPI(context.Context) error {
 	return nil
 }
 
-// announce writes where the API answers, for clients of this machine, before it does.
+// announce writes where the API answers, for clients of this machine, before it does; with TLS also which certificate
+// they will meet there, since it need not be for this machine's own address.
 func (s *System) announce() error {
+	if s.pin != "" {
+		if err := durable.WriteFile(s.dir.File(pinFile), []byte(s.pin+"\n"), 0o600); err != nil {
+			return diskFault(err, "writing the certificate's hash")
+		}
+	}
 	return diskFault(durable.WriteFile(s.dir.File("endpoint"), []byte(s.URL+"\n"), 0o600), "writing the endpoint")
+}
+
+// pinFile holds the SHA-256 of the certificate that is served at the endpoint.
+const pinFile = "endpoint.sha256"
+
+// forgetEndpoint removes what announce wrote.
+func forgetEndpoint(data string) {
+	os.Remove(filepath.Join(data, "endpoint"))
+	os.Remove(filepath.Join(data, pinFile))
 }

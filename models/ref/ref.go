@@ -18,8 +18,21 @@ import (
 const MaxName = 128
 
 // Check says whether s may name a data set, model, run, deployment or route: 1 to MaxName bytes of letters, digits,
-// and . _ - (and / and : inside), beginning and ending with a letter or digit. The error names the field.
+// and . _ - (and / and : inside), beginning and ending with a letter or digit, and not of the form of an id, so that no
+// name is taken for the id of something else. The error names the field.
 func Check(field, s string) error {
+	if err := spelt(field, s); err != nil {
+		return err
+	}
+	if noun, _, has := strings.Cut(s, "_"); has && id.Valid(noun, s) {
+		return fault.New(fault.Invalid, "The name "+Quote(s)+" has the form of an id, which could be something else's.", fault.Field(field),
+			fault.Fix("Choose a name that is not %s_ and 26 letters and digits.", noun))
+	}
+	return nil
+}
+
+// spelt says whether s is written as names are.
+func spelt(field, s string) error {
 	bad := func(why string) error {
 		return fault.New(fault.Invalid, "The name "+Quote(s)+" "+why+".", fault.Field(field),
 			fault.Fix("Use letters, digits and . _ - / : with a letter or digit at both ends, at most %d in all.", MaxName))
@@ -57,7 +70,7 @@ func Split(field, s string) (name string, number int, err error) {
 				fault.Fix("Write name@3, or the name alone for the newest."))
 		}
 	}
-	return name, number, Check(field, name)
+	return name, number, spelt(field, name)
 }
 
 // Finder is a store that finds versions, of data sets or of models.

@@ -27,6 +27,25 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// A name of an id's form would be found in the id's place, and `rm NAME` would hit something else.
+func TestNoNameHasTheFormOfAnID(t *testing.T) {
+	ids := id.Default()
+	for _, noun := range []string{"dv", "mv", "run", "dep", "rte", "job"} {
+		name := ids.New(noun)
+		if err := ref.Check("name", name); !fault.Is(err, fault.Invalid) || fault.As(err).Field != "name" {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, _, err := ref.Split("name", name); err != nil { // it may be looked up, and is not found
+			t.Errorf("looking %s up: %v", name, err)
+		}
+	}
+	for _, good := range []string{"run_1", "mv_new", "dv_" + strings.Repeat("u", 26)} {
+		if err := ref.Check("name", good); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestVersionsByName(t *testing.T) {
 	for in, want := range map[string]struct {
 		name   string
