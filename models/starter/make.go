@@ -3,6 +3,7 @@ package starter
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -130,6 +131,9 @@ var sizes = []train.Recipe{
 	{Preset: "tiny", Dim: 96, Heads: 3, FFN: 256, Layers: 3, Steps: 640, LR: 4e-3, Seed: 1, Temperature: &temperature},
 	{Preset: "tiny", Dim: 96, Heads: 3, FFN: 256, Layers: 3, Steps: 440, LR: 4e-3, Seed: 1, Temperature: &temperature},
 }
+
+// Sizes are the recipes that Make chooses from, the best first.
+func Sizes() []train.Recipe { return slices.Clone(sizes) }
 
 // fit measures this machine (train.Estimate does, for a moment) and takes the first size that is done in time.
 func (m *Maker) fit(ctx context.Context, who serve.Who, v data.Version) (train.Spec, error) {
