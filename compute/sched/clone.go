@@ -12,6 +12,7 @@ func (c *Core) clone(h History) *Core {
 	d.history = h
 	d.acts, d.scratch, d.promises = nil, nil, nil
 	d.price = slices.Clone(c.price)
+	d.moves = slices.Clone(c.moves)
 	t := *c.trust
 	d.trust = &t
 	d.nodes = slices.Clone(c.nodes)
@@ -95,6 +96,7 @@ func (c *Core) layTwins(from *Core, twin map[*work]*work) {
 
 func (r *room) clone() *room {
 	d := *r
+	d.change = slices.Clone(r.change)
 	d.free = slices.Clone(r.free)
 	for i := range d.free {
 		d.free[i].devices = slices.Clone(r.free[i].devices)

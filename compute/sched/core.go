@@ -119,6 +119,7 @@ type work struct {
 	key      int64 // of the order by rank, lower first
 	since    int64 // when it began to wait
 	waited   int64 // in all, up to since
+	lookAt   int64 // when it is worth asking history again
 	promised bool  // it was said when it will start
 	first    int64 // its first start
 	urgent   int
@@ -157,7 +158,7 @@ type Core struct {
 	jobs     map[string]*work
 	running  []*work
 	onNode   [][]*work // what runs on each node, in order of start
-	moves    int64     // counts starts, ends and rounds: what could not displace anything may when it has moved on
+	moves    []int64   // by pool: counts starts, ends and rounds; what could not displace anything may when it has moved on
 	holds    []*hold
 	children map[string][]*work // those that wait for a job to succeed
 
@@ -196,6 +197,7 @@ func New(conf Config, f Fleet, h History, now int64) (*Core, error) {
 	c.layPools()
 	c.room = newRoom(c.nodes, c.pools)
 	c.onNode = make([][]*work, len(c.nodes))
+	c.moves = make([]int64, len(c.pools))
 	c.price, c.count = make([]int64, len(c.chips)), make([]int64, len(c.chips))
 	for i := range c.price {
 		c.price[i] = Micro
@@ -432,7 +434,7 @@ func (c *Core) occupy(w *work, o *option, seats []Seat) {
 	w.runAt = len(c.running)
 	c.running = append(c.running, w)
 	w.q.add(w, 1)
-	c.moves++
+	c.moves[c.room.pool[seats[0].Node]]++
 	for i := range seats {
 		if n := seats[i].Node; len(c.onNode[n]) == 0 || c.onNode[n][len(c.onNode[n])-1] != w {
 			c.onNode[n] = append(c.onNode[n], w)
@@ -457,7 +459,7 @@ func (c *Core) vacate(w *work) {
 			c.onNode[n] = slices.Delete(c.onNode[n], k, k+1)
 		}
 	}
-	c.moves++
+	c.moves[c.room.pool[w.seats[0].Node]]++
 	last := c.running[len(c.running)-1]
 	c.running[w.runAt] = last
 	last.runAt = w.runAt

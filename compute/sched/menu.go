@@ -37,6 +37,7 @@ type menu struct {
 	options []option // sizes from the largest down, inside a size by site and chip
 	largest int      // chips of the largest
 	gang    bool     // some option takes more than one node
+	pools   []int32  // of the options
 }
 
 // pool is the nodes of one class of chips at one site.
@@ -99,6 +100,9 @@ func (c *Core) menuOf(j *Job, q *queue) (*menu, error) {
 	for _, o := range m.options {
 		m.largest = max(m.largest, o.size)
 		m.gang = m.gang || len(o.parts) > 1 || o.parts[0].members > 1
+		if p := c.poolOf(&o); !slices.Contains(m.pools, p) {
+			m.pools = append(m.pools, p)
+		}
 	}
 	return c.shared(m), nil
 }

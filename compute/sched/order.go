@@ -7,9 +7,9 @@ import "cmp"
 type lane struct {
 	menu    *menu
 	heap    []*work
-	refused int64 // the room's count of changes, plus one, when the first was refused what suits it best last
+	refused int64 // the stamp of the room's changes when the first was refused what suits it best last
 	all     int64 // the same of when it was refused everything
-	tried   int64 // the core's count of moves when the first could displace nothing last
+	tried   int64 // the stamp of moves when the first could displace nothing last
 }
 
 // before is the order inside a queue, stage 3: starved, priority, the fast lane, a deadline that presses, the rank by
@@ -53,6 +53,8 @@ func (c *Core) look(w *work) {
 func (c *Core) lookRunning(w *work) {
 	w.est = c.history.Estimate(w.ID, c.attained(w), c.now)
 	w.key = c.conf.Rule.Running(w.est, w.waited)
+	// What is known of a job goes by the ratio of its ages: there is nothing new until it is a part older.
+	w.lookAt = c.now + max(c.conf.Round, (c.now-w.started+w.Attained)/lookPart)
 }
 
 // fastLane says whether a job may pass the others as short work: it says so, its time limit is short, and the lane has
@@ -70,7 +72,7 @@ func (c *Core) enqueue(w *work) {
 	}
 	c.look(w)
 	l := w.q.lane(w.menu)
-	l.refused, l.all, l.tried = 0, 0, -1
+	l.refused, l.all, l.tried = 0, 0, 0
 	w.q.waits++
 	c.push(l, w)
 }
@@ -121,7 +123,7 @@ func (q *queue) lane(m *menu) *lane {
 func (q *queue) candidate(c *Core) *work {
 	var best *work
 	for _, l := range q.lanes {
-		if l == nil || len(l.heap) == 0 || *l.mark(c.idle) == c.room.change+1 {
+		if l == nil || len(l.heap) == 0 || *l.mark(c.idle) == c.stamp(l.menu, c.room.change) {
 			continue
 		}
 		if w := l.heap[0]; best == nil || c.before(w, best) {
@@ -180,10 +182,14 @@ func (c *Core) remove(l *lane, i int) {
 	}
 }
 
-// rerank asks history anew for all that wait.
+// lookPart is by which part of its age a running job grows before it is looked at again, and the rounds after which one
+// that waits is.
+const lookPart = 32
+
+// rerank asks history anew for those that wait, lane by lane in turn.
 func (c *Core) rerank(q *queue) {
-	for _, l := range q.lanes {
-		if l == nil {
+	for i, l := range q.lanes {
+		if l == nil || len(l.heap) == 0 || (c.stats.Rounds+int64(i))%lookPart != 0 {
 			continue
 		}
 		for _, w := range l.heap {
@@ -201,4 +207,13 @@ func (l *lane) mark(idle bool) *int64 {
 		return &l.all
 	}
 	return &l.refused
+}
+
+// stamp adds up counters of the pools of a menu, plus one: it has moved on if any of them has.
+func (c *Core) stamp(m *menu, counters []int64) int64 {
+	sum := int64(1)
+	for _, p := range m.pools {
+		sum += counters[p]
+	}
+	return sum
 }

@@ -81,13 +81,17 @@ func (c *Core) startRound() {
 		}
 	}
 	for _, w := range c.running {
-		c.lookRunning(w)
+		if c.now >= w.lookAt {
+			c.lookRunning(w)
+		}
 	}
 	c.reprice()
 	c.learn()
 	c.dropHolds()
-	c.moves++
-	c.room.change++ // what was refused between rounds is tried again
+	for i := range c.moves { // what was refused between rounds is tried again
+		c.moves[i]++
+		c.room.change[i]++
+	}
 }
 
 // due is when the core should be asked again though nothing happened.
@@ -119,7 +123,7 @@ func (c *Core) fill() {
 			if c.start(w, l) {
 				continue
 			}
-			*l.mark(c.idle) = c.room.change + 1
+			*l.mark(c.idle) = c.stamp(w.menu, c.room.change)
 			c.stats.Refused++
 			if c.idle || len(c.chips) < 2 || len(w.menu.options) == 1 {
 				c.hold(w)
@@ -184,7 +188,11 @@ func (c *Core) seatAll(pool int32, o *option, may func(int32) bool) []Seat {
 
 // unplace gives back what a trial took. Nothing that others were refused has become possible by it.
 func (c *Core) unplace(o *option, seats []Seat) {
-	before := c.room.change
+	if len(seats) == 0 {
+		return
+	}
+	pool := c.poolOf(o)
+	before := c.room.change[pool]
 	for i, k := 0, 0; i < len(o.parts) && k < len(seats); i++ {
 		for range o.parts[i].members {
 			if k == len(seats) {
@@ -194,5 +202,5 @@ func (c *Core) unplace(o *option, seats []Seat) {
 			k++
 		}
 	}
-	c.room.change = before
+	c.room.change[pool] = before
 }

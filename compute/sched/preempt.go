@@ -47,7 +47,7 @@ func (c *Core) byBurden() []*queue {
 func (c *Core) preemptFor(q *queue) bool {
 	var heads []*work
 	for _, l := range q.lanes {
-		if l != nil && len(l.heap) > 0 && l.tried != c.moves {
+		if l != nil && len(l.heap) > 0 && l.tried != c.stamp(l.menu, c.moves) {
 			heads = append(heads, l.heap[0])
 		}
 	}
@@ -67,7 +67,7 @@ func (c *Core) preemptFor(q *queue) bool {
 				return true
 			}
 		}
-		q.lane(w.menu).tried = c.moves
+		q.lane(w.menu).tried = c.stamp(w.menu, c.moves)
 	}
 	return false
 }

@@ -26,7 +26,7 @@ type room struct {
 	pool   []int32 // of each node, -1 = none
 	slot   []int32 // position of a node in its pool
 	pools  []buckets
-	change int64 // counts what gave room back: what did not fit before may fit when it has moved on
+	change []int64 // by pool: counts what gave room back; what did not fit before may fit when it has moved on
 }
 
 // buckets has a bit set of positions for each number of free chips. Nodes that take no work are in none.
@@ -37,7 +37,7 @@ type buckets struct {
 }
 
 func newRoom(nodes []Node, pools []*pool) *room {
-	r := &room{free: make([]free, len(nodes)), pool: make([]int32, len(nodes)), slot: make([]int32, len(nodes)), pools: make([]buckets, len(pools))}
+	r := &room{free: make([]free, len(nodes)), pool: make([]int32, len(nodes)), slot: make([]int32, len(nodes)), pools: make([]buckets, len(pools)), change: make([]int64, len(pools))}
 	for i, p := range pools {
 		b := buckets{nodes: p.nodes, sets: make([][]uint64, p.perNode+1)}
 		for k := range b.sets {
@@ -72,7 +72,7 @@ func (r *room) setOpen(n int32, open bool) {
 	f.open = open
 	if open {
 		r.file(n, true)
-		r.change++
+		r.change[r.pool[n]]++
 	}
 }
 
@@ -197,5 +197,5 @@ func (r *room) leave(s *Seat, a *ask) {
 	f.cpu += a.cpu
 	f.memo += a.memo
 	r.file(s.Node, true)
-	r.change++
+	r.change[r.pool[s.Node]]++
 }
