@@ -10,10 +10,12 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
@@ -37,7 +39,10 @@ func (a *app) chatCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "chat [MODEL]", Short: "Talk to a model; its name is a route's, by default the only or the starter's", Args: cobra.MaximumNArgs(1),
 		Long: `Talks to a model through the model API, streaming. Without -m it reads questions from the terminal, or one a line
-from a pipe. When the conversation outgrows the model's context, its oldest turns are forgotten.
+from a pipe. When the conversation outgrows the model's context, its oldest turns are forgotten. A question that
+fails is told and left out; the conversation goes on, and ends with the exit code of the last failure.
+
+With -o json, each answer is one JSON object: model, content, usage, finish_reason.
 
 In a conversation: /new starts over, /quit ends.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -69,8 +74,8 @@ func (a *app) chat(ctx context.Context, o *chatOptions, model string) error {
 	if o.message != "" {
 		return t.ask(ctx, o.message)
 	}
-	if a.Terminal {
-		a.Printf("%s  (/new starts over, /quit or Ctrl-D ends)\n", t.model)
+	if t.prompts() {
+		t.Printf("%s  (/new starts over, /quit or Ctrl-D ends)\n", t.model)
 	}
 	return t.converse(ctx)
 }
@@ -81,17 +86,22 @@ type talker struct {
 	o        *chatOptions
 	base     string
 	secret   string
+	http     *http.Client
 	model    string
 	messages []chatMessage
 }
 
 func (a *app) talker(o *chatOptions) (*talker, error) {
-	if _, err := a.client(); err != nil { // the same sentences when there is no server or no key
+	c, err := a.client() // the same sentences when there is no server or no key
+	if err != nil {
 		return nil, err
 	}
-	return &talker{app: a, o: o, base: strings.TrimRight(first(a.url, os.Getenv("TRIARCH_URL"), a.file("endpoint")), "/"),
+	return &talker{app: a, o: o, base: c.URL(), http: api.NewHTTP(a.pin(c.URL())),
 		secret: first(a.key, os.Getenv("TRIARCH_KEY"), a.file("owner.key"))}, nil
 }
+
+// prompts says whether a person is led through the conversation.
+func (t *talker) prompts() bool { return t.Terminal && !t.JSON }
 
 // choose is the model asked for, or the one that is there.
 func (t *talker) choose(ctx context.Context, model string) (string, error) {
@@ -131,55 +141,118 @@ func (t *talker) reset() {
 	}
 }
 
-// converse asks what is typed, line by line, until the input ends.
+// converse asks what is typed, line by line, until the input ends. What goes wrong with one question is told and does
+// not end the conversation; the last such failure is its exit code.
 func (t *talker) converse(ctx context.Context) error {
-	lines := make(chan string)
-	go func() {
-		defer close(lines)
-		for in := bufio.NewScanner(t.In); in.Scan(); {
-			lines <- in.Text()
-		}
-	}()
+	input := make(chan typed)
+	go readLines(t.In, input)
+	asked, failed := 0, []error(nil)
 	for {
-		if t.Terminal {
+		if t.prompts() {
 			fmt.Fprint(t.Out, "\n> ")
 		}
+		var in typed
 		select {
 		case <-ctx.Done():
 			return nil
-		case line, ok := <-lines:
-			switch line = strings.TrimSpace(line); {
-			case !ok || line == "/quit" || line == "/exit":
-				return nil
-			case line == "":
-			case line == "/new":
-				t.reset()
-			default:
-				if err := t.ask(ctx, line); err != nil {
-					if ctx.Err() != nil {
-						return nil
-					}
-					return err
-				}
-			}
+		case in = <-input:
+		}
+		line := strings.TrimSpace(in.line)
+		switch {
+		case in.err == io.EOF || line == "/quit" || line == "/exit":
+			return t.unanswered(asked, failed)
+		case in.err != nil && !errors.Is(in.err, errLongLine):
+			return fault.Wrap(in.err, "reading the questions")
+		case in.err == nil && line == "":
+			continue
+		case line == "/new":
+			t.reset()
+			continue
+		}
+		asked++
+		err := in.err
+		if err == nil {
+			err = t.ask(ctx, line)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			report(t.Screen, err)
+			failed = append(failed, err)
 		}
 	}
 }
 
+// unanswered ends a conversation: a person saw what failed, a script gets an exit code.
+func (t *talker) unanswered(asked int, failed []error) error {
+	if len(failed) == 0 || t.prompts() {
+		return nil
+	}
+	last := fault.As(failed[len(failed)-1])
+	return fault.New(last.Kind, fmt.Sprintf("%d of %d questions were not answered.", len(failed), asked), fault.Code(last.Code))
+}
+
+// typed is one line of input, or why there is none.
+type typed struct {
+	line string
+	err  error
+}
+
+// maxLine bounds a question: the model API takes no longer ones.
+const maxLine = 4 << 20
+
+var errLongLine = fault.New(fault.TooLarge, "A question is longer than 4 MiB.")
+
+// readLines sends each line of in, and at its end or failure the error. A line that is too long is read to its end and
+// sent as errLongLine.
+func readLines(in io.Reader, to chan<- typed) {
+	r := bufio.NewReader(in)
+	var line []byte
+	for long := false; ; {
+		part, err := r.ReadSlice('\n')
+		if long = long || len(line)+len(part) > maxLine; !long {
+			line = append(line, part...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case long:
+			to <- typed{err: errLongLine}
+		case err == nil || len(line) > 0:
+			to <- typed{line: string(line)}
+		}
+		if err != nil {
+			to <- typed{err: err}
+			return
+		}
+		line, long = line[:0], false
+	}
+}
+
 // ask puts one question and prints the answer as it comes; a conversation too long for the context loses its
-// oldest turns until it fits.
+// oldest turns until it fits. A question without a whole answer is left out of what is sent with the next one.
 func (t *talker) ask(ctx context.Context, question string) error {
 	t.messages = append(t.messages, chatMessage{"user", question})
 	for {
-		answer, err := t.stream(ctx)
+		answer, err := t.answer(ctx)
 		if err == nil {
 			t.messages = append(t.messages, chatMessage{"assistant", answer})
 			return nil
 		}
 		if fault.As(err).Code != "context_length_exceeded" || !t.forget() {
+			t.messages = t.messages[:len(t.messages)-1]
 			return err
 		}
 	}
+}
+
+// answer gets and prints the answer to the conversation.
+func (t *talker) answer(ctx context.Context) (string, error) {
+	if t.JSON {
+		return t.whole(ctx)
+	}
+	return t.stream(ctx)
 }
 
 // forget drops the oldest question and answer; false when only the newest question is left.
@@ -195,9 +268,9 @@ func (t *talker) forget() bool {
 	return true
 }
 
-// stream sends the conversation and returns the whole answer.
-func (t *talker) stream(ctx context.Context) (string, error) {
-	req := map[string]any{"model": t.model, "messages": t.messages, "stream": true}
+// request is the body that asks for an answer to the conversation.
+func (t *talker) request(stream bool) map[string]any {
+	req := map[string]any{"model": t.model, "messages": t.messages, "stream": stream}
 	if t.o.temperature >= 0 {
 		req["temperature"] = t.o.temperature
 	}
@@ -207,17 +280,58 @@ func (t *talker) stream(ctx context.Context) (string, error) {
 	if t.o.seed >= 0 {
 		req["seed"] = t.o.seed
 	}
-	body, err := t.call(ctx, http.MethodPost, "/v1/chat/completions", req)
+	return req
+}
+
+// chatAnswer is an answer as -o json prints it.
+type chatAnswer struct {
+	Model        string          `json:"model"`
+	Content      string          `json:"content"`
+	Usage        json.RawMessage `json:"usage"` // as the model API gives it
+	FinishReason string          `json:"finish_reason"`
+}
+
+// maxAnswer bounds an answer that is held in memory.
+const maxAnswer = 64 << 20
+
+// whole sends the conversation and prints the answer as JSON.
+func (t *talker) whole(ctx context.Context) (string, error) {
+	body, err := t.call(ctx, http.MethodPost, "/v1/chat/completions", t.request(false))
+	if err != nil {
+		return "", err
+	}
+	defer body.Close()
+	var reply struct {
+		Model   string          `json:"model"`
+		Usage   json.RawMessage `json:"usage"`
+		Choices []struct {
+			Message      chatMessage `json:"message"`
+			FinishReason string      `json:"finish_reason"`
+		} `json:"choices"`
+	}
+	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&reply); err != nil {
+		return "", fault.Wrap(err, "reading the answer")
+	}
+	if len(reply.Choices) == 0 {
+		return "", fault.New(fault.Unavailable, "The model API answered nothing.")
+	}
+	c := reply.Choices[0]
+	return c.Message.Content, t.Value(chatAnswer{Model: reply.Model, Content: c.Message.Content, Usage: reply.Usage, FinishReason: c.FinishReason}, nil)
+}
+
+// stream sends the conversation, prints the answer as it comes and returns all of it.
+func (t *talker) stream(ctx context.Context) (string, error) {
+	body, err := t.call(ctx, http.MethodPost, "/v1/chat/completions", t.request(true))
 	if err != nil {
 		return "", err
 	}
 	defer body.Close()
 	var answer strings.Builder
-	events := bufio.NewScanner(body)
+	events, done := bufio.NewScanner(body), false
 	events.Buffer(nil, 4<<20)
 	for events.Scan() {
 		data, ok := bytes.CutPrefix(events.Bytes(), []byte("data: "))
-		if !ok || string(data) == "[DONE]" {
+		if done = done || string(data) == "[DONE]"; !ok || done {
 			continue
 		}
 		text, err := chunkText(data)
@@ -229,7 +343,10 @@ func (t *talker) stream(ctx context.Context) (string, error) {
 		fmt.Fprint(t.Out, text)
 	}
 	fmt.Fprintln(t.Out)
-	return answer.String(), fault.Wrap(events.Err(), "reading the answer")
+	if err := events.Err(); err != nil || !done {
+		return answer.String(), fault.New(fault.Unavailable, "The answer broke off.", fault.Fix("Ask again"), fault.Cause(err))
+	}
+	return answer.String(), nil
 }
 
 // chunkText is the text of one event; an error event becomes the fault it tells of.
@@ -260,7 +377,7 @@ type openaiError struct {
 	Param   *string `json:"param"`
 }
 
-func (e *openaiError) fault(status int) error {
+func (e *openaiError) fault(status int) *fault.Error {
 	kind := map[int]fault.Kind{400: fault.Invalid, 401: fault.Unauthenticated, 403: fault.Forbidden, 404: fault.NotFound, 413: fault.TooLarge,
 		429: fault.RateLimited, 503: fault.Unavailable, 504: fault.Timeout}[status]
 	if kind == "" {
@@ -291,12 +408,12 @@ func (t *talker) call(ctx context.Context, method, path string, body any) (io.Re
 	}
 	req.Header.Set("Authorization", "Bearer "+t.secret)
 	req.Header.Set("Content-Type", "application/json")
-	res, err := http.DefaultClient.Do(req)
+	res, err := t.http.Do(req)
 	if errors.Is(err, context.Canceled) {
 		return nil, err
 	}
 	if err != nil {
-		return nil, fault.New(fault.Unavailable, "Triarch does not answer at "+t.base+".", fault.Fix("Start it with `%s`", t.command("up")), fault.Cause(err))
+		return nil, t.reachable(api.Unreachable(t.base, err))
 	}
 	if res.StatusCode == http.StatusOK {
 		return res.Body, nil
@@ -308,5 +425,9 @@ func (t *talker) call(ctx context.Context, method, path string, body any) (io.Re
 	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&e); err != nil || e.Error.Message == "" {
 		e.Error.Message = "The model API answered " + res.Status + "."
 	}
-	return nil, e.Error.fault(res.StatusCode)
+	f := e.Error.fault(res.StatusCode)
+	if wait, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && wait > 0 && f.Fix == "" {
+		f.Fix = fmt.Sprintf("Try again in %d s", wait)
+	}
+	return nil, f
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,9 +14,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/tidwall/gjson"
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/cli/ui"
@@ -163,7 +166,10 @@ func small(t *testing.T, turns int, asked *[][]chatMessage) string {
 			fmt.Fprint(w, `{"data":[{"id":"only"}]}`)
 			return
 		}
-		var req struct{ Messages []chatMessage }
+		var req struct {
+			Messages []chatMessage
+			Stream   bool
+		}
 		if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
 			t.Error(err)
 		}
@@ -174,6 +180,20 @@ func small(t *testing.T, turns int, asked *[][]chatMessage) string {
 			return
 		}
 		last := req.Messages[len(req.Messages)-1].Content
+		if last == "busy" {
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(429)
+			fmt.Fprint(w, `{"error":{"message":"Too many requests.","type":"requests","param":null,"code":"rate_limit_exceeded"}}`)
+			return
+		}
+		if last == "cut" {
+			fmt.Fprint(w, "data: {\"choices\":[{\"delta\":{\"content\":\"ha\"}}]}\n\n")
+			return
+		}
+		if !req.Stream {
+			fmt.Fprintf(w, `{"model":"only","choices":[{"message":{"role":"assistant","content":%q},"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}`, "re: "+last)
+			return
+		}
 		if last == "break" {
 			fmt.Fprint(w, "data: {\"choices\":[{\"delta\":{\"content\":\"be\"}}]}\n\ndata: {\"error\":{\"message\":\"The money has run out.\",\"type\":\"insufficient_quota\",\"param\":null,\"code\":\"insufficient_quota\"}}\n\n")
 			return
@@ -185,10 +205,57 @@ func small(t *testing.T, turns int, asked *[][]chatMessage) string {
 }
 
 func chatting(t *testing.T, url, input string, o *chatOptions) (string, error) {
-	var out bytes.Buffer
-	a := &app{Screen: &ui.Screen{Out: &out, Err: io.Discard, In: strings.NewReader(input), Now: time.Now}, data: t.TempDir(), url: url, key: "k"}
-	err := a.chat(context.Background(), o, "")
-	return out.String(), err
+	out, _, err := chattingAs(t, url, strings.NewReader(input), o, false)
+	return out, err
+}
+
+func chattingAs(t *testing.T, url string, input io.Reader, o *chatOptions, asJSON bool) (out, errs string, err error) {
+	var b, e bytes.Buffer
+	a := &app{Screen: &ui.Screen{Out: &b, Err: &e, In: input, Now: time.Now, JSON: asJSON}, data: t.TempDir(), url: url, key: "k"}
+	err = a.chat(context.Background(), o, "")
+	return b.String(), e.String(), err
+}
+
+// What fails is told, left out of the next question, and does not end the conversation.
+func TestAConversationOutlivesFailures(t *testing.T) {
+	var asked [][]chatMessage
+	o := &chatOptions{temperature: -1, seed: -1}
+	out, errs, err := chattingAs(t, small(t, 9, &asked), strings.NewReader("one\nbusy\ncut\nbreak\ntwo"), o, false)
+	if out != "re: one\nha\nbe\nre: two\n" || strings.Count(errs, "error: ") != 3 || !strings.Contains(errs, "Try again in 7 s") || !strings.Contains(errs, "broke off") {
+		t.Errorf("printed %q and %q", out, errs)
+	}
+	if !fault.Is(err, fault.NoMoney) || !strings.Contains(err.Error(), "3 of 5") {
+		t.Errorf("ended with %v", err)
+	}
+	if diff := cmp.Diff([]chatMessage{{"user", "one"}, {"assistant", "re: one"}, {"user", "two"}}, asked[len(asked)-1]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestChatTakesLongLinesAndTellsOfBrokenInput(t *testing.T) {
+	var asked [][]chatMessage
+	o := &chatOptions{temperature: -1, seed: -1}
+	long, endless := strings.Repeat("x", 70_000), strings.Repeat("y", maxLine+1)
+	_, errs, err := chattingAs(t, small(t, 9, &asked), strings.NewReader(long+"\n"+endless+"\nend\n"), o, false)
+	if len(asked) != 2 || asked[0][0].Content != long || asked[1][2].Content != "end" || !strings.Contains(errs, "longer than 4 MiB") || !fault.Is(err, fault.TooLarge) {
+		t.Errorf("%d questions, %q, %v", len(asked), errs, err)
+	}
+	broken := io.MultiReader(strings.NewReader("one\n"), iotest.ErrReader(os.ErrClosed))
+	if _, _, err := chattingAs(t, small(t, 9, &asked), broken, o, false); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("broken input: %v", err)
+	}
+}
+
+func TestChatAsJSON(t *testing.T) {
+	var asked [][]chatMessage
+	out, _, err := chattingAs(t, small(t, 9, &asked), nil, &chatOptions{message: "hi", temperature: -1, seed: -1}, true)
+	var got chatAnswer
+	if err != nil || json.Unmarshal([]byte(out), &got) != nil {
+		t.Fatalf("%q, %v", out, err)
+	}
+	if got.Content != "re: hi" || got.FinishReason != "length" || gjson.GetBytes(got.Usage, "total_tokens").Int() != 5 || got.Model != "only" {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestChatForgetsItsOldestTurns(t *testing.T) {
