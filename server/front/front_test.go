@@ -96,6 +96,9 @@ func post(body string) string {
 func echo(w http.ResponseWriter, r *http.Request) {
 	b, err := io.ReadAll(r.Body)
 	_, fast := w.(*Writer)
+	if _, port, _ := net.SplitHostPort(r.RemoteAddr); port == "" {
+		fmt.Fprintf(w, "no address of the client: %q", r.RemoteAddr)
+	}
 	fmt.Fprintf(w, "%s %s host=%s auth=%s custom=%v length=%d fast=%v err=%v body=%s", r.Method, r.URL.Path, r.Host, r.Header.Get("Authorization"),
 		r.Header["X-Custom"], r.ContentLength, fast, err, b)
 }
