@@ -32,7 +32,8 @@ const (
 // The end of a body that nobody asked for: net/http reads it before it lets go of a connection, without a limit in
 // time. Whoever announced one and sends nothing would hold the connection for ever, without so much as a key. So each
 // body has a deadline before anything is done about it, and an answer that comes before its end closes the connection,
-// soon. (Not at once: what is under way would reset it, and the client would not read the answer.)
+// soon. (Not at once: what is under way would reset it, and the client would not read the answer.) In HTTP/2 a body holds
+// its own stream alone, which ends with the answer: the connection goes on, with the answers of other streams.
 
 // timeBody gives the body of a request, if it has one, its first deadline; false if it has none.
 func timeBody(w http.ResponseWriter, r *http.Request, until time.Time) bool {
@@ -43,9 +44,11 @@ func timeBody(w http.ResponseWriter, r *http.Request, until time.Time) bool {
 	return true
 }
 
-// leaveBody is called before an answer to a request whose body was not read to its end.
-func leaveBody(w http.ResponseWriter) {
-	w.Header().Set("Connection", "close")
+// leaveBody is called before an answer to a request whose body was not read to its end; major is of its HTTP version.
+func leaveBody(w http.ResponseWriter, major int) {
+	if major < 2 {
+		w.Header().Set("Connection", "close")
+	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(unreadTimeout))
 }
 
@@ -68,13 +71,14 @@ type recorder struct {
 	http.ResponseWriter
 	status int
 	unread bool // the request has a body whose end was not seen
+	major  int  // of the request's HTTP version
 }
 
 func (r *recorder) WriteHeader(code int) {
 	if r.status == 0 {
 		r.status = code
 		if r.unread {
-			leaveBody(r.ResponseWriter)
+			leaveBody(r.ResponseWriter, r.major)
 		}
 	}
 	r.ResponseWriter.WriteHeader(code)
@@ -106,7 +110,7 @@ func requestID(ctx context.Context) string {
 func (s *Server) middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began, rid := s.Now(), s.IDs.New("req")
-		rec := &recorder{ResponseWriter: w}
+		rec := &recorder{ResponseWriter: w, major: r.ProtoMajor}
 		h := w.Header()
 		h.Set("X-Request-Id", rid)
 		h.Set("X-Content-Type-Options", "nosniff")

@@ -64,7 +64,7 @@ func (o *OpenAI) Refuse(w http.ResponseWriter, r *http.Request, err error) {
 func (o *OpenAI) begin(w http.ResponseWriter, r *http.Request) (out *sink, raw id.Raw, rid string) {
 	raw = o.IDs.Raw()
 	rid = "req_" + raw.String()
-	out = &sink{ResponseWriter: w, now: o.Now, id: [1]string{rid}}
+	out = &sink{ResponseWriter: w, now: o.Now, id: [1]string{rid}, major: r.ProtoMajor}
 	w.Header()["X-Request-Id"] = out.id[:]
 	if out.front, _ = w.(*front.Writer); out.front == nil || !out.front.Whole() {
 		out.unread = timeBody(w, r, o.Now().Add(bodyTime))
@@ -290,12 +290,13 @@ type sink struct {
 	front  *front.Writer // ResponseWriter, if it is one: it looks after the time that writes take
 	begun  bool
 	unread bool      // the request has a body whose end was not seen
+	major  int       // of the request's HTTP version
 	until  time.Time // write deadline in force
 }
 
 func (s *sink) WriteHeader(status int) {
 	if s.unread && !s.begun {
-		leaveBody(s.ResponseWriter)
+		leaveBody(s.ResponseWriter, s.major)
 	}
 	s.begun = true
 	s.ResponseWriter.WriteHeader(status)

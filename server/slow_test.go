@@ -2,10 +2,14 @@ package server
 
 import (
 	"bufio"
+	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +123,67 @@ func TestWholeBodiesKeepTheConnection(t *testing.T) {
 		text := must(io.ReadAll(resp.Body))(t)
 		if resp.StatusCode != ask.status || resp.Close {
 			t.Errorf("%s: %d, close %v: %s", ask.line, resp.StatusCode, resp.Close, text)
+		}
+	}
+}
+
+// Over HTTP/2 an answer that comes before the body's end reaches the client, and the connection goes on with the others'.
+func TestAnEarlyAnswerOverHTTP2(t *testing.T) {
+	w := newWorld(t)
+	lender := httptest.NewTLSServer(nil) // of a certificate and the pool that trusts it
+	defer lender.Close()
+	plain := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	srv := HTTP(w.h, w.Log)
+	go srv.Serve(tls.NewListener(plain, &tls.Config{Certificates: lender.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}}))
+	t.Cleanup(func() { srv.Close() })
+	trust := lender.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trust}, ForceAttemptHTTP2: true}, Timeout: 20 * time.Second}
+	defer client.CloseIdleConnections()
+	for n, path := range []string{"/v1/chat/completions", v1 + "/projects", "/v1/completions", v1 + "/data?name=x&format=text"} {
+		reused := false
+		trace := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) { reused = i.Reused }})
+		body, hold := io.Pipe() // it never ends
+		r := must(http.NewRequestWithContext(trace, "POST", "https://"+plain.Addr().String()+path, body))(t)
+		r.Header.Set("Authorization", "Bearer tri_wrong")
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		if err != nil || resp.ProtoMajor != 2 || resp.StatusCode != http.StatusUnauthorized || !json.Valid(text) || resp.Header.Get("Connection") != "" {
+			t.Errorf("%s: %s %d %q, %v", path, resp.Proto, resp.StatusCode, text, err)
+		}
+		resp.Body.Close()
+		hold.Close()
+		if reused != (n > 0) {
+			t.Errorf("%s: on a connection of before: %v", path, reused)
+		}
+	}
+}
+
+// A body whose length nobody told is read up to the limit and no further.
+func TestChunkedModelAPIBodiesAreBounded(t *testing.T) {
+	const limit = 4096
+	w := newWorld(t)
+	model := *w.OpenAI.(*OpenAI)
+	model.MaxBody = limit
+	deps := w.Deps
+	deps.OpenAI = &model
+	addr := serveRaw(t, w, New(deps))
+	head, tail := `{"model":"none","messages":[{"role":"user","content":"`, `"}]}`
+	for _, path := range []string{"/v1/chat/completions", "/v1/completions"} {
+		for size, want := range map[int]int{limit: http.StatusNotFound, limit + 1: http.StatusRequestEntityTooLarge, 64 * limit: http.StatusRequestEntityTooLarge} {
+			text := head + strings.Repeat("x", size-len(head)-len(tail)) + tail
+			for _, body := range []io.Reader{strings.NewReader(text), io.MultiReader(strings.NewReader(text))} { // of a known length, and chunked
+				r := must(http.NewRequestWithContext(t.Context(), "POST", "http://"+addr+path, body))(t)
+				r.Header.Set("Authorization", "Bearer "+w.owner)
+				resp := must(http.DefaultClient.Do(r))(t)
+				answer := must(io.ReadAll(resp.Body))(t)
+				resp.Body.Close()
+				if resp.StatusCode != want {
+					t.Errorf("%s, %d bytes, announced as %d: %d %s", path, size, r.ContentLength, resp.StatusCode, answer)
+				}
+			}
 		}
 	}
 }
