@@ -241,10 +241,10 @@ func (b *Book) Finish(id string, duration, now int64) error {
 	}
 	duration = service(duration)
 	b.settle(j, duration, true)
-	j.run.kind.learn(duration, b.now)
-	j.run.done.fade(runFade)
-	j.run.done.add(duration)
 	j.run.ended++
+	j.run.kind.learn(duration, j.run.ended, b.now)
+	j.run.done.fade(runFade)
+	j.run.done.add(duration, 1)
 	b.drop(j)
 	return nil
 }
@@ -255,14 +255,16 @@ func (b *Book) Observe(f Features, duration, now int64) error {
 	if err := check("", f); err != nil {
 		return err
 	}
-	b.kind(f).learn(service(duration), b.now)
+	b.kind(f).learn(service(duration), 1, b.now)
 	return nil
 }
 
-// learn counts a duration in all histories of the kind.
-func (k *kind) learn(duration, now int64) {
+// learn counts a duration in all histories of the kind, of the n-th job of a run as the n-th part of an observation:
+// what the histories tell is how the next run will be, and a sweep of a thousand says little more of that than one of
+// ten.
+func (k *kind) learn(duration, n, now int64) {
 	for _, h := range k.chain {
-		h.done.add(duration)
+		h.done.add(duration, n)
 		h.used = now
 	}
 }

@@ -13,7 +13,7 @@ type Rule struct {
 }
 
 // DefaultRule is what the measurements in the tests are made with.
-func DefaultRule() Rule { return Rule{Margin: 300, Aging: 10 * day} }
+func DefaultRule() Rule { return Rule{Margin: 300, Aging: 30 * day} }
 
 // Waiting is the key of a job that waits. restart is the service that its next start costs before work goes on, 0 for
 // a job that has not run; waited is the time it has spent waiting in all.

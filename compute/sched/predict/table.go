@@ -15,11 +15,11 @@ const (
 // together, the later runs about as long as the earlier, not to the second.
 var spread = [...]uint64{614, 128, 41, 20, 10, 6}
 
-// add counts one duration.
-func (h *counts) add(ms int64) {
+// add counts one duration as the n-th part of an observation.
+func (h *counts) add(ms, n int64) {
 	b := bucketOf(ms)
 	for i, part := range spread {
-		w := part * (unit / 1024)
+		w := part * (unit / 1024) / uint64(n)
 		if i == 0 {
 			h[b] += w
 			continue

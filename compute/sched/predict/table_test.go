@@ -33,7 +33,7 @@ func TestBuckets(t *testing.T) {
 // someCounts draws observations and jobs that still run.
 func someCounts(t *rapid.T) (h counts, open [buckets]uint32) {
 	for _, ms := range rapid.SliceOfN(rapid.Int64Range(0, longest), 0, 30).Draw(t, "ended") {
-		h.add(ms >> rapid.IntRange(0, 20).Draw(t, "shift"))
+		h.add(ms>>rapid.IntRange(0, 20).Draw(t, "shift"), 1)
 	}
 	for _, ms := range rapid.SliceOfN(rapid.Int64Range(0, longest), 0, 10).Draw(t, "running") {
 		open[bucketOf(ms>>rapid.IntRange(0, 20).Draw(t, "shift"))]++
