@@ -160,7 +160,7 @@ func (c *Core) upgrade() {
 		return
 	}
 	for _, w := range slices.Clone(c.running) {
-		if w.Fixed || w.Kind != Batch || len(w.menu.options) < 2 || c.now-w.started < c.conf.MinRun {
+		if w.Fixed || w.Kind != Batch || len(w.menu.options) < 2 || c.now-w.started < c.conf.Round {
 			continue
 		}
 		c.better(w)
@@ -169,14 +169,14 @@ func (c *Core) upgrade() {
 
 func (c *Core) better(w *work) {
 	old := w.opt
-	now := c.wall(w, old, w.est.P50)
-	list, near := c.entries(w)
-	for _, o := range slices.Clone(list[:near]) {
-		if o == old || o.size != old.size {
+	now, price := c.wall(w, old, w.est.P50), c.cost(old, w.Objective)
+	list, _ := c.entries(w)
+	for _, o := range slices.Clone(list) {
+		if o == old || o.size != old.size || c.cost(o, w.Objective) >= price {
 			return // it has the best that is to be had
 		}
 		saved := now - c.wall(w, o, w.est.P50)
-		if saved < moveGain*c.conf.restart(o.size) || c.room.pools[c.poolOf(o)].idle < int64(o.size) {
+		if saved < moveGain*c.conf.restart(o.size) || o.chip != old.chip && !w.q.allows(o) || c.room.pools[c.poolOf(o)].idle < int64(o.size) {
 			continue
 		}
 		seats := c.place(w, o)
@@ -185,8 +185,7 @@ func (c *Core) better(w *work) {
 		}
 		c.act(w, Preempt, w.ID, Moved)
 		c.vacate(w)
-		w.saved = w.Attained
-		w.since = c.now
+		w.saved, w.since = w.Attained, c.now
 		c.occupy(w, o, seats)
 		c.act(w, Start, "", Moved)
 		return

@@ -60,6 +60,7 @@ func (c *Core) Plan(now int64) Plan {
 	c.fill()
 	if due {
 		c.upgrade()
+		c.exchange()
 	}
 	c.renewed = false
 	// 6. Guarantees and priorities take their due from what runs.

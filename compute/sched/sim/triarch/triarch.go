@@ -136,7 +136,7 @@ func (p *Policy) carryOut(w *sim.World, a *sched.Action) {
 // job is what the core is told of a job: what its submitter said.
 func job(w *sim.World, j int32, s *trace.Spec) sched.Job {
 	out := sched.Job{ID: s.ID, Queue: s.Queue, User: s.User, Name: s.Name, Submitted: s.Submit.Milliseconds(), Priority: int(s.Priority),
-		Deadline: s.Deadline.Milliseconds(), Fixed: !s.Preemptible,
+		Deadline: s.Deadline.Milliseconds(), Fixed: !s.Preemptible, Objective: sched.Fastest,
 		Need: sched.Need{Chips: int(s.Chips), CPUMilli: s.CPU, MemoryMiB: s.Memory}}
 	if s.Chips > 0 {
 		out.Need.CPUMilli, out.Need.MemoryMiB = s.CPU/int64(s.Chips), s.Memory/int64(s.Chips)
