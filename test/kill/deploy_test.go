@@ -22,7 +22,7 @@ func (p *place) living() (files []string) {
 // one replica where one is wanted and none where none is.
 func TestControlPlaneKilledWhileDeploying(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t, binaries.triarch)
+	p := newPlace(t, binaries.rig)
 	p.furnish()
 	key, version := p.paid(), p.slow()
 	d, kills := dice(t), 0
@@ -75,5 +75,5 @@ func (p *place) settleAfter(s *swarm) {
 	p.t.Helper()
 	streams := s.wait()
 	p.up()
-	p.settle(streams, oneWrite)
+	p.settle(streams, p.oneWrite)
 }

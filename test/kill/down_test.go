@@ -12,7 +12,7 @@ import (
 func TestDownAndUpAgain(t *testing.T) {
 	t.Parallel()
 	want := undisturbed(t)
-	p := newPlace(t, binaries.triarch, "TRIARCH_LIMITS_DRAIN=200ms")
+	p := newPlace(t, binaries.rig, "TRIARCH_LIMITS_DRAIN=200ms")
 	p.furnish()
 	key, version := p.paid(), p.slow()
 	p.deploy(version, "native", 1)
@@ -30,7 +30,7 @@ func TestDownAndUpAgain(t *testing.T) {
 		}
 		streams := s.wait()
 		p.up()
-		sum = sum.plus(p.settle(streams, oneWrite))
+		sum = sum.plus(p.settle(streams, p.oneWrite))
 		p.serving("native")
 	}
 	r = p.ended(r.ID)

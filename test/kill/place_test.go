@@ -22,7 +22,7 @@ import (
 // patience is how long a test waits for what must happen; it bounds a failing test and asserts nothing about speed.
 const patience = 3 * time.Minute
 
-// binaries are the program itself and the one with the paced engine.
+// binaries are the program itself and the rig, the one whose engines know their chunks.
 var binaries struct{ triarch, rig string }
 
 func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
@@ -74,6 +74,7 @@ func upTo(r *rand.Rand, most time.Duration) time.Duration {
 type place struct {
 	t        *testing.T
 	bin, dir string
+	chunks   string // where the rig writes down what its engine handed out
 	env      []string
 	control  *exec.Cmd // nil while none runs
 	url, key string
@@ -82,7 +83,8 @@ type place struct {
 }
 
 func newPlace(t *testing.T, bin string, env ...string) *place {
-	p := &place{t: t, bin: bin, dir: filepath.Join(t.TempDir(), "data"), env: env}
+	p := &place{t: t, bin: bin, dir: filepath.Join(t.TempDir(), "data"), chunks: t.TempDir()}
+	p.env = append(env, "KILL_CHUNKS="+p.chunks)
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "TRIARCH_") {
 			p.env = append(p.env, e)

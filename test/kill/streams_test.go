@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"database/sql"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -26,7 +28,6 @@ type stream struct {
 	tokens  int    // in whole events
 	events  int    // that held tokens
 	most    int    // tokens of one event, at most
-	bytes   int    // of those events
 	status  int
 	done    bool   // [DONE] came
 	broke   bool   // an event told of an error
@@ -118,7 +119,7 @@ func (s *swarm) read(p *place, url, key, model string, i int) (got stream) {
 		if all := s.got.Add(int64(n)); s.last.Load() > 0 && all >= s.last.Load() {
 			p.control.Process.Kill()
 		}
-		got.tokens, got.events, got.most, got.bytes = got.tokens+n, got.events+1, max(got.most, n), got.bytes+len(line)
+		got.tokens, got.events, got.most = got.tokens+n, got.events+1, max(got.most, n)
 	}
 }
 
@@ -236,9 +237,20 @@ func (p *place) serving(deployment string) (d api.DeploymentDetail) {
 // oneToken is a chunk of the paced engine, whose rig hands events out singly.
 func oneToken(stream) int { return 1 }
 
-// oneWrite is a chunk of the embedded engine: what the gateway found waiting when it looked, whole events of together 32
-// KiB at most, or a little more by the last piece read. How many tokens that is follows from the size of the events.
-func oneWrite(s stream) int { return (64 << 10) * s.tokens / max(s.bytes, 1) }
+// oneWrite is a chunk of the embedded engine: the tokens of the last events that the gateway was handed together, as the
+// rig wrote them down.
+func (p *place) oneWrite(s stream) int {
+	text, err := os.ReadFile(filepath.Join(p.chunks, s.request))
+	if err != nil || len(text) != 16 {
+		p.t.Errorf("what request %s was handed is not known: %d bytes, %v", s.request, len(text), err)
+		return 0
+	}
+	before, after := int(binary.BigEndian.Uint64(text)), int(binary.BigEndian.Uint64(text[8:]))
+	if s.tokens < before || s.tokens > after {
+		p.t.Errorf("request %s got %d tokens, its gateway was handed %d and then %d", s.request, s.tokens, before, after)
+	}
+	return after - before
+}
 
 // The control plane, gateway included, is killed in the middle of a run and under 64 open streams, of a paced engine and of
 // the embedded one: what the clients got is booked, all books agree, and neither run nor replicas notice.
@@ -258,7 +270,7 @@ func TestGatewayKilledUnderStreams(t *testing.T) {
 	for n := range kills {
 		engine, chunk := "paced", oneToken
 		if n%3 == 2 {
-			engine, chunk = "native", oneWrite
+			engine, chunk = "native", p.oneWrite
 		}
 		p.serving(engine)
 		s := p.open(64, engine, key)

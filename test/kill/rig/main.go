@@ -1,5 +1,6 @@
 // Command rig is the whole of Triarch with one engine more, "paced": the engine of test/pacedengine as a replica, read
-// event by event. With it the kill tests know what a chunk is, to the token.
+// event by event; and with the engine "native" writing down what it hands out. With it the kill tests know what a chunk
+// is, to the token.
 //
 //	rig pacedengine -attempt DIR ...   is a replica's process
 //	rig ...                            is triarch
@@ -8,9 +9,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/triarch-ai/triarch/cli"
@@ -25,7 +29,7 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "pacedengine" {
 		os.Exit(replica(os.Args[2:]))
 	}
-	os.Exit(cli.Main(os.Args[1:], system.Extra{Engines: []engine.Engine{&paced{}}}))
+	os.Exit(cli.Main(os.Args[1:], system.Extra{Engines: []engine.Engine{&paced{}, &recorded{dir: os.Getenv("KILL_CHUNKS")}}}))
 }
 
 func replica(args []string) int {
@@ -81,4 +85,54 @@ func (s *single) Next() (engine.Chunk, error) {
 	c.Completion -= bytes.Count(s.rest.Data, []byte(`"content":"t`))
 	c.Done = c.Done && len(s.rest.Data) == 0
 	return c, nil
+}
+
+// recorded drives the embedded engine and writes down, in a file for each streamed request, the completion tokens before
+// and after the last chunk that the gateway was given: two numbers of 8 bytes, on their way before the chunk is. They
+// outlive the process, however it ends.
+type recorded struct {
+	native.Driver
+	dir string
+}
+
+// Open gives a stream that is written down.
+func (r *recorded) Open(ctx context.Context, to engine.Endpoint, q engine.Request) (engine.Stream, error) {
+	s, err := r.Driver.Open(ctx, to, q)
+	if err != nil || !q.Stream || r.dir == "" {
+		return s, err
+	}
+	file, err := os.Create(filepath.Join(r.dir, filepath.Base(q.RequestID)))
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	return &heard{Stream: s, file: file}, nil
+}
+
+// heard is a stream that is written down.
+type heard struct {
+	engine.Stream
+	file   *os.File
+	before int // tokens up to the last chunk that had bytes
+}
+
+// Next is the next chunk, written down.
+func (h *heard) Next() (engine.Chunk, error) {
+	c, err := h.Stream.Next()
+	if err != nil {
+		return c, err
+	}
+	b := binary.BigEndian.AppendUint64(nil, uint64(h.before))
+	if _, err := h.file.WriteAt(binary.BigEndian.AppendUint64(b, uint64(c.Completion)), 0); err != nil {
+		return c, err
+	}
+	if len(c.Data) > 0 {
+		h.before = c.Completion
+	}
+	return c, nil
+}
+
+// Close ends the stream and its record.
+func (h *heard) Close() error {
+	return errors.Join(h.Stream.Close(), h.file.Close())
 }
