@@ -3,6 +3,7 @@ package trace
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -162,6 +163,7 @@ func (t *table) check(j *Job, seen map[string]int) {
 // table walks the rows of a CSV text. The first wrong cell of a row is kept in err; fatal ends the walk.
 type table struct {
 	file  string
+	in    *bounded
 	scan  *bufio.Scanner
 	heads []string
 	col   map[string]int
@@ -186,7 +188,8 @@ func open(r io.Reader, o Options) (*table, error) {
 		}
 		src = z
 	}
-	t := &table{file: o.File, scan: bufio.NewScanner(&bounded{src, MaxText}), col: map[string]int{}, names: map[string]string{}}
+	in := &bounded{r: src, left: MaxText}
+	t := &table{file: o.File, in: in, scan: bufio.NewScanner(in), col: map[string]int{}, names: map[string]string{}}
 	t.scan.Buffer(make([]byte, 0, 4096), MaxLine)
 	if !t.next() {
 		if t.fatal != nil {
@@ -205,26 +208,32 @@ func open(r io.Reader, o Options) (*table, error) {
 	return t, nil
 }
 
-// bounded fails, unlike io.LimitReader, when more than left bytes come.
+// bounded fails, unlike io.LimitReader, when more than left bytes come, and keeps how reading failed: the scanner hands
+// out the last piece of a torn text before it tells.
 type bounded struct {
 	r    io.Reader
 	left int64
+	err  error
 }
 
 var errTooLong = errors.New("text too long")
 
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, errTooLong
+		b.err = errTooLong
+		return 0, b.err
 	}
 	n, err := b.r.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err = err
+	}
 	return n, err
 }
 
 // next moves to the next row that is not empty; a row of another width than the header is its first error.
 func (t *table) next() bool {
-	for t.fatal == nil && t.scan.Scan() {
+	for t.fatal == nil && t.scan.Scan() && t.in.err == nil {
 		t.line++
 		text := strings.TrimSuffix(t.scan.Text(), "\r")
 		if text == "" {
@@ -236,7 +245,7 @@ func (t *table) next() bool {
 		}
 		return true
 	}
-	if err := t.scan.Err(); err != nil && t.fatal == nil {
+	if err := cmp.Or(t.in.err, t.scan.Err()); err != nil && t.fatal == nil {
 		t.fatal = fault.New(fault.Invalid, fmt.Sprintf("%s cannot be read beyond line %d: %s.", t.file, t.line, plainly(err)), fault.Cause(err))
 	}
 	return false
