@@ -42,7 +42,7 @@ func (c *Core) clone(h History) *Core {
 	d.holds = nil
 	for _, x := range c.holds {
 		if w := twin[x.w]; w != nil {
-			d.holds = append(d.holds, &hold{w, x.nodes, x.start})
+			d.holds = append(d.holds, &hold{w, x.nodes, x.start, x.owed})
 		}
 	}
 	d.children = make(map[string][]*work, len(c.children))

@@ -10,6 +10,7 @@ type hold struct {
 	w     *work
 	nodes []int32
 	start int64 // when all of them will be free, by the P90 of what runs there
+	owed  bool  // the job's queue is guaranteed the room
 }
 
 // dropHolds forgets all holds; they are made anew by what is refused next.
@@ -83,7 +84,7 @@ func (c *Core) earliest(w *work, o *option) *hold {
 			taken[n] = true
 		}
 	}
-	h := &hold{w: w}
+	h := &hold{w: w, owed: w.q.guaranteedFor(o)}
 	for i := range o.parts {
 		pt := &o.parts[i]
 		type when struct {
@@ -156,8 +157,12 @@ func (c *Core) usable(w *work, o *option) func(int32) bool {
 	if w.Kind == Service {
 		gone = maxInt
 	}
+	owed := w.q.guaranteedFor(o)
 	return func(n int32) bool {
 		for _, h := range c.holds {
+			if owed && !h.owed {
+				continue // nobody holds against a guarantee
+			}
 			if h.w != w && gone > h.start && slices.Contains(h.nodes, n) {
 				return false
 			}

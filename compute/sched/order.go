@@ -1,6 +1,9 @@
 package sched
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // lane holds the waiting jobs of a queue that have one menu, the first of them in front. If the first does not fit
 // anywhere, none of them does.
@@ -83,8 +86,9 @@ func (c *Core) parks(w *work) bool {
 	return w.Hold || w.NotBefore > c.now || len(w.After) > 0
 }
 
-// dequeue takes a waiting job out.
+// dequeue takes a waiting job out, and with it what was held for it.
 func (c *Core) dequeue(w *work) {
+	c.holds = slices.DeleteFunc(c.holds, func(h *hold) bool { return h.w == w })
 	if w.heapAt >= 0 {
 		l := w.q.lane(w.menu)
 		c.remove(l, w.heapAt)

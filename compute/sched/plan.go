@@ -1,5 +1,7 @@
 package sched
 
+import "slices"
+
 // Verb is what an Action does.
 type Verb uint8
 
@@ -150,11 +152,29 @@ func (c *Core) start(w *work, l *lane) bool {
 		if seats := c.place(w, o); seats != nil {
 			c.dequeue(w)
 			c.occupy(w, o, seats)
-			c.act(w, Start, "", Fair)
+			c.act(w, Start, "", c.ground(w))
 			return true
 		}
 	}
 	return false
+}
+
+// ground is why a job starts: it would be passed over, but for the reason told.
+func (c *Core) ground(w *work) Why {
+	switch {
+	case w.Kind == Service:
+		return Replica
+	case w.q.held[chipSlot(w.opt.chip)] <= w.q.guarantee[chipSlot(w.opt.chip)]:
+		return Owed
+	}
+	for _, h := range c.holds {
+		for _, s := range w.seats {
+			if h.w != w && slices.Contains(h.nodes, s.Node) {
+				return Backfill
+			}
+		}
+	}
+	return Fair
 }
 
 func (c *Core) act(w *work, v Verb, beneficiary string, why Why) {

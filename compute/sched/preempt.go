@@ -179,6 +179,7 @@ func (c *Core) displace(w *work, o *option) bool {
 	if !c.lawful(w, o, chosen) {
 		return false
 	}
+	ground := Outranked
 	victims := make([]*work, 0, len(chosen))
 	for v := range chosen {
 		victims = append(victims, v)
@@ -186,6 +187,7 @@ func (c *Core) displace(w *work, o *option) bool {
 	slices.SortFunc(victims, func(a, b *work) int { return cmp.Compare(a.number, b.number) })
 	for _, v := range victims {
 		why, _ := c.right(w, o, v)
+		ground = why
 		c.act(v, Preempt, w.ID, why)
 		c.vacate(v)
 		v.Preempted++
@@ -200,7 +202,7 @@ func (c *Core) displace(w *work, o *option) bool {
 	}
 	c.dequeue(w)
 	c.occupy(w, o, seats)
-	c.act(w, Start, "", Outranked)
+	c.act(w, Start, "", ground)
 	return true
 }
 

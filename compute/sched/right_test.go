@@ -1,0 +1,151 @@
+package sched
+
+import (
+	"fmt"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// A queue below its guarantee has its jobs running as soon as those that borrow the room have had their minimum time.
+func TestAGuaranteeIsRestored(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		nodes, per := rapid.IntRange(1, 6).Draw(t, "nodes"), 4
+		total := int64(nodes * per)
+		g := rapid.Int64Range(1, total).Draw(t, "guarantee")
+		w := newWorld(t, Config{MinRun: 10 * minute}, fleetOf(nodes, per, Queue{Name: "owner", Guarantee: []Count{{"a", g}}}, Queue{Name: "guest"}))
+		for i := range int(total) { // jobs of one chip: nothing is lost to shape
+			if err := w.submit(Job{ID: fmt.Sprintf("g%02d", i), Queue: "guest", Need: Need{Chips: 1}}, 10_000*minute); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.plan()
+		w.now += rapid.Int64Range(0, 20*minute).Draw(t, "later")
+		wanted := rapid.Int64Range(1, total).Draw(t, "wanted")
+		for i := range wanted {
+			if err := w.submit(Job{ID: fmt.Sprintf("o%02d", i), Queue: "owner", Need: Need{Chips: 1}}, 10_000*minute); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.plan()
+		w.now = max(w.now, 10*minute)
+		w.plan()
+		held := int64(0)
+		for id := range w.runs {
+			if id[0] == 'o' {
+				held++
+			}
+		}
+		if held < min(g, wanted) {
+			t.Fatalf("the owner holds %d of %d guaranteed chips and asks for %d", held, g, wanted)
+		}
+		if held > g && int64(len(w.runs)) == total && held > max(g, wanted) {
+			t.Fatalf("the owner took %d beyond its guarantee %d", held, g)
+		}
+	})
+}
+
+// Gangs are never cut: one is preempted whole, and only if its room completes a placement.
+func TestWholeGangsMakeWay(t *testing.T) {
+	w := newWorld(t, Config{MinRun: minute}, fleetOf(4, 8, Queue{Name: "owner", Guarantee: []Count{{"a", 16}}}, Queue{Name: "guest"}))
+	for i := range 2 {
+		must(0, w.submit(Job{ID: fmt.Sprintf("guest%d", i), Queue: "guest", Need: Need{Chips: 16}}, 1000*minute))
+	}
+	w.plan()
+	w.now += 5 * minute
+	must(0, w.submit(Job{ID: "owned", Queue: "owner", Need: Need{Chips: 12}}, 100*minute))
+	p := w.plan()
+	if len(p.Actions) != 2 || p.Actions[0].Verb != Preempt || p.Actions[0].Why != Owed || p.Actions[0].For != "owned" || p.Actions[1].Job != "owned" {
+		t.Fatalf("%+v", p.Actions)
+	}
+	must(0, w.submit(Job{ID: "more", Queue: "owner", Need: Need{Chips: 8}}, 100*minute)) // beyond the guarantee with what is held
+	w.now += 5 * minute
+	if p := w.plan(); len(p.Actions) != 0 {
+		t.Fatalf("%+v", p.Actions)
+	}
+}
+
+// Batch work fills what replicas leave and yields when they want more; a replica that others may not miss stays.
+func TestReplicasAndBatch(t *testing.T) {
+	w := newWorld(t, Config{MinRun: minute}, fleetOf(2, 4, Queue{Name: "q"}, Queue{Name: "owner", Guarantee: []Count{{"a", 8}}}))
+	replica := func(i int) Job {
+		return Job{ID: fmt.Sprintf("r%d", i), Queue: "q", Kind: Service, Group: "chat", GroupMin: 2, Disruption: 1, Need: Need{Chips: 1}}
+	}
+	for i := range 2 {
+		must(0, w.submit(replica(i), maxInt/2))
+	}
+	for i := range 8 {
+		must(0, w.submit(Job{ID: fmt.Sprintf("b%d", i), Queue: "q", Need: Need{Chips: 1}}, 1000*minute))
+	}
+	w.plan()
+	if len(w.runs) != 8 || w.runs["r0"].Job == "" || w.runs["r1"].Job == "" {
+		t.Fatalf("%+v", w.runs)
+	}
+	w.now += 2 * minute
+	must(0, w.submit(replica(2), maxInt/2))
+	if p := w.plan(); w.runs["r2"].Job == "" || len(p.Actions) != 2 || p.Actions[0].Why != Replica {
+		t.Fatalf("batch work does not yield: %+v", p.Actions)
+	}
+	w.now += 2 * minute
+	for i := range 8 { // the owner of all chips takes them back, but for the replicas that must stay
+		must(0, w.submit(Job{ID: fmt.Sprintf("o%d", i), Queue: "owner", Need: Need{Chips: 1}}, 1000*minute))
+	}
+	w.plan()
+	up := 0
+	for i := range 3 {
+		if w.runs[fmt.Sprintf("r%d", i)].Job != "" {
+			up++
+		}
+	}
+	if up != 2 || len(w.runs) != 8 {
+		t.Fatalf("%d replicas of 3 are left, 2 must be: %+v", up, w.runs)
+	}
+}
+
+// A short evaluation passes a queue of long work; a long one that says it is short does not.
+func TestTheFastLane(t *testing.T) {
+	w := newWorld(t, Config{}, fleetOf(1, 1, Queue{Name: "q"}))
+	must(0, w.submit(Job{ID: "runs", Queue: "q", Need: Need{Chips: 1}}, 30*minute))
+	w.plan()
+	must(0, w.submit(Job{ID: "short-batch", Queue: "q", Need: Need{Chips: 1}}, minute))
+	must(0, w.submit(Job{ID: "long-evaluation", Queue: "q", Kind: Evaluation, Limit: 10 * 60 * minute, Need: Need{Chips: 1}}, 5*minute))
+	must(0, w.submit(Job{ID: "evaluation", Queue: "q", Kind: Evaluation, Limit: 10 * minute, Need: Need{Chips: 1}}, 9*minute))
+	w.plan()
+	var order []string
+	for len(w.jobs) > 0 {
+		w.pass(w.now + 100*minute)
+		for _, a := range w.plan().Actions {
+			if a.Verb == Start {
+				order = append(order, a.Job)
+			}
+		}
+	}
+	if fmt.Sprint(order[:1]) != "[evaluation]" {
+		t.Errorf("the order was %v", order)
+	}
+}
+
+// A blocked gang holds its start: small work passes it only if it will be gone by then.
+func TestABlockedGangIsNotStarved(t *testing.T) {
+	w := newWorld(t, Config{}, fleetOf(2, 8, Queue{Name: "q", Reserve: 1}))
+	must(0, w.submit(Job{ID: "long", Queue: "q", Fixed: true, Need: Need{Chips: 8}}, 100*minute))
+	w.plan()
+	must(0, w.submit(Job{ID: "gang", Queue: "q", Priority: 1, Need: Need{Chips: 16}}, 10*minute))
+	w.plan()
+	must(0, w.submit(Job{ID: "fits", Queue: "q", Need: Need{Chips: 4}}, 50*minute))
+	must(0, w.submit(Job{ID: "outlasts", Queue: "q", Need: Need{Chips: 4}}, 200*minute))
+	w.plan()
+	if w.runs["fits"].Job == "" || w.runs["outlasts"].Job != "" {
+		t.Fatalf("%+v", w.runs)
+	}
+	if e, _ := w.c.Explain("outlasts"); e.Stage != Reserved || e.Have != 100*minute || e.Want != 200*minute {
+		t.Errorf("%+v", e)
+	}
+	for w.runs["gang"].Job == "" && w.now < 1000*minute {
+		w.pass(w.now + 10*minute)
+		w.plan()
+	}
+	if w.now != 100*minute {
+		t.Errorf("the gang started at %d min, not when the long job had ended", w.now/minute)
+	}
+}
