@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -135,15 +136,22 @@ const (
 
 // Codec reads model folders; the engine's library provides it.
 type Codec interface {
-	// Inspect reads the folder, checks that its weights can be run here and says what they are. What cannot be run
-	// is a fault.Unsupported or fault.Invalid naming it.
+	// Inspect reads the folder, checks that its weights can be run here and says what they are, without reading their
+	// numbers. What cannot be run is a fault.Unsupported or fault.Invalid naming it.
 	Inspect(ctx context.Context, dir string) (Shape, error)
 }
 
 // GGUFWriter is what a Codec offers that can write GGUF.
 type GGUFWriter interface {
-	// GGUF writes the folder's model as one GGUF v3 file.
-	GGUF(ctx context.Context, dir string, w io.Writer) error
+	// GGUF gives the folder's model as one GGUF v3 file, whose numbers are read from the folder as it is written.
+	GGUF(ctx context.Context, dir string) (GGUFFile, error)
+}
+
+// GGUFFile is a GGUF file that can be written once its reader is there. Close it.
+type GGUFFile interface {
+	Size() int64
+	Write(w io.Writer) error // Size bytes, or an error
+	Close() error
 }
 
 // Service keeps models.
@@ -156,6 +164,9 @@ type Service struct {
 	Now   func() time.Time
 	// MaxImport bounds the bytes of one imported model; 0 is 256 GiB.
 	MaxImport int64
+
+	once  sync.Once
+	turns chan struct{} // one token: a GGUF export is being prepared
 }
 
 // Get returns a version by id, by "name" (the newest) or by "name@number".

@@ -11,9 +11,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,11 +46,17 @@ func (codec) Inspect(_ context.Context, dir string) (registry.Shape, error) {
 	return registry.Shape{Arch: "llama", Params: 1234567, Vocab: 300, Context: 64, DType: "f32", Chat: true}, nil
 }
 
-func (codec) GGUF(_ context.Context, dir string, w io.Writer) error {
+func (codec) GGUF(_ context.Context, dir string) (registry.GGUFFile, error) {
 	b, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
-	if err == nil {
-		_, err = w.Write(append([]byte("GGUF"), b...))
-	}
+	return ggufFile(append([]byte("GGUF"), b...)), err
+}
+
+type ggufFile []byte
+
+func (f ggufFile) Size() int64  { return int64(len(f)) }
+func (f ggufFile) Close() error { return nil }
+func (f ggufFile) Write(w io.Writer) error {
+	_, err := w.Write(f)
 	return err
 }
 
@@ -448,4 +456,46 @@ type nothing struct{ registry.Store }
 
 func (nothing) Add(context.Context, registry.Model, registry.Version) (registry.Version, error) {
 	return registry.Version{}, fault.New(fault.Unavailable, "no store")
+}
+
+// slowCodec counts who reads a folder at once.
+type slowCodec struct {
+	codec
+	now, most atomic.Int64
+}
+
+func (c *slowCodec) GGUF(ctx context.Context, dir string) (registry.GGUFFile, error) {
+	if n := c.now.Add(1); n > c.most.Load() {
+		c.most.Store(n)
+	}
+	for range 100 {
+		runtime.Gosched()
+	}
+	defer c.now.Add(-1)
+	return c.codec.GGUF(ctx, dir)
+}
+
+// Each preparation may take much memory, so they come one after another; a caller who waits can leave.
+func TestOneGGUFExportIsPreparedAtATime(t *testing.T) {
+	s := service(t, sqltest.Open(t, sqltest.SQLite(t)))
+	slow := &slowCodec{}
+	s.Codec = slow
+	must(s.AddDir(t.Context(), project, folder(t, "weights"), registry.NewVersion{Model: "m"}))
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			if err := s.ExportTar(t.Context(), project, "m", registry.GGUF, io.Discard); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if n := slow.most.Load(); n != 1 {
+		t.Errorf("%d at once", n)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.ExportTar(gone, project, "m", registry.GGUF, io.Discard); !fault.Is(err, fault.Canceled) {
+		t.Errorf("a caller who left: %v", err)
+	}
 }

@@ -220,24 +220,60 @@ func (s *Service) export(ctx context.Context, v Version, f Format, dir string) e
 }
 
 func (s *Service) exportGGUF(ctx context.Context, v Version, path string) error {
-	codec, ok := s.Codec.(GGUFWriter)
-	if !ok {
-		return fault.New(fault.Unsupported, "This installation cannot write GGUF.", fault.Field("format"))
-	}
-	src, err := s.Materialise(ctx, v)
+	f, err := s.gguf(ctx, v)
 	if err != nil {
 		return err
 	}
+	defer f.Close()
 	w, err := os.Create(path)
 	if err != nil {
 		return fault.Wrap(err, "writing the GGUF file")
 	}
-	err = codec.GGUF(ctx, src, w)
-	return errors.Join(err, w.Close())
+	return errors.Join(f.Write(writer{ctx, w}), w.Close())
 }
 
-// ExportTar writes a version, named as in Get, as a tar stream of what Export makes. GGUF is first made in a
-// temporary file beside the models.
+// gguf gives a version as a GGUF file. Reading the vocabulary of a large model takes some hundred megabytes for a moment:
+// one caller does at a time, the others wait for their turn or the end of their context.
+func (s *Service) gguf(ctx context.Context, v Version) (GGUFFile, error) {
+	codec, ok := s.Codec.(GGUFWriter)
+	if !ok {
+		return nil, fault.New(fault.Unsupported, "This installation cannot write GGUF.", fault.Field("format"))
+	}
+	turn := s.turn()
+	select {
+	case turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-turn }()
+	src, err := s.Materialise(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	return codec.GGUF(ctx, src)
+}
+
+// turn holds a token while somebody prepares an export.
+func (s *Service) turn() chan struct{} {
+	s.once.Do(func() { s.turns = make(chan struct{}, 1) })
+	return s.turns
+}
+
+// writer makes a long write end with its context.
+type writer struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (w writer) Write(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return w.w.Write(p)
+}
+
+// ExportTar writes a version, named as in Get, as a tar stream of what Export makes, without a copy of it in memory or on
+// the disk.
 func (s *Service) ExportTar(ctx context.Context, project, name string, f Format, w io.Writer) error {
 	v, err := s.Get(ctx, project, name)
 	if err != nil {
@@ -275,35 +311,25 @@ func (s *Service) tarFiles(ctx context.Context, v Version, tw *tar.Writer) error
 }
 
 func (s *Service) tarGGUF(ctx context.Context, v Version, tw *tar.Writer) error {
-	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
-		return fault.Wrap(err, "making the folder of models")
-	}
-	tmp, err := os.MkdirTemp(s.Dir, ".tmp-gguf-")
+	f, err := s.gguf(ctx, v)
 	if err != nil {
-		return fault.Wrap(err, "making the GGUF file")
-	}
-	defer os.RemoveAll(tmp)
-	path := filepath.Join(tmp, "model.gguf")
-	if err := s.exportGGUF(ctx, v, path); err != nil {
 		return err
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return fault.Wrap(err, "reading the GGUF file")
-	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return fault.Wrap(err, "reading the GGUF file")
+	if err := tarHead(tw, "model.gguf", f.Size(), v); err != nil {
+		return err
 	}
-	return tarEntry(tw, "model.gguf", st.Size(), reader{ctx, f}, v)
+	return f.Write(writer{ctx, tw})
 }
 
 func tarEntry(tw *tar.Writer, name string, size int64, r io.Reader, v Version) error {
-	h := &tar.Header{Name: name, Size: size, Mode: 0o644, ModTime: v.CreatedAt, Format: tar.FormatPAX, Typeflag: tar.TypeReg}
-	if err := tw.WriteHeader(h); err != nil {
+	if err := tarHead(tw, name, size, v); err != nil {
 		return err
 	}
 	_, err := io.Copy(tw, r)
 	return err
+}
+
+func tarHead(tw *tar.Writer, name string, size int64, v Version) error {
+	return tw.WriteHeader(&tar.Header{Name: name, Size: size, Mode: 0o644, ModTime: v.CreatedAt, Format: tar.FormatPAX, Typeflag: tar.TypeReg})
 }

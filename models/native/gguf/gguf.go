@@ -9,6 +9,7 @@ package gguf
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -54,39 +55,78 @@ var splittings = map[string]string{
 	tokenizer.SplitLlama3: "llama-bpe", tokenizer.SplitQwen2: "qwen2",
 }
 
-// Write writes m to w. Errors: fault.Unsupported for a model the format's Llama does not cover, fault.Invalid for
-// parts that do not belong together, and what w gives.
-func Write(w io.Writer, m *hf.Model) error {
+// Numbers reads part of a tensor by its Hugging Face name: it fills into with the numbers from element number at on.
+type Numbers func(name string, at int, into []float32) error
+
+// File is a GGUF file that is known but for its numbers, which are read as it is written.
+type File struct {
+	head    []byte // all before the first tensor, padded
+	tensors []placed
+	numbers Numbers
+	size    int64
+}
+
+// New lays out the file of m, whose numbers are those that numbers gives; m's own weights need only shapes. The memory
+// it keeps is that of the vocabulary. Errors: fault.Unsupported for a model the format's Llama does not cover,
+// fault.Invalid for parts that do not belong together.
+func New(m *hf.Model, numbers Numbers) (*File, error) {
 	c := m.Weights.Config
 	if err := c.Validate(); err != nil {
-		return err
+		return nil, err
 	}
 	if c.Arch != "llama" && c.Arch != "" {
-		return fault.New(fault.Unsupported, "Only Llama models are written as GGUF.")
+		return nil, fault.New(fault.Unsupported, "Only Llama models are written as GGUF.")
 	}
 	if n := m.Tokenizer.VocabSize(); n > c.VocabSize {
-		return fault.InvalidField("vocab_size", "the tokenizer has %d tokens and the model only %d", n, c.VocabSize)
+		return nil, fault.InvalidField("vocab_size", "the tokenizer has %d tokens and the model only %d", n, c.VocabSize)
 	}
 	meta, err := metadata(m)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	tensors, err := layout(m.Weights)
 	if err != nil {
+		return nil, err
+	}
+	var head bytes.Buffer
+	out := &output{w: bufio.NewWriter(&head)}
+	out.head(len(tensors), meta)
+	size := out.infos(tensors)
+	out.pad()
+	if err := out.end(); err != nil {
+		return nil, err
+	}
+	return &File{head: head.Bytes(), tensors: tensors, numbers: numbers, size: out.n + size}, nil
+}
+
+// Size is how many bytes Write writes.
+func (f *File) Size() int64 { return f.size }
+
+// Write writes the file to w. Errors: what the numbers' source and w give.
+func (f *File) Write(w io.Writer) error {
+	out := &output{w: bufio.NewWriterSize(w, 1<<18)}
+	out.bytes(f.head)
+	for _, t := range f.tensors {
+		out.tensor(t, f.numbers)
+		out.pad()
+	}
+	return out.end()
+}
+
+// Write writes m, with the weights it holds, to w. Errors: those of New and what w gives.
+func Write(w io.Writer, m *hf.Model) error {
+	data := map[string][]float32{}
+	for _, t := range m.Weights.Tensors() {
+		data[t.Name] = t.Data
+	}
+	f, err := New(m, func(name string, at int, into []float32) error {
+		copy(into, data[name][at:])
+		return nil
+	})
+	if err != nil {
 		return err
 	}
-	out := &output{w: bufio.NewWriterSize(w, 1<<18)}
-	out.head(len(tensors), meta)
-	out.infos(tensors)
-	for _, t := range tensors {
-		out.pad()
-		out.tensor(t)
-	}
-	out.pad()
-	if out.err == nil {
-		out.err = out.w.Flush()
-	}
-	return fault.Wrap(out.err, "writing the GGUF file")
+	return f.Write(w)
 }
 
 // pair is one key with its value: string, uint32, float32, bool, []string or []int32.
@@ -159,8 +199,19 @@ func merges(t *tokenizer.Tokenizer) []string {
 
 // placed is a tensor under its GGUF name.
 type placed struct {
-	native.Tensor
-	heads int // rows are reordered within each of so many heads; 0 for none
+	name   string // in the file
+	source string // in Hugging Face folders
+	shape  []int
+	heads  int // rows are reordered within each of so many heads; 0 for none
+}
+
+// len is the number of elements.
+func (p *placed) len() int {
+	n := 1
+	for _, v := range p.shape {
+		n *= v
+	}
+	return n
 }
 
 var names = map[string]string{
@@ -183,8 +234,7 @@ func layout(w *native.Weights) ([]placed, error) {
 		if !ok {
 			return nil, fault.Newf(fault.Unsupported, "GGUF's Llama has no tensor for %s.", t.Name)
 		}
-		p := placed{Tensor: t}
-		p.Name = prefix + name + ".weight"
+		p := placed{name: prefix + name + ".weight", source: t.Name, shape: t.Shape}
 		switch name {
 		case "attn_q":
 			p.heads = w.Config.Heads
@@ -208,6 +258,13 @@ func (o *output) bytes(b []byte) {
 		_, o.err = o.w.Write(b)
 		o.n += int64(len(b))
 	}
+}
+
+func (o *output) end() error {
+	if o.err == nil {
+		o.err = o.w.Flush()
+	}
+	return fault.Wrap(o.err, "writing the GGUF file")
 }
 
 func (o *output) u32(v uint32) { o.bytes(binary.LittleEndian.AppendUint32(nil, v)) }
@@ -270,38 +327,50 @@ func (o *output) array(kind uint32, n int) {
 	o.u64(uint64(n))
 }
 
-// infos writes name, shape (innermost first), type and offset of every tensor.
-func (o *output) infos(tensors []placed) {
-	offset := uint64(0)
+// infos writes name, shape (innermost first), type and offset of every tensor, and returns how many bytes they take.
+func (o *output) infos(tensors []placed) int64 {
+	offset := int64(0)
 	for _, t := range tensors {
-		o.text(t.Name)
-		o.u32(uint32(len(t.Shape)))
-		for _, v := range slices.Backward(t.Shape) {
+		o.text(t.name)
+		o.u32(uint32(len(t.shape)))
+		for _, v := range slices.Backward(t.shape) {
 			o.u64(uint64(v))
 		}
 		o.u32(tensorF32)
-		o.u64(offset)
-		size := uint64(len(t.Data)) * 4
+		o.u64(uint64(offset))
+		size := int64(t.len()) * 4
 		offset += (size + alignment - 1) / alignment * alignment
 	}
+	return offset
 }
 
-// tensor writes the numbers row by row. Of a reordered head of d rows, row 2j+s of the file is row s*d/2+j of the
-// half-rotation form.
-func (o *output) tensor(t placed) {
-	width := t.Shape[len(t.Shape)-1]
-	rows := len(t.Data) / width
-	buf := make([]byte, 0, width*4)
-	for r := range rows {
-		from := r
+// part is how many numbers are read at a time, but at least one row.
+const part = 1 << 16
+
+// tensor writes the numbers, as many whole rows at a time as fit into part; of reordered ones row by row. Of a reordered
+// head of d rows, row 2j+s of the file is row s*d/2+j of the half-rotation form.
+func (o *output) tensor(t placed, numbers Numbers) {
+	width := t.shape[len(t.shape)-1]
+	rows := t.len() / width
+	step := max(1, part/width)
+	if t.heads > 0 {
+		step = 1
+	}
+	x, buf := make([]float32, min(step, rows)*width), make([]byte, 0, min(step, rows)*width*4)
+	for r := 0; r < rows && o.err == nil; r += step {
+		from, n := r, min(step, rows-r)*width
 		if t.heads > 0 {
 			d := rows / t.heads
 			head, in := r/d, r%d
 			from = head*d + in%2*(d/2) + in/2
 		}
+		if err := numbers(t.source, from*width, x[:n]); err != nil {
+			o.err = err
+			return
+		}
 		buf = buf[:0]
-		for _, x := range t.Data[from*width : (from+1)*width] {
-			buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(x))
+		for _, v := range x[:n] {
+			buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(v))
 		}
 		o.bytes(buf)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"sync"
 )
 
 // The number formats weights are written in.
@@ -23,10 +24,18 @@ func readable(dtype string) bool { return dtype == "F32" || dtype == "BF16" || d
 
 const block = 1 << 16 // numbers converted at a time
 
+// blocks hold bytes on their way to numbers of at most 4 bytes each.
+var blocks = sync.Pool{New: func() any { return new([4 * block]byte) }}
+
 // readTensor fills data from r.
 func readTensor(r io.Reader, data []float32, dtype string) error {
 	size := int(dtypeSize[dtype])
-	buf := make([]byte, min(block, len(data))*size)
+	pooled := blocks.Get().(*[4 * block]byte)
+	defer blocks.Put(pooled)
+	buf := pooled[:]
+	if size > 4 {
+		return fmt.Errorf("dtype %s", dtype)
+	}
 	for len(data) > 0 {
 		n := min(block, len(data))
 		raw := buf[:n*size]

@@ -115,6 +115,25 @@ func (m *Model) check() error {
 // fault.NotFound for a missing file, fault.Invalid for a damaged one, fault.TooLarge for a metadata file above its
 // limit, fault.Unsupported for a model this engine cannot run.
 func Read(dir string) (*Model, error) {
+	f, err := Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	w := native.AllocWeights(f.Weights.Config)
+	for _, t := range w.Tensors() {
+		if err := f.Numbers(t.Name, 0, t.Data); err != nil {
+			return nil, err
+		}
+	}
+	m := f.Model
+	m.Weights = w
+	return &m, nil
+}
+
+// Open reads all of the folder dir but the weights' numbers, which it proves to be there in the right shapes: its memory
+// does not grow with them. Errors: as Read.
+func Open(dir string) (*Folder, error) {
 	var cfg configFile
 	if err := readJSON(dir, fileConfig, true, &cfg); err != nil {
 		return nil, err
@@ -123,25 +142,35 @@ func Read(dir string) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{}
-	if m.Tokenizer, err = readTokenizer(dir); err != nil {
+	f := &Folder{Model: Model{Weights: outline(c)}}
+	if f.Tokenizer, err = readTokenizer(dir); err != nil {
 		return nil, err
 	}
-	if n := m.Tokenizer.VocabSize(); n > c.VocabSize {
+	if n := f.Tokenizer.VocabSize(); n > c.VocabSize {
 		return nil, fault.InvalidField("vocab_size", "the tokenizer has %d tokens and the model only %d", n, c.VocabSize)
 	}
-	if m.Chat, err = readChat(dir, m.Tokenizer); err != nil {
+	if f.Chat, err = readChat(dir, f.Tokenizer); err != nil {
 		return nil, err
 	}
 	var gen generationFile
 	if err := readJSON(dir, fileGeneration, false, &gen); err != nil {
 		return nil, err
 	}
-	if m.Weights, err = readWeights(dir, c); err != nil {
+	f.Stop, f.Suggest = stopIDs(&f.Model, cfg.EOS, gen.EOS), gen.Suggestion
+	if err := f.Suggest.check(); err != nil {
 		return nil, err
 	}
-	m.Stop, m.Suggest = stopIDs(m, cfg.EOS, gen.EOS), gen.Suggestion
-	return m, m.Suggest.check()
+	if f.shards, err = openShards(dir); err != nil {
+		return nil, err
+	}
+	if f.where, err = locate(f.shards); err == nil {
+		err = compare(f.where, f.Weights)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // ReadConfig reads the shape of the model in dir and nothing else: what planning memory needs.

@@ -163,36 +163,6 @@ func (s *shard) readHeader() error {
 	return err
 }
 
-// readWeights reads all tensors of a shape.
-func readWeights(dir string, c native.Config) (*native.Weights, error) {
-	shards, err := openShards(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		for _, s := range shards {
-			s.f.Close()
-		}
-	}()
-	where, err := locate(shards)
-	if err != nil {
-		return nil, err
-	}
-	if err := compare(where, c); err != nil {
-		return nil, err
-	}
-	w := native.AllocWeights(c)
-	for _, t := range w.Tensors() {
-		s := where[t.Name]
-		e := s.entries[t.Name]
-		r := io.NewSectionReader(s.f, s.start+e.Offsets[0], e.Offsets[1]-e.Offsets[0])
-		if err := readTensor(r, t.Data, e.DType); err != nil {
-			return nil, damaged(s.name, fmt.Errorf("tensor %s: %w", t.Name, err))
-		}
-	}
-	return w, nil
-}
-
 // openShards opens model.safetensors, or every file its index names.
 func openShards(dir string) ([]*shard, error) {
 	one, err := openShard(dir, fileWeights)
@@ -251,13 +221,9 @@ func locate(shards []*shard) (map[string]*shard, error) {
 
 // compare holds the files against the shape before anything is allocated. Tensors the engine would ignore are
 // refused, but for those that carry nothing of their own.
-func compare(where map[string]*shard, c native.Config) error {
-	outline := &native.Weights{Config: c, Layers: make([]native.LayerWeights, c.Layers)}
-	if !c.TieEmbeddings {
-		outline.Head = []float32{}
-	}
+func compare(where map[string]*shard, w *native.Weights) error {
 	wanted := map[string]bool{}
-	for _, t := range outline.Tensors() {
+	for _, t := range w.Tensors() {
 		wanted[t.Name] = true
 		s := where[t.Name]
 		if s == nil {
@@ -272,7 +238,7 @@ func compare(where map[string]*shard, c native.Config) error {
 		}
 	}
 	for name := range where {
-		redundant := strings.HasSuffix(name, ".rotary_emb.inv_freq") || name == "lm_head.weight" && c.TieEmbeddings
+		redundant := strings.HasSuffix(name, ".rotary_emb.inv_freq") || name == "lm_head.weight" && w.Config.TieEmbeddings
 		if !wanted[name] && !redundant {
 			return unsupported("the tensor %.80q", name)
 		}

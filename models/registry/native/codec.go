@@ -1,12 +1,13 @@
 // Package native reads and writes the registry's model folders with the embedded engine's library.
 //
-// Rules for callers: Inspect trusts nothing in a folder and loads its weights once to prove that they can be run;
-// its memory is a small multiple of the files' size.
+// Rules for callers: nothing in a folder is trusted. The headers of the files prove that the weights are there in the
+// shapes that config.json tells; their numbers are never all in memory, which holds the vocabulary and one part of a tensor.
 package native
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ func (Codec) Inspect(ctx context.Context, dir string) (registry.Shape, error) {
 	if err := ctx.Err(); err != nil {
 		return registry.Shape{}, err
 	}
-	m, err := hf.Read(dir)
+	m, err := hf.Open(dir)
 	if fault.Is(err, fault.NotFound) { // the folder is what is wrong, nothing in the project is missing
 		f := *fault.As(err)
 		f.Kind = fault.Invalid
@@ -39,6 +40,7 @@ func (Codec) Inspect(ctx context.Context, dir string) (registry.Shape, error) {
 	if err != nil {
 		return registry.Shape{}, err
 	}
+	defer m.Close()
 	c := m.Weights.Config
 	arch := c.Arch
 	if arch == "" {
@@ -79,13 +81,27 @@ func dtype(dir string) string {
 }
 
 // GGUF implements registry.GGUFWriter.
-func (Codec) GGUF(ctx context.Context, dir string, w io.Writer) error {
+func (Codec) GGUF(ctx context.Context, dir string) (registry.GGUFFile, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
-	m, err := hf.Read(dir)
+	m, err := hf.Open(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return fault.Wrap(gguf.Write(w, m), "writing the GGUF file")
+	f, err := gguf.New(&m.Model, m.Numbers)
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	m.Tokenizer, m.Chat = nil, nil // the file has what it needs of them
+	return &ggufFile{File: f, from: m}, nil
 }
+
+// ggufFile is a GGUF file with the folder it reads from.
+type ggufFile struct {
+	*gguf.File
+	from *hf.Folder
+}
+
+// Close closes the folder.
+func (f *ggufFile) Close() error { return f.from.Close() }

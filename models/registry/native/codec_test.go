@@ -4,14 +4,19 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	engine "github.com/triarch-ai/triarch/models/native"
+	"github.com/triarch-ai/triarch/models/native/gguf"
 	"github.com/triarch-ai/triarch/models/native/hf"
 	"github.com/triarch-ai/triarch/models/native/tokenizer"
 	"github.com/triarch-ai/triarch/models/registry"
@@ -21,6 +26,13 @@ import (
 // model writes a small folder of our own kind.
 func model(t *testing.T, dtype string) string {
 	t.Helper()
+	return modelOf(t, dtype, engine.Config{Dim: 16, Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 8, FFN: 24, MaxContext: 32,
+		RopeTheta: 10000, NormEps: 1e-5, TieEmbeddings: true, PAD: 0, BOS: 1, EOS: 3, Arch: "llama"})
+}
+
+// modelOf writes a folder of a shape; its vocabulary is the tokenizer's where none is told.
+func modelOf(t *testing.T, dtype string, c engine.Config) string {
+	t.Helper()
 	tok, err := tokenizer.Train(slices.Values([]string{"a model of models", "一个模型"}), 280, tokenizer.Specials(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -29,8 +41,7 @@ func model(t *testing.T, dtype string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := engine.Config{VocabSize: tok.VocabSize(), Dim: 16, Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 8, FFN: 24, MaxContext: 32,
-		RopeTheta: 10000, NormEps: 1e-5, TieEmbeddings: true, PAD: 0, BOS: 1, EOS: 3, Arch: "llama"}
+	c.VocabSize = max(c.VocabSize, tok.VocabSize())
 	dir := filepath.Join(t.TempDir(), "model")
 	if err := hf.Write(dir, &hf.Model{Weights: engine.NewWeights(c, 1), Tokenizer: tok, Chat: chat}, dtype); err != nil {
 		t.Fatal(err)
@@ -92,12 +103,62 @@ func TestInspectRefusesByName(t *testing.T) {
 }
 
 func TestGGUF(t *testing.T) {
-	var w registry.GGUFWriter = native.Codec{}
-	var b bytes.Buffer
-	if err := w.GGUF(t.Context(), model(t, "f32"), &b); err != nil {
+	var codec registry.GGUFWriter = native.Codec{}
+	for _, dtype := range []string{"f32", "bf16"} {
+		dir := model(t, dtype)
+		f, err := codec.GGUF(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var streamed, whole bytes.Buffer
+		if err := errors.Join(f.Write(&streamed), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if head := streamed.Bytes(); int64(len(head)) != f.Size() || string(head[:4]) != "GGUF" || binary.LittleEndian.Uint32(head[4:]) != 3 {
+			t.Errorf("%d bytes of %d begin with % x", len(head), f.Size(), head[:min(8, len(head))])
+		}
+		m, err := hf.Read(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := gguf.Write(&whole, m); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(streamed.Bytes(), whole.Bytes()) {
+			t.Errorf("%s: what is read from the disk is not what is written from memory", dtype)
+		}
+	}
+}
+
+// Six exports of a model of 60 MB at once cost less than the weights of one.
+func TestWeightsStayOnTheDisk(t *testing.T) {
+	c := engine.Config{VocabSize: 20_000, Dim: 512, Layers: 2, Heads: 8, KVHeads: 8, HeadDim: 64, FFN: 1024, MaxContext: 32,
+		RopeTheta: 10000, NormEps: 1e-5, TieEmbeddings: true, PAD: 0, BOS: 1, EOS: 3, Arch: "llama"}
+	dir := modelOf(t, "f32", c)
+	weights := uint64(c.Params()) * 4
+	if weights < 55<<20 {
+		t.Fatalf("the model has only %d bytes", weights)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := (native.Codec{}).Inspect(t.Context(), dir); err != nil {
 		t.Fatal(err)
 	}
-	if head := b.Bytes(); len(head) < 8 || string(head[:4]) != "GGUF" || binary.LittleEndian.Uint32(head[4:]) != 3 {
-		t.Errorf("it begins with % x", head[:min(8, len(head))])
+	var all sync.WaitGroup
+	for range 6 {
+		all.Go(func() {
+			f, err := native.Codec{}.GGUF(t.Context(), dir)
+			if err == nil {
+				err = errors.Join(f.Write(io.Discard), f.Close())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	runtime.ReadMemStats(&after)
+	if all := after.TotalAlloc - before.TotalAlloc; all > weights { // all that was ever allocated, freed or not
+		t.Errorf("%d bytes were allocated, the weights have %d", all, weights)
 	}
 }
