@@ -22,7 +22,7 @@ func (o Options) withDefaults() Options {
 	if o.HalfLife <= 0 {
 		o.HalfLife = 30
 	}
-	o.HalfLife = min(o.HalfLife, longestHalfLife)
+	o.Gap, o.HalfLife, o.Contexts = min(o.Gap, latest), min(o.HalfLife, longestHalfLife), min(o.Contexts, 1<<30)
 	if o.Contexts <= 0 {
 		o.Contexts = 4096
 	}

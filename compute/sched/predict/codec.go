@@ -199,7 +199,7 @@ const longestKey = 6 * (longestFeature + 8)
 
 func (r *reader) book() *Book {
 	b := New(Options{})
-	b.opt = Options{Gap: r.int(1, latest), HalfLife: r.int(1, longestHalfLife), Contexts: int(r.int(1, 1<<40))}
+	b.opt = Options{Gap: r.int(1, latest), HalfLife: r.int(1, longestHalfLife), Contexts: int(r.int(1, 1<<30))}
 	b.now, b.refreshed, b.numbers = r.int(0, latest), r.int(-refresh, latest), r.int(0, latest)
 	if b.refreshed > b.now || b.refreshed%refresh != 0 {
 		r.failed = true

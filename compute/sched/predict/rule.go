@@ -12,7 +12,7 @@ type Rule struct {
 	Aging int64
 }
 
-// DefaultRule is what the measurements in the tests are made with.
+// DefaultRule is what the figures in the package's description were measured with.
 func DefaultRule() Rule { return Rule{Margin: 300, Aging: 30 * day} }
 
 // Waiting is the key of a job that waits. restart is the service that its next start costs before work goes on, 0 for

@@ -6,11 +6,14 @@ package predict
 // aims are the levels that the answers shall hold at, in 65536ths.
 var aims = [3]uint64{6554, 32768, 58982}
 
-// gain is the step of the correction, in 65536ths.
-const gain = 260
+// The step of the correction, in 65536ths, falls from gain+eager to gain as answers are seen.
+const (
+	gain  = 200
+	eager = 1800
+)
 
 // bands of service so far: not started yet, and started with less than these.
-var bandEnds = [...]int64{1 * hour, 4 * hour, 16 * hour}
+var bandEnds = [...]int64{1 * hour, 4 * hour, 8 * hour, 16 * hour, 32 * hour}
 
 const (
 	bandCount = len(bandEnds) + 2
@@ -100,11 +103,12 @@ func (b *Book) settle(j *job, age int64, ended bool) {
 
 // learn moves a level after an answer that held or did not.
 func (c *cell) learn(i int, held bool) {
+	step := gain + eager*32/uint64(32+c.seen)
 	c.seen++
 	if held {
-		c.levels[i] -= gain * (65536 - aims[i]) >> 16
+		c.levels[i] -= step * (65536 - aims[i]) >> 16
 	} else {
-		c.levels[i] += gain * aims[i] >> 16
+		c.levels[i] += step * aims[i] >> 16
 	}
 	c.levels[i] = min(max(c.levels[i], aims[i]/8), 65536-(65536-aims[i])/8)
 }
