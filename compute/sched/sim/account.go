@@ -58,6 +58,9 @@ func (w *World) makeHomes() {
 // millionths of chips: the fragment measure of "Beware of Fragmentation" (Weng et al., USENIX ATC 2023) over jobs that
 // ask for chips, without CPU and memory. What is free on shared chips is left out.
 func (w *World) fragTable(p *pool) []int64 {
+	if p.Size == 0 {
+		return []int64{0}
+	}
 	hosts := make([]int64, p.Size+1) // jobs that a node with so many free chips can host
 	var all int64
 	for j := range w.jobs {

@@ -230,6 +230,13 @@ func (w *World) Expect(j int32, p50, p90 time.Duration) {
 	}
 }
 
+// Abort ends the replay with the policy's own error; the first one counts.
+func (w *World) Abort(err error) {
+	if w.err == nil {
+		w.err = err
+	}
+}
+
 const million = 1_000_000
 
 // progress is the work done in d at a speed; none before d begins.
