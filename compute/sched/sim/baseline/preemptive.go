@@ -18,6 +18,8 @@ type Preemptive struct {
 	same    int                                  // lowest bits of the key that order waiting jobs but are not worth a preemption
 	running [][]int32                            // by group of sites, in the order of starting
 	keys    []int64                              // by job, of the present instant, for those that run
+	fresh   bool                                 // keys and behind are those of this instant
+	behind  int64                                // no running job of the group has a higher key
 
 	stops   []int32 // scratch, as are the following
 	cands   []candidate
@@ -60,10 +62,7 @@ func (p *Preemptive) dispatch(w *sim.World, group int) {
 	l := &p.lanes[group]
 	l.freed() // the order of running jobs changes with time, so that nothing stays blocked
 	l.dirty = false
-	p.running[group] = slices.DeleteFunc(p.running[group], func(j int32) bool { return w.State(j) != sim.Running })
-	for _, j := range p.running[group] {
-		p.keys[j] = p.key(w, j)
-	}
+	p.fresh = false
 	for {
 		c := l.first(true)
 		if c < 0 {
@@ -72,7 +71,7 @@ func (p *Preemptive) dispatch(w *sim.World, group int) {
 		t := l.byClass[c].heap[0]
 		parts, ok := w.Fit(t.job)
 		if !ok {
-			parts, ok = p.makeRoom(w, l, t)
+			parts, ok = p.makeRoom(w, group, t)
 		}
 		if !ok {
 			l.byClass[c].blocked = true
@@ -84,21 +83,38 @@ func (p *Preemptive) dispatch(w *sim.World, group int) {
 		l.pop(c)
 		p.running[group] = append(p.running[group], t.job)
 		p.keys[t.job] = p.key(w, t.job)
+		p.behind = max(p.behind, p.keys[t.job])
 		if p.after != nil {
 			p.after(p, w, t.job)
 		}
 	}
 }
 
+// refresh computes the keys of what runs in a group, once an instant and only when something does not fit.
+func (p *Preemptive) refresh(w *sim.World, group int) {
+	if p.fresh {
+		return
+	}
+	p.fresh, p.behind = true, 0
+	p.running[group] = slices.DeleteFunc(p.running[group], func(j int32) bool { return w.State(j) != sim.Running })
+	for _, j := range p.running[group] {
+		p.keys[j] = p.key(w, j)
+		p.behind = max(p.behind, p.keys[j])
+	}
+}
+
 // makeRoom stops jobs behind t so that it fits, and says where; it stops nothing when that is impossible.
-func (p *Preemptive) makeRoom(w *sim.World, l *lanes, t ticket) ([]sim.Part, bool) {
+func (p *Preemptive) makeRoom(w *sim.World, group int, t ticket) ([]sim.Part, bool) {
 	spec := w.Spec(t.job)
 	if spec.Chips == 0 || spec.Share < 1000 || spec.CPU > 0 || spec.Memory > 0 {
 		return nil, false // only chips are taken from others
 	}
+	if p.refresh(w, group); p.behind <= t.key {
+		return nil, false
+	}
 	for _, pool := range w.PoolsOf(t.job) {
 		if p.plan(w, pool, t, spec.Chips) {
-			return p.parts, p.stop(w, l)
+			return p.parts, p.stop(w, &p.lanes[group])
 		}
 	}
 	return nil, false

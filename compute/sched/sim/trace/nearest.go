@@ -1,11 +1,14 @@
 package trace
 
+import "strings"
+
 // Nearest is the name of names with the fewest letters to insert, drop or change to get word; the first of equals,
-// empty for no names. Long words are compared by their first 64 bytes.
+// empty for no names. Upper and lower case are the same; long words are compared by their first 64 bytes.
 func Nearest(word string, names []string) string {
 	best, least := "", -1
+	word = strings.ToLower(word[:min(64, len(word))])
 	for _, n := range names {
-		if d := distance(word[:min(64, len(word))], n[:min(64, len(n))]); least < 0 || d < least {
+		if d := distance(word, strings.ToLower(n[:min(64, len(n))])); least < 0 || d < least {
 			best, least = n, d
 		}
 	}
