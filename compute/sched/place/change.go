@@ -216,7 +216,7 @@ func (x *Index) Clone() *Index {
 		n.free, n.sorted = slices.Clone(n.free), slices.Clone(n.sorted)
 	}
 	score := *x.score
-	score.cache = make([]remembered, cacheSize)
+	score.cache = make([]remembered, len(score.cache))
 	c.score = &score
 	c.classes.init(x.classes.limit)
 	c.log.init(len(c.nodes))

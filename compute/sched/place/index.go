@@ -62,7 +62,7 @@ func (x *Index) SetMix(mix []Weighted) error {
 	if x.journal.open > 0 {
 		return fault.New(fault.Internal, "the mix was changed during a trial")
 	}
-	r, err := newRehearsal(mix, x.chips)
+	r, err := newRehearsal(mix, x.chips, len(x.nodes))
 	if err != nil {
 		return err
 	}

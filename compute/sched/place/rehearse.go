@@ -1,6 +1,7 @@
 package place
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -27,11 +28,11 @@ const (
 	rehearseSeed = 7
 )
 
-// step is one request of a stream.
+// step is one request of a stream, and the least CPU and share of those after it: a node with less is done.
 type step struct {
-	cpu     int32
-	share   int16
-	devices int16
+	cpu, leastCPU     int32
+	share, leastShare int16
+	devices           int16
 }
 
 // rehearsal values the free room of a node by what is likely to become of it: requests drawn from the mix are
@@ -45,9 +46,9 @@ type step struct {
 // It extends the fragment of Weng et al. (USENIX ATC 2023), which asks what the next request cannot use, to
 // what all the following ones cannot use.
 type rehearsal struct {
-	streams [][]stream // by chip
-	least   []step     // by chip, the least CPU and share of any request
-	cache   []remembered
+	streams [][]stream   // by chip
+	least   []step       // by chip, the least CPU and share of any request
+	cache   []remembered // a power of two
 }
 
 // stream is one sequence of requests. Once no device of a node is wholly free only its shares matter, so they
@@ -72,11 +73,12 @@ type stateKey [3]uint64
 
 const (
 	maxDivided = 12
-	cacheSize  = 1 << 16
+	minCache   = 1 << 10
+	maxCache   = 1 << 18 // of 32 bytes
 )
 
-// newRehearsal draws the streams. chips numbers the chip names.
-func newRehearsal(mix []Weighted, chips map[string]int16) (*rehearsal, error) {
+// newRehearsal draws the streams. chips numbers the chip names, nodes is about how many nodes there will be.
+func newRehearsal(mix []Weighted, chips map[string]int16, nodes int) (*rehearsal, error) {
 	mix, total, err := mainClasses(mix)
 	if err != nil {
 		return nil, err
@@ -84,7 +86,7 @@ func newRehearsal(mix []Weighted, chips map[string]int16) (*rehearsal, error) {
 	r := &rehearsal{
 		streams: make([][]stream, len(chips)),
 		least:   make([]step, len(chips)),
-		cache:   make([]remembered, cacheSize),
+		cache:   make([]remembered, min(max(1<<bits.Len(uint(128*nodes)), minCache), maxCache)),
 	}
 	draws := make([][]int, rehearsals)
 	rng := rand.New(rand.NewPCG(rehearseSeed, 0))
@@ -102,13 +104,14 @@ func newRehearsal(mix []Weighted, chips map[string]int16) (*rehearsal, error) {
 	}
 	for name, chip := range chips {
 		r.streams[chip] = make([]stream, rehearsals)
-		r.least[chip] = step{cpu: MaxAmount - 1, share: Whole + 1}
+		least := &r.least[chip]
+		*least = nothingFits
 		for i, d := range draws {
-			r.streams[chip][i] = streamFor(name, mix, d)
-			for _, s := range r.streams[chip][i].all {
-				r.least[chip].cpu = min(r.least[chip].cpu, s.cpu)
-				r.least[chip].share = min(r.least[chip].share, s.share)
+			s := streamFor(name, mix, d)
+			for _, a := range s.all {
+				least.cpu, least.share = min(least.cpu, a.cpu), min(least.share, a.share)
 			}
+			r.streams[chip][i] = s
 		}
 	}
 	return r, nil
@@ -186,7 +189,21 @@ func streamFor(chip string, mix []Weighted, draws []int) stream {
 			out.shares = append(out.shares, s)
 		}
 	}
+	markLeast(out.all)
+	markLeast(out.shares)
 	return out
+}
+
+// nothingFits is more than any node has.
+var nothingFits = step{cpu: MaxAmount - 1, share: Whole + 1}
+
+func markLeast(steps []step) {
+	cpu, share := nothingFits.cpu, nothingFits.share
+	for i := len(steps) - 1; i >= 0; i-- {
+		s := &steps[i]
+		s.leastCPU, s.leastShare = cpu, share
+		cpu, share = min(cpu, s.cpu), min(share, s.share)
+	}
 }
 
 // lost is what the streams leave idle on a node with this chip, this free CPU and these free thousandths,
@@ -205,7 +222,7 @@ func (r *rehearsal) lost(chip int16, cpu int64, free []int16) int32 {
 	if !ok {
 		return r.play(chip, int32(cpu), free)
 	}
-	e := &r.cache[key.hash()%cacheSize]
+	e := &r.cache[key.hash()&uint64(len(r.cache)-1)]
 	if e.key != key {
 		*e = remembered{key: key, value: r.play(chip, int32(cpu), free)}
 	}
@@ -235,7 +252,7 @@ func (k *stateKey) hash() uint64 {
 	h := k[0] * odd
 	h = (h ^ h>>32 ^ k[1]) * odd
 	h = (h ^ h>>32 ^ k[2]) * odd
-	return h >> 40
+	return h >> 32
 }
 
 func sum(free []int16) int32 {
@@ -252,18 +269,18 @@ func (r *rehearsal) play(chip int16, cpu int32, free []int16) int32 {
 	for len(free) > 0 && free[0] == 0 {
 		free = free[1:]
 	}
-	idle, least, lost := sum(free), r.least[chip], int32(0)
+	idle, lost := sum(free), int32(0)
 	g := room[:len(free)]
 	for i := range r.streams[chip] {
 		copy(g, free)
-		lost += idle - r.streams[chip][i].fill(g, cpu, least)
+		lost += idle - r.streams[chip][i].fill(g, cpu)
 	}
 	return lost
 }
 
 // fill puts the stream on devices with this room, ascending, and says how much of them it takes. It goes
 // through all steps while a device is wholly free, then through the shares alone.
-func (s *stream) fill(g []int16, cpu int32, least step) (taken int32) {
+func (s *stream) fill(g []int16, cpu int32) (taken int32) {
 	widest, i := len(g)-1, 0
 	for ; i < len(s.all) && g[widest] == Whole; i++ {
 		a := &s.all[i]
@@ -276,7 +293,7 @@ func (s *stream) fill(g []int16, cpu int32, least step) (taken int32) {
 			continue
 		}
 		taken += int32(a.share) * int32(a.devices)
-		if cpu -= a.cpu; cpu < least.cpu {
+		if cpu -= a.cpu; cpu < a.leastCPU {
 			return taken
 		}
 	}
@@ -284,14 +301,14 @@ func (s *stream) fill(g []int16, cpu int32, least step) (taken int32) {
 		return taken
 	}
 	shares := s.shares[s.next[i]:]
-	for i := 0; i < len(shares) && g[widest] >= least.share; i++ {
+	for i := range shares {
 		a := &shares[i]
 		if cpu < a.cpu || g[widest] < a.share {
 			continue
 		}
 		fillTightest(g, a.share)
 		taken += int32(a.share)
-		if cpu -= a.cpu; cpu < least.cpu {
+		if cpu -= a.cpu; cpu < a.leastCPU || g[widest] < a.leastShare {
 			return taken
 		}
 	}
