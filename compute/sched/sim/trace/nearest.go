@@ -2,7 +2,7 @@ package trace
 
 import "strings"
 
-// Nearest is the name of names with the fewest letters to insert, drop or change to get word; the first of equals,
+// Nearest is the name of names with the fewest letters to insert, drop, change or swap to get word; the first of equals,
 // empty for no names. Upper and lower case are the same; long words are compared by their first 64 bytes.
 func Nearest(word string, names []string) string {
 	best, least := "", -1
@@ -15,22 +15,25 @@ func Nearest(word string, names []string) string {
 	return best
 }
 
-// distance is Levenshtein's edit distance over bytes, with two rows of the table.
+// distance is the optimal string alignment distance over bytes: Levenshtein's, where two neighbours that changed places
+// count as one mistake. Three rows of the table are kept.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
+	older, old, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		diagonal := row[0]
+		older, old, row = old, row, older
 		row[0] = i + 1
 		for j := range len(b) {
-			change := diagonal
+			change := old[j]
 			if a[i] != b[j] {
 				change++
 			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j+1]+1, row[j]+1)
+			row[j+1] = min(change, old[j+1]+1, row[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], older[j-1]+1)
+			}
 		}
 	}
 	return row[len(b)]

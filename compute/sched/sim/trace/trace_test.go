@@ -198,6 +198,11 @@ func TestNearest(t *testing.T) {
 			t.Errorf("%s: %s", word, got)
 		}
 	}
+	for pair, want := range map[[2]string]int{{"kitten", "sitting"}: 3, {"", "abc"}: 3, {"srfs", "srsf"}: 1, {"ca", "abc"}: 3, {"same", "same"}: 0} {
+		if got := distance(pair[0], pair[1]); got != want || distance(pair[1], pair[0]) != want {
+			t.Errorf("%v: %d, want %d", pair, got, want)
+		}
+	}
 	if Nearest("x", nil) != "" {
 		t.Error("nearest of nothing")
 	}

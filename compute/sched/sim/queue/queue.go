@@ -1,0 +1,196 @@
+// Package queue runs a whole replay from files to figures: trace and fleet in, a Summary for each policy out.
+//
+// Rules for callers: Run reads files named by the caller and writes none; it is given the clock that measures its own
+// speed and a function that is told how far it is. The same Options give the same figures but for the wall time.
+package queue
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/triarch-ai/triarch/compute/sched/sim"
+	"github.com/triarch-ai/triarch/compute/sched/sim/baseline"
+	"github.com/triarch-ai/triarch/compute/sched/sim/fleet"
+	"github.com/triarch-ai/triarch/compute/sched/sim/report"
+	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// Options of a run.
+type Options struct {
+	Trace       string   // file of jobs; empty with Throughputs: Gavel's setting, drawn
+	Fleet       string   // fleet file, or openb's list of nodes; empty: Nodes machines of Chips chips
+	Nodes       int      // of a uniform fleet
+	Chips       int      // for each of them
+	Policies    []string // names as in Policies
+	Seed        uint64
+	Jobs        int     // resample the trace to so many jobs, or draw so many; 0: the trace as it is
+	Load        float64 // of the resampled or drawn jobs, as a part of the fleet's capacity; 0: 0.85
+	SkipBad     bool    // count rows of the trace that cannot be true instead of failing
+	Throughputs string  // Gavel's table of throughputs
+	Reference   string  // the chip that durations are of, with Throughputs; empty: the fastest of the table
+	MeasureFrom int     // measure only these jobs in the order of submission; both 0: all
+	MeasureTo   int
+	Checkpoint  time.Duration // 0: sim.DefaultCheckpoint
+
+	Clock    func() time.Time                                        // measures decisions a second
+	Progress func(policy string, ended, jobs int, now time.Duration) // may be nil
+}
+
+// Output is what a run came to.
+type Output struct {
+	About    string             `json:"about"` // trace and fleet in a line
+	Trace    trace.Report       `json:"trace"`
+	Capacity *baseline.Capacity `json:"capacity,omitempty"` // with throughputs: in reference chips
+	Runs     []*report.Summary  `json:"runs"`
+	MemoryMB float64            `json:"memory_mb"` // obtained from the operating system by the end
+}
+
+// DefaultLoad is the load of resampled and drawn jobs where none is given.
+const DefaultLoad = 0.85
+
+// Policies are the names that Run knows.
+func Policies() []string { return append(baseline.Names(), ownNames()...) }
+
+// Run replays the trace under every policy.
+func Run(ctx context.Context, o Options) (*Output, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	f, err := o.fleet()
+	if err != nil {
+		return nil, err
+	}
+	s := &setting{o: o, fleet: f, out: &Output{}}
+	if err := s.jobsAndSpeeds(); err != nil {
+		return nil, err
+	}
+	s.out.About = fmt.Sprintf("%s; fleet of %d nodes with %d chips at %d sites", trace.Describe(s.jobs), len(f.Nodes), f.TotalChips(), len(f.Sites))
+	for _, name := range o.Policies {
+		sum, err := s.best(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		s.out.Runs = append(s.out.Runs, sum)
+	}
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	s.out.MemoryMB = float64(mem.Sys) / 1e6
+	return s.out, nil
+}
+
+// complete fills defaults and refuses what cannot be.
+func (o *Options) complete() error {
+	switch {
+	case o.Trace == "" && o.Throughputs == "":
+		return fault.New(fault.Invalid, "No trace is given.", fault.Field("trace"), fault.Fix("Name a file of jobs with --trace"))
+	case o.Fleet == "" && o.Nodes == 0 && (o.Trace != "" || o.Throughputs == ""):
+		return fault.New(fault.Invalid, "No fleet is given.", fault.Field("fleet"), fault.Fix("Name a fleet file with --fleet, or give --nodes and --chips-per-node"))
+	case o.Fleet != "" && o.Nodes != 0:
+		return fault.New(fault.Invalid, "A fleet file and a uniform fleet are given.", fault.Field("nodes"), fault.Fix("Give --fleet or --nodes, not both"))
+	case o.Load < 0 || o.Load > 10:
+		return fault.InvalidField("load", "load is %g; it must be above 0 and at most 10, 0.85 for 85 %% of the chips", o.Load)
+	case o.Load > 0 && o.Jobs == 0:
+		return fault.New(fault.Invalid, "A load is given, but not how many jobs to draw.", fault.Field("jobs"), fault.Fix("Give --jobs too"))
+	case o.Jobs < 0 || o.Jobs > trace.MaxRows:
+		return fault.InvalidField("jobs", "jobs is %d; it must be 1 to %d", o.Jobs, trace.MaxRows)
+	case len(o.Policies) == 0:
+		return fault.New(fault.Invalid, "No policy is given.", fault.Field("policy"), fault.Fix("Give --policy; there are %s", strings.Join(Policies(), ", ")))
+	}
+	for _, name := range o.Policies {
+		if base, _, _ := strings.Cut(name, ":"); !slices.Contains(Policies(), base) {
+			return baseline.Unknown(name, Policies())
+		}
+	}
+	if o.Load == 0 {
+		o.Load = DefaultLoad
+	}
+	if o.Clock == nil {
+		return fault.New(fault.Internal, "queue.Run needs a clock")
+	}
+	return nil
+}
+
+// fleet reads the fleet, or makes the uniform one, or Gavel's three times 36 chips.
+func (o *Options) fleet() (*fleet.Fleet, error) {
+	switch {
+	case o.Fleet != "":
+		in, err := open(o.Fleet, "fleet")
+		if err != nil {
+			return nil, err
+		}
+		defer in.Close()
+		if name := strings.TrimSuffix(o.Fleet, ".gz"); strings.HasSuffix(name, ".csv") {
+			return fleet.ReadOpenb(in, o.Fleet)
+		}
+		return fleet.Read(in, o.Fleet)
+	case o.Nodes != 0:
+		return fleet.Uniform(o.Nodes, o.Chips)
+	}
+	return gavelFleet(), nil
+}
+
+func open(name, field string) (*os.File, error) {
+	in, err := os.Open(name)
+	if err != nil {
+		return nil, fault.New(fault.NotFound, fmt.Sprintf("The file %s cannot be opened.", name), fault.Field(field), fault.Cause(err), fault.Fix("Check the name and whether it may be read"))
+	}
+	return in, nil
+}
+
+// setting is what all policies of a run have in common.
+type setting struct {
+	o      Options
+	fleet  *fleet.Fleet
+	jobs   []trace.Job
+	speeds *sim.Speeds
+	out    *Output
+}
+
+// best replays one policy, or, for one that is swept, each of its variants, and keeps the best by mean completion.
+func (s *setting) best(ctx context.Context, name string) (*report.Summary, error) {
+	variants := []string{name}
+	if name == "las" {
+		variants = nil
+		for _, t := range baseline.Thresholds {
+			variants = append(variants, "las:"+t.String())
+		}
+	}
+	var sums []*report.Summary
+	for _, v := range variants {
+		sum, err := s.replay(ctx, v)
+		if err != nil {
+			return nil, fmt.Errorf("policy %s: %w", v, err)
+		}
+		sums = append(sums, sum)
+	}
+	best := slices.MinFunc(sums, func(a, b *report.Summary) int { return cmp.Compare(a.MeanCompletionS, b.MeanCompletionS) })
+	if len(sums) > 1 {
+		best.Tuned = "threshold " + strings.TrimSuffix(strings.TrimPrefix(best.Policy, "las:"), "0m0s")
+		best.Policy = name
+	}
+	return best, nil
+}
+
+func (s *setting) replay(ctx context.Context, name string) (*report.Summary, error) {
+	p, err := s.policy(name)
+	if err != nil {
+		return nil, err
+	}
+	o := sim.Options{Seed: s.o.Seed, Checkpoint: s.o.Checkpoint, Speeds: s.speeds, MeasureFrom: s.o.MeasureFrom, MeasureTo: s.o.MeasureTo}
+	if s.o.Progress != nil {
+		o.Progress = func(ended, jobs int, now time.Duration) { s.o.Progress(name, ended, jobs, now) }
+	}
+	began := s.o.Clock()
+	r, err := sim.Replay(ctx, s.jobs, s.fleet, p, o)
+	if err != nil {
+		return nil, err
+	}
+	return report.Make(name, r, s.fleet, s.o.Clock().Sub(began)), nil
+}
