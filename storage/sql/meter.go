@@ -26,15 +26,26 @@ const recordColumns = `node, segment, slot, request_id, org_id, project_id, key_
  outcome, day, started_at, ended_at, price_in, price_out, prompt_tokens, completion_tokens, cost_micros`
 
 // shipRows is how many records one statement inserts. The statement is parsed once for each call of Ship.
-const shipRows = 25
+const shipRows = 100
 
+// shipText inserts records that have all in common but what is said for each: most of a batch does, and each value that
+// is not bound again is time won.
 func shipText(rows int) string {
-	one := "(" + strings.TrimSuffix(strings.Repeat("?,", strings.Count(recordColumns, ",")+1), ",") + ")"
-	return "INSERT INTO usage_records (" + recordColumns + ") VALUES " + one + strings.Repeat(","+one, rows-1) +
-		" ON CONFLICT (node, segment, slot) DO NOTHING"
+	one := "(CAST(? AS BIGINT), CAST(? AS TEXT)" + strings.Repeat(", CAST(? AS BIGINT)", 7) + ")"
+	text, big := "CAST(? AS TEXT)", "CAST(? AS BIGINT)"
+	return "INSERT INTO usage_records (node, segment, org_id, project_id, key_id, route_id, version_id, model, kind, day, price_in, price_out," +
+		" slot, request_id, stream, outcome, started_at, ended_at, prompt_tokens, completion_tokens, cost_micros) SELECT " +
+		strings.Join([]string{text, big, text, text, text, text, text, text, big, text, big, big}, ", ") + ", v.* FROM (VALUES " +
+		one + strings.Repeat(", "+one, rows-1) + ") AS v WHERE 1 = 1 ON CONFLICT (node, segment, slot) DO NOTHING"
 }
 
 var shipOne, shipMany = shipText(1), shipText(shipRows)
+
+// alike says whether two records have all in common but what shipText says for each.
+func (b *bill) alike(r, s *meter.Record) bool {
+	return r.Node == s.Node && r.Segment == s.Segment && r.Org == s.Org && r.Project == s.Project && r.Key == s.Key && r.Route == s.Route &&
+		r.Version == s.Version && r.Model == s.Model && r.Kind == s.Kind && r.PriceIn == s.PriceIn && r.PriceOut == s.PriceOut && b.day(r) == b.day(s)
+}
 
 // Ship stores records and adds those that were new to the sums of their days, in one transaction.
 func (m *Meter) Ship(ctx context.Context, records []meter.Record) error {
@@ -51,9 +62,10 @@ var errSomeKnown = errors.New("sql: some records of a group are stored already")
 func (m *Meter) ship(ctx context.Context, records []meter.Record, group int) error {
 	return m.db.Write(ctx, func(tx *Tx) error {
 		b := bill{names: map[id.Raw]string{}, sums: map[day]*meter.Totals{}}
-		for rest := records; len(rest) > 0; {
+		sorted := b.sort(records)
+		for rest := sorted; len(rest) > 0; {
 			n, text, known := 1, shipOne, &b.one
-			if group > 1 && len(rest) >= group {
+			if group > 1 && len(rest) >= group && b.alike(rest[0], rest[group-1]) {
 				n, text, known = group, shipMany, &b.many
 			}
 			if err := b.insert(ctx, tx, known, text, rest[:n]); err != nil {
@@ -75,7 +87,7 @@ type bill struct {
 	today     string
 }
 
-func (b *bill) insert(ctx context.Context, tx *Tx, known **stdsql.Stmt, text string, records []meter.Record) error {
+func (b *bill) insert(ctx context.Context, tx *Tx, known **stdsql.Stmt, text string, records []*meter.Record) error {
 	if *known == nil {
 		stmt, err := tx.tx.PrepareContext(ctx, rebind(tx.dialect, text)) //nolint:sqlclosecheck // ends with the transaction
 		if err != nil {
@@ -83,10 +95,7 @@ func (b *bill) insert(ctx context.Context, tx *Tx, known **stdsql.Stmt, text str
 		}
 		*known = stmt
 	}
-	b.args = b.args[:0]
-	for i := range records {
-		b.bind(&records[i])
-	}
+	b.bind(records)
 	res, err := (*known).ExecContext(ctx, b.args...)
 	if err != nil {
 		return mapErr(err)
@@ -100,17 +109,37 @@ func (b *bill) insert(ctx context.Context, tx *Tx, known **stdsql.Stmt, text str
 	case fresh != int64(len(records)):
 		return errSomeKnown
 	}
-	for i := range records {
-		b.add(&records[i])
+	for _, r := range records {
+		b.add(r)
 	}
 	return nil
 }
 
-func (b *bill) bind(r *meter.Record) {
-	b.args = append(b.args, r.Node, r.Segment, r.Slot, "req_"+r.Request.String(), b.name("org_", r.Org),
-		b.name("prj_", r.Project), b.name("key_", r.Key), b.name("rte_", r.Route), b.name("mv_", r.Version), r.Model,
-		int64(r.Kind), bit(r.Stream), int64(r.Outcome), b.day(r), r.Start.UnixMicro(), r.End.UnixMicro(),
-		r.PriceIn, r.PriceOut, r.Prompt, r.Completion, r.CostMicros)
+// sort puts records that are alike beside each other, in the order in which the first of them came.
+func (b *bill) sort(records []meter.Record) []*meter.Record {
+	var kinds [][]*meter.Record
+	last := 0
+	for i := range records {
+		r := &records[i]
+		if last >= len(kinds) || !b.alike(kinds[last][0], r) {
+			last = slices.IndexFunc(kinds, func(k []*meter.Record) bool { return b.alike(k[0], r) })
+			if last < 0 {
+				last, kinds = len(kinds), append(kinds, nil)
+			}
+		}
+		kinds[last] = append(kinds[last], r)
+	}
+	return slices.Concat(kinds...)
+}
+
+func (b *bill) bind(records []*meter.Record) {
+	r := records[0]
+	b.args = append(b.args[:0], r.Node, r.Segment, b.name("org_", r.Org), b.name("prj_", r.Project), b.name("key_", r.Key),
+		b.name("rte_", r.Route), b.name("mv_", r.Version), r.Model, int64(r.Kind), b.day(r), r.PriceIn, r.PriceOut)
+	for _, r := range records {
+		b.args = append(b.args, r.Slot, "req_"+r.Request.String(), bit(r.Stream), int64(r.Outcome), r.Start.UnixMicro(), r.End.UnixMicro(),
+			r.Prompt, r.Completion, r.CostMicros)
+	}
 }
 
 // name is the text of an id; the same few come again and again.
