@@ -12,7 +12,8 @@ func (c *Core) clone(h History) *Core {
 	d.history = h
 	d.acts, d.scratch, d.promises = nil, nil, nil
 	d.price = slices.Clone(c.price)
-	d.moves = slices.Clone(c.moves)
+	d.moves, d.version, d.memo, d.ending = slices.Clone(c.moves), slices.Clone(c.version), evictions{}, nil
+	d.victims = nil
 	t := *c.trust
 	d.trust = &t
 	d.nodes = slices.Clone(c.nodes)

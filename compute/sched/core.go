@@ -15,7 +15,7 @@ type Config struct {
 	Horizon  int64        // running work counts as if it had run so long already, so that a burst is shared; default 1 h
 	MinRun   int64        // no job is preempted earlier in an attempt; default 10 min
 	Reserve  int          // blocked gangs of a queue that may hold a start; default 1
-	Starved  int64        // a job that waited so long goes before all others of its priority; default 7 days
+	Starved  int64        // a job that waited so long in all goes before all others of its priority; default 14 days
 	Fast     int64        // longest time limit of a job in the fast lane; default 15 min
 	FastPart int64        // how much of a queue's share the fast lane may take, in Micro; default a quarter
 	Rule     predict.Rule // turns what history says into the order of jobs; default predict.DefaultRule
@@ -34,7 +34,7 @@ func (c Config) withDefaults() Config {
 	set(&c.HalfLife, 7*24*60*minute)
 	set(&c.Horizon, 60*minute)
 	set(&c.MinRun, 10*minute)
-	set(&c.Starved, 7*24*60*minute)
+	set(&c.Starved, 14*24*60*minute)
 	set(&c.Fast, 15*minute)
 	set(&c.FastPart, Micro/4)
 	set(&c.Slack, 30*minute)
@@ -119,6 +119,7 @@ type work struct {
 	key      int64 // of the order by rank, lower first
 	since    int64 // when it began to wait
 	waited   int64 // in all, up to since
+	goneBy   int64 // its end by P90 as of the last look
 	lookAt   int64 // when it is worth asking history again
 	promised bool  // it was said when it will start
 	first    int64 // its first start
@@ -159,12 +160,16 @@ type Core struct {
 	running  []*work
 	onNode   [][]*work // what runs on each node, in order of start
 	moves    []int64   // by pool: counts starts, ends and rounds; what could not displace anything may when it has moved on
+	version  []int64   // by node: counts what started and ended there
+	memo     evictions
 	holds    []*hold
 	children map[string][]*work // those that wait for a job to succeed
 
 	price    []int64 // by chip: how scarce it is, in Micro
 	count    []int64 // by chip: how many there are
 	scratch  []*option
+	ending   []*work
+	victims  []victim
 	trust    *correction
 	promises []promise
 	idle     bool // fill gives out what would stand idle
@@ -198,6 +203,7 @@ func New(conf Config, f Fleet, h History, now int64) (*Core, error) {
 	c.room = newRoom(c.nodes, c.pools)
 	c.onNode = make([][]*work, len(c.nodes))
 	c.moves = make([]int64, len(c.pools))
+	c.version = make([]int64, len(c.nodes))
 	c.price, c.count = make([]int64, len(c.chips)), make([]int64, len(c.chips))
 	for i := range c.price {
 		c.price[i] = Micro
@@ -436,6 +442,7 @@ func (c *Core) occupy(w *work, o *option, seats []Seat) {
 	w.q.add(w, 1)
 	c.moves[c.room.pool[seats[0].Node]]++
 	for i := range seats {
+		c.version[seats[i].Node]++
 		if n := seats[i].Node; len(c.onNode[n]) == 0 || c.onNode[n][len(c.onNode[n])-1] != w {
 			c.onNode[n] = append(c.onNode[n], w)
 		}
@@ -455,6 +462,7 @@ func (c *Core) vacate(w *work) {
 	}
 	for i := range w.seats {
 		n := w.seats[i].Node
+		c.version[n]++
 		if k := slices.Index(c.onNode[n], w); k >= 0 {
 			c.onNode[n] = slices.Delete(c.onNode[n], k, k+1)
 		}

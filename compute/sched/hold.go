@@ -58,26 +58,12 @@ func (c *Core) holding(w *work) bool {
 	return slices.ContainsFunc(c.holds, func(h *hold) bool { return h.w == w })
 }
 
-// end is when a running job will have ended, by its P90 or its limit.
-func (c *Core) end(w *work) int64 {
-	left := c.wall(w, w.opt, w.est.P90)
-	if w.Limit > 0 {
-		left = min(left, w.started+w.Limit-c.now)
-	}
-	return c.now + max(0, left)
-}
+// end is when a running job will have ended, by its P90 or its limit; one that outlasted it may end at any time.
+func (c *Core) end(w *work) int64 { return max(c.now, w.goneBy) }
 
 // earliest finds the nodes on which an option can start first, when jobs end by their P90.
 func (c *Core) earliest(w *work, o *option) *hold {
 	pool := c.poolOf(o)
-	ends := map[int32][]*work{}
-	for _, r := range c.running {
-		for i := range r.seats {
-			if n := r.seats[i].Node; c.room.pool[n] == pool {
-				ends[n] = append(ends[n], r)
-			}
-		}
-	}
 	taken := map[int32]bool{}
 	for _, h := range c.holds {
 		for _, n := range h.nodes {
@@ -96,7 +82,7 @@ func (c *Core) earliest(w *work, o *option) *hold {
 			if taken[n] || c.nodes[n].State != Up {
 				continue
 			}
-			if at, ok := c.freeAt(n, &pt.ask, ends[n]); ok {
+			if at, ok := c.freeAt(n, &pt.ask); ok {
 				all = append(all, when{n, at})
 			}
 		}
@@ -114,34 +100,42 @@ func (c *Core) earliest(w *work, o *option) *hold {
 }
 
 // freeAt is when a node will have room for a member.
-func (c *Core) freeAt(n int32, a *ask, runs []*work) (int64, bool) {
+func (c *Core) freeAt(n int32, a *ask) (int64, bool) {
+	f := &c.room.free[n]
 	if c.nodes[n].Chips < a.chips {
 		return 0, false
 	}
 	if c.room.fits(n, a) {
 		return c.now, true
 	}
-	slices.SortFunc(runs, func(x, y *work) int { return cmp.Or(cmp.Compare(c.end(x), c.end(y)), cmp.Compare(x.number, y.number)) })
-	whole, cpu, memo := int(c.room.free[n].whole), c.room.free[n].cpu, c.room.free[n].memo
-	counted := c.room.free[n].counted
+	runs := append(c.ending[:0], c.onNode[n]...)
+	c.ending = runs
+	if len(runs) > 1 {
+		slices.SortFunc(runs, func(x, y *work) int { return cmp.Or(cmp.Compare(x.goneBy, y.goneBy), cmp.Compare(x.number, y.number)) })
+	}
+	whole, cpu, memo := int(f.whole), f.cpu, f.memo
 	for _, r := range runs {
-		k := 0
-		for i := range r.opt.parts {
-			for range r.opt.parts[i].members {
-				if r.seats[k].Node == n {
-					b := &r.opt.parts[i].ask
-					whole += b.chips // of shares a little too much: the others on the chip end too
-					cpu += b.cpu
-					memo += b.memo
-				}
-				k++
-			}
-		}
-		if whole >= a.chips && (!counted || cpu >= a.cpu && memo >= a.memo) {
-			return c.end(r), true
+		whole, cpu, memo = r.gives(n, whole, cpu, memo)
+		if whole >= a.chips && (!f.counted || cpu >= a.cpu && memo >= a.memo) {
+			return c.end(r), c.end(r) < maxInt
 		}
 	}
 	return 0, false
+}
+
+// gives adds what a job would leave on a node; of shares a little too much: the others on the chip end too.
+func (w *work) gives(n int32, whole int, cpu, memo int64) (int, int64, int64) {
+	k := 0
+	for i := range w.opt.parts {
+		b := &w.opt.parts[i].ask
+		for range w.opt.parts[i].members {
+			if w.seats[k].Node == n {
+				whole, cpu, memo = whole+b.chips, cpu+b.cpu, memo+b.memo
+			}
+			k++
+		}
+	}
+	return whole, cpu, memo
 }
 
 // usable tells which nodes a job may be put on now: all but those held for others, unless it will be gone by then. nil =

@@ -31,7 +31,7 @@ func (c *Core) urgency(w *work) int {
 	switch {
 	case w.Kind == Service:
 		return 0
-	case c.now-w.Submitted >= c.conf.Starved:
+	case w.waited+c.now-w.since >= c.conf.Starved:
 		return 1
 	case w.Kind == Interactive || c.fastLane(w):
 		return 2
@@ -56,6 +56,13 @@ func (c *Core) look(w *work) {
 func (c *Core) lookRunning(w *work) {
 	w.est = c.history.Estimate(w.ID, c.attained(w), c.now)
 	w.key = c.conf.Rule.Running(w.est, w.waited)
+	w.goneBy = c.now + c.wall(w, w.opt, w.est.P90)
+	if w.Limit > 0 {
+		w.goneBy = min(w.goneBy, w.started+w.Limit)
+	}
+	if w.Kind == Service {
+		w.goneBy = maxInt
+	}
 	// What is known of a job goes by the ratio of its ages: there is nothing new until it is a part older.
 	w.lookAt = c.now + max(c.conf.Round, (c.now-w.started+w.Attained)/lookPart)
 }

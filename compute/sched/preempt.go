@@ -43,12 +43,16 @@ func (c *Core) byBurden() []*queue {
 	return out
 }
 
-// preemptFor tries the first of each lane, in order, and returns after the first that got its place.
+// preemptFor tries the first of each lane, in order, and returns after the first that got its place. Between rounds only
+// those that have more than their rank to show are tried.
 func (c *Core) preemptFor(q *queue) bool {
 	var heads []*work
 	for _, l := range q.lanes {
-		if l != nil && len(l.heap) > 0 && l.tried != c.stamp(l.menu, c.moves) {
-			heads = append(heads, l.heap[0])
+		if l == nil || len(l.heap) == 0 || l.tried == c.stamp(l.menu, c.moves) {
+			continue
+		}
+		if w := l.heap[0]; c.renewed || w.Kind == Service || w.Priority > 0 || q.guaranteed(w) {
+			heads = append(heads, w)
 		}
 	}
 	slices.SortFunc(heads, func(a, b *work) int {
@@ -60,10 +64,7 @@ func (c *Core) preemptFor(q *queue) bool {
 	for _, w := range heads {
 		list, near := c.entries(w)
 		for _, o := range slices.Clone(list[:near]) {
-			if q.held[chipSlot(o.chip)]+int64(o.size) > q.ceiling[chipSlot(o.chip)] {
-				continue
-			}
-			if c.displace(w, o) {
+			if q.allows(o) && (c.displace(w, o, others) || c.displace(w, o, own) || c.small(o) && c.displace(w, o, own|others)) {
 				return true
 			}
 		}
@@ -71,6 +72,17 @@ func (c *Core) preemptFor(q *queue) bool {
 	}
 	return false
 }
+
+// whose says whose jobs may be victims: those of other queues, by a guarantee, or of the job's own, by priority or rank.
+type whose uint8
+
+const (
+	own whose = 1 << iota
+	others
+)
+
+// small says whether a pool is small enough to look for victims of both sorts at once.
+func (c *Core) small(o *option) bool { return len(c.pools[c.poolOf(o)].nodes) <= 256 }
 
 // right says by which right a waiting job may take a running one's place.
 func (c *Core) right(w *work, o *option, v *work) (Why, bool) {
@@ -135,39 +147,54 @@ func (c *Core) loss(v *work) (class int, lost int64) {
 	return 2, lost
 }
 
-// seatsAfter is a node as it would be without some of what runs there.
+// evicted is a node as it would be without some of what runs there.
 type evicted struct {
+	enough  bool
 	node    int32
 	victims []*work
 	class   int
 	lost    int64
 }
 
+// evictions remembers, for one queue, one entry and one moment, what could be taken of each node from other queues: a
+// queue that takes back a tenth of the fleet looks at each node once and not for each job.
+type evictions struct {
+	now  int64
+	q    *queue
+	o    *option
+	part int
+	all  []evicted
+	seen []int64 // the node's version, plus one
+}
+
+func (c *Core) recall(q *queue, o *option, part int) *evictions {
+	m := &c.memo
+	if m.now != c.now || m.q != q || m.o != o || m.part != part || m.seen == nil {
+		if m.seen == nil {
+			m.all, m.seen = make([]evicted, len(c.nodes)), make([]int64, len(c.nodes))
+		}
+		clear(m.seen)
+		m.now, m.q, m.o, m.part = c.now, q, o, part
+	}
+	return m
+}
+
 // displace finds the cheapest victims whose places complete a placement, and has them make way. Whole gangs go, or none.
-func (c *Core) displace(w *work, o *option) bool {
+func (c *Core) displace(w *work, o *option, from whose) bool {
+	if from == others && (len(c.queues) == 1 || !w.q.within(o)) {
+		return false
+	}
 	pool := c.poolOf(o)
 	may := c.usable(w, o)
 	chosen := map[*work]bool{}
-	used := map[int32]bool{}
+	var used []int32
 	for i := range o.parts {
-		pt := &o.parts[i]
-		var all []evicted
-		for _, n := range c.pools[pool].nodes {
-			if used[n] || c.nodes[n].State != Up || may != nil && !may(n) {
-				continue
-			}
-			if e, ok := c.evict(w, o, n, &pt.ask, chosen); ok {
-				all = append(all, e)
-			}
-		}
-		if len(all) < pt.members {
+		all := c.evictable(w, o, i, from, pool, may, chosen, used)
+		if all == nil {
 			return false
 		}
-		slices.SortFunc(all, func(a, b evicted) int {
-			return cmp.Or(cmp.Compare(a.class, b.class), cmp.Compare(a.lost, b.lost), cmp.Compare(a.node, b.node))
-		})
-		for _, e := range all[:pt.members] {
-			used[e.node] = true
+		for _, e := range all {
+			used = append(used, e.node)
 			for _, v := range e.victims {
 				chosen[v] = true
 			}
@@ -177,6 +204,7 @@ func (c *Core) displace(w *work, o *option) bool {
 		return false
 	}
 	if !c.lawful(w, o, chosen) {
+		c.memo.seen = nil
 		return false
 	}
 	ground := Outranked
@@ -228,58 +256,102 @@ func (c *Core) lawful(w *work, o *option, chosen map[*work]bool) bool {
 	return true
 }
 
+// evictable is the cheapest nodes for the members of a part, or nil if there are not enough.
+func (c *Core) evictable(w *work, o *option, part int, from whose, pool int32, may func(int32) bool, chosen map[*work]bool, used []int32) []evicted {
+	pt := &o.parts[part]
+	var memo *evictions
+	if from == others && len(chosen) == 0 {
+		memo = c.recall(w.q, o, part)
+	}
+	var all []evicted
+	for _, n := range c.pools[pool].nodes {
+		if len(c.onNode[n]) == 0 && !c.room.fits(n, &pt.ask) || slices.Contains(used, n) || c.nodes[n].State != Up || may != nil && !may(n) {
+			continue
+		}
+		var e evicted
+		if memo != nil && memo.seen[n] == c.version[n]+1 {
+			e = memo.all[n]
+		} else {
+			e = c.evict(w, o, n, &pt.ask, from, chosen)
+			if memo != nil {
+				memo.all[n], memo.seen[n] = e, c.version[n]+1
+			}
+		}
+		if !e.enough {
+			continue
+		}
+		if pt.members > 1 {
+			all = append(all, e)
+		} else if len(all) == 0 {
+			all = append(all, e)
+		} else if e.before(&all[0]) {
+			all[0] = e
+		}
+	}
+	if len(all) < pt.members {
+		return nil
+	}
+	slices.SortFunc(all, func(a, b evicted) int {
+		if a.before(&b) {
+			return -1
+		}
+		return 1
+	})
+	return all[:pt.members]
+}
+
+func (e *evicted) before(f *evicted) bool {
+	return cmp.Or(cmp.Compare(e.class, f.class), cmp.Compare(e.lost, f.lost), cmp.Compare(e.node, f.node)) < 0
+}
+
 // evict is the cheapest set of jobs on a node whose leaving makes room for a member.
-func (c *Core) evict(w *work, o *option, n int32, a *ask, chosen map[*work]bool) (evicted, bool) {
+func (c *Core) evict(w *work, o *option, n int32, a *ask, from whose, chosen map[*work]bool) evicted {
 	e := evicted{node: n}
 	f := &c.room.free[n]
 	whole, cpu, memo := int(f.whole), f.cpu, f.memo
+	sits := a.share < Whole && a.chips > 0 && f.tightest(int32(a.share)) >= 0
 	enough := func() bool {
-		if a.share < Whole && a.chips > 0 && f.tightest(int32(a.share)) >= 0 && (!f.counted || cpu >= a.cpu && memo >= a.memo) {
-			return true
-		}
-		return whole >= a.chips && (!f.counted || cpu >= a.cpu && memo >= a.memo)
+		return (sits || whole >= a.chips) && (!f.counted || cpu >= a.cpu && memo >= a.memo)
 	}
-	gain := func(v *work) {
-		k := 0
-		for i := range v.opt.parts {
-			for range v.opt.parts[i].members {
-				if v.seats[k].Node == n {
-					b := &v.opt.parts[i].ask
-					if b.share == Whole || b.chips == 0 {
-						whole += b.chips
-					}
-					cpu += b.cpu
-					memo += b.memo
-				}
-				k++
-			}
-		}
-	}
-	type victim struct {
-		w     *work
-		class int
-		lost  int64
-	}
-	var list []victim
+	list := c.victims[:0]
 	for _, v := range c.onNode[n] {
 		if chosen[v] {
-			gain(v)
-		} else if _, ok := c.right(w, o, v); ok {
+			whole, cpu, memo = v.frees(n, whole, cpu, memo)
+		} else if _, ok := c.right(w, o, v); ok && (from&own != 0 || v.q != w.q) && (from&others != 0 || v.q == w.q) {
 			class, lost := c.loss(v)
 			list = append(list, victim{v, class, lost})
 		}
 	}
-	slices.SortFunc(list, func(x, y victim) int {
-		return cmp.Or(cmp.Compare(x.class, y.class), cmp.Compare(x.lost, y.lost), cmp.Compare(y.w.number, x.w.number))
-	})
+	c.victims = list
+	if len(list) > 1 {
+		slices.SortFunc(list, func(x, y victim) int {
+			return cmp.Or(cmp.Compare(x.class, y.class), cmp.Compare(x.lost, y.lost), cmp.Compare(y.w.number, x.w.number))
+		})
+	}
 	for _, v := range list {
 		if enough() {
 			break
 		}
-		gain(v.w)
+		whole, cpu, memo = v.w.frees(n, whole, cpu, memo)
 		e.victims = append(e.victims, v.w)
 		e.class = max(e.class, v.class)
 		e.lost += v.lost
 	}
-	return e, enough()
+	e.enough = enough()
+	return e
+}
+
+// victim is a job that may be made to leave, and what that loses.
+type victim struct {
+	w     *work
+	class int
+	lost  int64
+}
+
+// frees adds what surely becomes free of a node when a job leaves: a share does not free its chip.
+func (w *work) frees(n int32, whole int, cpu, memo int64) (int, int64, int64) {
+	if w.opt.parts[0].ask.share < Whole && w.opt.size > 0 {
+		return whole, cpu + w.opt.parts[0].ask.cpu, memo + w.opt.parts[0].ask.memo
+	}
+	return w.gives(n, whole, cpu, memo)
 }

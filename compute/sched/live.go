@@ -1,0 +1,66 @@
+package sched
+
+import "fmt"
+
+// Could says why a job could never run on the fleet, or nil; the errors are those of Submit. It keeps nothing of the job.
+func (c *Core) Could(j Job) error {
+	_, _, err := c.admit(&j)
+	return err
+}
+
+// SetBegin has a waiting job not start before a time, as a back-off does; 0 = at once.
+func (c *Core) SetBegin(now int64, id string, at int64) error {
+	w := c.jobs[id]
+	if w == nil || w.status != waiting {
+		return fmt.Errorf("sched: job %s does not wait", id)
+	}
+	c.settle(now)
+	c.dequeue(w)
+	waited := w.waited + c.now - w.since
+	w.NotBefore = at
+	c.enqueue(w)
+	w.waited, w.since = waited, c.now
+	return nil
+}
+
+// QueueState is a queue as it stands.
+type QueueState struct {
+	Name, Org          string
+	Weight, OrgWeight  int64   // in Micro
+	Held               []Count // chips in use by class
+	Guarantee, Ceiling []Count
+	Waiting            int    // for room
+	Parked             int    // for something else: held, not before, after others
+	Running            int    // jobs
+	Used               int64  // micro-units beyond its guarantee, decayed
+	Burden             int64  // what decides its turn: what it used and holds beyond its guarantee, by its weight
+	Next               string // the first of its jobs that wait for room; empty if none does
+}
+
+// Queues tells of all queues, by name.
+func (c *Core) Queues() []QueueState {
+	out := make([]QueueState, len(c.queues))
+	for i, q := range c.queues {
+		s := QueueState{Name: q.Name, Org: q.org.name, Weight: q.Weight, OrgWeight: q.org.weight, Guarantee: q.Guarantee, Ceiling: q.Ceiling,
+			Waiting: q.waits, Parked: len(q.parked), Used: q.used, Burden: c.burden(q)}
+		for k, ch := range c.chips {
+			if n := q.held[chipSlot(k)]; n > 0 {
+				s.Held = append(s.Held, Count{ch.Name, n})
+			}
+		}
+		var first *work
+		for _, l := range q.lanes {
+			if l != nil && len(l.heap) > 0 && (first == nil || c.before(l.heap[0], first)) {
+				first = l.heap[0]
+			}
+		}
+		if first != nil {
+			s.Next = first.ID
+		}
+		out[i] = s
+	}
+	for _, w := range c.running {
+		out[w.q.at].Running++
+	}
+	return out
+}
