@@ -47,9 +47,9 @@ func (c *Client) PutMember(ctx context.Context, project, email, role string) (Me
 	return call[Member](ctx, c, http.MethodPut, path("members", email)+params("project", project), MemberRole{Role: role})
 }
 
-// RemoveMember removes a member and revokes the member's keys.
-func (c *Client) RemoveMember(ctx context.Context, project, email string) error {
-	return none(ctx, c, http.MethodDelete, path("members", email)+params("project", project))
+// RemoveMember removes a member and revokes the member's keys, and unless keepChildren all that these made.
+func (c *Client) RemoveMember(ctx context.Context, project, email string, keepChildren bool) error {
+	return none(ctx, c, http.MethodDelete, path("members", email)+params("project", project, "keep_children", strconv.FormatBool(keepChildren)))
 }
 
 // Keys lists the keys of a project, empty for the caller's.
@@ -67,14 +67,15 @@ func (c *Client) CreateKey(ctx context.Context, n NewKey) (MadeKey, error) {
 	return call[MadeKey](ctx, c, http.MethodPost, path("keys"), n)
 }
 
-// RevokeKey ends a key for good.
-func (c *Client) RevokeKey(ctx context.Context, project, id string) error {
-	return none(ctx, c, http.MethodDelete, path("keys", id)+params("project", project))
+// RevokeKey ends a key for good, and unless keepChildren all that it made.
+func (c *Client) RevokeKey(ctx context.Context, project, id string, keepChildren bool) error {
+	return none(ctx, c, http.MethodDelete, path("keys", id)+params("project", project, "keep_children", strconv.FormatBool(keepChildren)))
 }
 
-// Budgets lists the budgets the caller may see, with what was spent of them.
-func (c *Client) Budgets(ctx context.Context) ([]Budget, error) {
-	return items[Budget](ctx, c, path("budgets"))
+// Budgets lists the budgets of an organisation, empty for the caller's, as far as the caller may see them, with what
+// was spent of them.
+func (c *Client) Budgets(ctx context.Context, org string) ([]Budget, error) {
+	return items[Budget](ctx, c, path("budgets")+params("org", org))
 }
 
 // SetBudget bounds what an organisation, project or key may spend in all.
@@ -256,6 +257,7 @@ func (c *Client) RemoveRoute(ctx context.Context, name string) error {
 
 // UsageQuery says whose usage of which days.
 type UsageQuery struct {
+	Org          string // another organisation, id or name
 	Project      string // another project of the organisation
 	Organisation bool   // all projects
 	Key          string // id of a key
@@ -266,7 +268,7 @@ type UsageQuery struct {
 // Usage says what was used and what it cost, with the rows of all pages.
 func (c *Client) Usage(ctx context.Context, q UsageQuery) (Usage, error) {
 	all := Usage{Rows: []UsageRow{}}
-	target := path("usage") + params("project", q.Project, "organisation", strconv.FormatBool(q.Organisation),
+	target := path("usage") + params("org", q.Org, "project", q.Project, "organisation", strconv.FormatBool(q.Organisation),
 		"key", q.Key, "from", q.From, "to", q.To, "group", q.Group)
 	err := pages(ctx, c, target, func(u Usage) string {
 		all.Totals, all.Rows = u.Totals, append(all.Rows, u.Rows...)

@@ -158,8 +158,8 @@ type NewKey struct {
 	Name         string     `json:"name" doc:"1 to 64 characters"`
 	Project      string     `json:"project,omitempty" doc:"id or name; default: the caller's project"`
 	Role         string     `json:"role,omitempty" doc:"owner, developer (default) or viewer"`
-	Scopes       []string   `json:"scopes,omitempty" doc:"inference, read, write, admin, organisation, platform; default: the first four"`
-	Member       string     `json:"member,omitempty" doc:"email of the member it belongs to"`
+	Scopes       []string   `json:"scopes,omitempty" doc:"inference, read, write, admin, pricing, organisation, platform; default: inference alone"`
+	Member       string     `json:"member,omitempty" doc:"email of the member it belongs to; default: the one whose key asks"`
 	RPM          int64      `json:"rpm,omitempty" doc:"requests a minute; 0: no limit"`
 	TPM          int64      `json:"tpm,omitempty" doc:"tokens a minute; 0: no limit"`
 	Concurrency  int64      `json:"concurrency,omitempty" doc:"requests in flight; 0: no limit"`
@@ -172,7 +172,8 @@ type Budget struct {
 	Scope       string `json:"scope" enum:"organisation,project,key"`
 	ID          string `json:"id" doc:"of what it bounds"`
 	LimitMicros int64  `json:"limit_micros"`
-	SpentMicros int64  `json:"spent_micros" doc:"spent so far"`
+	SpentMicros int64  `json:"spent_micros" doc:"spent so far; by a key with those that it made"`
+	SetFrom     string `json:"set_from" enum:"admin,organisation,platform" doc:"widest scope of the key that set it; without that scope it can only be lowered"`
 }
 
 // BudgetLimit is what a budget is to be.
@@ -446,8 +447,8 @@ type Scale struct {
 type NewRoute struct {
 	Name       string `json:"name,omitempty" doc:"what callers put into model; default: the deployment's name"`
 	Deployment string `json:"deployment,omitempty" doc:"id or name"`
-	PriceIn    int64  `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens"`
-	PriceOut   int64  `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens"`
+	PriceIn    *int64 `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens; default: the highest that a route of the project to the same model version has, else the installation's price"`
+	PriceOut   *int64 `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens; default: as for prompt tokens"`
 	Shared     bool   `json:"shared,omitempty" doc:"every project of the organisation may use it"`
 }
 

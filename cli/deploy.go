@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -13,13 +14,16 @@ import (
 func (a *app) deployCommand() *cobra.Command {
 	var n api.NewDeployment
 	var route api.NewRoute
+	var price prices
 	var noRoute, detach bool
-	c := a.verb("deploy MODEL", "Serve a model version and give it a public name: name, name@number or id", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+	var c *cobra.Command
+	c = a.verb("deploy MODEL", "Serve a model version and give it a public name: name, name@number or id", cobra.ExactArgs(1), func(ctx context.Context, client *api.Client, args []string) error {
 		n.Model = args[0]
 		if !noRoute {
+			route.PriceIn, route.PriceOut = price.named(c)
 			n.Route = &route
 		}
-		return a.deploy(ctx, c, n, detach)
+		return a.deploy(ctx, client, n, detach)
 	})
 	f := c.Flags()
 	f.StringVar(&n.Name, "name", "", "name of the deployment (default: the model's)")
@@ -28,9 +32,8 @@ func (a *app) deployCommand() *cobra.Command {
 	f.IntVar(&n.Threads, "threads", 0, "cores for each replica")
 	f.IntVar(&n.MaxContext, "max-context", 0, "longest sequence, tokens")
 	f.StringVar(&route.Name, "route", "", "public name (default: the deployment's)")
-	f.Int64Var(&route.PriceIn, "price-in", 0, "micro-units for 1,000,000 prompt tokens")
-	f.Int64Var(&route.PriceOut, "price-out", 0, "micro-units for 1,000,000 completion tokens")
-	f.BoolVar(&route.Shared, "shared", false, "every project of the organisation may call it")
+	price.flags(f)
+	f.BoolVar(&route.Shared, "shared", false, sharedHelp)
 	f.BoolVar(&noRoute, "no-route", false, "give it no public name")
 	f.BoolVar(&detach, "detach", false, "return at once instead of waiting until it answers")
 	return c
@@ -58,6 +61,7 @@ func (a *app) deploy(ctx context.Context, c *api.Client, n api.NewDeployment, de
 	return a.Value(d, func() {
 		a.Printf("%s serves %s: %s, %d of %d replicas answer\n", d.Name, d.Model, d.State, d.Ready, d.Replicas)
 		if d.Route != nil {
+			a.costs(*d.Route)
 			a.Next("%s", a.command("chat %s", shellQuote(d.Route.Name)))
 		}
 	})
@@ -147,6 +151,32 @@ func yesNo(b bool) string {
 	return "no"
 }
 
+const sharedHelp = "every project of the organisation may call it; for owners and keys with the scope pricing"
+
+// prices are the flags of what a route costs.
+type prices struct{ in, out int64 }
+
+func (p *prices) flags(f *pflag.FlagSet) {
+	f.Int64Var(&p.in, "price-in", 0, "micro-units for 1,000,000 prompt tokens; for owners and keys with the scope pricing (default: what the model costs elsewhere in the project, else the installation's price)")
+	f.Int64Var(&p.out, "price-out", 0, "micro-units for 1,000,000 completion tokens; likewise")
+}
+
+// named are the prices that were given, nil for one that was not.
+func (p *prices) named(c *cobra.Command) (in, out *int64) {
+	if c.Flags().Changed("price-in") {
+		in = &p.in
+	}
+	if c.Flags().Changed("price-out") {
+		out = &p.out
+	}
+	return in, out
+}
+
+// costs says what a route costs, which whoever made it need not have said.
+func (a *app) costs(r api.Route) {
+	a.Printf("1,000,000 tokens of %s cost %s micro-units in and %s out\n", r.Name, num(r.PriceIn), num(r.PriceOut))
+}
+
 func (a *app) routeCommand() *cobra.Command {
 	ls := a.verb("ls", "List routes", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
 		list, err := c.Routes(ctx)
@@ -160,33 +190,31 @@ func (a *app) routeCommand() *cobra.Command {
 		})
 	})
 	var n api.NewRoute
+	var price prices
 	flags := func(c *cobra.Command) *cobra.Command {
 		f := c.Flags()
 		f.StringVar(&n.Deployment, "to", "", "deployment: id or name")
-		f.Int64Var(&n.PriceIn, "price-in", 0, "micro-units for 1,000,000 prompt tokens")
-		f.Int64Var(&n.PriceOut, "price-out", 0, "micro-units for 1,000,000 completion tokens")
-		f.BoolVar(&n.Shared, "shared", false, "every project of the organisation may call it")
+		price.flags(f)
+		f.BoolVar(&n.Shared, "shared", false, sharedHelp)
 		return c
 	}
-	add := flags(a.verb("add NAME", "Give a deployment a public name", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+	var add, set *cobra.Command
+	add = flags(a.verb("add NAME", "Give a deployment a public name", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		n.Name = args[0]
+		n.PriceIn, n.PriceOut = price.named(add)
 		r, err := c.CreateRoute(ctx, n)
 		if err != nil {
 			return err
 		}
-		return a.Value(r, func() { a.Printf("%s leads to %s\n", r.Name, r.DeploymentID) })
+		return a.Value(r, func() {
+			a.Printf("%s leads to %s\n", r.Name, r.DeploymentID)
+			a.costs(r)
+		})
 	}))
-	var set *cobra.Command
 	set = flags(a.verb("set NAME", "Change a route's deployment, prices and sharing", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		change := api.RouteChange{Deployment: n.Deployment}
-		named := set.Flags().Changed // what is not named stays: above all a price
-		if named("price-in") {
-			change.PriceIn = &n.PriceIn
-		}
-		if named("price-out") {
-			change.PriceOut = &n.PriceOut
-		}
-		if named("shared") {
+		change.PriceIn, change.PriceOut = price.named(set) // what is not named stays: above all a price
+		if set.Flags().Changed("shared") {
 			change.Shared = &n.Shared
 		}
 		if change == (api.RouteChange{}) {
@@ -197,7 +225,8 @@ func (a *app) routeCommand() *cobra.Command {
 			return err
 		}
 		return a.Value(r, func() {
-			a.Printf("%s leads to %s; 1,000,000 tokens cost %s in and %s out\n", r.Name, r.DeploymentID, num(r.PriceIn), num(r.PriceOut))
+			a.Printf("%s leads to %s\n", r.Name, r.DeploymentID)
+			a.costs(r)
 		})
 	}))
 	rm := a.verb("rm NAME", "Remove a route", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {

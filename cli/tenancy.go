@@ -52,7 +52,7 @@ func (a *app) projectCommand() *cobra.Command {
 		}
 		return a.Value(p, func() {
 			a.Printf("project %s (%s)\n", p.Name, p.ID)
-			a.Next("%s", a.command("key create --project %s --name first", shellQuote(p.Name)))
+			a.Next("%s", a.command("key create --project %s --name first --scope inference,read,write", shellQuote(p.Name)))
 		})
 	})
 	return noun("project", "Projects: where work, data, models and keys belong", ls, create)
@@ -77,12 +77,14 @@ func (a *app) memberCommand() *cobra.Command {
 		return a.Value(m, func() { a.Printf("%s is %s\n", m.Email, m.Role) })
 	})
 	put.Flags().StringVar(&role, "role", "developer", "owner, developer or viewer")
-	rm := a.verb("rm EMAIL", "End a membership; the member's keys are revoked", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		if err := c.RemoveMember(ctx, project, args[0]); err != nil {
+	var keep bool
+	rm := a.verb("rm EMAIL", "End a membership; the member's keys are revoked, with those that they made", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		if err := c.RemoveMember(ctx, project, args[0], keep); err != nil {
 			return err
 		}
 		return a.Value(map[string]string{"removed": args[0]}, func() { a.Printf("%s is no member any more\n", args[0]) })
 	})
+	rm.Flags().BoolVar(&keep, "keep-children", false, "do not revoke what the member's keys made for others")
 	n := noun("member", "Members: people who hold a role in a project", ls, put, rm)
 	n.PersistentFlags().StringVar(&project, "project", "", "id or name (default: the key's project)")
 	return n
@@ -106,13 +108,15 @@ func (a *app) keyCommand() *cobra.Command {
 			a.Table([]string{"name", "id", "role", "ends in", "rpm", "tpm", "budget", "state", "age"}, rows(list, a.keyRow))
 		})
 	})
-	rm := a.verb("revoke KEY", "Revoke a key by its id", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		if err := c.RevokeKey(ctx, project, args[0]); err != nil {
+	var keep bool
+	rm := a.verb("revoke KEY", "Revoke a key by its id, with those that it made", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		if err := c.RevokeKey(ctx, project, args[0], keep); err != nil {
 			return err
 		}
 		return a.Value(map[string]string{"revoked": args[0]}, func() { a.Printf("%s is revoked\n", args[0]) })
 	})
 	rm.Aliases = []string{"rm"}
+	rm.Flags().BoolVar(&keep, "keep-children", false, "do not revoke the keys that it made; its limits and budget go on to bind them")
 	o := &keyOptions{}
 	create := a.verb("create", "Make a key; its secret is shown this once", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
 		o.project = project
@@ -121,15 +125,15 @@ func (a *app) keyCommand() *cobra.Command {
 	f := create.Flags()
 	f.StringVar(&o.name, "name", "", "what it is for (default: key and the date)")
 	f.StringVar(&o.role, "role", "", "owner, developer or viewer; at most your own (default developer)")
-	f.StringVar(&o.member, "member", "", "email of the member it belongs to")
-	f.StringSliceVar(&o.scopes, "scope", nil, "inference, read, write, admin, organisation, platform; repeatable (default: the first four)")
+	f.StringVar(&o.member, "member", "", "email of the member it belongs to (default: the member that your key belongs to)")
+	f.StringSliceVar(&o.scopes, "scope", nil, "inference, read, write, admin, pricing, organisation, platform; repeatable (default: inference alone)")
 	f.StringVar(&o.budget, "budget", "", "what it may spend in all: 1.50, or 120u in micro-units")
 	f.StringVar(&o.expires, "expires", "", "when it ends: 30d, 12h, or a date such as 2027-01-31")
 	f.Int64Var(&o.rpm, "rpm", 0, "requests a minute")
 	f.Int64Var(&o.tpm, "tpm", 0, "tokens a minute")
 	f.Int64Var(&o.concurrency, "concurrency", 0, "requests in flight")
 	n := noun("key", "API keys", ls, create, rm)
-	n.PersistentFlags().StringVar(&project, "project", "", "id or name (default: the key's project)")
+	n.PersistentFlags().StringVar(&project, "project", "", "id or name (default: the key's project); operators reach any for ls and revoke, by its id")
 	return n
 }
 
@@ -199,17 +203,19 @@ func parseExpiry(s string, now time.Time) (time.Time, error) {
 }
 
 func (a *app) budgetCommand() *cobra.Command {
+	var org string
 	ls := a.verb("ls", "List budgets and what is spent of them", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
-		list, err := c.Budgets(ctx)
+		list, err := c.Budgets(ctx, org)
 		if err != nil {
 			return err
 		}
 		return a.Value(list, func() {
-			a.Table([]string{"scope", "id", "limit", "spent", "left"}, rows(list, func(b api.Budget) []string {
-				return []string{b.Scope, b.ID, ui.Money(b.LimitMicros), ui.Money(b.SpentMicros), ui.Money(b.LimitMicros - b.SpentMicros)}
+			a.Table([]string{"scope", "id", "limit", "spent", "left", "set from"}, rows(list, func(b api.Budget) []string {
+				return []string{b.Scope, b.ID, ui.Money(b.LimitMicros), ui.Money(b.SpentMicros), ui.Money(b.LimitMicros - b.SpentMicros), b.SetFrom}
 			}))
 		})
 	})
+	ls.Flags().StringVar(&org, "org", "", "another organisation: id or name; for operators")
 	set := a.verb("set ID AMOUNT", "Bound what an organisation, a project or a key may spend in all: 1.50, or 120u in micro-units", cobra.ExactArgs(2), func(ctx context.Context, c *api.Client, args []string) error {
 		scope, err := scopeOf(args[0])
 		if err != nil {
@@ -249,10 +255,10 @@ func scopeOf(id string) (string, error) {
 }
 
 func (a *app) usageCommand() *cobra.Command {
-	var from, to, by, project, key string
+	var from, to, by, org, project, key string
 	var whole bool
 	c := a.verb("usage", "Show what was used and what it cost", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
-		u, err := c.Usage(ctx, api.UsageQuery{Project: project, Organisation: whole, Key: key, From: from, To: to, Group: by})
+		u, err := c.Usage(ctx, api.UsageQuery{Org: org, Project: project, Organisation: whole, Key: key, From: from, To: to, Group: by})
 		if err != nil {
 			return err
 		}
@@ -266,7 +272,8 @@ func (a *app) usageCommand() *cobra.Command {
 	c.Flags().StringVar(&from, "from", "", "first day, UTC, such as 2026-01-31")
 	c.Flags().StringVar(&to, "to", "", "last day, included")
 	c.Flags().StringVar(&by, "by", "day", "group by day, model, key or project")
-	c.Flags().StringVar(&project, "project", "", "another project of the organisation: id or name")
+	c.Flags().StringVar(&project, "project", "", "another project of the organisation: id or name; for operators any, by its id")
+	c.Flags().StringVar(&org, "org", "", "another organisation: id or name; for operators")
 	c.Flags().BoolVar(&whole, "organisation", false, "all projects of the organisation")
 	c.Flags().StringVar(&key, "of-key", "", "one key, by its id")
 	verify := a.verb("verify", "Prove that the ledger, its rows and the daily sums agree", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {

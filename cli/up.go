@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -237,7 +238,12 @@ func passwordInArguments(address string) error {
 	if err != nil {
 		return nil // the database says what is wrong with it
 	}
-	if _, has := u.User.Password(); !has {
+	_, has := u.User.Password()
+	query, _ := url.ParseQuery(u.RawQuery) // what cannot be read of it the database cannot, either
+	for name := range query {
+		has = has || strings.EqualFold(name, "password") || strings.EqualFold(name, "sslpassword")
+	}
+	if !has {
 		return nil
 	}
 	return fault.New(fault.Invalid, "The database address on the command line holds a password, which others can read there.", fault.Field("database"),

@@ -21,7 +21,7 @@ var requests = map[string]struct{ query, kind, body string }{
 	"create-organisation": {body: `{"name":"o2"}`},
 	"create-project":      {body: `{"name":"p2"}`},
 	"put-member":          {body: `{"role":"viewer"}`},
-	"create-key":          {body: `{"name":"k2"}`},
+	"create-key":          {body: `{"name":"k2","scopes":["admin"]}`},
 	"set-budget":          {body: `{"limit_micros":5}`},
 	"import-data":         {query: "?name=d2&format=text", kind: "text/plain", body: "hello\n"},
 	"import-model":        {query: "?name=m2", kind: "application/x-tar", body: strings.Repeat("\x00", 1024)},
@@ -30,7 +30,7 @@ var requests = map[string]struct{ query, kind, body string }{
 	"create-deployment":   {body: `{"model":"$model","name":"d3"}`},
 	"scale-deployment":    {body: `{"replicas":2}`},
 	"create-route":        {body: `{"name":"pub2","deployment":"$deployment"}`},
-	"set-route":           {body: `{"deployment":"$deployment","price_in":3}`},
+	"set-route":           {body: `{"deployment":"$deployment"}`},
 }
 
 // byBody are the operations that name an object of the project in their body.
@@ -188,7 +188,7 @@ func TestEveryEndpointServesWhomTheTableAllows(t *testing.T) {
 		}
 		scopes := []tenancy.Scope{e.Scope}
 		if e.ID == "set-budget" || e.ID == "remove-budget" {
-			scopes = append(scopes, tenancy.OrgWide)
+			scopes = append(scopes, tenancy.Platform) // it was set with that
 		}
 		rec := w.request(e, w.key(t, tenancy.Key{Role: e.Role, Scopes: scopes}))
 		switch {

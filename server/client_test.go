@@ -113,7 +113,7 @@ func clientTenancy(t *testing.T, w *world, c *api.Client) {
 	if all := must(c.Members(ctx, "other"))(t); len(all) != 1 || all[0] != m || m.ProjectID != p.ID {
 		t.Errorf("members %+v after %+v", all, m)
 	}
-	must(0, c.RemoveMember(ctx, "other", "zoe@example.org"))(t)
+	must(0, c.RemoveMember(ctx, "other", "zoe@example.org", false))(t)
 	if all := must(c.Members(ctx, "other"))(t); len(all) != 0 {
 		t.Errorf("members %+v after the removal", all)
 	}
@@ -124,16 +124,16 @@ func clientTenancy(t *testing.T, w *world, c *api.Client) {
 	}
 	must(c.SetBudget(ctx, "key", k.Object.ID, 7))(t)
 	var mine api.Budget
-	for _, b := range must(c.Budgets(ctx))(t) {
+	for _, b := range must(c.Budgets(ctx, ""))(t) {
 		if b.ID == k.Object.ID {
 			mine = b
 		}
 	}
-	if want := (api.Budget{Scope: "key", ID: k.Object.ID, LimitMicros: 7, SpentMicros: 5}); mine != want {
+	if want := (api.Budget{Scope: "key", ID: k.Object.ID, LimitMicros: 7, SpentMicros: 5, SetFrom: "platform"}); mine != want {
 		t.Errorf("budget %+v, want %+v", mine, want)
 	}
 	must(0, c.RemoveBudget(ctx, "key", k.Object.ID))(t)
-	must(0, c.RevokeKey(ctx, "other", k.Object.ID))(t)
+	must(0, c.RevokeKey(ctx, "other", k.Object.ID, false))(t)
 	if all := must(c.Keys(ctx, p.ID))(t); len(all) != 1 || all[0].RevokedAt == nil || all[0].BudgetMicros != nil {
 		t.Errorf("keys %+v after revoking", all)
 	}
@@ -238,7 +238,7 @@ func clientModels(t *testing.T, c *api.Client) {
 
 func clientServing(t *testing.T, w *world, c *api.Client) {
 	ctx := t.Context()
-	d := must(c.Deploy(ctx, api.NewDeployment{Model: "m", Name: "dd", Replicas: 2, Route: &api.NewRoute{PriceIn: 3}}))(t)
+	d := must(c.Deploy(ctx, api.NewDeployment{Model: "m", Name: "dd", Replicas: 2, Route: &api.NewRoute{PriceIn: new(int64(3))}}))(t)
 	if d.Name != "dd" || d.Replicas != 2 || d.Route == nil || d.Route.Name != "dd" || d.Route.PriceIn != 3 {
 		t.Errorf("deployed %+v", d)
 	}
@@ -252,7 +252,7 @@ func clientServing(t *testing.T, w *world, c *api.Client) {
 		t.Errorf("scaled %+v", s)
 	}
 	must(c.DeploymentLogs(ctx, "dd", api.LogQuery{}))(t)
-	r := must(c.CreateRoute(ctx, api.NewRoute{Name: "rr", Deployment: "dd", PriceOut: 4, Shared: true}))(t)
+	r := must(c.CreateRoute(ctx, api.NewRoute{Name: "rr", Deployment: "dd", PriceOut: new(int64(4)), Shared: true}))(t)
 	if got := must(c.Route(ctx, "rr"))(t); got != r {
 		t.Errorf("route %+v, made %+v", got, r)
 	}

@@ -171,7 +171,7 @@ func op[I, O any](s *Server, opID, tag, summary string, f func(context.Context, 
 		panic("server: the operation " + opID + " is not in the table of endpoints")
 	}
 	o := huma.Operation{OperationID: e.ID, Method: e.Method, Path: e.Pattern, Tags: []string{tag}, Summary: summary,
-		Description: "Needs the role " + string(e.Role) + " and the scope " + string(e.Scope) + ".", BodyReadTimeout: -1, MaxBodyBytes: -1}
+		Description: describe(e), BodyReadTimeout: -1, MaxBodyBytes: -1}
 	for _, m := range more {
 		m(&o)
 	}
@@ -223,7 +223,18 @@ type no struct{}
 // ProjectParam is a parameter of the operations on people and keys, with which an owner of the organisation reaches its
 // other projects. (Types embedded in inputs are exported: huma does not see the fields of others.)
 type ProjectParam struct {
-	Project string `query:"project" doc:"id or name of another project of the organisation; needs the scope organisation"`
+	Project string `query:"project" maxLength:"200" doc:"id or name of another project of the organisation, with the scope organisation; with the scope platform the id of any project also lists keys, shows and revokes one, and tells usage"`
+}
+
+// KeepParam says how far an end reaches.
+type KeepParam struct {
+	KeepChildren bool `query:"keep_children" doc:"do not revoke the keys that it made; default: revoke them, too"`
+}
+
+// reach is like project, and for an operator also a project of another organisation.
+func (s *Server) reach(ctx context.Context, p *auth.Principal, q ProjectParam) (string, error) {
+	_, prj, err := s.Tenancy.Reach(ctx, p.Maker(), "", q.Project)
+	return prj, err
 }
 
 func (s *Server) project(ctx context.Context, p *auth.Principal, q ProjectParam) (string, error) {

@@ -28,13 +28,13 @@ func (w *world) fill(t *testing.T) {
 	t.Helper()
 	ctx, prj := t.Context(), w.who.ProjectID
 	for _, name := range []string{"B", "a", "a-b", "aB", "ab"} {
-		must(w.Tenancy.PutMember(ctx, prj, strings.ToLower(name)+fmt.Sprint(len(name))+"@example.org", tenancy.Viewer))(t)
+		must(w.Tenancy.PutMember(ctx, w.who.Maker(), prj, strings.ToLower(name)+fmt.Sprint(len(name))+"@example.org", tenancy.Viewer))(t)
 		must(w.Tenancy.CreateProject(ctx, w.who.OrgID, name))(t)
 		_, _, _, _, err := w.Tenancy.CreateOrganisation(ctx, w.who.Maker(), name)
 		must(0, err)(t)
 		k, _, err := w.Tenancy.CreateKey(ctx, w.who.Maker(), tenancy.NewKey{Name: name})
 		must(k, err)(t)
-		must(0, w.Tenancy.SetBudget(ctx, w.who.Maker(), tenancy.Budget{Scope: tenancy.OfKey, ID: k.ID, LimitMicros: 1}))(t)
+		must(w.Tenancy.SetBudget(ctx, w.who.Maker(), tenancy.Budget{Scope: tenancy.OfKey, ID: k.ID, LimitMicros: 1}))(t)
 		dv := must(w.Data.Import(ctx, prj, name, data.Text, strings.NewReader(name), data.Options{}))(t)
 		must(w.Data.Import(ctx, prj, "words", data.Text, strings.NewReader(name), data.Options{}))(t)
 		dir := t.TempDir()

@@ -88,6 +88,53 @@ var endpoints = []Endpoint{
 	{Method: "POST", Pattern: "/v1/completions", Role: tenancy.Viewer, Scope: tenancy.Inference, Stream: true},
 }
 
+// Further is what an operation asks for beyond its line of the table when a request names certain things.
+type Further struct {
+	ID    string // operation
+	When  string // what the request names
+	Scope tenancy.Scope
+	Or    tenancy.Role // a role that may without the scope; empty: none
+}
+
+// furthers is the rest of the authorisation of the server; the services hold to it.
+var furthers = []Further{
+	{ID: "create-deployment", When: "prices or sharing of a route", Scope: tenancy.Pricing, Or: tenancy.Owner},
+	{ID: "create-route", When: "prices or sharing", Scope: tenancy.Pricing, Or: tenancy.Owner},
+	{ID: "set-route", When: "prices, sharing, or a deployment whose prices are higher", Scope: tenancy.Pricing, Or: tenancy.Owner},
+	{ID: "list-members", When: "another project", Scope: tenancy.OrgWide},
+	{ID: "put-member", When: "another project", Scope: tenancy.OrgWide},
+	{ID: "remove-member", When: "another project", Scope: tenancy.OrgWide},
+	{ID: "create-key", When: "another project", Scope: tenancy.OrgWide},
+	{ID: "list-keys", When: "another project", Scope: tenancy.OrgWide},
+	{ID: "get-key", When: "another project", Scope: tenancy.OrgWide},
+	{ID: "revoke-key", When: "another project", Scope: tenancy.OrgWide},
+	{ID: "usage", When: "another project or the organisation", Scope: tenancy.OrgWide},
+	{ID: "set-budget", When: "an organisation, or another project or its key", Scope: tenancy.OrgWide},
+	{ID: "remove-budget", When: "an organisation, or another project or its key", Scope: tenancy.OrgWide},
+	{ID: "list-keys", When: "another organisation's project", Scope: tenancy.Platform},
+	{ID: "get-key", When: "another organisation's project", Scope: tenancy.Platform},
+	{ID: "revoke-key", When: "another organisation's project", Scope: tenancy.Platform},
+	{ID: "usage", When: "another organisation or its project", Scope: tenancy.Platform},
+	{ID: "list-budgets", When: "another organisation", Scope: tenancy.Platform},
+	{ID: "set-budget", When: "another organisation, its project or key", Scope: tenancy.Platform},
+	{ID: "remove-budget", When: "another organisation, its project or key", Scope: tenancy.Platform},
+}
+
+// describe says in words what an operation asks for.
+func describe(e Endpoint) string {
+	text := "Needs the role " + string(e.Role) + " and the scope " + string(e.Scope) + "."
+	for _, f := range furthers {
+		if f.ID == e.ID {
+			text += " With " + f.When + " also the scope " + string(f.Scope)
+			if f.Or != "" {
+				text += " or the role " + string(f.Or)
+			}
+			text += "."
+		}
+	}
+	return text
+}
+
 // find returns the table's line of a method and pattern.
 func find(method, pattern string) (Endpoint, bool) {
 	for _, e := range endpoints {

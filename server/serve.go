@@ -7,6 +7,7 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/serve"
+	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 )
 
@@ -106,7 +107,7 @@ func (s *Server) routeOps() {
 }
 
 func whoServes(p *auth.Principal) serve.Who {
-	return serve.Who{Org: p.OrgID, Project: p.ProjectID, Key: p.KeyID}
+	return serve.Who{Org: p.OrgID, Project: p.ProjectID, Key: p.KeyID, Pricing: tenancy.MayPrice(p.Role, p.Scopes)}
 }
 
 func routeSpec(n api.NewRoute) serve.RouteSpec {

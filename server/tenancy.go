@@ -106,15 +106,18 @@ func (s *Server) memberOps() {
 		if err != nil {
 			return nil, err
 		}
-		m, err := s.Tenancy.PutMember(ctx, prj, in.Email, tenancy.Role(in.Body.Role))
+		m, err := s.Tenancy.PutMember(ctx, p.Maker(), prj, in.Email, tenancy.Role(in.Body.Role))
 		return &out[api.Member]{member(m)}, err
 	})
-	op(s, "remove-member", "tenancy", "Remove a member and revoke the member's keys", func(ctx context.Context, p *auth.Principal, in *MemberPath) (*none, error) {
+	op(s, "remove-member", "tenancy", "Remove a member and revoke the member's keys with those that they made", func(ctx context.Context, p *auth.Principal, in *struct {
+		MemberPath
+		KeepParam
+	}) (*none, error) {
 		prj, err := s.project(ctx, p, in.ProjectParam)
 		if err != nil {
 			return nil, err
 		}
-		return nil, s.Tenancy.RemoveMember(ctx, prj, in.Email)
+		return nil, s.Tenancy.RemoveMember(ctx, p.Maker(), prj, in.Email, in.KeepChildren)
 	}, status(http.StatusNoContent))
 }
 
@@ -129,7 +132,7 @@ func (s *Server) keyOps() {
 		ProjectParam
 		PageParam
 	}) (*out[api.List[api.Key]], error) {
-		prj, err := s.project(ctx, p, in.ProjectParam)
+		prj, err := s.reach(ctx, p, in.ProjectParam)
 		if err != nil {
 			return nil, err
 		}
@@ -137,19 +140,22 @@ func (s *Server) keyOps() {
 	})
 	op(s, "create-key", "tenancy", "Make a key; its secret is in the answer and nowhere else", s.createKey, status(http.StatusCreated))
 	op(s, "get-key", "tenancy", "Show a key", func(ctx context.Context, p *auth.Principal, in *KeyPath) (*out[api.Key], error) {
-		prj, err := s.project(ctx, p, in.ProjectParam)
+		prj, err := s.reach(ctx, p, in.ProjectParam)
 		if err != nil {
 			return nil, err
 		}
 		k, err := s.Tenancy.Store.Key(ctx, prj, in.Key)
 		return &out[api.Key]{key(k)}, err
 	})
-	op(s, "revoke-key", "tenancy", "Revoke a key for good", func(ctx context.Context, p *auth.Principal, in *KeyPath) (*none, error) {
-		prj, err := s.project(ctx, p, in.ProjectParam)
+	op(s, "revoke-key", "tenancy", "Revoke a key for good, with those that it made", func(ctx context.Context, p *auth.Principal, in *struct {
+		KeyPath
+		KeepParam
+	}) (*none, error) {
+		prj, err := s.reach(ctx, p, in.ProjectParam)
 		if err != nil {
 			return nil, err
 		}
-		return nil, s.Tenancy.RevokeKey(ctx, prj, in.Key)
+		return nil, s.Tenancy.RevokeKey(ctx, p.Maker(), prj, in.Key, in.KeepChildren)
 	}, status(http.StatusNoContent))
 }
 
@@ -170,10 +176,18 @@ type BudgetPath struct {
 	ID    string `path:"id" maxLength:"64"`
 }
 
+// OrgParam names an organisation.
+type OrgParam struct {
+	Org string `query:"org" maxLength:"200" doc:"id or name of an organisation; another than the key's needs the scope platform"`
+}
+
 func (s *Server) budgetOps() {
-	op(s, "list-budgets", "tenancy", "List budgets with what was spent of them", func(ctx context.Context, p *auth.Principal, in *PageParam) (*out[api.List[api.Budget]], error) {
-		return paged(budgetList, *in, s.budget, func(q page.Page) ([]tenancy.Budget, error) {
-			bs, err := s.Tenancy.Budgets(ctx, p.Maker())
+	op(s, "list-budgets", "tenancy", "List budgets with what was spent of them", func(ctx context.Context, p *auth.Principal, in *struct {
+		PageParam
+		OrgParam
+	}) (*out[api.List[api.Budget]], error) {
+		return paged(budgetList, in.PageParam, s.budget, func(q page.Page) ([]tenancy.Budget, error) {
+			bs, err := s.Tenancy.Budgets(ctx, p.Maker(), in.Org)
 			return page.Cut(bs, q, budgetList.key), err
 		})
 	})
@@ -181,8 +195,7 @@ func (s *Server) budgetOps() {
 		BudgetPath
 		Body api.BudgetLimit
 	}) (*out[api.Budget], error) {
-		b := tenancy.Budget{Scope: in.Scope, ID: in.ID, LimitMicros: in.Body.LimitMicros}
-		err := s.Tenancy.SetBudget(ctx, p.Maker(), b)
+		b, err := s.Tenancy.SetBudget(ctx, p.Maker(), tenancy.Budget{Scope: in.Scope, ID: in.ID, LimitMicros: in.Body.LimitMicros})
 		return &out[api.Budget]{s.budget(b)}, err
 	})
 	op(s, "remove-budget", "tenancy", "Take a bound on spending away", func(ctx context.Context, p *auth.Principal, in *BudgetPath) (*none, error) {
@@ -191,7 +204,7 @@ func (s *Server) budgetOps() {
 }
 
 func (s *Server) budget(b tenancy.Budget) api.Budget {
-	a := api.Budget{Scope: b.Scope, ID: b.ID, LimitMicros: b.LimitMicros}
+	a := api.Budget{Scope: b.Scope, ID: b.ID, LimitMicros: b.LimitMicros, SetFrom: string(b.SetFrom)}
 	if raw, err := id.ParseRaw(b.ID); err == nil && s.Spent != nil {
 		a.SpentMicros = s.Spent(raw)
 	}

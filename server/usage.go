@@ -4,9 +4,7 @@ import (
 	"context"
 
 	"github.com/triarch-ai/triarch/api"
-	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/page"
-	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 	"github.com/triarch-ai/triarch/tenancy/meter"
 )
@@ -26,6 +24,7 @@ func (s *Server) usageOps() {
 type usageIn struct {
 	ProjectParam
 	PageParam
+	OrgParam
 	Organisation bool   `query:"organisation" doc:"of all projects of the organisation; needs the scope organisation"`
 	Key          string `query:"key" maxLength:"64" doc:"id of a key"`
 	From         string `query:"from" format:"date" doc:"first UTC day"`
@@ -38,19 +37,16 @@ func (s *Server) usage(ctx context.Context, p *auth.Principal, in *usageIn) (*ou
 	if _, err := usageList.page(in.PageParam); err != nil {
 		return nil, err // before anything is flushed
 	}
-	f := meter.Filter{Org: p.OrgID, Key: in.Key, From: in.From, To: in.To, Group: meter.Group(in.Group)}
+	f := meter.Filter{Key: in.Key, From: in.From, To: in.To, Group: meter.Group(in.Group)}
 	if f.Group == "" {
 		f.Group = meter.ByDay
 	}
-	switch {
-	case in.Organisation && !may(p, tenancy.OrgWide):
-		return nil, fault.New(fault.Forbidden, "The usage of the whole organisation needs the scope organisation.", fault.Field("organisation"))
-	case !in.Organisation:
-		prj, err := s.project(ctx, p, in.ProjectParam)
-		if err != nil {
-			return nil, err
-		}
-		f.Project = prj
+	if in.Organisation && in.Org == "" {
+		in.Org, in.Project = p.OrgID, ""
+	}
+	var err error
+	if f.Org, f.Project, err = s.Tenancy.Reach(ctx, p.Maker(), in.Org, in.Project); err != nil {
+		return nil, err
 	}
 	if err := s.Ledger.Flush(ctx); err != nil {
 		return nil, err

@@ -201,11 +201,11 @@ func newWorldOn(t *testing.T, dsn string, change ...func(*Deps)) *world {
 func (w *world) furnish(t *testing.T) {
 	t.Helper()
 	ctx, prj := t.Context(), w.who.ProjectID
-	must(w.Tenancy.PutMember(ctx, prj, "ann@example.org", tenancy.Owner))(t)
-	must(w.Tenancy.PutMember(ctx, prj, "bob@example.org", tenancy.Viewer))(t)
+	must(w.Tenancy.PutMember(ctx, w.who.Maker(), prj, "ann@example.org", tenancy.Owner))(t)
+	must(w.Tenancy.PutMember(ctx, w.who.Maker(), prj, "bob@example.org", tenancy.Viewer))(t)
 	k, _, err := w.Tenancy.CreateKey(ctx, w.who.Maker(), tenancy.NewKey{Name: "a"})
 	must(k, err)(t)
-	must(0, w.Tenancy.SetBudget(ctx, w.who.Maker(), tenancy.Budget{Scope: tenancy.OfKey, ID: k.ID, LimitMicros: 9}))(t)
+	must(w.Tenancy.SetBudget(ctx, w.who.Maker(), tenancy.Budget{Scope: tenancy.OfKey, ID: k.ID, LimitMicros: 9}))(t)
 	dv := must(w.Data.Import(ctx, prj, "words", data.Text, strings.NewReader("one\n\ntwo\n"), data.Options{}))(t)
 	dir := t.TempDir()
 	must(0, os.WriteFile(filepath.Join(dir, "config.json"), []byte("{}"), 0o600))(t)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/config"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/serve"
 )
 
 // Config is everything that can be set. Defaults stand in DefaultConfig; the zero value of a field that says so
@@ -39,6 +40,10 @@ type Config struct {
 		Streams int           `config:"streams" help:"most requests in flight at the model API"`
 		Drain   time.Duration `config:"drain" help:"how long open requests may go on when stopping"`
 	} `config:"limits"`
+	Price struct {
+		In  int64 `config:"in" help:"micro-units for 1,000,000 prompt tokens of a model that nobody priced"`
+		Out int64 `config:"out" help:"micro-units for 1,000,000 completion tokens of a model that nobody priced"`
+	} `config:"price"`
 }
 
 // DefaultConfig is the configuration of somebody who set nothing.
@@ -52,6 +57,7 @@ func DefaultConfig() Config {
 	c.Limits.Body, c.Limits.Upload = 4<<20, 8<<30
 	c.Limits.Streams = 4096
 	c.Limits.Drain = 10 * time.Second
+	c.Price.In, c.Price.Out = serve.DefaultPrice.In, serve.DefaultPrice.Out
 	return c
 }
 
@@ -126,6 +132,8 @@ func (c *Config) Check() error {
 		return fault.InvalidField("limits.streams", "limits.streams is %d; it must be 1 to %d", c.Limits.Streams, 1<<20)
 	case c.Limits.Drain < 0 || c.Limits.Drain > time.Hour:
 		return fault.InvalidField("limits.drain", "limits.drain is %s; it must be 0s to 1h", c.Limits.Drain)
+	case min(c.Price.In, c.Price.Out) < 0 || max(c.Price.In, c.Price.Out) > serve.MaxPrice:
+		return fault.InvalidField("price", "price.in is %d and price.out %d; they must be 0 to %d", c.Price.In, c.Price.Out, int64(serve.MaxPrice))
 	case (c.TLS.Cert == "") != (c.TLS.Key == ""):
 		return fault.InvalidField("tls", "tls.cert and tls.key belong together; only one is set")
 	}

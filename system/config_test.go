@@ -24,6 +24,7 @@ func TestConfigNamesTheWrongField(t *testing.T) {
 		"threads":        {"threads": "-1"},
 		"limits.body":    {"limits.body": "1"},
 		"limits.streams": {"limits.streams": "0"},
+		"price":          {"price.in": "-1"},
 	}
 	for field, flags := range cases {
 		flags["data"] = t.TempDir()

@@ -285,10 +285,15 @@ func (s *System) keepOwnerKey(ctx context.Context) error {
 		if s.OwnerKey = strings.TrimSpace(string(text)); err == nil && s.knows(ctx, s.OwnerKey) {
 			return nil
 		}
-		if s.OwnerKey, err = s.Tenancy.RecoverOwner(ctx); err != nil {
+		var former []tenancy.Key
+		if s.OwnerKey, former, err = s.Tenancy.RecoverOwner(ctx); err != nil {
 			return err
 		}
 		s.Log.Warn("owner.key was missing or is not a key of this database; a new owner key was made", "file", file)
+		for _, k := range former { // whoever holds a copy may still need it: a person decides
+			s.Log.Warn("an earlier owner key still works; if nobody should have it, revoke it", "key", k.ID, "hint", k.Hint,
+				"made", k.CreatedAt, "command", "triarch key revoke "+k.ID+" --keep-children")
+		}
 	}
 	return diskFault(durable.WriteFile(file, []byte(s.OwnerKey+"\n"), 0o600), "writing the owner key")
 }
@@ -323,7 +328,7 @@ func (s *System) openLedger(ctx context.Context) error {
 		return err
 	}
 	s.Book = quota.NewBook(s.Keyring, time.Now)
-	s.Book.Load(spent)
+	s.Book.Load(spent, s.Keyring.Above)
 	return nil
 }
 
@@ -353,7 +358,7 @@ func (s *System) openModels(ctx context.Context) error {
 		MaxImport: s.Config.Limits.Upload}
 	s.Train = &train.Service{Store: s.db.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
 		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version}
-	s.Serve = &serve.Service{Store: s.db.Serve(), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
+	s.Serve = &serve.Service{Store: s.db.Serve(), Price: &serve.Price{In: s.Config.Price.In, Out: s.Config.Price.Out}, Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
 		Rand: rand.Reader, Log: s.Log, MemoryLimit: memoryLimit(), OnChange: func(*serve.Table) { s.nudge() }}
 	s.onStop("models", func(context.Context) error {
 		s.Serve.Close()

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -80,13 +81,26 @@ func TestALostOwnerKeyFileIsReplaced(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "owner.key")); err != nil {
 		t.Fatal(err)
 	}
-	s = start(t, dir)
+	var log bytes.Buffer
+	cfg := DefaultConfig()
+	cfg.Data, cfg.Listen = dir, "127.0.0.1:0"
+	s, err := Start(t.Context(), cfg, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer s.Stop(context.Background())
 	if s.OwnerKey == "" || s.OwnerKey == old {
 		t.Fatal("no new owner key")
 	}
 	if _, err := s.Keyring.Authenticate(s.OwnerKey); err != nil {
 		t.Fatal(err)
+	}
+	former, err := s.Keyring.Authenticate(old) // it may be in use elsewhere: nobody is locked out
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "triarch key revoke " + former.KeyID + " --keep-children"; strings.Count(log.String(), want) != 1 || strings.Contains(log.String(), old) {
+		t.Errorf("the log does not tell of the former key by %q alone: %s", want, &log)
 	}
 }
 

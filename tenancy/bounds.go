@@ -5,16 +5,7 @@ import (
 	"fmt"
 
 	"github.com/triarch-ai/triarch/internal/fault"
-	"github.com/triarch-ai/triarch/internal/page"
 )
-
-// maker returns the stored key behind a Maker; the zero Key, which bounds nothing, for one that acts without a key.
-func (s *Service) maker(ctx context.Context, by Maker) (Key, error) {
-	if by.KeyID == "" {
-		return Key{}, nil
-	}
-	return s.Store.Key(ctx, by.ProjectID, by.KeyID)
-}
 
 // within keeps what a new key may use at most at what its maker may: a bound that is not asked for is the maker's, a
 // wider one is refused.
@@ -53,55 +44,29 @@ func wider(field string, most int64) error {
 
 // mayRebound says whether by may give a key another budget, or with nil none. What bounds a key is for those above it:
 // neither the key itself nor one that it made can change it, and a key that is bounded cannot free those it made. Only
-// a key that no other made may bound itself.
-func (s *Service) mayRebound(ctx context.Context, by Maker, id string, limit *int64) error {
+// a key that no other of its organisation made may bound itself.
+func (s *Service) mayRebound(ctx context.Context, by Maker, org, id string, limit *int64) error {
 	if by.KeyID == "" {
 		return nil
 	}
-	keys, err := s.keysOf(ctx, by.OrgID)
+	line, err := s.line(ctx, by)
 	if err != nil {
 		return err
 	}
-	self := keys[by.KeyID]
-	if id == by.KeyID && self.CreatedBy == "" {
+	self := line[0]
+	if id == by.KeyID && len(line) == 1 {
 		return nil
 	}
-	if id == by.KeyID || descends(keys, by.KeyID, id) {
+	if has(line, id) {
 		return fault.New(fault.Forbidden, "A key can change neither its own budget nor that of the key that made it.",
 			fault.Field("id"), fault.Fix("Ask whoever made the key."))
 	}
-	if most := self.BudgetMicros; most != nil && descends(keys, id, by.KeyID) && (limit == nil || *limit > *most) {
+	most := self.BudgetMicros
+	if most == nil || limit != nil && *limit <= *most {
+		return nil
+	}
+	if line, err = s.Store.Line(ctx, org, id); err == nil && has(line, by.KeyID) {
 		return wider("limit_micros", *most)
 	}
-	return nil
-}
-
-// keysOf gives all keys of an organisation by id.
-func (s *Service) keysOf(ctx context.Context, org string) (map[string]Key, error) {
-	ps, err := s.Store.Projects(ctx, org, page.All)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]Key{}
-	for _, p := range ps {
-		ks, err := s.Store.Keys(ctx, p.ID, page.All)
-		if err != nil {
-			return nil, err
-		}
-		for _, k := range ks {
-			out[k.ID] = k
-		}
-	}
-	return out, nil
-}
-
-// descends says whether key was made by above, or by a key that was, and so on.
-func descends(keys map[string]Key, key, above string) bool {
-	for range len(keys) { // no chain is longer
-		key = keys[key].CreatedBy
-		if key == "" || key == above {
-			break
-		}
-	}
-	return key == above && key != ""
+	return err
 }

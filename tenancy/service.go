@@ -72,24 +72,43 @@ func (s *Service) First(ctx context.Context) (Organisation, Project, error) {
 	return os[0], ps[0], nil
 }
 
-// RecoverOwner makes another owner key like Bootstrap's, for whoever owns the data directory and lost the file.
-func (s *Service) RecoverOwner(ctx context.Context) (string, error) {
+// RecoverOwner makes another owner key like Bootstrap's, for whoever owns the data directory and lost the file. It
+// returns the secret and the keys of that kind that still work. They are left alone: whoever kept a copy goes on with
+// it, and all other keys were made by them.
+func (s *Service) RecoverOwner(ctx context.Context) (string, []Key, error) {
 	o, p, err := s.First(ctx)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
+	former, err := s.Store.Keys(ctx, p.ID, page.All)
+	if err != nil {
+		return "", nil, err
+	}
+	former = slices.DeleteFunc(former, func(k Key) bool {
+		return k.CreatedBy != "" || k.RevokedAt != nil || k.Role != Owner || !Allows(k.Scopes, Platform) || k.ExpiresAt != nil && !k.ExpiresAt.After(s.now())
+	})
 	k, secret, hash, err := s.newKey(Key{OrgID: o.ID, ProjectID: p.ID, Name: "owner", Role: Owner, Scopes: everything})
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	return secret, s.done(ctx, s.Store.AddKey(ctx, k, hash))
+	return secret, former, s.done(ctx, s.Store.AddKey(ctx, k, hash))
 }
 
 // CreateOrganisation makes an organisation with its first project and that project's owner key, whose secret it
-// returns.
+// returns. Nothing that the new organisation uses counts against the maker, so a maker that is bounded is refused.
 func (s *Service) CreateOrganisation(ctx context.Context, by Maker, name string) (Organisation, Project, Key, string, error) {
 	if err := checkName("name", name); err != nil {
 		return Organisation{}, Project{}, Key{}, "", err
+	}
+	line, err := s.line(ctx, by)
+	if err != nil {
+		return Organisation{}, Project{}, Key{}, "", err
+	}
+	for _, k := range line {
+		if k.BudgetMicros != nil || k.Limits != (Limits{}) {
+			return Organisation{}, Project{}, Key{}, "", fault.New(fault.Forbidden, "A key with a budget or limits, or made by one, cannot make an organisation: that would be bound by neither.",
+				fault.Fix("Use a key without them."))
+		}
 	}
 	scopes := append(slices.Clone(Ordinary), OrgWide)
 	o, p, k, secret, _, err := s.found(ctx, name, FirstProject, scopes, by.KeyID, false)
@@ -117,34 +136,13 @@ func (s *Service) CreateProject(ctx context.Context, org, name string) (Project,
 	return p, s.done(ctx, s.Store.AddProject(ctx, p))
 }
 
-// PutMember adds a member or changes the role.
-func (s *Service) PutMember(ctx context.Context, project, email string, role Role) (Member, error) {
-	email, err := checkEmail(email)
-	if err != nil {
-		return Member{}, err
-	}
-	if _, err := ParseRole(string(role)); err != nil {
-		return Member{}, err
-	}
-	m := Member{ProjectID: project, Email: email, Role: role, CreatedAt: s.now()}
-	if err := s.done(ctx, s.Store.PutMember(ctx, m)); err != nil {
-		return Member{}, err
-	}
-	return s.Store.Member(ctx, project, email)
-}
-
-// RemoveMember removes a member and revokes the member's keys.
-func (s *Service) RemoveMember(ctx context.Context, project, email string) error {
-	return s.done(ctx, s.Store.RemoveMember(ctx, project, strings.ToLower(email), s.now()))
-}
-
 // NewKey is what CreateKey needs to know.
 type NewKey struct {
 	ProjectID    string // empty: the maker's
 	Name         string
 	Role         Role    // empty: developer, or the maker's where that is less
-	Scopes       []Scope // empty: those of Ordinary that the maker has
-	Member       string  // email, or empty
+	Scopes       []Scope // empty: Inference
+	Member       string  // email; empty: the maker's, if it has one
 	Limits       Limits
 	BudgetMicros *int64
 	ExpiresAt    *time.Time // nil: when the maker expires
@@ -152,16 +150,17 @@ type NewKey struct {
 
 // CreateKey makes a key and returns it with its secret, which cannot be read again. Role, scopes, expiry, limits and
 // budget are at most the maker's; a project other than the maker's must be of the same organisation and asks for OrgWide.
+// A member's key makes keys of members alone: of this one, unless another is named.
 func (s *Service) CreateKey(ctx context.Context, by Maker, n NewKey) (Key, string, error) {
 	k, err := s.planKey(by, n)
 	if err != nil {
 		return Key{}, "", err
 	}
-	own, err := s.maker(ctx, by)
+	line, err := s.line(ctx, by)
 	if err != nil {
 		return Key{}, "", err
 	}
-	if err := within(own, &k); err != nil {
+	if err := s.under(line, &k); err != nil {
 		return Key{}, "", err
 	}
 	if k.ProjectID, err = s.ProjectFor(ctx, by, n.ProjectID); err != nil {
@@ -217,38 +216,28 @@ func (s *Service) planKey(by Maker, n NewKey) (Key, error) {
 		return k, fault.New(fault.Forbidden, "A key's role can be at most its maker's, "+string(by.Role)+".", fault.Field("role"))
 	}
 	var err error
-	if k.Scopes, err = planScopes(by.Scopes, n.Scopes); err != nil {
+	if k.Scopes, err = planScopes(by, n.Scopes); err != nil {
 		return k, err
 	}
 	if err := checkAmounts(n); err != nil {
 		return k, err
 	}
+	k.BudgetFrom = Height(by.Scopes)
 	k.ExpiresAt, err = planExpiry(s.now(), by.ExpiresAt, n.ExpiresAt)
 	return k, err
 }
 
-func planScopes(have, want []Scope) ([]Scope, error) {
+// planScopes gives the least where nothing is asked for: most keys are for applications, which call models.
+func planScopes(by Maker, want []Scope) ([]Scope, error) {
 	if len(want) == 0 {
-		var out []Scope
-		for _, x := range Ordinary {
-			if Allows(have, x) {
-				out = append(out, x)
-			}
-		}
-		if len(out) == len(Ordinary) {
-			return nil, nil
-		}
-		if len(out) == 0 {
-			return nil, fault.New(fault.Forbidden, "The making key has no scope that it could pass on.", fault.Field("scopes"))
-		}
-		return out, nil
+		want = []Scope{Inference}
 	}
 	var out []Scope
 	for _, x := range want {
 		if _, err := ParseScope(string(x)); err != nil {
 			return nil, err
 		}
-		if !Allows(have, x) {
+		if !Allows(by.Scopes, x) && !(x == Pricing && MayPrice(by.Role, by.Scopes)) {
 			return nil, fault.New(fault.Forbidden, "A key can have only its maker's scopes, and "+quote(string(x))+" is none of them.", fault.Field("scopes"))
 		}
 		if !slices.Contains(out, x) {
@@ -311,70 +300,10 @@ func (s *Service) newKey(k Key) (Key, string, [32]byte, error) {
 		return k, "", hash, err
 	}
 	k.ID, k.Hint, k.CreatedAt = s.IDs.New("key"), Hint(secret), s.now()
+	if k.BudgetMicros == nil {
+		k.BudgetFrom = ""
+	}
 	return k, secret, hash, nil
-}
-
-// RevokeKey ends a key at once and for good.
-func (s *Service) RevokeKey(ctx context.Context, project, id string) error {
-	return s.done(ctx, s.Store.RevokeKey(ctx, project, id, s.now()))
-}
-
-// SetBudget bounds what an organisation, project or key may spend. The budgets of projects and of the organisation
-// ask for OrgWide; a key must be in the maker's project, or anywhere in the organisation with OrgWide. A key changes
-// neither its own budget, unless no other made it, nor that of one that made it.
-func (s *Service) SetBudget(ctx context.Context, by Maker, b Budget) error {
-	if b.LimitMicros < 0 || b.LimitMicros > amountMax {
-		return fault.InvalidField("limit_micros", "limit_micros must be between 0 and %d, got %d.", int64(amountMax), b.LimitMicros)
-	}
-	if err := s.mayBudget(ctx, by, b.Scope, b.ID, &b.LimitMicros); err != nil {
-		return err
-	}
-	return s.done(ctx, s.Store.SetBudget(ctx, by.OrgID, b))
-}
-
-// RemoveBudget takes a bound away, under the same rules as SetBudget.
-func (s *Service) RemoveBudget(ctx context.Context, by Maker, scope, id string) error {
-	if err := s.mayBudget(ctx, by, scope, id, nil); err != nil {
-		return err
-	}
-	return s.done(ctx, s.Store.RemoveBudget(ctx, by.OrgID, scope, id))
-}
-
-func (s *Service) mayBudget(ctx context.Context, by Maker, scope, id string, limit *int64) error {
-	wide := Allows(by.Scopes, OrgWide)
-	switch scope {
-	case OfOrganisation, OfProject:
-		if !wide {
-			return fault.New(fault.Forbidden, "The budget of an organisation or project can be changed only with the scope organisation.", fault.Field("scope"))
-		}
-		return nil
-	case OfKey:
-		if !wide { // else the store checks the organisation
-			if _, err := s.Store.Key(ctx, by.ProjectID, id); err != nil {
-				return err
-			}
-		}
-		return s.mayRebound(ctx, by, id, limit)
-	}
-	return fault.InvalidField("scope", "A budget is of an organisation, a project or a key, not of %s.", quote(scope))
-}
-
-// Budgets lists what by may see: all of the organisation with OrgWide, else those of its project, the project's keys
-// and the organisation's own.
-func (s *Service) Budgets(ctx context.Context, by Maker) ([]Budget, error) {
-	all, err := s.Store.Budgets(ctx, by.OrgID)
-	if err != nil || Allows(by.Scopes, OrgWide) {
-		return all, err
-	}
-	keys, err := s.Store.Keys(ctx, by.ProjectID, page.All)
-	if err != nil {
-		return nil, err
-	}
-	mine := map[string]bool{by.OrgID: true, by.ProjectID: true}
-	for _, k := range keys {
-		mine[k.ID] = true
-	}
-	return slices.DeleteFunc(all, func(b Budget) bool { return !mine[b.ID] }), nil
 }
 
 func (s *Service) now() time.Time { return s.Now().UTC().Truncate(time.Microsecond) }

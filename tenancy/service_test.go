@@ -16,7 +16,7 @@ import (
 
 var (
 	allRoles  = []Role{Owner, Developer, Viewer}
-	allScopes = []Scope{Inference, Read, Write, Admin, OrgWide, Platform}
+	allScopes = []Scope{Inference, Read, Write, Admin, OrgWide, Platform, Pricing}
 )
 
 // Whatever is asked for, a key never has a power, or a day, that its maker lacks.
@@ -44,11 +44,17 @@ func TestNoKeyExceedsItsMaker(t *testing.T) {
 			return
 		}
 		made++
+		if len(n.Scopes) == 0 && (len(k.Scopes) != 1 || k.Scopes[0] != Inference) {
+			t.Fatalf("a key that asked for no scope has %v", k.Scopes)
+		}
+		if MayPrice(k.Role, k.Scopes) && !MayPrice(by.Role, by.Scopes) {
+			t.Fatalf("%s with %v made one that may set prices: %s with %v", by.Role, by.Scopes, k.Role, k.Scopes)
+		}
 		if !by.Role.AtLeast(k.Role) {
 			t.Fatalf("%s made %s", by.Role, k.Role)
 		}
 		for _, x := range allScopes {
-			if Allows(k.Scopes, x) && !Allows(by.Scopes, x) {
+			if Allows(k.Scopes, x) && !Allows(by.Scopes, x) && !(x == Pricing && MayPrice(by.Role, by.Scopes)) {
 				t.Fatalf("scopes %v made %v", by.Scopes, k.Scopes)
 			}
 		}
@@ -76,7 +82,7 @@ func TestRolesAndScopes(t *testing.T) {
 		if got, err := ParseScope(string(x)); err != nil || got != x {
 			t.Errorf("%s: %v", x, err)
 		}
-		if Allows(nil, x) != (x != OrgWide && x != Platform) {
+		if Allows(nil, x) != (x != OrgWide && x != Platform && x != Pricing) {
 			t.Errorf("a key without a list and the scope %s", x)
 		}
 	}

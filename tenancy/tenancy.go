@@ -3,8 +3,9 @@
 //
 // Rules for callers: work, data, models and keys belong to one project, and every Store method about a project's
 // things takes the project, so that another project's object does not exist (fault.NotFound). A key's role, scopes,
-// expiry, limits and budget never exceed those of the key that made it. A key's secret is returned once, by the call that makes it;
-// only its SHA-256 is stored. Changes go through Service, which tells the key ring.
+// expiry, limits and budget never exceed those of the key that made it; what it uses counts against those of every key
+// above it; and it ends with them. A key's secret is returned once, by the call that makes it; only its SHA-256 is
+// stored. Changes go through Service, which tells the key ring.
 package tenancy
 
 import (
@@ -59,7 +60,8 @@ const (
 	Write     Scope = "write"        // make, change and remove them
 	Admin     Scope = "admin"        // members, keys and budgets of the project
 	OrgWide   Scope = "organisation" // projects and budget of the organisation, keys and members of its projects
-	Platform  Scope = "platform"     // make and list organisations
+	Platform  Scope = "platform"     // operate the installation: organisations, and keys, budgets and usage of any
+	Pricing   Scope = "pricing"      // set prices of routes and share them; owners with Admin may without it
 )
 
 // Ordinary are the scopes that a key without a list has.
@@ -67,12 +69,30 @@ var Ordinary = []Scope{Inference, Read, Write, Admin}
 
 // ParseScope reads a scope's name.
 func ParseScope(s string) (Scope, error) {
-	if x := Scope(s); slices.Contains(Ordinary, x) || x == OrgWide || x == Platform {
+	if x := Scope(s); slices.Contains(Ordinary, x) || x == OrgWide || x == Platform || x == Pricing {
 		return x, nil
 	}
 	return "", fault.New(fault.Invalid, "There is no scope "+quote(s)+".", fault.Field("scopes"),
-		fault.Fix("Use inference, read, write, admin, organisation or platform."))
+		fault.Fix("Use inference, read, write, admin, pricing, organisation or platform."))
 }
+
+// MayPrice says whether a key of this role and these scopes may say what a token costs: with Pricing, or as an owner
+// who has the project's money in hand anyway.
+func MayPrice(role Role, scopes []Scope) bool {
+	return Allows(scopes, Pricing) || role.AtLeast(Owner) && Allows(scopes, Admin)
+}
+
+// Height is the widest of the scopes that rule over money: Platform, OrgWide, or else Admin.
+func Height(scopes []Scope) Scope {
+	for _, x := range []Scope{Platform, OrgWide} {
+		if Allows(scopes, x) {
+			return x
+		}
+	}
+	return Admin
+}
+
+var heights = map[Scope]int{Admin: 1, OrgWide: 2, Platform: 3}
 
 // Allows says whether a list of scopes contains want; the empty list stands for Ordinary.
 func Allows(scopes []Scope, want Scope) bool {
@@ -124,6 +144,7 @@ type Key struct {
 	Hint         string  // last characters of the secret, to tell keys apart
 	Limits       Limits
 	BudgetMicros *int64     // the key's own Budget in micro-units; nil: none
+	BudgetFrom   Scope      // its Budget.SetFrom; empty without one
 	ExpiresAt    *time.Time // nil: never
 	RevokedAt    *time.Time // nil: not revoked
 	CreatedBy    string     // id of the key that made it; empty for the first
@@ -142,7 +163,36 @@ type Budget struct {
 	Scope       string // OfOrganisation, OfProject or OfKey
 	ID          string // of the thing it bounds
 	LimitMicros int64  // at least 0
+	SetFrom     Scope  // Height of the key that set it: Admin, OrgWide or Platform
 }
+
+// Replace is the budget that takes the place of old: one that was set from above may be lowered from below, and stays
+// set from above. Raising it is fault.Forbidden.
+func (b Budget) Replace(old Budget) (Budget, error) {
+	if heights[b.SetFrom] < heights[old.SetFrom] {
+		if b.LimitMicros > old.LimitMicros {
+			return b, fromAbove(old)
+		}
+		b.SetFrom = old.SetFrom
+	}
+	return b, nil
+}
+
+// MayRemove says whether someone of a Height may take the budget away; fault.Forbidden if it was set from above.
+func (b Budget) MayRemove(height Scope) error {
+	if heights[height] < heights[b.SetFrom] {
+		return fromAbove(b)
+	}
+	return nil
+}
+
+func fromAbove(b Budget) error {
+	return fault.New(fault.Forbidden, "This budget was set with the scope "+string(b.SetFrom)+": without it, it can only be lowered.",
+		fault.Field("limit_micros"), fault.Code("set_from_above"), fault.Fix("Ask whoever has a key with that scope."))
+}
+
+// MaxDepth is how many keys a chain of makers can have, the first included.
+const MaxDepth = 8
 
 // Entry is a key as authentication needs it: with the hash of its secret, and the role that its member, if it has
 // one, still has.
@@ -173,25 +223,34 @@ type Store interface {
 	Projects(ctx context.Context, org string, p page.Page) ([]Project, error)
 	Project(ctx context.Context, org, id string) (Project, error)
 
-	// PutMember inserts the member or changes the role; it refuses (fault.Conflict) to take the last owner's role.
-	PutMember(ctx context.Context, m Member) error
+	// PutMember inserts the member or changes the role; unless orphan, it refuses (fault.Conflict) to take the last
+	// owner's role.
+	PutMember(ctx context.Context, m Member, orphan bool) error
 	// Members lists those of a project by email, which is the key of a page.
 	Members(ctx context.Context, project string, p page.Page) ([]Member, error)
 	Member(ctx context.Context, project, email string) (Member, error)
-	// RemoveMember removes the member and revokes the member's keys; the last owner stays (fault.Conflict).
-	RemoveMember(ctx context.Context, project, email string, at time.Time) error
+	// RemoveMember removes the member and revokes the member's keys, and unless keepChildren all that these made. The
+	// last owner stays (fault.Conflict) unless orphan.
+	RemoveMember(ctx context.Context, project, email string, at time.Time, keepChildren, orphan bool) error
 
-	// AddKey inserts the key, with its budget if it has one.
+	// AddKey inserts the key, with its budget if it has one; fault.Conflict if its maker was revoked meanwhile.
 	AddKey(ctx context.Context, k Key, hash [32]byte) error
 	// Keys lists those of a project, oldest first; the key of a page is the id.
 	Keys(ctx context.Context, project string, p page.Page) ([]Key, error)
 	Key(ctx context.Context, project, id string) (Key, error)
-	// RevokeKey is idempotent: the first time stands.
-	RevokeKey(ctx context.Context, project, id string, at time.Time) error
+	// Line is a key of the organisation and the keys above it: its maker, the maker's, and so on.
+	Line(ctx context.Context, org, id string) ([]Key, error)
+	// RevokeKey revokes the key, and unless keepChildren all that it made, in whatever project of the organisation.
+	// It is idempotent: the first time stands.
+	RevokeKey(ctx context.Context, project, id string, at time.Time, keepChildren bool) error
 
-	// SetBudget inserts or replaces a budget of a thing that belongs to org.
-	SetBudget(ctx context.Context, org string, b Budget) error
-	RemoveBudget(ctx context.Context, org string, scope, id string) error
+	// Holder is the organisation that a thing belongs to which a budget can bound; it is for operators alone.
+	Holder(ctx context.Context, scope, id string) (org string, err error)
+	// SetBudget inserts a budget of a thing that belongs to org, or replaces one by the rule of Budget.Replace, and
+	// returns it as it now is.
+	SetBudget(ctx context.Context, org string, b Budget) (Budget, error)
+	// RemoveBudget removes one that someone of this Height may remove.
+	RemoveBudget(ctx context.Context, org, scope, id string, height Scope) error
 	// Budgets lists those of the organisation, its projects and their keys.
 	Budgets(ctx context.Context, org string) ([]Budget, error)
 

@@ -11,6 +11,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/page"
 )
 
@@ -38,6 +39,8 @@ type Deployment struct {
 	Threads      int    // cores for each replica; 0: the engine decides
 	MaxContext   int    // longest sequence served; 0: the model's
 	MemoryBytes  int64  // for each replica; 0: the engine decides
+	Priority     int
+	Ask          job.Ask // what each replica asks of the scheduler
 	State        State
 	Reason       string
 	Ready        int // replicas that answer
@@ -84,6 +87,8 @@ type DeploySpec struct {
 	Threads     int    // default: the engine decides
 	MaxContext  int    // default: the model's context
 	MemoryBytes int64  // default: the engine decides
+	Priority    int    // among what waits for chips
+	Ask         job.Ask
 	Route       *RouteSpec
 }
 
@@ -91,10 +96,16 @@ type DeploySpec struct {
 type RouteSpec struct {
 	Name       string // default: the deployment's name
 	Deployment string // id or name; filled in by Deploy
-	PriceIn    int64
-	PriceOut   int64
+	PriceIn    *int64 // default: the usual price of the deployment, see AddRoute
+	PriceOut   *int64
 	Shared     bool
 }
+
+// Price is what tokens cost, in micro-units for 1,000,000 of them.
+type Price struct{ In, Out int64 }
+
+// DefaultPrice is the price of a model that nobody priced, where the installation has no other.
+var DefaultPrice = Price{In: 1_000_000, Out: 2_000_000}
 
 // RouteChange is what is to change of a route; what is nil or empty stays as it is.
 type RouteChange struct {
@@ -109,6 +120,7 @@ type Who struct {
 	Org     string
 	Project string
 	Key     string
+	Pricing bool // may set prices of routes and share them
 }
 
 // Store keeps deployments, replicas and routes.

@@ -38,7 +38,7 @@ const (
 // Courses write to a database that syncs its files, so there are fewer of them than rapid would make by itself.
 func init() { must(0, flag.Set("rapid.checks", "12")) }
 
-var who = serve.Who{Org: org, Project: project, Key: "key_1"}
+var who = serve.Who{Org: org, Project: project, Key: "key_1", Pricing: true}
 
 // fakeJobs is the keeper as replicas see it.
 type fakeJobs struct {
@@ -231,7 +231,7 @@ func (w *world) settle(t *testing.T, s *serve.Service) {
 }
 
 func spec(replicas int) serve.DeploySpec {
-	return serve.DeploySpec{Model: "m", Engine: "fake", Replicas: replicas, Route: &serve.RouteSpec{PriceIn: 10, PriceOut: 20}}
+	return serve.DeploySpec{Model: "m", Engine: "fake", Replicas: replicas, Route: &serve.RouteSpec{PriceIn: new(int64(10)), PriceOut: new(int64(20))}}
 }
 
 func TestADeploymentServes(t *testing.T) {
@@ -453,12 +453,78 @@ func TestScaleAndRemove(t *testing.T) {
 	})
 }
 
+// Whoever may not set prices gets the usual ones, and cannot have a model at the price of another.
+func TestPricesAreForWhoMaySetThem(t *testing.T) {
+	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
+		ctx, w := t.Context(), newWorld(t, db)
+		s := w.service(nil)
+		s.Price = &serve.Price{In: 3, Out: 4}
+		developer := who
+		developer.Pricing = false
+		deploy := func(name string, r *serve.RouteSpec) (serve.Route, error) {
+			d := spec(1)
+			d.Name, d.Route = name, r
+			if _, err := s.Deploy(ctx, developer, d); err != nil || r == nil {
+				return serve.Route{}, err
+			}
+			return s.Route(ctx, project, name)
+		}
+		for field, r := range map[string]serve.RouteSpec{"price_in": {PriceIn: new(int64(0))}, "price_out": {PriceOut: new(int64(9))}, "shared": {Shared: true}} {
+			if x, err := deploy("bad", &r); !fault.Is(err, fault.Forbidden) {
+				t.Errorf("deployed with %s: %+v, %v", field, x, err)
+			}
+			r.Name, r.Deployment = "bad", "first"
+			must(0, w.deployOnce(ctx, s, "first"))
+			if x, err := s.AddRoute(ctx, developer, r); !fault.Is(err, fault.Forbidden) {
+				t.Errorf("routed with %s: %+v, %v", field, x, err)
+			}
+		}
+		usual := must(s.AddRoute(ctx, developer, serve.RouteSpec{Name: "usual", Deployment: "first"}))
+		if usual.PriceIn != 3 || usual.PriceOut != 4 || usual.Shared {
+			t.Errorf("the installation's price: %+v", usual)
+		}
+		for field, c := range map[string]serve.RouteChange{"price_in": {PriceIn: new(int64(0))}, "price_out": {PriceOut: new(int64(9))}, "shared": {Shared: new(false)}} {
+			if x, err := s.SetRoute(ctx, developer, "usual", c); !fault.Is(err, fault.Forbidden) {
+				t.Errorf("changed %s: %+v, %v", field, x, err)
+			}
+		}
+
+		must(s.SetRoute(ctx, who, "usual", serve.RouteChange{PriceIn: new(int64(100)), PriceOut: new(int64(1))}))
+		if again := must(deploy("again", &serve.RouteSpec{})); again.PriceIn != 100 || again.PriceOut != 1 {
+			t.Errorf("the same version again costs %+v", again)
+		}
+		if free := must(s.AddRoute(ctx, who, serve.RouteSpec{Name: "free", Deployment: "first", PriceIn: new(int64(0)), PriceOut: new(int64(0))})); free.PriceIn != 0 {
+			t.Errorf("a price of nothing by one who may: %+v", free)
+		}
+		if x, err := s.SetRoute(ctx, developer, "free", serve.RouteChange{Deployment: "again"}); !fault.Is(err, fault.Forbidden) {
+			t.Errorf("a free route was moved: %+v, %v", x, err)
+		}
+		if x := must(s.SetRoute(ctx, developer, "usual", serve.RouteChange{Deployment: "again"})); x.PriceIn != 100 || x.DeploymentID == usual.DeploymentID {
+			t.Errorf("a route that costs enough was not moved: %+v", x)
+		}
+		must(s.SetRoute(ctx, who, "usual", serve.RouteChange{Shared: new(true)}))
+		if x, err := s.SetRoute(ctx, developer, "usual", serve.RouteChange{Deployment: "first"}); !fault.Is(err, fault.Forbidden) {
+			t.Errorf("a shared route was moved: %+v, %v", x, err)
+		}
+	})
+}
+
+// deployOnce deploys without a route, unless it is done.
+func (w *world) deployOnce(ctx context.Context, s *serve.Service, name string) error {
+	d := spec(1)
+	d.Name, d.Route = name, nil
+	if _, err := s.Deploy(ctx, who, d); !fault.Is(err, fault.Conflict) {
+		return err
+	}
+	return nil
+}
+
 func TestRoutes(t *testing.T) {
 	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
 		ctx, w := t.Context(), newWorld(t, db)
 		s := w.service(nil)
 		must(s.Deploy(ctx, who, spec(1)))
-		r := must(s.AddRoute(ctx, who, serve.RouteSpec{Name: "public", Deployment: "m", PriceIn: 1, PriceOut: 2, Shared: true}))
+		r := must(s.AddRoute(ctx, who, serve.RouteSpec{Name: "public", Deployment: "m", PriceIn: new(int64(1)), PriceOut: new(int64(2)), Shared: true}))
 		w.settle(t, s)
 		for project, want := range map[string]bool{project: true, "prj_b": true} {
 			if x, ok := s.Snapshot().Lookup(project, org, "public"); ok != want || len(x.Endpoints) != 1 {
@@ -489,9 +555,9 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("a price of nothing that was asked for: %+v", free)
 		}
 		long := strings.Repeat("n", meter.MaxModel)
-		must(s.AddRoute(ctx, who, serve.RouteSpec{Name: long, Deployment: "m", PriceIn: 1_000_000_000_000}))
+		must(s.AddRoute(ctx, who, serve.RouteSpec{Name: long, Deployment: "m", PriceIn: new(int64(1_000_000_000_000))}))
 		must(0, s.RemoveRoute(ctx, project, long))
-		for field, bad := range map[string]serve.RouteSpec{"route.name": {Name: long + "n"}, "route.price_in": {Name: "x", PriceIn: 1_000_000_000_001}} {
+		for field, bad := range map[string]serve.RouteSpec{"route.name": {Name: long + "n"}, "route.price_in": {Name: "x", PriceIn: new(int64(1_000_000_000_001))}} {
 			bad.Deployment = "m"
 			if _, err := s.AddRoute(ctx, who, bad); !fault.Is(err, fault.Invalid) || fault.As(err).Field != field {
 				t.Errorf("%s: %v", field, err)
@@ -508,7 +574,7 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("routes %+v", rs)
 		}
 		// A project's own route goes before a shared one of that name.
-		other := serve.Who{Org: org, Project: "prj_b"}
+		other := serve.Who{Org: org, Project: "prj_b", Pricing: true}
 		v := w.version
 		v.ID, v.Project = id.Default().New("mv"), "prj_b"
 		v = must(db.Registry().Add(ctx, registry.Model{ID: id.Default().New("mdl"), Project: "prj_b", Name: "m"}, v))
@@ -536,8 +602,8 @@ func TestBadRequestsNameTheField(t *testing.T) {
 		"max_context":     func(d *serve.DeploySpec) { d.MaxContext = 65 },
 		"memory_bytes":    func(d *serve.DeploySpec) { d.MemoryBytes = -1 },
 		"route.name":      func(d *serve.DeploySpec) { d.Route.Name = "a b" },
-		"route.price_in":  func(d *serve.DeploySpec) { d.Route.PriceIn = -1 },
-		"route.price_out": func(d *serve.DeploySpec) { d.Route.PriceOut = 1 << 62 },
+		"route.price_in":  func(d *serve.DeploySpec) { d.Route.PriceIn = new(int64(-1)) },
+		"route.price_out": func(d *serve.DeploySpec) { d.Route.PriceOut = new(int64(1 << 62)) },
 	} {
 		d := spec(1)
 		spoil(&d)

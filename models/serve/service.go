@@ -23,17 +23,20 @@ import (
 // JobKind is the kind of the jobs of replicas.
 const JobKind = "replica"
 
+// MaxPrice is the highest price, in micro-units for 1,000,000 tokens: one unit a token.
+const MaxPrice = 1_000_000_000_000
+
 // Bounds of a deployment.
 const (
 	maxReplicas = 256
 	maxThreads  = 1024
-	maxPrice    = 1_000_000_000_000 // micro-units for 1,000,000 tokens: one unit a token
-	maxName     = meter.MaxModel    // bytes of a public name: what a usage record keeps, so that no two names become one
+	maxName     = meter.MaxModel // bytes of a public name: what a usage record keeps, so that no two names become one
 )
 
 // Jobs is what replicas need of the job keeper.
 type Jobs interface {
 	Create(ctx context.Context, s job.Spec) (job.Job, error) // idempotent by project, kind and owner
+	Admit(ctx context.Context, j job.Job) error              // why it could never run, or nil
 	Get(ctx context.Context, project, id string) (job.Job, error)
 	List(ctx context.Context, project string, f job.Filter) ([]job.Job, error)
 	Cancel(ctx context.Context, project, id, reason string) (job.Job, error)
@@ -56,6 +59,8 @@ type Service struct {
 	HealthTimeout time.Duration
 	// MemoryLimit is the memory that replicas may need on this machine, bytes; 0 for no check.
 	MemoryLimit int64
+	// Price is that of a model version that nobody priced; nil is DefaultPrice.
+	Price *Price
 	// Patience is how long a pass waits for a model's files to be laid out before it goes on; 0 is 50 ms.
 	Patience time.Duration
 	// OnChange, when set, is told after a Table was published that differs from the one before. It must not block.
@@ -98,20 +103,41 @@ func (s *Service) Deploy(ctx context.Context, who Who, spec DeploySpec) (Deploym
 	d := Deployment{
 		ID: s.IDs.New("dep"), Project: who.Project, Name: spec.Name, ModelVersion: v.ID, Model: fmt.Sprintf("%s@%d", v.Model, v.Number),
 		Engine: spec.Engine, Replicas: spec.Replicas, Threads: spec.Threads, MaxContext: spec.MaxContext, MemoryBytes: spec.MemoryBytes,
-		State: Pending, Reason: "Its replicas are being started.", CreatedBy: who.Key, CreatedAt: s.now(),
+		Priority: spec.Priority, Ask: spec.Ask, State: Pending, Reason: "Its replicas are being started.", CreatedBy: who.Key, CreatedAt: s.now(),
+	}
+	if err := s.admit(ctx, &d); err != nil {
+		return Deployment{}, err
 	}
 	var r *Route
 	if spec.Route != nil {
 		if spec.Route.Name == "" {
 			spec.Route.Name = d.Name
 		}
-		made, err := s.newRoute(who, *spec.Route, d.ID)
+		s.changing.Lock() // the prices that it takes over must not change meanwhile
+		defer s.changing.Unlock()
+		made, err := s.newRoute(ctx, who, *spec.Route, d)
 		if err != nil {
 			return Deployment{}, err
 		}
 		r = &made
 	}
 	return d, s.Store.AddDeployment(ctx, d, r)
+}
+
+// admit fills in what the replicas of a deployment ask of the scheduler, and refuses what no place could run: they are of
+// one group, which keeps all of them unless the request names fewer.
+func (s *Service) admit(ctx context.Context, d *Deployment) error {
+	d.Ask.Class, d.Ask.Group, d.Ask.User = job.Service, d.ID, d.CreatedBy
+	if d.Ask.GroupMin == 0 {
+		d.Ask.GroupMin = d.Replicas
+	}
+	if d.Ask.GroupMin < d.Replicas && d.Ask.Disruption == 0 {
+		d.Ask.Disruption = 1
+	}
+	if err := d.Ask.Validate(); err != nil {
+		return err
+	}
+	return s.Jobs.Admit(ctx, job.Job{ID: d.ID, CreatedAt: d.CreatedAt, Spec: job.Spec{Project: d.Project, Kind: JobKind, Name: d.Name, Priority: d.Priority, Ask: d.Ask}})
 }
 
 func (s *Service) checkDeploy(spec *DeploySpec, v registry.Version) error {
@@ -141,22 +167,6 @@ func (s *Service) checkDeploy(spec *DeploySpec, v registry.Version) error {
 		return fault.InvalidField("memory_bytes", "memory_bytes cannot be negative.")
 	}
 	return s.fits(*spec, v, spec.Replicas)
-}
-
-func (s *Service) newRoute(who Who, spec RouteSpec, deployment string) (Route, error) {
-	if err := ref.Check("route.name", spec.Name); err != nil {
-		return Route{}, err
-	}
-	if len(spec.Name) > maxName {
-		return Route{}, fault.InvalidField("route.name", "A public name has at most %d bytes.", maxName)
-	}
-	for field, p := range map[string]int64{"route.price_in": spec.PriceIn, "route.price_out": spec.PriceOut} {
-		if p < 0 || p > maxPrice {
-			return Route{}, fault.InvalidField(field, "A price is 0 to %d micro-units for 1,000,000 tokens.", int64(maxPrice))
-		}
-	}
-	return Route{ID: s.IDs.New("rte"), Org: who.Org, Project: who.Project, Name: spec.Name, DeploymentID: deployment,
-		PriceIn: spec.PriceIn, PriceOut: spec.PriceOut, Shared: spec.Shared, CreatedAt: s.now()}, nil
 }
 
 // Get returns a deployment by id or name.
@@ -259,69 +269,6 @@ func (s *Service) Logs(ctx context.Context, project, name, replica string, attem
 		return job.LogChunk{}, nil // nothing was started yet
 	}
 	return job.LogChunk{}, fault.Newf(fault.NotFound, "The deployment %s has no replica %s.", ref.Quote(name), ref.Quote(replica))
-}
-
-// AddRoute makes a route to a deployment, by id or name.
-func (s *Service) AddRoute(ctx context.Context, who Who, spec RouteSpec) (Route, error) {
-	d, err := s.find(ctx, who.Project, spec.Deployment)
-	if err != nil {
-		return Route{}, err
-	}
-	if spec.Name == "" {
-		spec.Name = d.Name
-	}
-	r, err := s.newRoute(who, spec, d.ID)
-	if err != nil {
-		return Route{}, err
-	}
-	if err := s.Store.AddRoute(ctx, r); err != nil {
-		return Route{}, err
-	}
-	s.reroute(ctx)
-	return r, nil
-}
-
-// SetRoute changes deployment, prices and sharing of a route, by id or name, as far as c says so; its name stays.
-func (s *Service) SetRoute(ctx context.Context, who Who, name string, c RouteChange) (Route, error) {
-	s.changing.Lock() // of two changes at once neither puts back what the other changed
-	defer s.changing.Unlock()
-	old, err := s.Route(ctx, who.Project, name)
-	if err != nil {
-		return Route{}, err
-	}
-	target := old.DeploymentID
-	if c.Deployment != "" {
-		d, err := s.find(ctx, who.Project, c.Deployment)
-		if err != nil {
-			return Route{}, err
-		}
-		target = d.ID
-	}
-	r, err := s.newRoute(who, c.over(old), target)
-	if err != nil {
-		return Route{}, err
-	}
-	r.ID, r.Org, r.CreatedAt = old.ID, old.Org, old.CreatedAt
-	if err := s.Store.SetRoute(ctx, r); err != nil {
-		return Route{}, err
-	}
-	s.reroute(ctx)
-	return r, nil
-}
-
-// over is the route as it is to be.
-func (c RouteChange) over(old Route) RouteSpec {
-	spec := RouteSpec{Name: old.Name, PriceIn: old.PriceIn, PriceOut: old.PriceOut, Shared: old.Shared}
-	if c.PriceIn != nil {
-		spec.PriceIn = *c.PriceIn
-	}
-	if c.PriceOut != nil {
-		spec.PriceOut = *c.PriceOut
-	}
-	if c.Shared != nil {
-		spec.Shared = *c.Shared
-	}
-	return spec
 }
 
 // Route returns a route by id or name.

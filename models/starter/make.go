@@ -16,12 +16,6 @@ import (
 // Name is the name of the starter's data set, model, deployment and route.
 const Name = "starter"
 
-// The starter's prices, micro-units for 1,000,000 tokens.
-const (
-	PriceIn  = 1_000_000
-	PriceOut = 2_000_000
-)
-
 // The services that Make drives, each what it needs of them.
 type (
 	// Data imports the conversations.
@@ -188,7 +182,7 @@ func (m *Maker) deploy(ctx context.Context, who serve.Who, r train.Run) (serve.D
 	}
 	return m.Serve.Deploy(ctx, who, serve.DeploySpec{
 		Name: Name, Model: r.ModelVersion, Replicas: 1,
-		Route: &serve.RouteSpec{Name: Name, PriceIn: PriceIn, PriceOut: PriceOut, Shared: true},
+		Route: &serve.RouteSpec{Name: Name, Shared: true},
 	})
 }
 

@@ -139,9 +139,9 @@ func lastOwner(ctx context.Context, tx *Tx, project, email string) error {
 }
 
 // PutMember implements tenancy.Store.
-func (s *Tenancy) PutMember(ctx context.Context, m tenancy.Member) error {
+func (s *Tenancy) PutMember(ctx context.Context, m tenancy.Member, orphan bool) error {
 	return s.change(ctx, func(tx *Tx) error {
-		if m.Role != tenancy.Owner {
+		if m.Role != tenancy.Owner && !orphan {
 			if err := lastOwner(ctx, tx, m.ProjectID, m.Email); err != nil {
 				return err
 			}
@@ -181,10 +181,12 @@ func (s *Tenancy) Member(ctx context.Context, project, email string) (m tenancy.
 }
 
 // RemoveMember implements tenancy.Store.
-func (s *Tenancy) RemoveMember(ctx context.Context, project, email string, at time.Time) error {
+func (s *Tenancy) RemoveMember(ctx context.Context, project, email string, at time.Time, keepChildren, orphan bool) error {
 	return s.change(ctx, func(tx *Tx) error {
-		if err := lastOwner(ctx, tx, project, email); err != nil {
-			return err
+		if !orphan {
+			if err := lastOwner(ctx, tx, project, email); err != nil {
+				return err
+			}
 		}
 		n, err := tx.Exec(ctx, "DELETE FROM members WHERE project_id = ? AND email = ?", project, email)
 		if err == nil && n == 0 {
@@ -193,10 +195,20 @@ func (s *Tenancy) RemoveMember(ctx context.Context, project, email string, at ti
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, "UPDATE api_keys SET revoked_at = ? WHERE project_id = ? AND member = ? AND revoked_at IS NULL",
-			micros(at), project, email)
-		return err
+		return revoke(ctx, tx, at, keepChildren, "project_id = ? AND member = ?", project, email)
 	})
+}
+
+// revoke revokes the keys that where finds, and unless keepChildren those that they made, and so on within the
+// organisation. Those already revoked stay as they are, but what they made is revoked, too.
+func revoke(ctx context.Context, tx *Tx, at time.Time, keepChildren bool, where string, args ...any) error {
+	below := " UNION SELECT k.id, k.org_id FROM api_keys k JOIN below b ON k.created_by = b.id AND k.org_id = b.org_id"
+	if keepChildren {
+		below = ""
+	}
+	_, err := tx.Exec(ctx, "WITH RECURSIVE below (id, org_id) AS (SELECT id, org_id FROM api_keys WHERE "+where+below+
+		") UPDATE api_keys SET revoked_at = ? WHERE revoked_at IS NULL AND id IN (SELECT id FROM below)", append(args, micros(at))...)
+	return err
 }
 
 func addKey(ctx context.Context, tx *Tx, k tenancy.Key, hash [32]byte) error {
@@ -211,12 +223,22 @@ func addKey(ctx context.Context, tx *Tx, k tenancy.Key, hash [32]byte) error {
 	if err != nil || k.BudgetMicros == nil {
 		return err
 	}
-	return putBudget(ctx, tx, k.OrgID, tenancy.Budget{Scope: tenancy.OfKey, ID: k.ID, LimitMicros: *k.BudgetMicros})
+	return putBudget(ctx, tx, k.OrgID, tenancy.Budget{Scope: tenancy.OfKey, ID: k.ID, LimitMicros: *k.BudgetMicros, SetFrom: k.BudgetFrom})
 }
 
 // AddKey implements tenancy.Store. A member removed in the meantime is fault.Conflict.
 func (s *Tenancy) AddKey(ctx context.Context, k tenancy.Key, hash [32]byte) error {
 	return s.change(ctx, func(tx *Tx) error {
+		if k.CreatedBy != "" {
+			var n int64
+			err := tx.QueryRow(ctx, "SELECT COUNT(*) FROM api_keys WHERE org_id = ? AND id = ? AND revoked_at IS NULL", k.OrgID, k.CreatedBy).Scan(&n)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				return fault.New(fault.Conflict, "The key that asks was revoked.")
+			}
+		}
 		if k.Member != "" {
 			var n int64
 			err := tx.QueryRow(ctx, "SELECT COUNT(*) FROM members WHERE project_id = ? AND email = ?", k.ProjectID, k.Member).Scan(&n)
@@ -232,17 +254,17 @@ func (s *Tenancy) AddKey(ctx context.Context, k tenancy.Key, hash [32]byte) erro
 }
 
 const keyColumns = `SELECT k.id, k.org_id, k.project_id, k.name, k.role, k.scopes, k.member, k.hint, k.hash, k.rpm, k.tpm,
-	k.concurrency, k.expires_at, k.revoked_at, k.created_by, k.created_at, b.limit_micros, m.role
+	k.concurrency, k.expires_at, k.revoked_at, k.created_by, k.created_at, b.limit_micros, b.set_from, m.role
 	FROM api_keys k LEFT JOIN budgets b ON b.scope = 'key' AND b.id = k.id
 	LEFT JOIN members m ON k.member <> '' AND m.project_id = k.project_id AND m.email = k.member`
 
 func scanEntry(r Scanner) (e tenancy.Entry, err error) {
 	var scopes, hash string
 	var expires, revoked, budget stdsql.NullInt64
-	var role stdsql.NullString
+	var role, from stdsql.NullString
 	var at int64
 	err = r.Scan(&e.ID, &e.OrgID, &e.ProjectID, &e.Name, &e.Role, &scopes, &e.Member, &e.Hint, &hash, &e.Limits.RPM, &e.Limits.TPM,
-		&e.Limits.Concurrency, &expires, &revoked, &e.CreatedBy, &at, &budget, &role)
+		&e.Limits.Concurrency, &expires, &revoked, &e.CreatedBy, &at, &budget, &from, &role)
 	if err != nil {
 		return e, err
 	}
@@ -256,7 +278,7 @@ func scanEntry(r Scanner) (e tenancy.Entry, err error) {
 	copy(e.Hash[:], raw)
 	e.ExpiresAt, e.RevokedAt, e.CreatedAt = timeOrNil(expires), timeOrNil(revoked), fromMicros(at)
 	if budget.Valid {
-		e.BudgetMicros = &budget.Int64
+		e.BudgetMicros, e.BudgetFrom = &budget.Int64, tenancy.Scope(from.String)
 	}
 	e.MemberRole = tenancy.Role(role.String)
 	return e, nil
@@ -285,21 +307,46 @@ func (s *Tenancy) Key(ctx context.Context, project, id string) (k tenancy.Key, e
 	return k, err
 }
 
-// RevokeKey implements tenancy.Store.
-func (s *Tenancy) RevokeKey(ctx context.Context, project, id string, at time.Time) error {
-	return s.change(ctx, func(tx *Tx) error {
-		n, err := tx.Exec(ctx, "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, ?) WHERE project_id = ? AND id = ?",
-			micros(at), project, id)
-		if err == nil && n == 0 {
-			err = fault.Newf(fault.NotFound, "There is no key %q in the project.", id)
+// Line implements tenancy.Store.
+func (s *Tenancy) Line(ctx context.Context, org, id string) (out []tenancy.Key, err error) {
+	err = s.db.Read(ctx, func(tx *Tx) error {
+		out = nil
+		for next := id; next != ""; next = out[len(out)-1].CreatedBy {
+			e, err := scanEntry(tx.QueryRow(ctx, keyColumns+" WHERE k.org_id = ? AND k.id = ?", org, next))
+			if len(out) > 0 && fault.Is(err, fault.NotFound) {
+				return nil // made by an operator of another organisation
+			}
+			if err != nil {
+				return missing(err, "There is no key %q.", id)
+			}
+			out = append(out, e.Key)
+			if len(out) > longestLine {
+				return fault.Newf(fault.Internal, "The makers of key %s form a ring.", id)
+			}
 		}
-		return err
+		return nil
+	})
+	return out, err
+}
+
+// longestLine is more than any chain of makers has, also those made before there was a bound.
+const longestLine = 10_000
+
+// RevokeKey implements tenancy.Store.
+func (s *Tenancy) RevokeKey(ctx context.Context, project, id string, at time.Time, keepChildren bool) error {
+	return s.change(ctx, func(tx *Tx) error {
+		var found string
+		if err := tx.QueryRow(ctx, "SELECT id FROM api_keys WHERE project_id = ? AND id = ?", project, id).Scan(&found); err != nil {
+			return missing(err, "There is no key %q in the project.", id)
+		}
+		return revoke(ctx, tx, at, keepChildren, "id = ?", id)
 	})
 }
 
 func putBudget(ctx context.Context, tx *Tx, org string, b tenancy.Budget) error {
-	_, err := tx.Exec(ctx, `INSERT INTO budgets (scope, id, org_id, limit_micros) VALUES (?, ?, ?, ?)
-		ON CONFLICT (scope, id) DO UPDATE SET limit_micros = excluded.limit_micros`, b.Scope, b.ID, org, b.LimitMicros)
+	_, err := tx.Exec(ctx, `INSERT INTO budgets (scope, id, org_id, limit_micros, set_from) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (scope, id) DO UPDATE SET limit_micros = excluded.limit_micros, set_from = excluded.set_from`,
+		b.Scope, b.ID, org, b.LimitMicros, string(b.SetFrom))
 	return err
 }
 
@@ -310,37 +357,75 @@ var owns = map[string]string{
 	tenancy.OfKey:          "SELECT id FROM api_keys WHERE org_id = ? AND id = ?",
 }
 
+// holders maps what a budget can bound to the query that finds its organisation, whichever it is.
+var holders = map[string]string{
+	tenancy.OfOrganisation: "SELECT id FROM organisations WHERE id = ?",
+	tenancy.OfProject:      "SELECT org_id FROM projects WHERE id = ?",
+	tenancy.OfKey:          "SELECT org_id FROM api_keys WHERE id = ?",
+}
+
+// Holder implements tenancy.Store.
+func (s *Tenancy) Holder(ctx context.Context, scope, id string) (org string, err error) {
+	query, ok := holders[scope]
+	if !ok {
+		return "", fault.InvalidField("scope", "There is no %q that could be held.", scope)
+	}
+	err = s.db.Read(ctx, func(tx *Tx) error {
+		return missing(tx.QueryRow(ctx, query, id).Scan(&org), "There is no %s %q.", scope, id)
+	})
+	return org, err
+}
+
 // SetBudget implements tenancy.Store.
-func (s *Tenancy) SetBudget(ctx context.Context, org string, b tenancy.Budget) error {
+func (s *Tenancy) SetBudget(ctx context.Context, org string, b tenancy.Budget) (set tenancy.Budget, err error) {
 	query, ok := owns[b.Scope]
 	if !ok {
-		return fault.InvalidField("scope", "A budget cannot be of %q.", b.Scope)
+		return b, fault.InvalidField("scope", "A budget cannot be of %q.", b.Scope)
 	}
-	return s.change(ctx, func(tx *Tx) error {
+	err = s.change(ctx, func(tx *Tx) error {
 		var id string
 		if err := tx.QueryRow(ctx, query, org, b.ID).Scan(&id); err != nil {
 			return missing(err, "There is no %s %q.", b.Scope, b.ID)
 		}
-		return putBudget(ctx, tx, org, b)
+		set = b
+		switch old, err := oneBudget(ctx, tx, org, b.Scope, b.ID); {
+		case fault.Is(err, fault.NotFound):
+		case err != nil:
+			return err
+		default:
+			if set, err = b.Replace(old); err != nil {
+				return err
+			}
+		}
+		return putBudget(ctx, tx, org, set)
 	})
+	return set, err
 }
 
 // RemoveBudget implements tenancy.Store.
-func (s *Tenancy) RemoveBudget(ctx context.Context, org, scope, id string) error {
+func (s *Tenancy) RemoveBudget(ctx context.Context, org, scope, id string, height tenancy.Scope) error {
 	return s.change(ctx, func(tx *Tx) error {
-		n, err := tx.Exec(ctx, "DELETE FROM budgets WHERE org_id = ? AND scope = ? AND id = ?", org, scope, id)
-		if err == nil && n == 0 {
-			err = fault.Newf(fault.NotFound, "The %s %q has no budget.", scope, id)
+		old, err := oneBudget(ctx, tx, org, scope, id)
+		if err != nil {
+			return missing(err, "The %s %q has no budget.", scope, id)
 		}
+		if err := old.MayRemove(height); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, "DELETE FROM budgets WHERE org_id = ? AND scope = ? AND id = ?", org, scope, id)
 		return err
 	})
 }
 
-const budgetColumns = "SELECT scope, id, limit_micros FROM budgets"
+const budgetColumns = "SELECT scope, id, limit_micros, set_from FROM budgets"
 
 func scanBudget(r Scanner) (b tenancy.Budget, err error) {
-	err = r.Scan(&b.Scope, &b.ID, &b.LimitMicros)
+	err = r.Scan(&b.Scope, &b.ID, &b.LimitMicros, &b.SetFrom)
 	return b, err
+}
+
+func oneBudget(ctx context.Context, tx *Tx, org, scope, id string) (tenancy.Budget, error) {
+	return scanBudget(tx.QueryRow(ctx, budgetColumns+" WHERE org_id = ? AND scope = ? AND id = ?", org, scope, id))
 }
 
 // Budgets implements tenancy.Store.

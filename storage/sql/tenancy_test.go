@@ -23,12 +23,13 @@ import (
 // house is a tenancy service with its key ring on one database, and a clock that stands still unless moved.
 type house struct {
 	*tenancy.Service
-	ring *auth.Keyring
-	now  time.Time
+	ring    *auth.Keyring
+	now     time.Time
+	secrets map[string]string // of the keys that key made
 }
 
 func newHouse(t *testing.T, db *sql.DB) *house {
-	h := &house{now: time.Date(2026, 3, 4, 5, 6, 7, 8000, time.UTC)}
+	h := &house{secrets: map[string]string{}, now: time.Date(2026, 3, 4, 5, 6, 7, 8000, time.UTC)}
 	clock := func() time.Time { return h.now }
 	h.ring = auth.NewKeyring(db.Tenancy(), clock)
 	h.Service = &tenancy.Service{Store: db.Tenancy(), IDs: &id.Maker{Now: time.Now, Rand: rand.Reader}, Now: clock, Rand: rand.Reader,
@@ -47,6 +48,27 @@ func (h *house) owner(t *testing.T) (*auth.Principal, string) {
 	must(t, err)
 	return p, secret
 }
+
+// key makes a key and returns it as it authenticates.
+func (h *house) key(t *testing.T, by *auth.Principal, n tenancy.NewKey) *auth.Principal {
+	t.Helper()
+	_, secret, err := h.CreateKey(t.Context(), by.Maker(), n)
+	must(t, err)
+	p, err := h.ring.Authenticate(secret)
+	must(t, err)
+	h.secrets[p.KeyID] = secret
+	return p
+}
+
+// alive says whether a key still works.
+func (h *house) alive(t *testing.T, p *auth.Principal) bool {
+	t.Helper()
+	k, err := h.Store.Key(t.Context(), p.ProjectID, p.KeyID)
+	must(t, err)
+	return k.RevokedAt == nil
+}
+
+func only[T any](_ T, err error) error { return err }
 
 func wantKind(t *testing.T, err error, kind fault.Kind, field string) {
 	t.Helper()
@@ -83,10 +105,20 @@ func TestBootstrapOnce(t *testing.T) {
 		if o.Name != tenancy.FirstOrganisation || p.OrgID != o.ID || !id.Valid("org", o.ID) || !id.Valid("prj", p.ID) {
 			t.Fatalf("found %+v %+v", o, p)
 		}
-		secret, err := h.RecoverOwner(t.Context())
+		secret, former, err := h.RecoverOwner(t.Context())
 		must(t, err)
 		who, err := h.ring.Authenticate(secret)
 		must(t, err)
+		if len(former) != 1 || former[0].CreatedBy != "" || former[0].ID == who.KeyID {
+			t.Errorf("former owner keys %+v", former)
+		}
+		if _, again, err := h.RecoverOwner(t.Context()); err != nil || len(again) != 2 {
+			t.Errorf("the second time %+v, %v", again, err)
+		}
+		must(t, h.RevokeKey(t.Context(), who.Maker(), p.ID, former[0].ID, true))
+		if _, again, err := h.RecoverOwner(t.Context()); err != nil || len(again) != 2 {
+			t.Errorf("with one revoked %+v, %v", again, err)
+		}
 		if who.ProjectID != p.ID || !who.May(tenancy.Owner, tenancy.Platform) {
 			t.Fatalf("recovered %+v", who)
 		}
@@ -145,7 +177,7 @@ func TestKeysAreAtMostTheirMaker(t *testing.T) {
 		}
 		child, _, err := h.CreateKey(ctx, dev.Maker(), tenancy.NewKey{Name: "child"})
 		must(t, err)
-		if child.Role != tenancy.Developer || !cmp.Equal(child.Scopes, []tenancy.Scope{tenancy.Inference, tenancy.Read}) || !child.ExpiresAt.Equal(soon) {
+		if child.Role != tenancy.Developer || !cmp.Equal(child.Scopes, []tenancy.Scope{tenancy.Inference}) || !child.ExpiresAt.Equal(soon) {
 			t.Fatalf("a child with defaults is %+v", child)
 		}
 		h.now = soon
@@ -165,7 +197,7 @@ func TestRevokedKeyStopsAtOnceHereAndWithinARefreshElsewhere(t *testing.T) {
 		must(t, err)
 		elsewhere := auth.NewKeyring(db.Tenancy(), time.Now)
 		must(t, elsewhere.Refresh(ctx))
-		must(t, h.RevokeKey(ctx, owner.ProjectID, k.ID))
+		must(t, h.RevokeKey(ctx, owner.Maker(), owner.ProjectID, k.ID, false))
 		if _, err := h.ring.Authenticate(secret); fault.As(err).Code != "key_revoked" {
 			t.Fatalf("here: %v", err)
 		}
@@ -178,7 +210,7 @@ func TestRevokedKeyStopsAtOnceHereAndWithinARefreshElsewhere(t *testing.T) {
 		}
 		at := h.now
 		h.now = h.now.Add(time.Hour)
-		must(t, h.RevokeKey(ctx, owner.ProjectID, k.ID))
+		must(t, h.RevokeKey(ctx, owner.Maker(), owner.ProjectID, k.ID, false))
 		if k, err := h.Store.Key(ctx, owner.ProjectID, k.ID); err != nil || !k.RevokedAt.Equal(at) {
 			t.Fatalf("revoked again: %v, %v", k.RevokedAt, err)
 		}
@@ -210,20 +242,21 @@ func TestAnotherProjectsThingsDoNotExist(t *testing.T) {
 		must(t, err)
 		_, err = h.Store.Key(ctx, owner.ProjectID, k.ID)
 		wantKind(t, err, fault.NotFound, "")
-		wantKind(t, h.RevokeKey(ctx, owner.ProjectID, k.ID), fault.NotFound, "")
+		wantKind(t, h.RevokeKey(ctx, owner.Maker(), owner.ProjectID, k.ID, false), fault.NotFound, "")
 		_, err = h.Store.Project(ctx, owner.OrgID, foreign.ID)
 		wantKind(t, err, fault.NotFound, "")
 		_, err = h.ProjectFor(ctx, owner.Maker(), foreign.ID)
 		wantKind(t, err, fault.NotFound, "project")
 		_, err = h.ProjectFor(ctx, stranger.Maker(), owner.ProjectID)
 		wantKind(t, err, fault.NotFound, "project")
+		wide := h.key(t, owner, tenancy.NewKey{Name: "wide", Role: tenancy.Owner, Scopes: []tenancy.Scope{tenancy.Admin, tenancy.OrgWide}})
 		for _, b := range []tenancy.Budget{{Scope: tenancy.OfKey, ID: fk.ID}, {Scope: tenancy.OfProject, ID: foreign.ID}, {Scope: tenancy.OfOrganisation, ID: foreign.OrgID}} {
-			wantKind(t, h.SetBudget(ctx, owner.Maker(), b), fault.NotFound, "")
+			wantKind(t, only(h.SetBudget(ctx, wide.Maker(), b)), fault.NotFound, "")
 		}
-		wantKind(t, h.SetBudget(ctx, stranger.Maker(), tenancy.Budget{Scope: tenancy.OfKey, ID: owner.KeyID}), fault.NotFound, "")
-		wantKind(t, h.SetBudget(ctx, stranger.Maker(), tenancy.Budget{Scope: tenancy.OfProject, ID: second.ID}), fault.Forbidden, "scope")
-		wantKind(t, h.SetBudget(ctx, owner.Maker(), tenancy.Budget{Scope: "planet", ID: "x"}), fault.Invalid, "scope")
-		wantKind(t, h.SetBudget(ctx, owner.Maker(), tenancy.Budget{Scope: tenancy.OfKey, ID: owner.KeyID, LimitMicros: -1}), fault.Invalid, "limit_micros")
+		wantKind(t, only(h.SetBudget(ctx, stranger.Maker(), tenancy.Budget{Scope: tenancy.OfKey, ID: owner.KeyID})), fault.NotFound, "")
+		wantKind(t, only(h.SetBudget(ctx, stranger.Maker(), tenancy.Budget{Scope: tenancy.OfProject, ID: second.ID})), fault.Forbidden, "scope")
+		wantKind(t, only(h.SetBudget(ctx, owner.Maker(), tenancy.Budget{Scope: "planet", ID: "x"})), fault.Invalid, "scope")
+		wantKind(t, only(h.SetBudget(ctx, owner.Maker(), tenancy.Budget{Scope: tenancy.OfKey, ID: owner.KeyID, LimitMicros: -1})), fault.Invalid, "limit_micros")
 	})
 }
 
@@ -238,21 +271,21 @@ func TestBudgets(t *testing.T) {
 		must(t, err)
 		stranger, err := h.ring.Authenticate(secret)
 		must(t, err)
-		all := []tenancy.Budget{{Scope: tenancy.OfKey, ID: owner.KeyID, LimitMicros: 7}, {Scope: tenancy.OfOrganisation, ID: owner.OrgID, LimitMicros: 8},
-			{Scope: tenancy.OfProject, ID: owner.ProjectID, LimitMicros: 9}}
+		all := []tenancy.Budget{{Scope: tenancy.OfKey, ID: owner.KeyID, LimitMicros: 7, SetFrom: tenancy.Platform}, {Scope: tenancy.OfOrganisation, ID: owner.OrgID, LimitMicros: 8, SetFrom: tenancy.Platform},
+			{Scope: tenancy.OfProject, ID: owner.ProjectID, LimitMicros: 9, SetFrom: tenancy.Platform}}
 		for _, b := range all {
-			must(t, h.SetBudget(ctx, owner.Maker(), tenancy.Budget{Scope: b.Scope, ID: b.ID, LimitMicros: 1}))
-			must(t, h.SetBudget(ctx, owner.Maker(), b))
+			must(t, only(h.SetBudget(ctx, owner.Maker(), tenancy.Budget{Scope: b.Scope, ID: b.ID, LimitMicros: 1})))
+			must(t, only(h.SetBudget(ctx, owner.Maker(), b)))
 			if m, ok := h.ring.Budget(b.Scope, b.ID); !ok || m != b.LimitMicros {
 				t.Errorf("ring has %d %v for %+v", m, ok, b)
 			}
 		}
-		got, err := h.Budgets(ctx, owner.Maker())
+		got, err := h.Budgets(ctx, owner.Maker(), "")
 		must(t, err)
 		if d := cmp.Diff(all, got); d != "" {
 			t.Error(d)
 		}
-		got, err = h.Budgets(ctx, stranger.Maker())
+		got, err = h.Budgets(ctx, stranger.Maker(), "")
 		must(t, err)
 		if d := cmp.Diff(all[1:2], got); d != "" {
 			t.Errorf("a stranger sees %s", d)
@@ -271,12 +304,13 @@ func TestMembersRuleTheirKeys(t *testing.T) {
 		ctx := t.Context()
 		owner, _ := h.owner(t)
 		prj := owner.ProjectID
-		_, err := h.PutMember(ctx, prj, "Ann@Example.org", tenancy.Owner)
+		_, err := h.PutMember(ctx, owner.Maker(), prj, "Ann@Example.org", tenancy.Owner)
 		must(t, err)
-		_, err = h.PutMember(ctx, prj, "ann@example.org", tenancy.Viewer)
+		by := h.key(t, owner, tenancy.NewKey{Name: "ann", Role: tenancy.Owner, Member: "ann@example.org", Scopes: tenancy.Ordinary}).Maker()
+		_, err = h.PutMember(ctx, by, prj, "ann@example.org", tenancy.Viewer)
 		wantKind(t, err, fault.Conflict, "")
-		wantKind(t, h.RemoveMember(ctx, prj, "ann@example.org"), fault.Conflict, "")
-		_, err = h.PutMember(ctx, prj, "bob@example.org", tenancy.Developer)
+		wantKind(t, h.RemoveMember(ctx, by, prj, "ann@example.org", false), fault.Conflict, "")
+		_, err = h.PutMember(ctx, by, prj, "bob@example.org", tenancy.Developer)
 		must(t, err)
 		_, _, err = h.CreateKey(ctx, owner.Maker(), tenancy.NewKey{Name: "b", Member: "bob@example.org", Role: tenancy.Owner})
 		wantKind(t, err, fault.Invalid, "role")
@@ -287,18 +321,18 @@ func TestMembersRuleTheirKeys(t *testing.T) {
 		if bob.Role != tenancy.Developer {
 			t.Fatalf("bob is %s", bob.Role)
 		}
-		_, err = h.PutMember(ctx, prj, "bob@example.org", tenancy.Viewer)
+		_, err = h.PutMember(ctx, by, prj, "bob@example.org", tenancy.Viewer)
 		must(t, err)
 		if bob, err = h.ring.Authenticate(secret); err != nil || bob.Role != tenancy.Viewer {
 			t.Fatalf("after the demotion bob is %v, %v", bob, err)
 		}
-		must(t, h.RemoveMember(ctx, prj, "BOB@example.org"))
+		must(t, h.RemoveMember(ctx, by, prj, "BOB@example.org", false))
 		if _, err = h.ring.Authenticate(secret); fault.As(err).Code != "key_revoked" {
 			t.Fatalf("after the removal: %v", err)
 		}
-		wantKind(t, h.RemoveMember(ctx, prj, "bob@example.org"), fault.NotFound, "")
+		wantKind(t, h.RemoveMember(ctx, by, prj, "bob@example.org", false), fault.NotFound, "")
 		for _, bad := range []string{"", "bob", "Bob <bob@example.org>", "a@b\n", strings.Repeat("a", 250) + "@b.co"} {
-			_, err = h.PutMember(ctx, prj, bad, tenancy.Viewer)
+			_, err = h.PutMember(ctx, by, prj, bad, tenancy.Viewer)
 			wantKind(t, err, fault.Invalid, "email")
 		}
 		ms, err := h.Store.Members(ctx, prj, page.All)

@@ -23,6 +23,15 @@ type Principal struct {
 	Scopes                  []tenancy.Scope // empty: tenancy.Ordinary
 	Limits                  tenancy.Limits
 	ExpiresAt               time.Time // zero: never
+	Above                   []Above   // the keys that made this one, the nearest first
+}
+
+// Above is a key that made another, or made its maker, and so on, within the organisation. What the other uses counts
+// as used by it, too, whether it was revoked or not.
+type Above struct {
+	KeyID  string // key_...
+	Key    id.Raw // the same id as the ledger keeps it
+	Limits tenancy.Limits
 }
 
 // May says whether the principal has the role and the scope.

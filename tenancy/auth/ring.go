@@ -34,6 +34,7 @@ type Keyring struct {
 type view struct {
 	generation int64
 	keys       map[[32]byte]*entry
+	above      map[id.Raw][]Above
 	budgets    map[budgetKey]int64
 }
 
@@ -93,6 +94,9 @@ func (k *Keyring) Budget(scope, id string) (int64, bool) {
 	return m, ok
 }
 
+// Above lists the keys that made the key with this id, the nearest first; none for anything else.
+func (k *Keyring) Above(key id.Raw) []Above { return k.view.Load().above[key] }
+
 // Generation is the number of the snapshot in use; it grows when keys or budgets changed.
 func (k *Keyring) Generation() int64 { return k.view.Load().generation }
 
@@ -105,13 +109,17 @@ func (k *Keyring) Refresh(ctx context.Context) error {
 		return fault.Wrap(err, "reading the API keys")
 	}
 	v := &view{generation: snap.Generation, keys: make(map[[32]byte]*entry, len(snap.Keys)),
-		budgets: make(map[budgetKey]int64, len(snap.Budgets))}
+		budgets: make(map[budgetKey]int64, len(snap.Budgets)), above: map[id.Raw][]Above{}}
+	t := newTree(snap.Keys)
 	for i := range snap.Keys {
-		e, err := newEntry(&snap.Keys[i])
+		e, err := newEntry(&snap.Keys[i], t)
 		if err != nil {
 			return fault.Wrap(err, "reading key "+snap.Keys[i].ID)
 		}
 		v.keys[snap.Keys[i].Hash] = e
+		if len(e.principal.Above) > 0 {
+			v.above[e.principal.Key] = e.principal.Above
+		}
 	}
 	for _, b := range snap.Budgets {
 		v.budgets[budgetKey{b.Scope, b.ID}] = b.LimitMicros
@@ -120,10 +128,14 @@ func (k *Keyring) Refresh(ctx context.Context) error {
 	return nil
 }
 
-func newEntry(e *tenancy.Entry) (*entry, error) {
-	p := Principal{KeyID: e.ID, OrgID: e.OrgID, ProjectID: e.ProjectID, Role: e.Role, Scopes: e.Scopes, Limits: e.Limits}
-	if e.Member != "" {
-		p.Role = tenancy.Lesser(e.Role, e.MemberRole)
+func newEntry(e *tenancy.Entry, t tree) (*entry, error) {
+	p := Principal{KeyID: e.ID, OrgID: e.OrgID, ProjectID: e.ProjectID, Role: t.role(e), Scopes: e.Scopes, Limits: e.Limits}
+	for _, m := range t.makers(e) {
+		raw, err := id.ParseRaw(m.ID)
+		if err != nil {
+			return nil, err
+		}
+		p.Above = append(p.Above, Above{KeyID: m.ID, Key: raw, Limits: m.Limits})
 	}
 	if e.ExpiresAt != nil {
 		p.ExpiresAt = *e.ExpiresAt

@@ -5,16 +5,19 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/tenancy"
+	"github.com/triarch-ai/triarch/tenancy/auth"
 )
 
-// Rate is the state of a key's limits after a request was admitted or refused; limits of 0 are absent.
+// Rate is the state of a key's limits after a request was admitted or refused, of requests and of tokens the tightest
+// along the keys above it; limits of 0 are absent.
 type Rate struct {
 	LimitRequests, RemainingRequests int64
 	LimitTokens, RemainingTokens     int64
 	ResetRequests, ResetTokens       time.Duration // until all of it is there again
 }
 
-// pace is how fast one key goes. Requests and tokens a minute are each a bucket that holds a minute's worth and
+// pace is how fast one key goes, with those that it made. Requests and tokens a minute are each a bucket that holds a minute's worth and
 // fills evenly, kept as the moment at which it is full again (the generic cell rate algorithm).
 type pace struct {
 	requests, tokens time.Time
@@ -39,46 +42,84 @@ func (b *Book) pace(key id.Raw) *pace {
 	return p
 }
 
-// admit takes one request, its estimated tokens and one place, or nothing.
-func (p *pace) admit(r *Reservation, now time.Time) error {
-	l := r.ask.Who.Limits
-	guess := p.guess(&r.ask)
-	refuse := func(after time.Duration, code, message, fix string) error {
-		r.Rate = p.rate(r, now)
-		return &Refusal{Fault: fault.New(fault.RateLimited, message, fault.Code(code), fault.Fix("%s", fix)),
-			After: after, Rate: r.Rate}
+// rung is a key whose limits a request meets: its own, or one above it.
+type rung struct {
+	pace   *pace
+	limits tenancy.Limits
+}
+
+// rung is the i-th of the 1+len(Above) rungs of a request: its own key first.
+func (b *Book) rung(who *auth.Principal, i int) rung {
+	if i == 0 {
+		return rung{b.pace(who.Key), who.Limits}
 	}
-	if l.Concurrency > 0 && p.running >= l.Concurrency {
-		return refuse(time.Second, "concurrency", "This key has as many requests running as it may have.", "Wait until one has ended.")
-	}
-	if l.RPM > 0 {
-		if over := excess(p.requests, now, 1, l.RPM); over > 0 {
-			return refuse(over, "requests_per_minute", "This key has made as many requests as it may make in a minute.", "Wait and try again.")
+	a := &who.Above[i-1]
+	return rung{b.pace(a.Key), a.Limits}
+}
+
+// admit takes one request, its estimated tokens and one place from each rung, or nothing.
+func (b *Book) admit(r *Reservation) error {
+	who, now := r.ask.Who, b.now()
+	guess := b.pace(who.Key).guess(&r.ask)
+	for i := range 1 + len(who.Above) {
+		subject := "This key"
+		if i > 0 {
+			subject = "A key that made this one"
+		}
+		if refused := b.rung(who, i).full(subject, guess, now); refused != nil {
+			refused.Rate = b.rate(who, now)
+			return refused
 		}
 	}
-	if l.TPM > 0 {
-		if over := excess(p.tokens, now, guess, l.TPM); over > 0 && p.tokens.After(now) {
-			return refuse(over, "tokens_per_minute", "This key has used as many tokens as it may use in a minute.", "Wait and try again.")
+	r.tokens = guess
+	for i := range 1 + len(who.Above) {
+		x := b.rung(who, i)
+		x.pace.running++
+		if n := x.limits.RPM; n > 0 {
+			x.pace.requests = spend(x.pace.requests, now, 1, n)
 		}
+		x.charge(guess, now)
 	}
-	p.running++
-	if l.RPM > 0 {
-		p.requests = spend(p.requests, now, 1, l.RPM)
-	}
-	if l.TPM > 0 {
-		r.tokens = guess
-		p.tokens = spend(p.tokens, now, guess, l.TPM)
-	}
-	r.Rate = p.rate(r, now)
+	r.Rate = b.rate(who, now)
 	return nil
 }
 
-// leave gives the place back and corrects the tokens taken to those used.
-func (p *pace) leave(r *Reservation, used int64, now time.Time) {
-	p.running--
-	if l := r.ask.Who.Limits; l.TPM > 0 {
-		p.tokens = spend(p.tokens, now, used-r.tokens, l.TPM)
+// leave gives the places back and corrects the tokens taken to those used.
+func (b *Book) leave(r *Reservation, used int64) {
+	now := b.now()
+	for i := range 1 + len(r.ask.Who.Above) {
+		x := b.rung(r.ask.Who, i)
+		x.pace.running--
+		x.charge(used-r.tokens, now)
 	}
+}
+
+func (x rung) charge(tokens int64, now time.Time) {
+	if n := x.limits.TPM; n > 0 {
+		x.pace.tokens = spend(x.pace.tokens, now, tokens, n)
+	}
+}
+
+// full is why the rung takes no request of so many tokens now; nil if it does.
+func (x rung) full(subject string, tokens int64, now time.Time) *Refusal {
+	refuse := func(after time.Duration, code, message, fix string) *Refusal {
+		return &Refusal{Fault: fault.New(fault.RateLimited, subject+message, fault.Code(code), fault.Fix("%s", fix)), After: after}
+	}
+	p, l := x.pace, x.limits
+	if l.Concurrency > 0 && p.running >= l.Concurrency {
+		return refuse(time.Second, "concurrency", " has as many requests running as it may have.", "Wait until one has ended.")
+	}
+	if l.RPM > 0 {
+		if over := excess(p.requests, now, 1, l.RPM); over > 0 {
+			return refuse(over, "requests_per_minute", " has made as many requests as it may make in a minute.", "Wait and try again.")
+		}
+	}
+	if l.TPM > 0 {
+		if over := excess(p.tokens, now, tokens, l.TPM); over > 0 && p.tokens.After(now) {
+			return refuse(over, "tokens_per_minute", " has used as many tokens as it may use in a minute.", "Wait and try again.")
+		}
+	}
+	return nil
 }
 
 func (p *pace) guess(a *Ask) int64 {
@@ -95,15 +136,22 @@ func (p *pace) learn(bytes, prompt, completion int) {
 	p.output += learning * (float64(completion) - p.output)
 }
 
-func (p *pace) rate(r *Reservation, now time.Time) Rate {
-	l, out := r.ask.Who.Limits, Rate{}
-	if l.RPM > 0 {
-		out.LimitRequests, out.ResetRequests = l.RPM, max(0, p.requests.Sub(now))
-		out.RemainingRequests = remaining(out.ResetRequests, l.RPM)
-	}
-	if l.TPM > 0 {
-		out.LimitTokens, out.ResetTokens = l.TPM, max(0, p.tokens.Sub(now))
-		out.RemainingTokens = remaining(out.ResetTokens, l.TPM)
+// rate is where the limits of a key and those above it stand: of requests and of tokens the rung with the least left.
+func (b *Book) rate(who *auth.Principal, now time.Time) (out Rate) {
+	for i := range 1 + len(who.Above) {
+		x := b.rung(who, i)
+		if n := x.limits.RPM; n > 0 {
+			reset := max(0, x.pace.requests.Sub(now))
+			if left := remaining(reset, n); out.LimitRequests == 0 || left < out.RemainingRequests {
+				out.LimitRequests, out.RemainingRequests, out.ResetRequests = n, left, reset
+			}
+		}
+		if n := x.limits.TPM; n > 0 {
+			reset := max(0, x.pace.tokens.Sub(now))
+			if left := remaining(reset, n); out.LimitTokens == 0 || left < out.RemainingTokens {
+				out.LimitTokens, out.RemainingTokens, out.ResetTokens = n, left, reset
+			}
+		}
 	}
 	return out
 }

@@ -1,5 +1,5 @@
-// Package quota decides whether a request may run: requests and tokens a minute and requests at once for its key,
-// and money for its key, its project and its organisation, all of which must be able to pay.
+// Package quota decides whether a request may run: requests and tokens a minute and requests at once for its key and
+// the keys that made it, and money for all of these, its project and its organisation, all of which must be able to pay.
 //
 // Rules for callers: Reserve before serving and Settle exactly what was used (or Forfeit, when nobody knows that), whatever happened, and before the
 // client can see that the answer is complete, or its next request meets the old reservation. What is reserved is an
@@ -67,6 +67,8 @@ func (s *sum) value() int64 {
 	return int64(s.lo)
 }
 
+func (a *account) spend(n int64) { a.spent = min(a.spent, math.MaxInt64-n) + n }
+
 // left is what of a limit is neither spent nor held; never less than the smallest int64.
 func (a *account) left(limit int64) int64 {
 	held, rest := a.held.value(), limit-a.spent // neither is negative
@@ -81,16 +83,21 @@ func NewBook(budgets Budgets, now func() time.Time) *Book {
 	return &Book{budgets: budgets, now: now, accounts: map[id.Raw]*account{}, keys: map[id.Raw]*pace{}}
 }
 
-// Load sets what was spent before, by id of key, project and organisation. Call it before the first Reserve.
-func (b *Book) Load(spent map[id.Raw]int64) {
+// Load sets what was spent before, by id of key, project and organisation; above lists the keys that made a key, which
+// have spent it as well. Call it before the first Reserve.
+func (b *Book) Load(spent map[id.Raw]int64, above func(key id.Raw) []auth.Above) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for k, v := range spent {
-		b.account(k).spent = v
+		b.account(k).spend(v)
+		for _, m := range above(k) {
+			b.account(m.Key).spend(v)
+		}
 	}
 }
 
-// Spent is what was spent by the key, project or organisation with this id, in micro-units.
+// Spent is what was spent by the key with those that it made, the project or the organisation with this id, in
+// micro-units.
 func (b *Book) Spent(of id.Raw) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -153,8 +160,7 @@ func (b *Book) Reserve(a Ask) (*Reservation, error) {
 	a.Choices = max(a.Choices, 1)
 	r := &Reservation{Output: a.Output, book: b, ask: a, prompt: a.Prompt}
 	b.mu.Lock()
-	p := b.pace(a.Who.Key)
-	if err := p.admit(r, b.now()); err != nil {
+	if err := b.admit(r); err != nil {
 		b.mu.Unlock()
 		return nil, err
 	}
@@ -176,7 +182,7 @@ func (b *Book) Reserve(a Ask) (*Reservation, error) {
 	if b.hold(r, r.prompt) || b.cut(r) {
 		return r, nil
 	}
-	p.leave(r, 0, b.now())
+	b.leave(r, 0)
 	switch {
 	case uncounted == nil:
 		return nil, &Refusal{Fault: broke, Rate: r.Rate}
@@ -187,7 +193,7 @@ func (b *Book) Reserve(a Ask) (*Reservation, error) {
 		fault.Code("not_counted"), fault.Fix("Try again in a moment."), fault.Cause(uncounted)), After: time.Second, Rate: r.Rate}
 }
 
-var broke = fault.New(fault.NoMoney, "The budget of this key, its project or its organisation cannot pay for the request.",
+var broke = fault.New(fault.NoMoney, "The budget of this key, of one that made it, of its project or of its organisation cannot pay for the request.",
 	fault.Code("insufficient_quota"), fault.Fix("Raise the budget, ask for fewer tokens (max_tokens), or shorten the prompt."))
 
 // Settle ends the reservation with the cost in micro-units and the tokens used; only the first call counts. Zero
@@ -210,19 +216,19 @@ func (r *Reservation) settle(cost int64, prompt, completion int, exact bool) {
 	b := r.book
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, k := range chain(r.ask.Who) {
-		a := b.account(k.raw)
+	for i := range payers(r.ask.Who) {
+		a := b.account(payer(r.ask.Who, i).raw)
 		a.held.sub(r.held)
 		a.open--
-		a.spent = min(a.spent, math.MaxInt64-cost) + cost
+		a.spend(cost)
 	}
-	p, used := b.pace(r.ask.Who.Key), int64(prompt)+int64(completion)
+	used := int64(prompt) + int64(completion)
 	if exact {
-		p.learn(r.ask.Bytes, prompt, completion)
+		b.pace(r.ask.Who.Key).learn(r.ask.Bytes, prompt, completion)
 	} else {
 		used = max(used, r.tokens)
 	}
-	p.leave(r, used, b.now())
+	b.leave(r, used)
 }
 
 type link struct {
@@ -230,13 +236,21 @@ type link struct {
 	scope, id string
 }
 
-// chain lists who pays: all of them.
-func chain(p *auth.Principal) [3]link {
-	return [3]link{
-		{p.Key, tenancy.OfKey, p.KeyID},
-		{p.Project, tenancy.OfProject, p.ProjectID},
-		{p.Org, tenancy.OfOrganisation, p.OrgID},
+// payers is how many pay for a request: all of them, the key, its project, its organisation and the keys above it.
+func payers(p *auth.Principal) int { return 3 + len(p.Above) }
+
+// payer is one of them.
+func payer(p *auth.Principal, i int) link {
+	switch i {
+	case 0:
+		return link{p.Key, tenancy.OfKey, p.KeyID}
+	case 1:
+		return link{p.Project, tenancy.OfProject, p.ProjectID}
+	case 2:
+		return link{p.Org, tenancy.OfOrganisation, p.OrgID}
 	}
+	a := &p.Above[i-3]
+	return link{a.Key, tenancy.OfKey, a.KeyID}
 }
 
 func (b *Book) account(of id.Raw) *account {
@@ -248,11 +262,12 @@ func (b *Book) account(of id.Raw) *account {
 	return a
 }
 
-// room is how much more may be held by the whole chain, whether any of it is limited, and whether something else
+// room is how much more may be held by all who pay, whether any of it is limited, and whether something else
 // runs on an account that has less room than cost.
 func (b *Book) room(who *auth.Principal, cost int64) (free int64, limited, busy bool) {
 	free = 1<<63 - 1
-	for _, k := range chain(who) {
+	for i := range payers(who) {
+		k := payer(who, i)
 		limit, ok := b.budgets.Budget(k.scope, k.id)
 		if !ok {
 			continue
@@ -266,7 +281,7 @@ func (b *Book) room(who *auth.Principal, cost int64) (free int64, limited, busy 
 	return free, limited, busy
 }
 
-// hold takes the upper bound of the cost with this many prompt tokens from the whole chain, or nothing.
+// hold takes the upper bound of the cost with this many prompt tokens from all who pay, or nothing.
 func (b *Book) hold(r *Reservation, prompt int) bool {
 	cost := meter.Cost(int64(prompt), int64(r.Output)*int64(r.ask.Choices), r.ask.PriceIn, r.ask.PriceOut)
 	free, limited, _ := b.room(r.ask.Who, cost)
@@ -280,8 +295,8 @@ func (b *Book) hold(r *Reservation, prompt int) bool {
 
 func (b *Book) take(r *Reservation, cost int64) {
 	r.held = cost
-	for _, k := range chain(r.ask.Who) {
-		a := b.account(k.raw)
+	for i := range payers(r.ask.Who) {
+		a := b.account(payer(r.ask.Who, i).raw)
 		a.held.add(cost)
 		a.open++
 	}

@@ -186,7 +186,8 @@ func TestNeverBelowZero(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			for _, k := range chain(p) {
+			for i := range payers(p) {
+				k := payer(p, i)
 				a := b.account(k.raw)
 				if a.left(lim[k.id]) < 0 {
 					t.Fatalf("%s: limit %d, spent %d, held %d", k.scope, lim[k.id], a.spent, a.held.value())
@@ -196,12 +197,109 @@ func TestNeverBelowZero(t *testing.T) {
 		for len(open) > 0 {
 			settle(0)
 		}
-		for _, k := range chain(p) {
+		for i := range payers(p) {
+			k := payer(p, i)
 			if a := b.account(k.raw); a.held != (sum{}) || a.open != 0 {
 				t.Fatalf("%s still holds %d in %d", k.scope, a.held.value(), a.open)
 			}
 		}
 	})
+}
+
+// For any tree of keys, any requests of any of them and usages within the reserved bounds, no key and those that it made
+// ever hold and spend more than its budget, run more than its concurrency, or begin more than its requests a minute.
+func TestNoTreeExceedsAnyBound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		lim := budgets{}
+		b := NewBook(lim, func() time.Time { return time.Unix(1, 0) })
+		keys := []*auth.Principal{}
+		begun := map[id.Raw]int64{}
+		for n := range rapid.IntRange(2, 8).Draw(t, "keys") {
+			p := who(tenancy.Limits{Concurrency: rapid.Int64Range(0, 4).Draw(t, "concurrency"), RPM: rapid.Int64Range(0, 9).Draw(t, "rpm")})
+			p.KeyID, p.Key = string(rune('a'+n)), id.Raw{9, byte(n)}
+			if n > 0 {
+				by := keys[rapid.IntRange(0, n-1).Draw(t, "maker")]
+				p.Above = append([]auth.Above{{KeyID: by.KeyID, Key: by.Key, Limits: by.Limits}}, by.Above...)
+			}
+			if rapid.Bool().Draw(t, "bounded") {
+				lim[p.KeyID] = rapid.Int64Range(0, 500).Draw(t, "budget")
+			}
+			keys = append(keys, p)
+		}
+		var open []*Reservation
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			if len(open) > 0 && rapid.Bool().Draw(t, "settle") {
+				i := rapid.IntRange(0, len(open)-1).Draw(t, "which")
+				mp, mc := open[i].Bounds()
+				pr, c := rapid.IntRange(0, min(mp, 40)).Draw(t, "prompt"), rapid.IntRange(0, min(mc, 90)).Draw(t, "completion")
+				open[i].Settle(meter.Cost(int64(pr), int64(c), 1_000_000, 2_000_000), pr, c)
+				open = append(open[:i], open[i+1:]...)
+			} else if p := rapid.SampledFrom(keys).Draw(t, "who"); true {
+				r, err := b.Reserve(ask(p, rapid.IntRange(1, 90).Draw(t, "out")))
+				if err != nil && kind(err) != fault.NoMoney && kind(err) != fault.RateLimited {
+					t.Fatal(err)
+				}
+				if kind(err) != fault.RateLimited { // what no budget pays has used up its place in the minute
+					begun[p.Key]++
+					for _, a := range p.Above {
+						begun[a.Key]++
+					}
+				}
+				if err == nil {
+					open = append(open, r)
+				}
+			}
+			for _, p := range keys {
+				if limit, ok := lim[p.KeyID]; ok && b.account(p.Key).left(limit) < 0 {
+					t.Fatalf("%s: %d spent and %d held of %d", p.KeyID, b.account(p.Key).spent, b.account(p.Key).held.value(), limit)
+				}
+				if l := p.Limits.Concurrency; l > 0 && b.pace(p.Key).running > l {
+					t.Fatalf("%s: %d run, at most %d may", p.KeyID, b.pace(p.Key).running, l)
+				}
+				if l := p.Limits.RPM; l > 0 && begun[p.Key] > l {
+					t.Fatalf("%s: %d began in a minute, at most %d may", p.KeyID, begun[p.Key], l)
+				}
+			}
+		}
+		for _, r := range open {
+			r.Settle(0, 0, 0)
+		}
+		for _, p := range keys {
+			if a := b.account(p.Key); a.held != (sum{}) || a.open != 0 || b.pace(p.Key).running != 0 {
+				t.Fatalf("%s still holds %+v", p.KeyID, a)
+			}
+		}
+	})
+}
+
+// What a child used, its maker used, in tokens a minute and after a restart in money.
+func TestMakersCarryTheirChildren(t *testing.T) {
+	maker := who(tenancy.Limits{TPM: 600})
+	child := who(tenancy.Limits{})
+	child.KeyID, child.Key, child.Above = "child", id.Raw{7}, []auth.Above{{KeyID: maker.KeyID, Key: maker.Key, Limits: maker.Limits}}
+	lim := budgets{"key": 50}
+	b := NewBook(lim, time.Now)
+	b.Load(map[id.Raw]int64{child.Key: 20, maker.Key: 5}, func(k id.Raw) []auth.Above {
+		if k == child.Key {
+			return child.Above
+		}
+		return nil
+	})
+	if b.Spent(maker.Key) != 25 || b.Spent(child.Key) != 20 {
+		t.Errorf("after the start %d and %d are spent", b.Spent(maker.Key), b.Spent(child.Key))
+	}
+	r, err := b.Reserve(ask(child, 5))
+	if err != nil || r.Rate.LimitTokens != 600 || r.Rate.RemainingTokens != 585 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	r.Settle(20, 10, 700)
+	if _, err := b.Reserve(ask(maker, 1)); kind(err) != fault.RateLimited {
+		t.Errorf("the maker's minute was used up by its child: %v", err)
+	}
+	child.Above[0].Limits = tenancy.Limits{}
+	if _, err := b.Reserve(ask(child, 5)); kind(err) != fault.NoMoney {
+		t.Errorf("the maker's money was used up: %v", err)
+	}
 }
 
 // A count that fails is no want of money: the caller is told to come again. What the count says against the request

@@ -73,7 +73,7 @@ func environment(t *testing.T, lang, url, owner string) []string {
 	}
 	none := int64(0)
 	revoked := key(api.NewKey{Name: "revoked"})
-	if err := c.RevokeKey(t.Context(), "", revoked.Object.ID); err != nil {
+	if err := c.RevokeKey(t.Context(), "", revoked.Object.ID, false); err != nil {
 		t.Fatal(err)
 	}
 	return []string{"TRIARCH_URL=" + url, "TRIARCH_MODEL=" + route, "TRIARCH_KEY=" + key(api.NewKey{Name: "good"}).Key,
@@ -126,7 +126,7 @@ func train(t *testing.T, c *api.Client) {
 }
 
 func deploy(t *testing.T, c *api.Client) {
-	d, err := c.Deploy(t.Context(), api.NewDeployment{Model: route, Route: &api.NewRoute{PriceIn: 1_000_000, PriceOut: 2_000_000}})
+	d, err := c.Deploy(t.Context(), api.NewDeployment{Model: route, Route: &api.NewRoute{PriceIn: new(int64(1_000_000)), PriceOut: new(int64(2_000_000))}})
 	for ; err == nil && d.Ready == 0 && d.State != "failed"; d, err = c.Deployment(t.Context(), d.ID) {
 		time.Sleep(50 * time.Millisecond)
 	}

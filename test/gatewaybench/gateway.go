@@ -85,7 +85,7 @@ func tenants(ctx context.Context, db *sql.DB) (*auth.Keyring, *serve.Target, str
 	by := tenancy.Maker{OrgID: o.ID, ProjectID: p.ID, Role: tenancy.Owner, Scopes: append([]tenancy.Scope{tenancy.OrgWide}, tenancy.Ordinary...)}
 	money := int64(1e14)
 	for scope, of := range map[string]string{tenancy.OfOrganisation: o.ID, tenancy.OfProject: p.ID} {
-		if err := t.SetBudget(ctx, by, tenancy.Budget{Scope: scope, ID: of, LimitMicros: money}); err != nil {
+		if _, err := t.SetBudget(ctx, by, tenancy.Budget{Scope: scope, ID: of, LimitMicros: money}); err != nil {
 			return nil, nil, "", err
 		}
 	}

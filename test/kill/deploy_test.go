@@ -30,7 +30,7 @@ func TestControlPlaneKilledWhileDeploying(t *testing.T) {
 		answered := make(chan error, 1)
 		go func() {
 			_, err := p.api.Deploy(t.Context(), api.NewDeployment{Name: "native", Model: version, Threads: 1,
-				Route: &api.NewRoute{PriceIn: 1_000_000, PriceOut: 2_000_000}})
+				Route: &api.NewRoute{PriceIn: new(int64(1_000_000)), PriceOut: new(int64(2_000_000))}})
 			answered <- err
 		}()
 		time.Sleep(upTo(d, 150*time.Millisecond))

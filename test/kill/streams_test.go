@@ -181,7 +181,7 @@ func (p *place) settle(streams []stream, chunk func(stream) int) (sum tally) {
 	if usage.Totals != totals {
 		p.t.Errorf("usage says %+v, the records add up to %+v", usage.Totals, totals)
 	}
-	budgets, err := p.api.Budgets(p.t.Context())
+	budgets, err := p.api.Budgets(p.t.Context(), "")
 	p.ok(err)
 	if len(budgets) != 1 || budgets[0].SpentMicros != totals.CostMicros {
 		p.t.Errorf("the budget is %+v, the records cost %d", budgets, totals.CostMicros)
@@ -218,7 +218,7 @@ func (p *place) slow() string {
 func (p *place) deploy(version, engine string, replicas int) {
 	p.t.Helper()
 	_, err := p.api.Deploy(p.t.Context(), api.NewDeployment{Name: engine, Model: version, Engine: engine, Replicas: replicas, Threads: 1,
-		Route: &api.NewRoute{PriceIn: 1_000_000, PriceOut: 2_000_000}})
+		Route: &api.NewRoute{PriceIn: new(int64(1_000_000)), PriceOut: new(int64(2_000_000))}})
 	p.ok(err)
 	p.serving(engine)
 }

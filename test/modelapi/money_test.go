@@ -114,7 +114,7 @@ func TestProjectBudget(t *testing.T) {
 	_, two := r.key(tenancy.NewKey{Name: "two"})
 	body := `{"model":"paced","messages":` + question + `}`
 	const cost = int64(promptLen + 2*8)
-	err := r.tenancy.SetBudget(t.Context(), r.by, tenancy.Budget{Scope: tenancy.OfProject, ID: r.by.ProjectID, LimitMicros: 3 * cost})
+	_, err := r.tenancy.SetBudget(t.Context(), r.by, tenancy.Budget{Scope: tenancy.OfProject, ID: r.by.ProjectID, LimitMicros: 3 * cost})
 	if err != nil {
 		t.Fatal(err)
 	}

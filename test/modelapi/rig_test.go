@@ -97,7 +97,7 @@ func build(ctx context.Context, db *sql.DB, ledgerDir string, replicas ...string
 	if err != nil {
 		return nil, err
 	}
-	p.book.Load(spent)
+	p.book.Load(spent, p.ring.Above)
 	p.addRoute("paced", 1_000_000, 2_000_000, 1000, &native.Driver{}, replicas...)
 	log := slog.New(slog.DiscardHandler)
 	p.gateway = &gateway.Gateway{Routes: p.routes, Quota: p.book, Ledger: p.ledger, Now: time.Now, Log: log}

@@ -48,7 +48,7 @@ func TestRefusals(t *testing.T) {
 	r := newRig(t, openSQLite(t), pacedengine.Options{})
 	key, secret := r.key(tenancy.NewKey{Name: "k"})
 	gone, goneSecret := r.key(tenancy.NewKey{Name: "gone"})
-	if err := r.tenancy.RevokeKey(t.Context(), r.by.ProjectID, gone.ID); err != nil {
+	if err := r.tenancy.RevokeKey(t.Context(), r.by, r.by.ProjectID, gone.ID, false); err != nil {
 		t.Fatal(err)
 	}
 	_, reader := r.key(tenancy.NewKey{Name: "reader", Scopes: []tenancy.Scope{tenancy.Read}})

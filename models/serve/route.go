@@ -1,0 +1,169 @@
+package serve
+
+import (
+	"context"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/page"
+	"github.com/triarch-ai/triarch/models/ref"
+)
+
+// AddRoute makes a route to a deployment, by id or name. Prices and sharing ask for Who.Pricing; prices that are not
+// named are the usual ones of the deployment.
+func (s *Service) AddRoute(ctx context.Context, who Who, spec RouteSpec) (Route, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	d, err := s.find(ctx, who.Project, spec.Deployment)
+	if err != nil {
+		return Route{}, err
+	}
+	if spec.Name == "" {
+		spec.Name = d.Name
+	}
+	r, err := s.newRoute(ctx, who, spec, d)
+	if err != nil {
+		return Route{}, err
+	}
+	if err := s.Store.AddRoute(ctx, r); err != nil {
+		return Route{}, err
+	}
+	s.reroute(ctx)
+	return r, nil
+}
+
+// SetRoute changes deployment, prices and sharing of a route, by id or name, as far as c says so; its name stays.
+// Prices and sharing ask for Who.Pricing, and so does another deployment where the route is shared or cheaper than usual
+// for that one.
+func (s *Service) SetRoute(ctx context.Context, who Who, name string, c RouteChange) (Route, error) {
+	s.changing.Lock() // of two changes at once neither puts back what the other changed
+	defer s.changing.Unlock()
+	old, err := s.Route(ctx, who.Project, name)
+	if err != nil {
+		return Route{}, err
+	}
+	if !who.Pricing && (c.PriceIn != nil || c.PriceOut != nil || c.Shared != nil) {
+		return Route{}, mayNotPrice("Prices and sharing of a route cannot be changed with this key.")
+	}
+	r := c.over(old)
+	if c.Deployment != "" {
+		d, err := s.find(ctx, who.Project, c.Deployment)
+		if err != nil {
+			return Route{}, err
+		}
+		if err := s.mayLead(ctx, who, old, d); err != nil {
+			return Route{}, err
+		}
+		r.DeploymentID = d.ID
+	}
+	if err := checkPrices(r); err != nil {
+		return Route{}, err
+	}
+	if err := s.Store.SetRoute(ctx, r); err != nil {
+		return Route{}, err
+	}
+	s.reroute(ctx)
+	return r, nil
+}
+
+// over is the route as it is to be.
+func (c RouteChange) over(r Route) Route {
+	if c.PriceIn != nil {
+		r.PriceIn = *c.PriceIn
+	}
+	if c.PriceOut != nil {
+		r.PriceOut = *c.PriceOut
+	}
+	if c.Shared != nil {
+		r.Shared = *c.Shared
+	}
+	return r
+}
+
+// mayLead keeps a model version from being had at another's price: whoever may not set prices can move a route only to
+// a deployment that usually costs no more than the route does.
+func (s *Service) mayLead(ctx context.Context, who Who, r Route, d Deployment) error {
+	if who.Pricing || d.ID == r.DeploymentID {
+		return nil
+	}
+	if r.Shared {
+		return mayNotPrice("The route is shared with the organisation and cannot be moved with this key.")
+	}
+	usual, err := s.usual(ctx, d)
+	if err == nil && (r.PriceIn < usual.In || r.PriceOut < usual.Out) {
+		err = mayNotPrice("The route costs less than " + ref.Quote(d.Name) + " usually does, and cannot be moved there with this key.")
+	}
+	return err
+}
+
+func mayNotPrice(message string) error {
+	return fault.New(fault.Forbidden, message, fault.Code("not_allowed"),
+		fault.Fix("Ask an owner, or use a key with the scope pricing; without prices a new route gets the usual ones."))
+}
+
+// usual is the price of a deployment that nobody names one for: the highest that a route of the project to the same
+// model version has, or else the installation's.
+func (s *Service) usual(ctx context.Context, d Deployment) (Price, error) {
+	routes, err := s.Store.Routes(ctx, d.Project, page.All)
+	if err != nil {
+		return Price{}, err
+	}
+	same, err := s.serving(ctx, d)
+	if err != nil {
+		return Price{}, err
+	}
+	var p Price
+	found := false
+	for _, r := range routes {
+		if same[r.DeploymentID] {
+			p, found = Price{max(p.In, r.PriceIn), max(p.Out, r.PriceOut)}, true
+		}
+	}
+	switch {
+	case found:
+		return p, nil
+	case s.Price != nil:
+		return *s.Price, nil
+	}
+	return DefaultPrice, nil
+}
+
+// serving says which deployments of the project serve the same model version as d, by id.
+func (s *Service) serving(ctx context.Context, d Deployment) (map[string]bool, error) {
+	all, err := s.Store.Deployments(ctx, d.Project, page.All)
+	same := map[string]bool{}
+	for _, x := range all {
+		same[x.ID] = x.ModelVersion == d.ModelVersion
+	}
+	return same, err
+}
+
+// newRoute makes a route to d, which need not be stored yet.
+func (s *Service) newRoute(ctx context.Context, who Who, spec RouteSpec, d Deployment) (Route, error) {
+	if err := ref.Check("route.name", spec.Name); err != nil {
+		return Route{}, err
+	}
+	if len(spec.Name) > maxName {
+		return Route{}, fault.InvalidField("route.name", "A public name has at most %d bytes.", maxName)
+	}
+	if !who.Pricing && (spec.PriceIn != nil || spec.PriceOut != nil || spec.Shared) {
+		return Route{}, mayNotPrice("Prices and sharing of a route cannot be set with this key.")
+	}
+	r := Route{ID: s.IDs.New("rte"), Org: who.Org, Project: who.Project, Name: spec.Name, DeploymentID: d.ID,
+		Shared: spec.Shared, CreatedAt: s.now()}
+	usual, err := s.usual(ctx, d)
+	if err != nil {
+		return Route{}, err
+	}
+	r.PriceIn, r.PriceOut = usual.In, usual.Out
+	r = RouteChange{PriceIn: spec.PriceIn, PriceOut: spec.PriceOut}.over(r)
+	return r, checkPrices(r)
+}
+
+func checkPrices(r Route) error {
+	for field, p := range map[string]int64{"route.price_in": r.PriceIn, "route.price_out": r.PriceOut} {
+		if p < 0 || p > MaxPrice {
+			return fault.InvalidField(field, "A price is 0 to %d micro-units for 1,000,000 tokens.", int64(MaxPrice))
+		}
+	}
+	return nil
+}
