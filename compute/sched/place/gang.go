@@ -266,7 +266,10 @@ func (r *room) fill(d int32, full, rest int, s Scope) ([]Place, bool) {
 		return used[r.x.slots[number]] || s.Without != nil && s.Without(number)
 	}}
 	more, ok := r.x.onOneNode(Gang{Member: r.ask, Count: rest}, last)
-	return append(places, more...), ok
+	if !ok {
+		return nil, false
+	}
+	return append(places, more...), true
 }
 
 // spread shares blocks out over the children of a domain, largest first, but whatever is left goes to the
