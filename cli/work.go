@@ -24,6 +24,13 @@ func (a *app) dataCommand() *cobra.Command {
 	imp := a.verb("import NAME FILE", "Import text, JSONL or chat JSONL as a new version; - reads standard input", cobra.ExactArgs(2), func(ctx context.Context, c *api.Client, args []string) error {
 		return a.importData(ctx, c, args[0], args[1], format, skipBad)
 	})
+	imp.Long = `Imports records as a new version of a data set, which is made when there is none of that name. The same records again
+give the version that is there. Formats:
+
+  chat    a conversation a line: {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}
+          roles: system (first only), user and assistant, with at least one assistant message; trains a model to answer
+  jsonl   a text a line: {"text": "..."}; trains a model to go on writing
+  text    the file is one text, or several with empty lines between them`
 	imp.Flags().StringVar(&format, "format", "", "text, jsonl or chat (default: by the file's ending and first line)")
 	imp.Flags().BoolVar(&skipBad, "skip-bad", false, "leave broken lines out and count them")
 	ls := a.verb("ls [NAME]", "List data sets, or one's versions", cobra.MaximumNArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
