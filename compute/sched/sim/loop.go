@@ -37,6 +37,13 @@ func (w *World) run(ctx context.Context, p Policy) error {
 		if at == never {
 			return w.stuck()
 		}
+		if w.opt.moment != nil {
+			w.opt.moment(w, at)
+		}
+		if w.opt.Until > 0 && at >= w.opt.Until {
+			w.advance(w.opt.Until)
+			return nil
+		}
 		w.advance(at)
 		if w.gather(at, quantum); len(w.events) > 0 {
 			p.Step(w, w.events)

@@ -18,6 +18,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/sched/sim/fleet"
@@ -69,11 +70,16 @@ type Options struct {
 	// the steady state; MeasureTo 0 measures all. The replay ends with the last measured job.
 	MeasureFrom, MeasureTo int
 
+	// Until ends the replay at this time, whatever still runs; 0 for the end of the last job.
+	Until time.Duration
+
 	// Log is told each action when it is carried out; for tests of determinism and for explanation.
 	Log func(Action)
 
 	// Progress is told every few thousand events how many of the jobs have ended, and the simulated time.
 	Progress func(ended, jobs int, now time.Duration)
+
+	moment func(w *World, next time.Duration) // called before the clock moves to next
 }
 
 // DefaultCheckpoint is how often a job saves its progress where nothing else is said.
@@ -98,6 +104,11 @@ type Action struct {
 	Verb  Verb
 	Job   int32
 	Parts []Part
+}
+
+// String is the action in a line, with all that tells it from another.
+func (a Action) String() string {
+	return fmt.Sprintf("%s %s job %d on %v", a.At, [...]string{"", "start", "preempt", "resize"}[a.Verb], a.Job, a.Parts)
 }
 
 // RestartCost is how long a job on so many chips holds them before it makes progress after a preemption, a failure or

@@ -14,6 +14,9 @@ const (
 	top, bottom           = 10.0, 40.0
 )
 
+// roundTimes are the ticks of a logarithmic axis of times, in seconds.
+var roundTimes = []float64{1, 10, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400, 365 * 86400, 3650 * 86400}
+
 // axis maps figures to a stretch of the plot.
 type axis struct {
 	from, to float64 // figures
@@ -36,8 +39,10 @@ func (x *axis) at(v float64) float64 {
 func (x *axis) ticks() []float64 {
 	var out []float64
 	if x.log {
-		for v := math.Pow(10, math.Ceil(math.Log10(x.from)-1e-9)); v <= x.to*1.0001; v *= 10 {
-			out = append(out, v)
+		for _, v := range roundTimes {
+			if v >= x.from && v <= x.to {
+				out = append(out, v)
+			}
 		}
 		return out
 	}
@@ -49,7 +54,7 @@ func (x *axis) ticks() []float64 {
 		}
 	}
 	for v := math.Ceil(x.from/step-1e-9) * step; v <= x.to+step/1e6; v += step {
-		out = append(out, v)
+		out = append(out, v+0) // -0 becomes 0
 	}
 	return out
 }
@@ -103,15 +108,17 @@ func short(v float64) string {
 	return fmt.Sprintf("%g", math.Round(v*1e4)/1e4)
 }
 
-// clock is a time on a logarithmic axis: 1 s, 100 s, 2.8 h.
+// clock is a time on a logarithmic axis: 10 s, 6 h, 30 d.
 func clock(s float64) string {
 	switch {
-	case s < 3600:
+	case s < 60:
 		return fmt.Sprintf("%g s", s)
-	case s < 48*3600:
-		return fmt.Sprintf("%.2g h", s/3600)
+	case s < 3600:
+		return fmt.Sprintf("%g min", s/60)
+	case s < 86400:
+		return fmt.Sprintf("%g h", s/3600)
 	}
-	return fmt.Sprintf("%.3g d", s/86400)
+	return fmt.Sprintf("%g d", s/86400)
 }
 
 func day(d float64) string { return fmt.Sprintf("%g", math.Round(d*100)/100) }
