@@ -167,6 +167,8 @@ type Core struct {
 
 	price    []int64 // by chip: how scarce it is, in Micro
 	count    []int64 // by chip: how many there are
+	still    bool    // nothing new is learned: this core looks ahead
+	frees    []freeing
 	scratch  []*option
 	ending   []*work
 	victims  []victim

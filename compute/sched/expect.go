@@ -31,7 +31,7 @@ type ending struct {
 // lookAhead is when each waiting job starts in a world without surprises.
 func (c *Core) lookAhead(horizon int64) map[string]int64 {
 	d, f := c.ahead()
-	d.conf.Round = max(d.conf.Round, lookRound)
+	d.conf.Round, d.still, d.frees = max(d.conf.Round, lookRound*max(1, int64(len(d.nodes))/1000)), true, nil
 	starts := map[string]int64{}
 	var ends []ending
 	push := func(w *work) {
@@ -82,7 +82,8 @@ func (c *Core) lookAhead(horizon int64) map[string]int64 {
 	return starts
 }
 
-// lookRound is the least round of a look ahead, in milliseconds: holds, ranks and prices are renewed less often there.
+// lookRound is the least round of a look ahead, in milliseconds, for each thousand nodes: holds, prices and preemption by
+// rank are renewed less often there.
 const lookRound = 15 * 60_000
 
 func pushEnd(h []ending, e ending) []ending {

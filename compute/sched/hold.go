@@ -58,45 +58,112 @@ func (c *Core) holding(w *work) bool {
 	return slices.ContainsFunc(c.holds, func(h *hold) bool { return h.w == w })
 }
 
-// end is when a running job will have ended, by its P90 or its limit; one that outlasted it may end at any time.
-func (c *Core) end(w *work) int64 { return max(c.now, w.goneBy) }
-
 // earliest finds the nodes on which an option can start first, when jobs end by their P90.
 func (c *Core) earliest(w *work, o *option) *hold {
 	pool := c.poolOf(o)
-	taken := map[int32]bool{}
-	for _, h := range c.holds {
-		for _, n := range h.nodes {
-			taken[n] = true
-		}
-	}
 	h := &hold{w: w, owed: w.q.guaranteedFor(o)}
 	for i := range o.parts {
 		pt := &o.parts[i]
-		type when struct {
-			node int32
-			at   int64
-		}
-		var all []when
+		first := make([]when, 0, pt.members)
+		seen := c.freeing(o, i)
 		for _, n := range c.pools[pool].nodes {
-			if taken[n] || c.nodes[n].State != Up {
+			if c.nodes[n].State != Up || slices.Contains(h.nodes, n) || c.heldAlready(n) {
 				continue
 			}
-			if at, ok := c.freeAt(n, &pt.ask); ok {
-				all = append(all, when{n, at})
+			if seen[n].version != c.version[n]+1 {
+				at, ok := c.freeAt(n, &pt.ask)
+				if !ok {
+					at = maxInt
+				}
+				seen[n] = freed{c.version[n] + 1, at}
+			}
+			if at := seen[n].at; at < maxInt {
+				first = push(first, when{n, max(at, c.now)}, pt.members)
 			}
 		}
-		if len(all) < pt.members {
+		if len(first) < pt.members {
 			return nil
 		}
-		slices.SortFunc(all, func(a, b when) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.node, b.node)) })
-		for _, x := range all[:pt.members] {
+		for _, x := range first {
 			h.nodes = append(h.nodes, x.node)
 			h.start = max(h.start, x.at)
-			taken[x.node] = true
 		}
 	}
 	return h
+}
+
+func (c *Core) heldAlready(n int32) bool {
+	for _, h := range c.holds {
+		if slices.Contains(h.nodes, n) {
+			return true
+		}
+	}
+	return false
+}
+
+// when is the time at which a node has room.
+type when struct {
+	node int32
+	at   int64
+}
+
+func (a when) before(b when) bool { return a.at < b.at || a.at == b.at && a.node < b.node }
+
+// push keeps the k earliest in a heap with the latest of them in front.
+func push(h []when, x when, k int) []when {
+	if len(h) < k {
+		h = append(h, x)
+		for i := len(h) - 1; i > 0; {
+			p := (i - 1) / 2
+			if !h[p].before(h[i]) {
+				break
+			}
+			h[i], h[p] = h[p], h[i]
+			i = p
+		}
+		return h
+	}
+	if !x.before(h[0]) {
+		return h
+	}
+	h[0] = x
+	for i := 0; ; {
+		m := i
+		for c := 2*i + 1; c <= 2*i+2 && c < k; c++ {
+			if h[m].before(h[c]) {
+				m = c
+			}
+		}
+		if m == i {
+			return h
+		}
+		h[i], h[m] = h[m], h[i]
+		i = m
+	}
+}
+
+// freeing remembers when the nodes will have room for a part of an entry, as of their versions.
+type freeing struct {
+	o    *option
+	part int
+	at   []freed
+}
+
+type freed struct{ version, at int64 }
+
+const freeings = 16 // parts of entries remembered
+
+func (c *Core) freeing(o *option, part int) []freed {
+	for i := range c.frees {
+		if f := &c.frees[i]; f.o == o && f.part == part {
+			return f.at
+		}
+	}
+	if len(c.frees) == freeings {
+		c.frees = append(c.frees[:0], c.frees[1:]...)
+	}
+	c.frees = append(c.frees, freeing{o, part, make([]freed, len(c.nodes))})
+	return c.frees[len(c.frees)-1].at
 }
 
 // freeAt is when a node will have room for a member.
@@ -106,7 +173,7 @@ func (c *Core) freeAt(n int32, a *ask) (int64, bool) {
 		return 0, false
 	}
 	if c.room.fits(n, a) {
-		return c.now, true
+		return 0, true
 	}
 	runs := append(c.ending[:0], c.onNode[n]...)
 	c.ending = runs
@@ -117,7 +184,7 @@ func (c *Core) freeAt(n int32, a *ask) (int64, bool) {
 	for _, r := range runs {
 		whole, cpu, memo = r.gives(n, whole, cpu, memo)
 		if whole >= a.chips && (!f.counted || cpu >= a.cpu && memo >= a.memo) {
-			return c.end(r), c.end(r) < maxInt
+			return r.goneBy, r.goneBy < maxInt
 		}
 	}
 	return 0, false

@@ -56,12 +56,18 @@ func (c *Core) look(w *work) {
 func (c *Core) lookRunning(w *work) {
 	w.est = c.history.Estimate(w.ID, c.attained(w), c.now)
 	w.key = c.conf.Rule.Running(w.est, w.waited)
+	was := w.goneBy
 	w.goneBy = c.now + c.wall(w, w.opt, w.est.P90)
 	if w.Limit > 0 {
 		w.goneBy = min(w.goneBy, w.started+w.Limit)
 	}
 	if w.Kind == Service {
 		w.goneBy = maxInt
+	}
+	if w.goneBy != was {
+		for i := range w.seats {
+			c.version[w.seats[i].Node]++
+		}
 	}
 	// What is known of a job goes by the ratio of its ages: there is nothing new until it is a part older.
 	w.lookAt = c.now + max(c.conf.Round, (c.now-w.started+w.Attained)/lookPart)

@@ -64,9 +64,9 @@ func (c *Core) Plan(now int64) Plan {
 		c.upgrade()
 		c.exchange()
 	}
-	c.renewed = false
 	// 6. Guarantees and priorities take their due from what runs.
 	c.preempt()
+	c.renewed = false
 	return Plan{Now: c.now, Actions: c.acts, Next: c.due()}
 }
 
@@ -79,12 +79,12 @@ func (c *Core) startRound() {
 	c.stats.Rounds++
 	c.renewed = true
 	for _, q := range c.queues {
-		if q.waits > 0 {
+		if q.waits > 0 && !c.still {
 			c.rerank(q)
 		}
 	}
 	for _, w := range c.running {
-		if c.now >= w.lookAt {
+		if c.now >= w.lookAt && !c.still {
 			c.lookRunning(w)
 		}
 	}
