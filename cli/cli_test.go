@@ -295,3 +295,11 @@ func TestShellQuote(t *testing.T) {
 		}
 	}
 }
+
+func TestTheFirstModelToTryIsTheStarter(t *testing.T) {
+	for want, names := range map[string][]string{"": nil, "starter": {"alpha", "starter", "zeta"}, "alpha": {"alpha", "zeta"}} {
+		if got := firstModel(names); got != want {
+			t.Errorf("of %v it is %q", names, got)
+		}
+	}
+}
