@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/config"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/serve"
@@ -26,7 +27,12 @@ type Config struct {
 	Starter  bool     `config:"starter" help:"make the starter model on an empty data directory"`
 	Insecure bool     `config:"insecure" help:"listen without TLS on an address others can reach"`
 	Threads  int      `config:"threads" help:"cores for work on this machine; 0: what the process may use"`
-	TLS      struct {
+	Compute  struct {
+		Capacity []string      `config:"capacity" help:"chips of this machine beside its cores, to be given out to work, such as slot=8 or slot=8@node1"`
+		MinRun   time.Duration `config:"min-run" help:"how long work runs at least before it makes way for other work"`
+		Round    time.Duration `config:"round" help:"how often the schedule's ranks, prices and reservations are made anew"`
+	} `config:"compute"`
+	TLS struct {
 		Cert string `config:"cert" help:"PEM file with the certificate chain"`
 		Key  string `config:"key" help:"PEM file with the private key"`
 	} `config:"tls"`
@@ -57,6 +63,7 @@ func DefaultConfig() Config {
 	c.Limits.Body, c.Limits.Upload = 4<<20, 8<<30
 	c.Limits.Streams = 4096
 	c.Limits.Drain = 10 * time.Second
+	c.Compute.MinRun, c.Compute.Round = 10*time.Minute, time.Minute
 	c.Price.In, c.Price.Out = serve.DefaultPrice.In, serve.DefaultPrice.Out
 	return c
 }
@@ -134,10 +141,20 @@ func (c *Config) Check() error {
 		return fault.InvalidField("limits.drain", "limits.drain is %s; it must be 0s to 1h", c.Limits.Drain)
 	case min(c.Price.In, c.Price.Out) < 0 || max(c.Price.In, c.Price.Out) > serve.MaxPrice:
 		return fault.InvalidField("price", "price.in is %d and price.out %d; they must be 0 to %d", c.Price.In, c.Price.Out, int64(serve.MaxPrice))
+	case c.Compute.MinRun < 0 || c.Compute.MinRun > 24*time.Hour:
+		return fault.InvalidField("compute.min-run", "compute.min-run is %s; it must be 0s to 24h", c.Compute.MinRun)
+	case c.Compute.Round < time.Second || c.Compute.Round > time.Hour:
+		return fault.InvalidField("compute.round", "compute.round is %s; it must be 1s to 1h", c.Compute.Round)
 	case (c.TLS.Cert == "") != (c.TLS.Key == ""):
 		return fault.InvalidField("tls", "tls.cert and tls.key belong together; only one is set")
 	}
-	return nil
+	_, err := c.capacity("", 1)
+	return err
+}
+
+// capacity is what this machine has to give out.
+func (c *Config) capacity(node string, cores int) (queue.Capacity, error) {
+	return queue.Local(node, cores, c.Compute.Capacity)
 }
 
 func (c *Config) checkListen() error {

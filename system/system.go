@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
@@ -67,6 +68,7 @@ type System struct {
 	Shipper  *meter.Shipper
 	Book     *quota.Book
 	Executor job.Executor
+	Queue    *queue.Planner
 	Keeper   *job.Keeper
 	Data     *data.Service
 	Registry *registry.Service
@@ -336,7 +338,10 @@ func (s *System) openWork(ctx context.Context) (err error) {
 	if s.Executor, err = newExecutor(s.dir.File("work"), s.Log); err != nil {
 		return err
 	}
-	s.Keeper = job.New(job.Options{Store: s.db.Jobs(), Executor: s.Executor, CPUs: s.cores(), IDs: s.ids, Now: time.Now, Log: s.Log,
+	if err := s.openQueue(); err != nil {
+		return err
+	}
+	s.Keeper = job.New(job.Options{Store: s.db.Jobs(), Executor: s.Executor, Planner: s.Queue, IDs: s.ids, Now: time.Now, Log: s.Log,
 		OnChange: func(job.Job) { s.nudge() }})
 	if !s.Config.has("control") {
 		return nil

@@ -13,21 +13,25 @@ package job
 
 import (
 	"time"
+
+	"github.com/triarch-ai/triarch/internal/page"
 )
 
-// State is where a job is in its life. Queued, starting, running and stopping are open, the others final.
+// State is where a job is in its life. Succeeded, failed and cancelled are final, the others open.
 type State string
 
 // The states. A job waiting for its next attempt after a failure is queued, with NextStartAt set and the reason
 // of the last failure.
 const (
-	Queued    State = "queued"    // waits for its turn, for CPUs, or for its back-off to pass
-	Starting  State = "starting"  // its attempt has a number, and is being started
-	Running   State = "running"   // its attempt is known to run
-	Stopping  State = "stopping"  // cancelled; its attempt is being ended
-	Succeeded State = "succeeded" // ended by itself with exit code 0
-	Failed    State = "failed"    // ended, and will not be tried again
-	Cancelled State = "cancelled" // ended because somebody asked
+	Queued   State = "queued"   // waits for its turn, for CPUs, or for its back-off to pass
+	Starting State = "starting" // its attempt has a number, and is being started
+	Running  State = "running"  // its attempt is known to run
+	Stopping State = "stopping" // cancelled, or at its time limit; its attempt is being ended
+	// Preempting is a job that makes way: its attempt is being ended with its grace, and then it is queued again.
+	Preempting State = "preempting"
+	Succeeded  State = "succeeded" // ended by itself with exit code 0
+	Failed     State = "failed"    // ended, and will not be tried again
+	Cancelled  State = "cancelled" // ended because somebody asked
 )
 
 // Final says whether a job in this state will never change again.
@@ -94,6 +98,7 @@ type Spec struct {
 	MemoryBytes int64         `json:"memory_bytes"`
 	Restart     Restart       `json:"restart"`
 	Grace       time.Duration `json:"grace_ns"` // between SIGTERM and SIGKILL; default 10 s
+	Ask         Ask           `json:"ask,omitzero"`
 }
 
 // Job is a spec and what became of it. Zero times mean "not yet".
@@ -115,8 +120,9 @@ type Job struct {
 	EndedAt     time.Time // when the state became final
 	NextStartAt time.Time // not before this; set during back-off
 
-	Discarded bool  // its state/ and out/ folders are no longer needed (Keeper.Discard)
-	Revision  int64 // counts the changes of the stored row; the Store compares it
+	Standing  Standing // what scheduling has made of it
+	Discarded bool     // its state/ and out/ folders are no longer needed (Keeper.Discard)
+	Revision  int64    // counts the changes of the stored row; the Store compares it
 }
 
 // Filter narrows a list; zero fields do not filter.
@@ -126,4 +132,6 @@ type Filter struct {
 	State State
 	Open  bool // only jobs whose state is not final
 	Limit int  // at most so many, the newest first; 0 = 1000
+	// After begins after the job of this key: its time of creation in microseconds since 1970 and its id.
+	After page.Key
 }

@@ -15,7 +15,8 @@ import (
 type Options struct {
 	Store    Store
 	Executor Executor
-	CPUs     int              // capacity of the queue; required, at least 1
+	CPUs     int              // capacity of the default planner, at least 1
+	Planner  Planner          // who decides what starts; default FIFO over CPUs
 	IDs      *id.Maker        // default id.Default()
 	Now      func() time.Time // default time.Now
 	Log      *slog.Logger     // default: nothing is logged
@@ -36,7 +37,6 @@ type Keeper struct {
 	tries map[string]int // job -> failed calls of Executor.Start for its newest attempt; guarded by pass
 
 	mu      sync.Mutex
-	waiting map[string]string // queued job -> why it waits, as of the last pass
 	trouble map[string]string // open job -> why the last pass could not bring it forward
 }
 
@@ -57,8 +57,10 @@ func New(opt Options) *Keeper {
 	if opt.Unclaimed <= 0 {
 		opt.Unclaimed = 24 * time.Hour
 	}
-	opt.CPUs = max(1, opt.CPUs)
-	k := &Keeper{opt: opt, wake: make(chan struct{}, 1), waiting: map[string]string{}, trouble: map[string]string{}, tries: map[string]int{}}
+	if opt.Planner == nil {
+		opt.Planner = &FIFO{CPUs: max(1, opt.CPUs)}
+	}
+	k := &Keeper{opt: opt, wake: make(chan struct{}, 1), trouble: map[string]string{}, tries: map[string]int{}}
 	if w, ok := opt.Executor.(Watcher); ok {
 		w.Watch(k.Wake)
 	}
@@ -67,17 +69,16 @@ func New(opt Options) *Keeper {
 
 // Create admits a job: it is queued, durably, when Create returns. If its owner already has a job of this kind,
 // that one is returned instead, so that a caller that crashed before it noted the id can ask again.
-// Faults: Invalid with the field; Invalid if it asks for more CPUs than there are.
+// Faults: Invalid with the field; Invalid for what could never run here.
 func (k *Keeper) Create(ctx context.Context, s Spec) (Job, error) {
 	s = s.withDefaults()
 	if err := s.Validate(); err != nil {
 		return Job{}, err
 	}
-	if s.CPUs > k.opt.CPUs {
-		return Job{}, fault.New(fault.Invalid, sprintf("The job asks for %d CPUs and there are %d.", s.CPUs, k.opt.CPUs),
-			fault.Field("cpus"), fault.Fix("Ask for at most %d.", k.opt.CPUs))
+	j := Job{ID: k.opt.IDs.New("job"), Spec: s, State: Queued, CreatedAt: k.now(), Revision: 1, Standing: Standing{Held: s.Ask.Hold}}
+	if err := k.Admit(ctx, j); err != nil {
+		return Job{}, err
 	}
-	j := Job{ID: k.opt.IDs.New("job"), Spec: s, State: Queued, CreatedAt: k.now(), Revision: 1}
 	err := k.opt.Store.Create(ctx, j)
 	if fault.Is(err, fault.Conflict) && s.Owner != "" {
 		have, lerr := k.opt.Store.List(ctx, s.Project, Filter{Kind: s.Kind, Owner: s.Owner, Limit: 1})
@@ -92,6 +93,18 @@ func (k *Keeper) Create(ctx context.Context, s Spec) (Job, error) {
 	k.changed(j)
 	k.Wake()
 	return j, nil
+}
+
+// Admit says why a job could never run here, or nil; it makes nothing. Its spec is checked by Spec.Validate, not here.
+func (k *Keeper) Admit(ctx context.Context, j Job) error {
+	for _, id := range j.Ask.After {
+		if _, err := k.opt.Store.Get(ctx, j.Project, id); fault.Is(err, fault.NotFound) {
+			return fault.InvalidField("after", "There is no job %s to wait for.", id)
+		} else if err != nil {
+			return err
+		}
+	}
+	return k.opt.Planner.Admit(ctx, j)
 }
 
 // Get finds a job of a project. A queued job's Reason says why it waits and what would change that; that of a job
@@ -117,7 +130,7 @@ func (k *Keeper) Cancel(ctx context.Context, project, id, reason string) (Job, e
 		switch j.State {
 		case Queued:
 			j.State, j.EndedAt = Cancelled, k.now()
-		case Starting, Running:
+		case Starting, Running, Preempting:
 			j.State = Stopping
 		default:
 			return false

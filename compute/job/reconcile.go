@@ -46,7 +46,7 @@ func (k *Keeper) Reconcile(ctx context.Context) error {
 	return err
 }
 
-// reconcile also returns when the next back-off passes; zero if none is running.
+// reconcile also returns when time alone changes something next; zero if it does not.
 func (k *Keeper) reconcile(ctx context.Context) (due time.Time, err error) {
 	k.pass.Lock()
 	defer k.pass.Unlock()
@@ -65,12 +65,12 @@ func (k *Keeper) reconcile(ctx context.Context) (due time.Time, err error) {
 	k.mu.Lock()
 	k.trouble = trouble
 	k.mu.Unlock()
-	if err := k.admit(ctx, jobs); err != nil {
+	if due, err = k.schedule(ctx, jobs); err != nil {
 		errs = append(errs, err)
 	}
 	for _, j := range jobs {
-		if !j.State.Final() && !j.NextStartAt.IsZero() && (due.IsZero() || j.NextStartAt.Before(due)) {
-			due = j.NextStartAt
+		if !j.State.Final() {
+			due = sooner(sooner(due, j.NextStartAt), j.ends())
 		}
 	}
 	return due, errors.Join(errs...)
@@ -91,8 +91,10 @@ func (k *Keeper) advance(ctx context.Context, j *Job) error {
 	case st.Phase == PhaseOrphaned:
 		// Nothing may follow while a part of it lives; the next pass finds it ended.
 		return k.opt.Executor.Stop(ctx, j.ID, j.Attempt, 0, "its supervisor died")
-	case j.State == Stopping:
+	case j.State == Stopping || j.State == Preempting:
 		return k.stop(ctx, j)
+	case st.Phase == PhaseRunning && !j.ends().IsZero() && !k.now().Before(j.ends()):
+		return k.expire(ctx, j)
 	case st.Phase == PhaseRunning:
 		return k.seenRunning(ctx, j, st)
 	case st.Phase == PhaseAbsent && j.State == Starting:
@@ -105,7 +107,7 @@ func (k *Keeper) advance(ctx context.Context, j *Job) error {
 	return nil
 }
 
-// stop ends a cancelled job's attempt. One that never started ends here and now.
+// stop ends the attempt of a job that was cancelled or makes way. One that never started ends here and now.
 func (k *Keeper) stop(ctx context.Context, j *Job) error {
 	if err := k.opt.Executor.Stop(ctx, j.ID, j.Attempt, j.Grace, j.Reason); err != nil {
 		return err
@@ -131,8 +133,8 @@ func (k *Keeper) seenRunning(ctx context.Context, j *Job, st Status) error {
 		}
 		before := j.Reason // why the last attempt ended stays known
 		j.Reason, j.Fault, j.NextStartAt = "", "", time.Time{}
-		if j.Restarts > 0 {
-			j.Reason = sprintf("Attempt %d; restarted %s.", j.Attempt, times(j.Restarts))
+		if j.Restarts > 0 || j.Standing.Preempted > 0 {
+			j.Reason = sprintf("Attempt %d%s.", j.Attempt, j.past())
 			if before != "" {
 				j.Reason = join(j.Reason, "Last time: "+before)
 			}
@@ -142,6 +144,17 @@ func (k *Keeper) seenRunning(ctx context.Context, j *Job, st Status) error {
 	return k.save(ctx, j)
 }
 
+// past is what befell the attempts before, as a part of a sentence.
+func (j *Job) past() (s string) {
+	if j.Restarts > 0 {
+		s += "; restarted " + times(j.Restarts)
+	}
+	if j.Standing.Preempted > 0 {
+		s += "; made way " + times(j.Standing.Preempted)
+	}
+	return s
+}
+
 // start asks the executor for the newest attempt. A start that fails is tried again, later and later: nobody
 // knows whether it took, and the attempt's number makes asking again safe.
 func (k *Keeper) start(ctx context.Context, j *Job) error {
@@ -149,7 +162,11 @@ func (k *Keeper) start(ctx context.Context, j *Job) error {
 	if waits(j, now) {
 		return nil
 	}
-	err := k.opt.Executor.Start(ctx, Task{Job: j.ID, Attempt: j.Attempt, Command: j.Command, CPUs: j.CPUs,
+	cmd := j.Command
+	if devices := j.Standing.Placement.Devices(); devices != "" {
+		cmd.Env = append(slices.Clone(cmd.Env), EnvDevices+"="+devices)
+	}
+	err := k.opt.Executor.Start(ctx, Task{Job: j.ID, Attempt: j.Attempt, Command: cmd, CPUs: j.CPUs,
 		MemoryBytes: j.MemoryBytes, Grace: j.Grace})
 	switch {
 	case err == nil:
@@ -159,6 +176,7 @@ func (k *Keeper) start(ctx context.Context, j *Job) error {
 		return err
 	case fault.Is(err, fault.Conflict):
 		// The executor has seen a higher number: the store is older than the folder. Take the next number.
+		j.Standing.Placement = nil
 		j.State, j.Reason, j.Fault = Queued, "A newer attempt than the one on record was found.", FaultPlatform
 		return k.save(ctx, j)
 	case fault.Is(err, fault.Invalid):
@@ -182,72 +200,28 @@ func (k *Keeper) ended(ctx context.Context, j *Job, st Status) error {
 	if st.Limits != "" {
 		j.Limits = st.Limits
 	}
-	wasStopping := j.State == Stopping
+	was := j.State
 	v := judge(*j, e, now)
+	if !j.AttemptAt.IsZero() {
+		j.Standing.Ran += max(0, e.EndedAt.Sub(j.AttemptAt))
+	}
 	j.State, j.Reason, j.Fault = v.state, v.reason, v.fault
 	j.ExitCode, j.Restarts, j.Streak = e.Code, v.restarts, v.streak
 	j.NextStartAt = time.Time{}
 	if v.state == Queued {
 		j.NextStartAt = now.Add(v.wait)
+		if was == Preempting && j.Standing.For != "" {
+			j.Standing.Preempted++
+		}
+		j.Standing.Placement, j.Standing.For, j.Standing.Overdue = nil, "", false
 	} else {
 		j.EndedAt = now
 	}
-	if wasStopping && e.Killed {
+	if (was == Stopping || was == Preempting) && e.Killed {
 		j.Reason = join(j.Reason, sprintf("It did not end within %s and was killed.", j.Grace))
 	}
 	delete(k.tries, j.ID)
 	return k.save(ctx, j)
-}
-
-// admit gives attempt numbers to the queued jobs whose turn it is, and starts them. Strictly first in, first
-// out within a priority: a job that does not fit holds up those behind it, so that it cannot starve.
-func (k *Keeper) admit(ctx context.Context, jobs []Job) error {
-	free, queue := k.opt.CPUs, []*Job{}
-	for i := range jobs {
-		switch j := &jobs[i]; {
-		case j.State == Queued:
-			queue = append(queue, j)
-		case !j.State.Final():
-			free -= k.slots(j)
-		}
-	}
-	slices.SortFunc(queue, func(a, b *Job) int {
-		return cmp.Or(cmp.Compare(b.Priority, a.Priority), a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
-	})
-	now, ahead := k.now(), 0
-	waiting := map[string]string{}
-	var errs []error
-	for _, j := range queue {
-		need := k.slots(j)
-		switch {
-		case waits(j, now):
-			waiting[j.ID] = sprintf("Tried again in %s.", j.NextStartAt.Sub(now).Round(100*time.Millisecond))
-		case need > 0 && (ahead > 0 || need > free):
-			waiting[j.ID] = k.queueReason(need, free, ahead)
-			ahead++
-		default:
-			free -= need
-			if err := k.begin(ctx, j); err != nil && !errors.Is(err, errMoved) {
-				errs = append(errs, fmt.Errorf("job %s: %w", j.ID, err))
-			}
-		}
-	}
-	k.mu.Lock()
-	k.waiting = waiting
-	k.mu.Unlock()
-	return errors.Join(errs...)
-}
-
-// begin makes the next attempt's number durable, and only then asks for it.
-func (k *Keeper) begin(ctx context.Context, j *Job) error {
-	was := *j
-	j.Attempt++
-	j.State, j.NextStartAt, j.AttemptAt, j.Limits = Starting, time.Time{}, time.Time{}, ""
-	if err := k.save(ctx, j); err != nil {
-		*j = was
-		return err
-	}
-	return k.start(ctx, j)
 }
 
 // waits says whether a job's back-off still runs. One that has longer to go than any back-off lasts was set before
@@ -257,27 +231,18 @@ func waits(j *Job, now time.Time) bool {
 	return !j.NextStartAt.IsZero() && left > 0 && left <= j.Restart.BackoffMax
 }
 
-// slots is what a job takes of the capacity; one larger than a capacity that shrank takes all of it.
-func (k *Keeper) slots(j *Job) int { return min(j.CPUs, k.opt.CPUs) }
-
-func (k *Keeper) queueReason(need, free, ahead int) string {
-	s := sprintf("Waits for %s; %d of %d are free", count(need, "CPU"), max(0, free), k.opt.CPUs)
-	if ahead > 0 {
-		return s + sprintf(" and %s before it.", be(ahead, "job"))
-	}
-	return s + " and it is the next."
-}
-
 // explained puts why a job waits or is stuck into its reason.
 func (k *Keeper) explained(j Job) Job {
 	if j.State.Final() {
 		return j
 	}
+	if j.State == Queued {
+		j.Reason = join(j.Reason, k.opt.Planner.Why(j.ID))
+		return j
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if j.State == Queued {
-		j.Reason = join(j.Reason, k.waiting[j.ID])
-	} else if stuck := k.trouble[j.ID]; j.NextStartAt.IsZero() { // else the reason says so already
+	if stuck := k.trouble[j.ID]; j.NextStartAt.IsZero() { // else the reason says so already
 		j.Reason = join(j.Reason, stuck)
 	}
 	return j

@@ -56,6 +56,9 @@ func (s Spec) Validate() error {
 	case s.Restart.BackoffMax > 0 && s.Restart.BackoffBase > s.Restart.BackoffMax:
 		return fault.InvalidField("restart.backoff_base", "The first wait cannot be longer than the longest.")
 	}
+	if err := s.Ask.Validate(); err != nil {
+		return err
+	}
 	return s.Command.Validate()
 }
 

@@ -19,6 +19,15 @@ func judge(j Job, e Exit, now time.Time) verdict {
 	v := verdict{restarts: j.Restarts, streak: j.Streak}
 	again := j.Restart.Forever || j.Restart.Max > 0
 	switch {
+	case j.State == Stopping && j.Standing.Overdue:
+		v.state, v.reason, v.fault = Failed, j.Reason, FaultProgram
+		return v
+	case j.State == Preempting:
+		v.state, v.reason = Queued, j.Reason
+		if e.done() && !j.Restart.Forever {
+			v.state, v.reason = Succeeded, "" // it was through with its work when it was asked to make way
+		}
+		return v
 	case j.State == Stopping:
 		v.state, v.reason = Cancelled, j.Reason
 		return v
@@ -53,10 +62,13 @@ func judge(j Job, e Exit, now time.Time) verdict {
 	return v
 }
 
-// clean says whether the program ended by itself and was content.
-func (e Exit) clean() bool {
-	return e.Code == 0 && e.Signal == "" && e.Lost == "" && e.NotStarted == "" && !e.OOM && !e.Stopped
+// done says whether the program came to the end of its work, asked to end or not: one that did not must not exit with 0.
+func (e Exit) done() bool {
+	return e.Code == 0 && e.Signal == "" && e.Lost == "" && e.NotStarted == "" && !e.OOM
 }
+
+// clean says whether the program ended by itself and was content.
+func (e Exit) clean() bool { return e.done() && !e.Stopped }
 
 // explain names who must act on an end that was no success, and why, in a sentence.
 func explain(e Exit, j Job) (fault, reason string) {

@@ -263,7 +263,7 @@ func (s *Service) makeJob(ctx context.Context, d Deployment, r Replica, v regist
 		return job.Job{}, err
 	}
 	j, err := s.Jobs.Create(ctx, job.Spec{Project: r.Project, Kind: JobKind, Name: d.Name, Owner: r.ID, Command: cmd,
-		MemoryBytes: memoryBound(eng, spec, v), Restart: job.Restart{Forever: true}, Grace: drainGrace})
+		MemoryBytes: memoryBound(eng, spec, v), Restart: job.Restart{Forever: true}, Grace: drainGrace, Priority: d.Priority, Ask: d.Ask})
 	if err != nil {
 		return job.Job{}, err
 	}

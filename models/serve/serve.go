@@ -11,6 +11,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/page"
 )
 
@@ -38,6 +39,8 @@ type Deployment struct {
 	Threads      int    // cores for each replica; 0: the engine decides
 	MaxContext   int    // longest sequence served; 0: the model's
 	MemoryBytes  int64  // for each replica; 0: the engine decides
+	Priority     int
+	Ask          job.Ask // what each replica asks of the scheduler
 	State        State
 	Reason       string
 	Ready        int // replicas that answer
@@ -84,6 +87,8 @@ type DeploySpec struct {
 	Threads     int    // default: the engine decides
 	MaxContext  int    // default: the model's context
 	MemoryBytes int64  // default: the engine decides
+	Priority    int    // among what waits for chips
+	Ask         job.Ask
 	Route       *RouteSpec
 }
 

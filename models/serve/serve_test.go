@@ -48,6 +48,8 @@ type fakeJobs struct {
 	created int
 }
 
+func (*fakeJobs) Admit(context.Context, job.Job) error { return nil }
+
 func (f *fakeJobs) Create(_ context.Context, s job.Spec) (job.Job, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -36,6 +36,7 @@ const (
 // Jobs is what replicas need of the job keeper.
 type Jobs interface {
 	Create(ctx context.Context, s job.Spec) (job.Job, error) // idempotent by project, kind and owner
+	Admit(ctx context.Context, j job.Job) error              // why it could never run, or nil
 	Get(ctx context.Context, project, id string) (job.Job, error)
 	List(ctx context.Context, project string, f job.Filter) ([]job.Job, error)
 	Cancel(ctx context.Context, project, id, reason string) (job.Job, error)
@@ -102,7 +103,10 @@ func (s *Service) Deploy(ctx context.Context, who Who, spec DeploySpec) (Deploym
 	d := Deployment{
 		ID: s.IDs.New("dep"), Project: who.Project, Name: spec.Name, ModelVersion: v.ID, Model: fmt.Sprintf("%s@%d", v.Model, v.Number),
 		Engine: spec.Engine, Replicas: spec.Replicas, Threads: spec.Threads, MaxContext: spec.MaxContext, MemoryBytes: spec.MemoryBytes,
-		State: Pending, Reason: "Its replicas are being started.", CreatedBy: who.Key, CreatedAt: s.now(),
+		Priority: spec.Priority, Ask: spec.Ask, State: Pending, Reason: "Its replicas are being started.", CreatedBy: who.Key, CreatedAt: s.now(),
+	}
+	if err := s.admit(ctx, &d); err != nil {
+		return Deployment{}, err
 	}
 	var r *Route
 	if spec.Route != nil {
@@ -118,6 +122,22 @@ func (s *Service) Deploy(ctx context.Context, who Who, spec DeploySpec) (Deploym
 		r = &made
 	}
 	return d, s.Store.AddDeployment(ctx, d, r)
+}
+
+// admit fills in what the replicas of a deployment ask of the scheduler, and refuses what no place could run: they are of
+// one group, which keeps all of them unless the request names fewer.
+func (s *Service) admit(ctx context.Context, d *Deployment) error {
+	d.Ask.Class, d.Ask.Group, d.Ask.User = job.Service, d.ID, d.CreatedBy
+	if d.Ask.GroupMin == 0 {
+		d.Ask.GroupMin = d.Replicas
+	}
+	if d.Ask.GroupMin < d.Replicas && d.Ask.Disruption == 0 {
+		d.Ask.Disruption = 1
+	}
+	if err := d.Ask.Validate(); err != nil {
+		return err
+	}
+	return s.Jobs.Admit(ctx, job.Job{ID: d.ID, CreatedAt: d.CreatedAt, Spec: job.Spec{Project: d.Project, Kind: JobKind, Name: d.Name, Priority: d.Priority, Ask: d.Ask}})
 }
 
 func (s *Service) checkDeploy(spec *DeploySpec, v registry.Version) error {

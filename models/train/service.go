@@ -27,6 +27,7 @@ const maxRestarts = 20
 // Jobs is what runs need of the job keeper.
 type Jobs interface {
 	Create(ctx context.Context, s job.Spec) (job.Job, error) // idempotent by project, kind and owner
+	Admit(ctx context.Context, j job.Job) error              // why it could never run, or nil
 	Get(ctx context.Context, project, id string) (job.Job, error)
 	List(ctx context.Context, project string, f job.Filter) ([]job.Job, error)
 	Cancel(ctx context.Context, project, id, reason string) (job.Job, error)
@@ -103,11 +104,11 @@ const defaultTrainer = "native"
 //
 // Faults: Invalid with the field; NotFound for data, base; Unsupported for an unknown trainer.
 func (s *Service) Submit(ctx context.Context, who Who, spec Spec) (Run, error) {
-	r, task, err := s.plan(ctx, who, spec) // 1 check, 2 pin, 3 estimate
+	r, _, err := s.plan(ctx, who, spec) // 1 check, 2 pin, 3 estimate
 	if err != nil {
 		return Run{}, err
 	}
-	if err := s.admit(r, task); err != nil {
+	if err := s.admit(ctx, r); err != nil {
 		return Run{}, err
 	}
 	s.prepare()
@@ -157,9 +158,10 @@ func (s *Service) plan(ctx context.Context, who Who, spec Spec) (Run, Task, erro
 	}
 	r := Run{
 		ID: s.IDs.New("run"), Project: who.Project, Name: spec.Name, Model: spec.Model, Trainer: t.Name(),
-		DataVersion: task.Data.ID, Base: task.Base.ID, Recipe: recipe, CPUs: spec.CPUs, Priority: spec.Priority,
+		DataVersion: task.Data.ID, Base: task.Base.ID, Recipe: recipe, CPUs: spec.CPUs, Priority: spec.Priority, Ask: spec.Ask,
 		State: Queued, CreatedBy: who.Key, CreatedAt: s.now(),
 	}
+	r.Ask.User, r.Ask.Saves = who.Key, true // the trainers save when they are asked to end
 	task.Run, task.Recipe = r.ID, recipe
 	if err := t.Check(task); err != nil {
 		return Run{}, Task{}, err
@@ -200,8 +202,15 @@ func (s *Service) check(spec *Spec) (Trainer, error) {
 	return t, nil
 }
 
-// admit refuses what this machine cannot hold.
-func (s *Service) admit(r Run, _ Task) error {
+// admit refuses what this machine cannot hold, and what no free place could run.
+func (s *Service) admit(ctx context.Context, r Run) error {
+	if err := r.Ask.Validate(); err != nil {
+		return err
+	}
+	j := job.Job{ID: r.ID, CreatedAt: r.CreatedAt, Spec: job.Spec{Project: r.Project, Kind: JobKind, Name: r.Name, Priority: r.Priority, CPUs: r.CPUs, Ask: r.Ask}}
+	if err := s.Jobs.Admit(ctx, j); err != nil {
+		return err
+	}
 	if s.MemoryLimit > 0 && r.Estimate.MemoryBytes > s.MemoryLimit {
 		return fault.New(fault.Invalid, "The run needs about "+mebibytes(r.Estimate.MemoryBytes)+" of memory and this machine has "+mebibytes(s.MemoryLimit)+".",
 			fault.Field("recipe.batch"), fault.Code("memory"), fault.Fix("Take a smaller preset, batch or seq_len."))

@@ -42,6 +42,8 @@ type fakeJobs struct {
 	lines map[string][]job.Line
 }
 
+func (*fakeJobs) Admit(context.Context, job.Job) error { return nil }
+
 func (f *fakeJobs) Create(_ context.Context, s job.Spec) (job.Job, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

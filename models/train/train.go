@@ -50,6 +50,7 @@ type Spec struct {
 	CPUs    int // cores the job asks for; default 1
 	// Priority orders waiting jobs, higher first.
 	Priority int
+	Ask      job.Ask // what else is asked of the scheduler; User and Saves are filled in
 }
 
 // Progress is the newest line of a run's progress.
@@ -87,6 +88,7 @@ type Run struct {
 	Recipe       Recipe // with defaults filled in
 	CPUs         int
 	Priority     int
+	Ask          job.Ask
 	JobID        string // job_..., empty until the job is made
 	State        State
 	Reason       string // a sentence: why it waits, failed or was stopped

@@ -7,6 +7,7 @@ import (
 
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/page"
 )
 
 // Jobs is job.Store on the database.
@@ -18,19 +19,22 @@ func (db *DB) Jobs() *Jobs { return &Jobs{db} }
 var _ job.Store = (*Jobs)(nil)
 
 const jobColumns = "id, spec, state, reason, fault, attempt, restarts, streak, exit_code, limits," +
-	" created_at, started_at, attempt_at, ended_at, next_start_at, discarded, revision"
+	" created_at, started_at, attempt_at, ended_at, next_start_at, standing, discarded, revision"
 
 func scanJob(s Scanner) (job.Job, error) {
 	var j job.Job
-	var spec string
+	var spec, standing string
 	var created, started, attempt, ended, next, discarded int64
 	err := s.Scan(&j.ID, &spec, &j.State, &j.Reason, &j.Fault, &j.Attempt, &j.Restarts, &j.Streak, &j.ExitCode, &j.Limits,
-		&created, &started, &attempt, &ended, &next, &discarded, &j.Revision)
+		&created, &started, &attempt, &ended, &next, &standing, &discarded, &j.Revision)
 	if err != nil {
 		return j, err
 	}
 	j.CreatedAt, j.StartedAt, j.AttemptAt = fromMicros(created), fromMicros(started), fromMicros(attempt)
 	j.EndedAt, j.NextStartAt, j.Discarded = fromMicros(ended), fromMicros(next), discarded != 0
+	if err := fromJSON(standing, &j.Standing); err != nil {
+		return j, err
+	}
 	return j, fromJSON(spec, &j.Spec)
 }
 
@@ -40,12 +44,16 @@ func (s *Jobs) Create(ctx context.Context, j job.Job) error {
 	if err != nil {
 		return err
 	}
+	standing, err := toJSON(j.Standing)
+	if err != nil {
+		return err
+	}
 	return s.db.Write(ctx, func(tx *Tx) error {
 		_, err := tx.Exec(ctx, "INSERT INTO jobs (project, kind, name, owner, ended, "+jobColumns+")"+
-			" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			" VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 			j.Project, j.Kind, j.Name, j.Owner, bit(j.State.Final()), j.ID, spec, j.State, j.Reason, j.Fault,
 			j.Attempt, j.Restarts, j.Streak, j.ExitCode, j.Limits, micros(j.CreatedAt), micros(j.StartedAt),
-			micros(j.AttemptAt), micros(j.EndedAt), micros(j.NextStartAt), bit(j.Discarded), 1)
+			micros(j.AttemptAt), micros(j.EndedAt), micros(j.NextStartAt), standing, bit(j.Discarded), 1)
 		return err
 	})
 }
@@ -75,8 +83,8 @@ func (s *Jobs) List(ctx context.Context, project string, f job.Filter) (js []job
 		limit = 1000
 	}
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		js, err = All(ctx, tx, scanJob, "SELECT "+jobColumns+" FROM jobs WHERE "+strings.Join(where, " AND ")+
-			" ORDER BY created_at DESC, id DESC LIMIT ?", append(args, limit)...)
+		js, err = paged(ctx, tx, scanJob, page.Page{After: f.After, Limit: limit}, order{"created_at, id", "nt", true},
+			"SELECT "+jobColumns+" FROM jobs WHERE "+strings.Join(where, " AND "), args...)
 		return err
 	})
 	return js, err
@@ -93,12 +101,16 @@ func (s *Jobs) Open(ctx context.Context) (js []job.Job, err error) {
 
 // Update implements job.Store. The spec of a job never changes.
 func (s *Jobs) Update(ctx context.Context, j job.Job) error {
+	standing, err := toJSON(j.Standing)
+	if err != nil {
+		return err
+	}
 	return s.db.Write(ctx, func(tx *Tx) error {
 		n, err := tx.Exec(ctx, "UPDATE jobs SET state = ?, ended = ?, reason = ?, fault = ?, attempt = ?, restarts = ?, streak = ?,"+
-			" exit_code = ?, limits = ?, started_at = ?, attempt_at = ?, ended_at = ?, next_start_at = ?, discarded = ?,"+
+			" exit_code = ?, limits = ?, started_at = ?, attempt_at = ?, ended_at = ?, next_start_at = ?, standing = ?, discarded = ?,"+
 			" revision = revision + 1 WHERE project = ? AND id = ? AND revision = ?",
 			j.State, bit(j.State.Final()), j.Reason, j.Fault, j.Attempt, j.Restarts, j.Streak, j.ExitCode, j.Limits,
-			micros(j.StartedAt), micros(j.AttemptAt), micros(j.EndedAt), micros(j.NextStartAt), bit(j.Discarded),
+			micros(j.StartedAt), micros(j.AttemptAt), micros(j.EndedAt), micros(j.NextStartAt), standing, bit(j.Discarded),
 			j.Project, j.ID, j.Revision)
 		if err != nil || n == 1 {
 			return err

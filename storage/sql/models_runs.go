@@ -17,14 +17,14 @@ func (db *DB) Runs() *Runs { return &Runs{db} }
 var _ train.Store = (*Runs)(nil)
 
 const runColumns = "id, project, name, model, trainer, data_version, base, recipe, cpus, priority, job_id, state, reason, fault, stop," +
-	" estimate, progress, metrics, model_version, created_by, created_at, started_at, ended_at"
+	" estimate, progress, metrics, model_version, created_by, created_at, started_at, ended_at, ask"
 
 func scanRun(s Scanner) (train.Run, error) {
 	var r train.Run
-	var recipe, estimate, progress, metrics string
+	var recipe, estimate, progress, metrics, ask string
 	var stop, created, started, ended int64
 	err := s.Scan(&r.ID, &r.Project, &r.Name, &r.Model, &r.Trainer, &r.DataVersion, &r.Base, &recipe, &r.CPUs, &r.Priority, &r.JobID,
-		&r.State, &r.Reason, &r.Fault, &stop, &estimate, &progress, &metrics, &r.ModelVersion, &r.CreatedBy, &created, &started, &ended)
+		&r.State, &r.Reason, &r.Fault, &stop, &estimate, &progress, &metrics, &r.ModelVersion, &r.CreatedBy, &created, &started, &ended, &ask)
 	if err != nil {
 		return r, err
 	}
@@ -33,7 +33,7 @@ func scanRun(s Scanner) (train.Run, error) {
 	for _, f := range []struct {
 		text string
 		into any
-	}{{recipe, &r.Recipe}, {estimate, &r.Estimate}, {progress, &r.Progress}, {metrics, &r.Metrics}} {
+	}{{recipe, &r.Recipe}, {estimate, &r.Estimate}, {progress, &r.Progress}, {metrics, &r.Metrics}, {ask, &r.Ask}} {
 		if err := fromJSON(f.text, f.into); err != nil {
 			return r, err
 		}
@@ -43,8 +43,8 @@ func scanRun(s Scanner) (train.Run, error) {
 
 // Create implements train.Store.
 func (s *Runs) Create(ctx context.Context, r train.Run) error {
-	var text [4]string
-	for i, part := range []any{r.Recipe, r.Estimate, r.Progress, r.Metrics} {
+	var text [5]string
+	for i, part := range []any{r.Recipe, r.Estimate, r.Progress, r.Metrics, r.Ask} {
 		var err error
 		if text[i], err = toJSON(part); err != nil {
 			return err
@@ -61,9 +61,9 @@ func (s *Runs) Create(ctx context.Context, r train.Run) error {
 				return err
 			}
 		}
-		_, err = tx.Exec(ctx, "INSERT INTO runs ("+runColumns+", ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		_, err = tx.Exec(ctx, "INSERT INTO runs ("+runColumns+", ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 			r.ID, r.Project, r.Name, r.Model, r.Trainer, r.DataVersion, r.Base, text[0], r.CPUs, r.Priority, r.JobID, r.State, r.Reason, r.Fault, bit(r.Stop),
-			text[1], text[2], text[3], r.ModelVersion, r.CreatedBy, micros(r.CreatedAt), micros(r.StartedAt), micros(r.EndedAt), bit(r.State.Final()))
+			text[1], text[2], text[3], r.ModelVersion, r.CreatedBy, micros(r.CreatedAt), micros(r.StartedAt), micros(r.EndedAt), text[4], bit(r.State.Final()))
 		return err
 	})
 }

@@ -18,7 +18,7 @@ func (db *DB) Serve() *Serve { return &Serve{db} }
 var _ serve.Store = (*Serve)(nil)
 
 const (
-	deploymentColumns = "id, project, name, model_version, model, engine, replicas, threads, max_context, memory_bytes, state, reason, ready, created_by, created_at"
+	deploymentColumns = "id, project, name, model_version, model, engine, replicas, threads, max_context, memory_bytes, state, reason, ready, created_by, created_at, ask, priority"
 	replicaColumns    = "id, project, deployment_id, job_id, leaving, created_at"
 	routeColumns      = "id, org, project, name, shared_name, deployment_id, price_in, price_out, created_at"
 )
@@ -26,10 +26,14 @@ const (
 func scanDeployment(s Scanner) (serve.Deployment, error) {
 	var d serve.Deployment
 	var at int64
+	var ask string
 	err := s.Scan(&d.ID, &d.Project, &d.Name, &d.ModelVersion, &d.Model, &d.Engine, &d.Replicas, &d.Threads, &d.MaxContext, &d.MemoryBytes,
-		&d.State, &d.Reason, &d.Ready, &d.CreatedBy, &at)
+		&d.State, &d.Reason, &d.Ready, &d.CreatedBy, &at, &ask, &d.Priority)
+	if err != nil {
+		return d, err
+	}
 	d.CreatedAt = fromMicros(at)
-	return d, err
+	return d, fromJSON(ask, &d.Ask)
 }
 
 func scanReplica(s Scanner) (serve.Replica, error) {
@@ -56,13 +60,17 @@ func sharedName(r serve.Route) stdsql.NullString {
 
 // AddDeployment implements serve.Store.
 func (s *Serve) AddDeployment(ctx context.Context, d serve.Deployment, r *serve.Route) error {
+	ask, err := toJSON(d.Ask)
+	if err != nil {
+		return err
+	}
 	return s.db.Write(ctx, func(tx *Tx) error {
 		if err := lockVersion(ctx, tx, d.Project, d.ModelVersion); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, "INSERT INTO deployments ("+deploymentColumns+", live_name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		_, err := tx.Exec(ctx, "INSERT INTO deployments ("+deploymentColumns+", live_name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 			d.ID, d.Project, d.Name, d.ModelVersion, d.Model, d.Engine, d.Replicas, d.Threads, d.MaxContext, d.MemoryBytes,
-			d.State, d.Reason, d.Ready, d.CreatedBy, micros(d.CreatedAt), d.Name)
+			d.State, d.Reason, d.Ready, d.CreatedBy, micros(d.CreatedAt), ask, d.Priority, d.Name)
 		if err != nil {
 			return exists(err, "There is a deployment %s already.", d.Name)
 		}

@@ -1,0 +1,155 @@
+package queue
+
+import (
+	"errors"
+	"io/fs"
+	"time"
+
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/sched"
+)
+
+func missing(err error) bool { return errors.Is(err, fs.ErrNotExist) }
+
+// Change is the cheapest change of a waiting job, or of its queue, with which it would start now. See sched.Change.
+type Change struct {
+	Kind string // "chip", "site", "smaller", "queue", "less" or "quota"
+	Name string // of the class, site or project
+	To   int
+	Text string // a sentence
+}
+
+// Explanation is why a job is where it is.
+type Explanation struct {
+	Stage  string // of the plan that refused it: feasible, entitled, ordered, matched, reserved, preempted or placed; empty if none did
+	Bound  string // what binds, in a word: see sched.Explanation; also "room being made", "start" and "back-off"
+	Have   int64  // of what binds
+	Want   int64
+	Ahead  int // jobs of its queue that come before it
+	Reason string
+	Change *Change
+	P50    time.Time // expected start: by then in half of all cases; zero if it cannot be told
+	P90    time.Time // by then in nine of ten
+}
+
+// horizon is how far expected starts look ahead.
+const horizon = 30 * 24 * time.Hour
+
+// Why implements job.Planner.
+func (p *Planner) Why(id string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.why(id).Reason
+}
+
+// why is the explanation without what takes trying.
+func (p *Planner) why(id string) Explanation {
+	e := p.jobs[id]
+	switch {
+	case e == nil || p.core == nil:
+		return Explanation{}
+	case e.words != "":
+		return Explanation{Bound: "after", Reason: e.words}
+	case e.free:
+		return Explanation{}
+	case e.outside != "":
+		return Explanation{Bound: "outside", Reason: e.outside}
+	case e.start != nil && e.job.State == job.Queued:
+		return p.placed(e)
+	}
+	x, ok := p.core.Explain(id)
+	if !ok {
+		return Explanation{}
+	}
+	out := Explanation{Bound: x.Bound, Have: x.Have, Want: x.Want, Ahead: x.Ahead, Reason: x.Reason}
+	if x.Stage > 0 {
+		out.Stage = x.Stage.String()
+	}
+	return out
+}
+
+// placed explains a job whose place is decided and not free yet.
+func (p *Planner) placed(e *entry) Explanation {
+	w := e.start.placement
+	out := Explanation{Bound: "room being made", Want: int64(w.Size)}
+	for i := range p.view.Jobs {
+		j := &p.view.Jobs[i]
+		if j.ID == e.job.ID || j.State.Final() || j.State == job.Queued {
+			continue
+		}
+		busy := map[device]bool{}
+		mark(busy, j.Standing.Placement)
+		if !vacant(busy, w) {
+			out.Stage = sched.Preempted.String()
+			out.Reason = sprintf("Its place is found, %d of chip %s, and it starts when job %s has made room.", w.Size, w.Chip, j.ID)
+			return out
+		}
+	}
+	out.Bound, out.Reason = "start", sprintf("Its place is found, %d of chip %s, and it is being started.", w.Size, w.Chip)
+	return out
+}
+
+// Explain says why a job is where it is, and for one that waits what would start it and when it is expected to start. It
+// tries changes on copies of the core and takes its time.
+func (p *Planner) Explain(j job.Job) Explanation {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := p.why(j.ID)
+	e := p.jobs[j.ID]
+	if e == nil || p.core == nil || e.free || e.outside != "" || e.running {
+		return out
+	}
+	if c := p.core.Cheapest(j.ID); c != nil {
+		out.Change = &Change{Kind: c.Kind, Name: c.Name, To: c.To, Text: p.sentence(c)}
+	}
+	if x, ok := p.core.Expect(horizon.Milliseconds())[j.ID]; ok {
+		out.P50, out.P90 = time.UnixMilli(x.P50).UTC(), time.UnixMilli(x.P90).UTC()
+	}
+	return out
+}
+
+// sentence says what a change would be.
+func (p *Planner) sentence(c *sched.Change) string {
+	if r, ok := p.rows[c.Name]; ok && c.Kind == "queue" {
+		return sprintf("It would start now in the queue of project %s.", r.Name)
+	}
+	return sprintf("It would start now %s.", c.Reason)
+}
+
+// QueueView is a queue as it stands.
+type QueueView struct {
+	Row
+	Held    map[string]int64 // chips in use by class
+	Waiting int              // jobs that wait for room
+	Parked  int              // jobs that wait for something else: held, a later beginning, other jobs
+	Running int              // jobs
+	Used    int64            // micro-units beyond its guarantee, decayed
+	Share   float64          // its part of all that the queues have had beyond their guarantees lately, by weight; 0 to 1
+	Next    string           // id of the job that is the next to start; empty if none waits for room
+}
+
+// Queues tells of the queues that have a quota or jobs, by project; nil before the first plan.
+func (p *Planner) Queues() []QueueView {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.core == nil {
+		return nil
+	}
+	states := p.core.Queues()
+	var all int64
+	for _, s := range states {
+		all += s.Burden
+	}
+	out := make([]QueueView, len(states))
+	for i, s := range states {
+		v := QueueView{Row: p.rows[s.Name], Held: map[string]int64{}, Waiting: s.Waiting, Parked: s.Parked, Running: s.Running, Used: s.Used, Next: s.Next}
+		for _, h := range s.Held {
+			v.Held[h.Chip] = h.Chips
+		}
+		if all > 0 {
+			v.Share = float64(s.Burden) / float64(all)
+		}
+		out[i] = v
+	}
+	return out
+}

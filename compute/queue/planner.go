@@ -1,0 +1,240 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/sched"
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// Options of a planner.
+type Options struct {
+	Conf     sched.Config
+	Capacity Capacity
+	Store    Store
+	Memory   Memory           // nil: nothing is kept
+	Now      func() time.Time // default time.Now
+	Log      *slog.Logger     // default: nothing is logged
+	Changed  func()           // told when something changed that the next pass should see soon; may be nil
+}
+
+// Planner is job.Planner over a scheduling core.
+type Planner struct {
+	opt  Options
+	hist *history
+
+	mu      sync.Mutex
+	core    *sched.Core // nil until the first pass
+	stale   bool        // it must be made anew
+	rows    map[string]Row
+	jobs    map[string]*entry
+	ordered int64 // starts decided so far: the order in which they are carried out
+	view    job.View
+}
+
+var _ job.Planner = (*Planner)(nil)
+
+// entry is an open job as the planner believes it to be.
+type entry struct {
+	job     job.Job
+	outside string    // why the core does not know it; empty if it does
+	free    bool      // it asks for nothing that is counted: it is started by the planner itself
+	words   string    // why the planner itself has it wait
+	running bool      // the core has given it a place
+	held    bool      // the core was told that it waits for a person, or for a job that will not succeed
+	begin   time.Time // before which the core was told not to start it
+	start   *start    // decided, not seen carried out
+	stop    *stop     // likewise
+}
+
+// start is a decision to start an attempt.
+type start struct {
+	attempt   int
+	order     int64
+	placement *job.Placement
+}
+
+// stop is a decision to end an attempt.
+type stop struct {
+	attempt int
+	order   job.Stop
+}
+
+// New makes a planner. It asks for nothing until the first call.
+func New(opt Options) *Planner {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	p := &Planner{opt: opt, jobs: map[string]*entry{}}
+	p.hist = recall(opt.Memory, opt.Log)
+	return p
+}
+
+// Plan implements job.Planner: 1 the core learns what has changed since the last pass, 2 it plans, 3 its actions become
+// decisions, 4 decisions that can be carried out now become orders. What was learnt is saved at last.
+func (p *Planner) Plan(ctx context.Context, v job.View) (job.Plan, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.view = v
+	now := ms(v.Now)
+	if p.core == nil || p.stale || p.strange(v) {
+		if err := p.begin(ctx, v); err != nil {
+			return job.Plan{}, err
+		}
+	} else if err := p.follow(v); err != nil {
+		return job.Plan{}, err
+	}
+	p.told(v)
+	plan := p.core.Plan(now)
+	for i := range plan.Actions {
+		p.take(&plan.Actions[i])
+	}
+	out := p.orders(v)
+	if plan.Next < 1<<53 {
+		out.Due = sooner(out.Due, time.UnixMilli(plan.Next))
+	}
+	p.hist.save(v.Now, p.core.Used(), p.jobs)
+	return out, nil
+}
+
+// strange says whether a job came of a project that the core has no queue for.
+func (p *Planner) strange(v job.View) bool {
+	for i := range v.Jobs {
+		if j := &v.Jobs[i]; !j.State.Final() && !p.hasQueue(j.Project) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Planner) hasQueue(project string) bool {
+	_, ok := p.rows[project]
+	return ok
+}
+
+// begin makes a core from nothing but the store's truth: what runs is adopted where it is, the rest waits.
+func (p *Planner) begin(ctx context.Context, v job.View) error {
+	rows, err := p.opt.Store.Queues(ctx)
+	if err != nil {
+		return err
+	}
+	marks, err := p.opt.Store.Marks(ctx)
+	if err != nil {
+		return err
+	}
+	kept := map[string]Row{}
+	open := map[string]bool{}
+	for i := range v.Jobs {
+		open[v.Jobs[i].Project] = true
+	}
+	for _, r := range rows {
+		if r.Set || open[r.Project] {
+			kept[r.Project] = r
+		}
+		delete(open, r.Project)
+	}
+	for project := range open { // a project that is gone while its jobs still end
+		kept[project] = Row{Quota: Quota{Project: project}, Org: project}
+	}
+	used := p.hist.used
+	if p.core != nil {
+		used = p.core.Used()
+	}
+	core, err := sched.New(p.opt.Conf, p.fleet(kept, marks), p.hist, ms(v.Now))
+	if err != nil {
+		return fault.Wrap(err, "making the scheduling core")
+	}
+	core.SetUsed(used)
+	p.core, p.rows, p.stale, p.jobs = core, kept, false, map[string]*entry{}
+	if err := p.hist.catchUp(v); err != nil {
+		p.stale = true
+		return err
+	}
+	for i := range v.Jobs {
+		if !v.Jobs[i].State.Final() {
+			p.add(&v.Jobs[i], v)
+		}
+	}
+	return nil
+}
+
+// Admit implements job.Planner.
+func (p *Planner) Admit(ctx context.Context, j job.Job) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, free := p.describe(&j)
+	if free {
+		return nil
+	}
+	core := p.core
+	if core == nil || !p.hasQueue(j.Project) { // asked of the empty fleet: a queue of its own forbids nothing
+		var err error
+		row := map[string]Row{j.Project: {Quota: Quota{Project: j.Project}}}
+		if core, err = sched.New(p.opt.Conf, p.fleet(row, nil), p.hist.blank(), 0); err != nil {
+			return fault.Wrap(err, "making the scheduling core")
+		}
+	}
+	if j.Ask.Chips == 0 && int64(j.CPUs) > p.opt.Capacity.total(CPU) {
+		return fault.New(fault.Invalid, sprintf("The job asks for %d CPUs and there are %d.", j.CPUs, p.opt.Capacity.total(CPU)),
+			fault.Field("cpus"), fault.Fix("Ask for at most %d.", p.opt.Capacity.total(CPU)))
+	}
+	return refusal(core.Could(s))
+}
+
+// refusal is an error of the core as a fault that names the field.
+func refusal(err error) error {
+	if err == nil {
+		return nil
+	}
+	if near, ok := errors.AsType[*sched.Nearby](err); ok {
+		f := fault.InvalidField(near.Field, "The job can never run here: %s.", near.Reason)
+		if near.Fits > 0 {
+			f.Fix = sprintf("Ask for at most %d.", near.Fits)
+		}
+		return f
+	}
+	if bad, ok := errors.AsType[*sched.Problem](err); ok {
+		return fault.InvalidField(bad.Field, "The job cannot be taken: %s.", bad.Reason)
+	}
+	return err
+}
+
+// Close saves what was learnt. The planner may be used on.
+func (p *Planner) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.core == nil {
+		return nil
+	}
+	return p.hist.write(p.opt.Now(), p.core.Used(), p.jobs)
+}
+
+func (p *Planner) changed() {
+	p.stale = true
+	if p.opt.Changed != nil {
+		p.opt.Changed()
+	}
+}
+
+// ms is a time in the core's clock; 0 for the zero time.
+func ms(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, t.UnixMilli())
+}
+
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,111 @@
+package queue
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/sched"
+)
+
+func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }
+
+// describe is a job as the core is told of it; free if it asks for nothing that is counted.
+func (p *Planner) describe(j *job.Job) (s sched.Job, free bool) {
+	a := &j.Ask
+	s = sched.Job{ID: j.ID, Queue: j.Project, User: a.User, Name: j.Name, Submitted: ms(j.CreatedAt), Priority: j.Priority,
+		Limit: a.TimeLimit.Milliseconds(), Deadline: ms(a.Deadline), NotBefore: ms(later(a.NotBefore, j.NextStartAt)),
+		Attained: j.Standing.Ran.Milliseconds(), Preempted: j.Standing.Preempted}
+	switch j.ClassOf() {
+	case job.Evaluation:
+		s.Kind = sched.Evaluation
+	case job.Interactive:
+		s.Kind = sched.Interactive
+	case job.Service:
+		s.Kind, s.Group = sched.Service, cmp.Or(a.Group, j.Name, j.ID)
+		s.GroupMin, s.Disruption = a.GroupMin, a.Disruption
+	}
+	switch a.Objective {
+	case "fastest":
+		s.Objective = sched.Fastest
+	case "greenest":
+		s.Objective = sched.Greenest
+	}
+	switch {
+	case a.Chips > 0:
+		s.Need.Chips, s.Need.Min = a.Chips, a.MinChips
+		names := a.ChipTypes
+		if len(names) == 0 {
+			names = p.opt.Capacity.declared()
+		}
+		for _, n := range names {
+			s.Need.AnyOf = append(s.Need.AnyOf, sched.Choice{Chip: n})
+		}
+	case j.CPUs > 0: // one larger than a capacity that shrank takes all of it
+		s.Need.Chips = min(j.CPUs, int(p.opt.Capacity.total(CPU)))
+		s.Need.AnyOf = []sched.Choice{{Chip: CPU}}
+	default:
+		return s, true
+	}
+	return s, false
+}
+
+// placement is an action's seats as they are written down.
+func placement(a *sched.Action, held []sched.Held) *job.Placement {
+	out := &job.Placement{Site: a.Site, Chip: a.Chip, Size: a.Size}
+	for _, h := range held {
+		out.Seats = append(out.Seats, job.Seat{Node: h.Node, Chips: h.Chips, Share: h.Share, Devices: h.Devices})
+	}
+	return out
+}
+
+// seats is the reverse.
+func seats(p *job.Placement) (held []sched.Held) {
+	for _, s := range p.Seats {
+		held = append(held, sched.Held{Node: s.Node, Chips: s.Chips, Share: s.Share, Devices: s.Devices})
+	}
+	return held
+}
+
+// fleet is what the core is made on. Guarantees that the fleet no longer has, because it became smaller, are cut in the
+// order of the projects; classes that are no longer there are left out.
+func (p *Planner) fleet(rows map[string]Row, marks []NodeMark) sched.Fleet {
+	f := sched.Fleet{Chips: slices.Clone(p.opt.Capacity.Chips), Nodes: slices.Clone(p.opt.Capacity.Nodes)}
+	for i := range f.Nodes {
+		for _, m := range marks {
+			if m.Node == f.Nodes[i].Name && m.Draining {
+				f.Nodes[i].State = sched.Draining
+			}
+		}
+	}
+	left := map[string]int64{}
+	for _, ch := range f.Chips {
+		left[ch.Name] = p.opt.Capacity.total(ch.Name)
+	}
+	projects := make([]string, 0, len(rows))
+	weights := map[string]int64{}
+	for id, r := range rows {
+		projects = append(projects, id)
+		weights[r.Org] = max(weights[r.Org], r.OrgWeight, 1)
+	}
+	slices.Sort(projects)
+	for _, id := range projects {
+		r := rows[id]
+		q := sched.Queue{Name: id, Org: r.Org, Weight: max(1, r.Weight) * sched.Micro, OrgWeight: weights[r.Org] * sched.Micro}
+		for _, ch := range f.Chips {
+			if n := min(r.Guarantee[ch.Name], left[ch.Name]); n > 0 {
+				q.Guarantee = append(q.Guarantee, sched.Count{Chip: ch.Name, Chips: n})
+				left[ch.Name] -= n
+			}
+			if n := r.Guarantee[ch.Name] - left[ch.Name]; r.Guarantee[ch.Name] > 0 && n > 0 && len(q.Guarantee) == 0 {
+				p.opt.Log.Warn("a guarantee is larger than what is left of the fleet", "project", id, "chip", ch.Name, "guarantee", r.Guarantee[ch.Name])
+			}
+			if n, ok := r.Ceiling[ch.Name]; ok {
+				q.Ceiling = append(q.Ceiling, sched.Count{Chip: ch.Name, Chips: n})
+			}
+		}
+		f.Queues = append(f.Queues, q)
+	}
+	return f
+}
