@@ -168,11 +168,14 @@ func (x *Index) FindGang(g Gang, s Scope) ([]Place, bool) {
 	return nil, false
 }
 
-// onOneNode tries to hold all members on one node, chosen as if they were one member.
+// onOneNode tries to hold all members on one node: chosen as if they were one member where that can be said,
+// else the node with the least room that suffices.
 func (x *Index) onOneNode(g Gang, s Scope) ([]Place, bool) {
 	one, n := g.Member, int64(g.Count)
-	if one.Devices > 0 && one.Share < Whole && n > 1 || int64(one.Devices)*n > MaxDevices ||
-		one.CPU*n >= MaxAmount || one.Memory*n >= MaxAmount {
+	if one.Devices > 0 && one.Share < Whole && n > 1 {
+		return x.tightest(g, s)
+	}
+	if int64(one.Devices)*n > MaxDevices || one.CPU*n >= MaxAmount || one.Memory*n >= MaxAmount {
 		return nil, false
 	}
 	one.CPU, one.Memory, one.Devices = one.CPU*n, one.Memory*n, one.Devices*g.Count
@@ -181,6 +184,28 @@ func (x *Index) onOneNode(g Gang, s Scope) ([]Place, bool) {
 		return nil, false
 	}
 	return split(p, g.Member, g.Count), true
+}
+
+// tightest puts members with shares on the first of the nodes with the least room for such members that
+// suffices.
+func (x *Index) tightest(g Gang, s Scope) ([]Place, bool) {
+	c := x.class(&g.Member)
+	best, least := -1, manyMembers+1
+	lo, hi := x.bounds(s.Domain)
+	for i := lo; i < hi; i++ {
+		n := &x.nodes[i]
+		if c.leaf[i] == none || s.Without != nil && s.Without(n.slot) {
+			continue
+		}
+		if h := c.hosts(n); h >= g.Count && h < least {
+			best, least = i, h
+		}
+	}
+	if best < 0 {
+		return nil, false
+	}
+	r := room{x: x, ask: c.ask}
+	return r.on(int32(best), g.Count), true
 }
 
 // split shares the devices of one place out to its members.

@@ -133,6 +133,8 @@ func TestGangPicks(t *testing.T) {
 		{Gang{Member: device, Count: 40}, "r2-0 r2-1 r2-2 r2-3 r2-4"},
 		{Gang{Member: device, Count: 56}, "r1-0 r1-1 r2-0 r2-1 r2-2 r2-3 r2-4"},
 		{Gang{Member: Ask{Devices: 8, Share: Whole}, Count: 2}, "r1-0 r1-1"},
+		{Gang{Member: Ask{Devices: 1, Share: 300}, Count: 24}, "r0-0"},
+		{Gang{Member: Ask{Devices: 1, Share: 300}, Count: 40, Block: 24}, "r1-0 r1-1"},
 		{Gang{Member: device, Count: 97}, ""},
 		{Gang{Member: Ask{Devices: 9, Share: Whole}, Count: 1}, ""},
 		{Gang{Member: device, Count: 0}, ""},

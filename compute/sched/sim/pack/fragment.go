@@ -85,6 +85,9 @@ func fragment(classes []typical, model int, cpu int64, free []int64) float64 {
 	for _, f := range free {
 		idle += f
 	}
+	if idle == 0 { // also a machine without devices, which has no model
+		return 0
+	}
 	var sum [kinds]float64
 	for i := range classes {
 		c := &classes[i]

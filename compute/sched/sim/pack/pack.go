@@ -80,7 +80,10 @@ func Pack(ctx context.Context, nodes []Node, pods []Pod, o Options) (*Result, er
 		return nil, fault.InvalidField("nodes", "no node of the list has an accelerator, so there is nothing to fill")
 	}
 	rng := rand.New(rand.NewSource(o.Seed))
-	order := arrivals(rng, pods, devices*1000, o.Stop)
+	order, err := arrivals(rng, pods, devices*1000, o.Stop)
+	if err != nil {
+		return nil, err
+	}
 	rank := ranks(rng, nodes)
 	f := newFleet(nodes, rank, pods)
 	p, err := newPolicy(o, nodes, rank, pods, f, rng)

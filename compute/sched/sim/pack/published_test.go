@@ -98,7 +98,8 @@ func furthest(a, b []float64) float64 {
 	return far
 }
 
-// TestPublished reproduces the published runs column by column.
+// TestPublished reproduces the published runs column by column, but for policy random: the original numbers
+// its candidates in the order in which parallel checks end, so it agrees in the mean only.
 func TestPublished(t *testing.T) {
 	allo, frag := published(t, "allo.csv.gz"), published(t, "frag.csv.gz")
 	lists, seeds := []string{"default"}, []int64{42}
@@ -107,18 +108,27 @@ func TestPublished(t *testing.T) {
 	}
 	for _, w := range lists {
 		nodes, pods := openb(t, w)
-		for _, policy := range Policies()[1:6] {
+		randomGap := 0.0
+		for _, policy := range Policies()[:6] {
 			for _, seed := range seeds {
 				res, err := Pack(context.Background(), nodes, pods, Options{Policy: policy, Seed: seed})
 				if err != nil {
 					t.Fatal(err)
 				}
 				n := runName{w, policy, seed}
+				if policy == "random" {
+					last := len(allo[n]) - 1
+					randomGap += (res.Allocated[last] - allo[n][last]) / float64(len(seeds))
+					continue
+				}
 				da, df := furthest(res.Allocated, allo[n]), furthest(res.Fragment, frag[n])
 				if da > 0.0101 || df > 0.0101 {
 					t.Errorf("%v: allocated is off by %.2f, fragment by %.2f", n, da, df)
 				}
 			}
+		}
+		if math.Abs(randomGap) > 0.3 && len(seeds) > 1 {
+			t.Errorf("%s: random is off by %.2f in the mean", w, randomGap)
 		}
 	}
 }

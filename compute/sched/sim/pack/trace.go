@@ -17,11 +17,12 @@ import (
 
 // Limits of what a trace may hold. They bound memory, not plausibility: a file above them is refused.
 const (
-	maxRows    = 2_000_000
-	maxNodes   = 200_000
-	maxDevices = 63                  // fewer than bits in a word
-	maxAmount  = place.MaxAmount - 1 // of CPU milli or MiB on one row
-	maxSpec    = 1024                // characters in a list of models
+	maxRows     = 2_000_000
+	maxNodes    = 200_000
+	maxDevices  = 63                  // fewer than bits in a word
+	maxAmount   = place.MaxAmount - 1 // of CPU milli or MiB on one row
+	maxArrivals = 20_000_000          // pods of one run, drawn again and again from the list
+	maxSpec     = 1024                // characters in a list of models
 )
 
 // Node is one machine of a node list.
