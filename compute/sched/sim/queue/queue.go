@@ -96,7 +96,7 @@ func (o *Options) complete() error {
 		return fault.New(fault.Invalid, "A fleet file and a uniform fleet are given.", fault.Field("nodes"), fault.Fix("Give --fleet or --nodes, not both"))
 	case o.Load < 0 || o.Load > 10:
 		return fault.InvalidField("load", "load is %g; it must be above 0 and at most 10, 0.85 for 85 %% of the chips", o.Load)
-	case o.Load > 0 && o.Jobs == 0:
+	case o.Load > 0 && o.Jobs == 0 && o.Trace != "":
 		return fault.New(fault.Invalid, "A load is given, but not how many jobs to draw.", fault.Field("jobs"), fault.Fix("Give --jobs too"))
 	case o.Jobs < 0 || o.Jobs > trace.MaxRows:
 		return fault.InvalidField("jobs", "jobs is %d; it must be 1 to %d", o.Jobs, trace.MaxRows)
@@ -189,6 +189,9 @@ func (s *setting) replay(ctx context.Context, name string) (*report.Summary, err
 	}
 	began := s.o.Clock()
 	r, err := sim.Replay(ctx, s.jobs, s.fleet, p, o)
+	if own, ok := p.(interface{ Err() error }); ok && own.Err() != nil {
+		err = own.Err() // why it did nothing more, and so the cause of what the frame says
+	}
 	if err != nil {
 		return nil, err
 	}
