@@ -77,7 +77,7 @@ func (c *Core) sitDown(o *option, held []Held) []Seat {
 			}
 			n, ok := c.nodeAt[held[k].Node]
 			s := Seat{Node: n, Chips: int32(pt.ask.chips), Share: int32(pt.ask.share), Devices: held[k].Devices}
-			if !ok || c.room.pool[n] != pool || len(s.Devices) != pt.ask.chips || !c.room.sit(&s, &pt.ask) {
+			if !ok || c.room.pool[n] != pool || len(s.Devices) != pt.ask.chips || !c.sit(&s, &pt.ask) {
 				c.unplace(o, seats)
 				return nil
 			}

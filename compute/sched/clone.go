@@ -18,6 +18,7 @@ func (c *Core) clone(h History) *Core {
 	d.trust = &t
 	d.nodes = slices.Clone(c.nodes)
 	d.room = c.room.clone()
+	d.seating = c.seating.clone()
 	d.menus, d.needs = maps.Clone(c.menus), maps.Clone(c.needs)
 	d.menuList = slices.Clone(c.menuList)
 	twin := make(map[*work]*work, len(c.jobs))

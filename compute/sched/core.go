@@ -149,6 +149,7 @@ type Core struct {
 	nodeAt  map[string]int32
 	pools   []*pool
 	room    *room
+	seating *seating // nil: by the tightest node
 	queues  []*queue
 	queueAt map[string]*queue
 	orgs    []*org
@@ -203,6 +204,7 @@ func New(conf Config, f Fleet, h History, now int64) (*Core, error) {
 	c.trust = newCorrection()
 	c.layPools()
 	c.room = newRoom(c.nodes, c.pools)
+	c.laySeating()
 	c.onNode = make([][]*work, len(c.nodes))
 	c.moves = make([]int64, len(c.pools))
 	c.version = make([]int64, len(c.nodes))
@@ -399,6 +401,9 @@ func (c *Core) SetNode(now int64, name string, s NodeState) error {
 	c.settle(now)
 	c.nodes[n].State = s
 	c.room.setOpen(n, s == Up)
+	if c.seating != nil {
+		c.seating.index.Drain(c.seating.number[n], s != Up)
+	}
 	return nil
 }
 
@@ -452,16 +457,36 @@ func (c *Core) occupy(w *work, o *option, seats []Seat) {
 	c.stats.Started++
 }
 
-// vacate ends the attempt of a running job and keeps what it attained.
-func (c *Core) vacate(w *work) {
-	w.Attained = c.attained(w)
-	c.history.Stop(w.ID, w.Attained, c.now)
+// stand gives back the seats of a running job, and only them.
+func (c *Core) stand(w *work) {
 	for i, k := 0, 0; i < len(w.opt.parts); i++ {
 		for range w.opt.parts[i].members {
-			c.room.leave(&w.seats[k], &w.opt.parts[i].ask)
+			c.leave(&w.seats[k], &w.opt.parts[i].ask)
 			k++
 		}
 	}
+}
+
+// sitAgain takes them again.
+func (c *Core) sitAgain(w *work) {
+	for i, k := 0, 0; i < len(w.opt.parts); i++ {
+		for range w.opt.parts[i].members {
+			c.sit(&w.seats[k], &w.opt.parts[i].ask)
+			k++
+		}
+	}
+}
+
+// vacate ends the attempt of a running job and keeps what it attained.
+func (c *Core) vacate(w *work) {
+	c.stand(w)
+	c.retire(w)
+}
+
+// retire is vacate for a job whose seats were given back already.
+func (c *Core) retire(w *work) {
+	w.Attained = c.attained(w)
+	c.history.Stop(w.ID, w.Attained, c.now)
 	for i := range w.seats {
 		n := w.seats[i].Node
 		c.version[n]++

@@ -208,7 +208,11 @@ func (w *work) gives(n int32, whole int, cpu, memo int64) (int, int64, int64) {
 // usable tells which nodes a job may be put on now: all but those held for others, unless it will be gone by then. nil =
 // all.
 func (c *Core) usable(w *work, o *option) func(int32) bool {
-	if len(c.holds) == 0 {
+	pool, any := c.poolOf(o), false
+	for _, h := range c.holds {
+		any = any || h.w != w && c.room.pool[h.nodes[0]] == pool
+	}
+	if !any {
 		return nil
 	}
 	gone := c.now + c.wall(w, o, w.est.P90)

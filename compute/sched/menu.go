@@ -195,12 +195,33 @@ func (c *Core) option(p *pool, n *Need, ch Choice, size int) (option, bool) {
 	return o, c.hosts(p, &o)
 }
 
-// hosts says whether the pool, empty, has the nodes an option needs.
+// hosts says whether the pool, empty, has the nodes an option needs, inside one part of the topology if it must be.
 func (c *Core) hosts(p *pool, o *option) bool {
+	if o.within != SameRack && o.within != SameBlock {
+		return c.enough(p.nodes, o)
+	}
+	parts := map[[2]string][]int32{}
+	for _, n := range p.nodes {
+		key := [2]string{c.nodes[n].Block, c.nodes[n].Rack}
+		if o.within == SameBlock {
+			key[1] = ""
+		}
+		parts[key] = append(parts[key], n)
+	}
+	for _, nodes := range parts {
+		if c.enough(nodes, o) {
+			return true
+		}
+	}
+	return false
+}
+
+// enough says whether these nodes, empty, have room for all members.
+func (c *Core) enough(nodes []int32, o *option) bool {
 	used := 0
 	for _, pt := range o.parts {
 		fit := 0
-		for _, n := range p.nodes {
+		for _, n := range nodes {
 			x := &c.nodes[n]
 			if x.Chips >= pt.ask.chips && (x.CPUMilli == 0 && x.MemoryMiB == 0 || x.CPUMilli >= pt.ask.cpu && x.MemoryMiB >= pt.ask.memo) {
 				fit++

@@ -191,17 +191,42 @@ func (c *Core) place(w *work, o *option) []Seat {
 	return c.seatAll(c.poolOf(o), o, c.usable(w, o))
 }
 
+// seatAll takes seats for all members of an option on the nodes that may be used, or none.
 func (c *Core) seatAll(pool int32, o *option, may func(int32) bool) []Seat {
+	var seats []Seat
+	if c.seating != nil && o.size > 0 {
+		seats = c.seating.choose(c, o, may)
+	} else {
+		seats = c.tightest(pool, o, may)
+	}
+	if seats == nil || !c.within(seats, o.within) {
+		return nil
+	}
+	for i, k := 0, 0; i < len(o.parts); i++ {
+		for range o.parts[i].members {
+			if !c.sit(&seats[k], &o.parts[i].ask) {
+				c.unplace(o, seats[:k])
+				return nil
+			}
+			k++
+		}
+	}
+	return seats
+}
+
+// tightest proposes the nodes with the least room that suffices.
+func (c *Core) tightest(pool int32, o *option, may func(int32) bool) []Seat {
 	var seats []Seat
 	for i := range o.parts {
 		pt := &o.parts[i]
 		for range pt.members {
-			n := c.room.find(pool, &pt.ask, may)
+			n := c.room.find(pool, &pt.ask, func(n int32) bool {
+				return (may == nil || may(n)) && !slices.ContainsFunc(seats, func(s Seat) bool { return s.Node == n })
+			})
 			if n < 0 {
-				c.unplace(o, seats)
 				return nil
 			}
-			seats = append(seats, c.room.seat(n, &pt.ask))
+			seats = append(seats, c.room.propose(n, &pt.ask))
 		}
 	}
 	return seats
@@ -219,7 +244,7 @@ func (c *Core) unplace(o *option, seats []Seat) {
 			if k == len(seats) {
 				break
 			}
-			c.room.leave(&seats[k], &o.parts[i].ask)
+			c.leave(&seats[k], &o.parts[i].ask)
 			k++
 		}
 	}

@@ -213,29 +213,31 @@ func (c *Core) displace(w *work, o *option, from whose) bool {
 		victims = append(victims, v)
 	}
 	slices.SortFunc(victims, func(a, b *work) int { return cmp.Compare(a.number, b.number) })
+	for _, v := range victims { // on trial: what they leave must complete a placement
+		c.stand(v)
+	}
+	seats := c.place(w, o)
+	if seats == nil {
+		for _, v := range victims {
+			c.sitAgain(v)
+		}
+		return false
+	}
 	for _, v := range victims {
 		why, _ := c.right(w, o, v)
 		ground = why
 		c.act(v, Preempt, w.ID, why)
-		c.vacate(v)
+		c.retire(v)
 		v.Preempted++
-		v.Attained = max(v.saved, v.Attained-c.conf.lost(v))
-		v.saved = v.Attained
+		v.saved = v.Attained // it is told in time to save
 		c.stats.Preempted++
 		c.enqueue(v)
-	}
-	seats := c.place(w, o)
-	if seats == nil {
-		return true // the room is another than was thought; what was freed is filled again
 	}
 	c.dequeue(w)
 	c.occupy(w, o, seats)
 	c.act(w, Start, "", ground)
 	return true
 }
-
-// lost is the work that a preempted job does over.
-func (c *Config) lost(*work) int64 { return 0 }
 
 // lawful looks at all victims together: a queue gives no more than it borrowed, but for the last gang that it takes.
 func (c *Core) lawful(w *work, o *option, chosen map[*work]bool) bool {

@@ -136,36 +136,28 @@ func (r *room) find(pool int32, a *ask, may func(int32) bool) int32 {
 	return -1
 }
 
-// seat takes a member's part of a node.
-func (r *room) seat(n int32, a *ask) Seat {
-	r.file(n, false)
+// propose is the seat that a member would take of a node that it fits on.
+func (r *room) propose(n int32, a *ask) Seat {
 	f := &r.free[n]
 	s := Seat{Node: n, Chips: int32(a.chips), Share: int32(a.share), Devices: make([]int32, 0, a.chips)}
 	if a.chips > 0 && a.share < Whole {
-		d := f.tightest(int32(a.share))
+		s.Devices = append(s.Devices, int32(f.tightest(int32(a.share))))
+		return s
+	}
+	for d := 0; len(s.Devices) < a.chips; d++ {
 		if f.devices[d] == Whole {
-			f.whole--
-		}
-		f.devices[d] -= int32(a.share)
-		s.Devices = append(s.Devices, int32(d))
-	} else {
-		for d := 0; len(s.Devices) < a.chips; d++ {
-			if f.devices[d] == Whole {
-				f.devices[d] = 0
-				f.whole--
-				s.Devices = append(s.Devices, int32(d))
-			}
+			s.Devices = append(s.Devices, int32(d))
 		}
 	}
-	f.cpu -= a.cpu
-	f.memo -= a.memo
-	r.file(n, true)
 	return s
 }
 
-// sit takes the very seat again, as a snapshot tells it. False if it is taken.
+// sit takes a seat. False if it is taken.
 func (r *room) sit(s *Seat, a *ask) bool {
 	f := &r.free[s.Node]
+	if f.counted && (f.cpu < a.cpu || f.memo < a.memo) {
+		return false
+	}
 	for _, d := range s.Devices {
 		if int(d) >= len(f.devices) || f.devices[d] < s.Share {
 			return false

@@ -1,0 +1,168 @@
+package sched
+
+import "github.com/triarch-ai/triarch/compute/sched/place"
+
+// seating chooses nodes and chips by what a choice leaves for the work that is usual here, and gangs by the lowest level
+// of the topology that holds them: package place. The room beside it counts what is free; both are told of everything.
+type seating struct {
+	index  *place.Index
+	number []int32 // of our nodes in the index
+	node   []int32 // the reverse
+	sites  []place.Domain
+	chips  [][]string // of each class: its name alone
+}
+
+// laySeating makes the seating; a fleet with more chips on a node than an index takes goes without, by the tightest node.
+func (c *Core) laySeating() {
+	list := make([]place.Node, len(c.nodes))
+	for i := range c.nodes {
+		n := &c.nodes[i]
+		if n.Chips > place.MaxDevices || n.CPUMilli >= place.MaxAmount || n.MemoryMiB >= place.MaxAmount {
+			return
+		}
+		list[i] = place.Node{Name: n.Name, CPU: n.CPUMilli, Memory: n.MemoryMiB, Devices: n.Chips, Chip: n.Chip, Path: []string{n.Site, n.Block, n.Rack}}
+		if n.Chips == 0 {
+			list[i].Chip = ""
+		}
+		if n.CPUMilli == 0 && n.MemoryMiB == 0 { // not counted
+			list[i].CPU, list[i].Memory = place.MaxAmount-1, place.MaxAmount-1
+		}
+	}
+	index, err := place.New(list, nil)
+	if err != nil {
+		return
+	}
+	s := &seating{index: index, number: make([]int32, len(c.nodes)), node: make([]int32, len(c.nodes)), sites: make([]place.Domain, len(c.sites))}
+	for i := range c.nodes {
+		k, _ := index.Lookup(c.nodes[i].Name)
+		s.number[i] = k
+		if int(k) >= len(s.node) {
+			s.node = append(s.node, make([]int32, int(k)+1-len(s.node))...)
+		}
+		s.node[k] = int32(i)
+		index.Drain(k, c.nodes[i].State != Up)
+	}
+	for i, name := range c.sites {
+		s.sites[i], _ = index.Domain(name)
+	}
+	for _, ch := range c.chips {
+		s.chips = append(s.chips, []string{ch.Name})
+	}
+	c.seating = s
+}
+
+func (s *seating) clone() *seating {
+	if s == nil {
+		return nil
+	}
+	d := *s
+	d.index = s.index.Clone()
+	return &d
+}
+
+// choose proposes seats for all members of an option, or none. It takes nothing.
+func (s *seating) choose(c *Core, o *option, may func(int32) bool) []Seat {
+	scope := place.Scope{Domain: s.sites[o.site]}
+	if may != nil {
+		scope.Without = func(k int32) bool { return !may(s.node[k]) }
+	}
+	a := &o.parts[0].ask
+	if len(o.parts) == 1 && o.parts[0].members == 1 {
+		p, ok := s.index.Find(place.Ask{CPU: a.cpu, Memory: a.memo, Devices: a.chips, Share: int64(a.share), Chips: s.chips[o.chip]}, scope)
+		if !ok {
+			return nil
+		}
+		return []Seat{s.seat(&p, a)}
+	}
+	per := int64(a.chips)
+	places, ok := s.index.FindGang(place.Gang{Count: o.size, Block: a.chips,
+		Member: place.Ask{CPU: a.cpu / per, Memory: a.memo / per, Devices: 1, Share: Whole, Chips: s.chips[o.chip]}}, scope)
+	if !ok {
+		return nil
+	}
+	return s.gather(o, places)
+}
+
+func (s *seating) seat(p *place.Place, a *ask) Seat {
+	out := Seat{Node: s.node[p.Node], Chips: int32(a.chips), Share: int32(a.share), Devices: make([]int32, 0, a.chips)}
+	for _, d := range p.Devices.List() {
+		out.Devices = append(out.Devices, int32(d))
+	}
+	return out
+}
+
+// gather makes of one place for each chip one seat for each node, in the order of the option's parts.
+func (s *seating) gather(o *option, places []place.Place) []Seat {
+	var seats []Seat
+	for i := range places {
+		p := &places[i]
+		if n := len(seats); n == 0 || seats[n-1].Node != s.node[p.Node] {
+			seats = append(seats, Seat{Node: s.node[p.Node], Share: Whole})
+		}
+		x := &seats[len(seats)-1]
+		x.Chips++
+		for _, d := range p.Devices.List() {
+			x.Devices = append(x.Devices, int32(d))
+		}
+	}
+	k := 0
+	for i := range o.parts {
+		for range o.parts[i].members {
+			if k == len(seats) || int(seats[k].Chips) != o.parts[i].ask.chips {
+				return nil
+			}
+			k++
+		}
+	}
+	return seats
+}
+
+func (s *seating) placeOf(seat *Seat, a *ask) place.Place {
+	p := place.Place{Node: s.number[seat.Node], Share: int64(seat.Share), CPU: a.cpu, Memory: a.memo}
+	if a.chips == 0 {
+		p.Share = 0
+	}
+	for _, d := range seat.Devices {
+		p.Devices |= 1 << d
+	}
+	return p
+}
+
+// within says whether seats lie inside one part of the topology of a level.
+func (c *Core) within(seats []Seat, l Level) bool {
+	if l == AnyLevel || l == SameSite {
+		return true // an option is of one site
+	}
+	first := &c.nodes[seats[0].Node]
+	for i := range seats[1:] {
+		n := &c.nodes[seats[i+1].Node]
+		if l == SameNode && n != first || n.Block != first.Block || l == SameRack && n.Rack != first.Rack {
+			return false
+		}
+	}
+	return true
+}
+
+// sit takes a seat, in the room and in the index. False if it is taken already.
+func (c *Core) sit(s *Seat, a *ask) bool {
+	if !c.room.sit(s, a) {
+		return false
+	}
+	if c.seating != nil {
+		if err := c.seating.index.Take(c.seating.placeOf(s, a)); err != nil {
+			change := c.room.change[c.room.pool[s.Node]]
+			c.room.leave(s, a)
+			c.room.change[c.room.pool[s.Node]] = change
+			return false
+		}
+	}
+	return true
+}
+
+// leave gives a seat back, in the room and in the index.
+func (c *Core) leave(s *Seat, a *ask) {
+	c.room.leave(s, a)
+	if c.seating != nil {
+		c.seating.index.Release(c.seating.placeOf(s, a))
+	}
+}
