@@ -26,11 +26,10 @@ type Pool struct {
 
 type pool struct {
 	Pool
-	free    int64 // wholly free chips on nodes that are up
-	up      int32
-	level   []set // by number of wholly free chips: the slots of the nodes that have so many
-	limited bool  // some node states its CPU or memory
-	table   []int64
+	free  int64 // wholly free chips on nodes that are up
+	up    int32
+	level []set // by number of wholly free chips: the slots of the nodes that have so many
+	table []int64
 }
 
 // makePools groups the nodes and lists them as free.

@@ -201,7 +201,7 @@ func (w *World) Restarts(j int32) int32 {
 // replay ends with an error.
 func (w *World) Remaining(j int32) time.Duration {
 	if !w.oracle {
-		w.wrong("Remaining", j, "only a policy that declares itself an Oracle may ask for it")
+		w.Abort(w.wrong("ask for the remaining time of", j, "only a policy that declares itself an Oracle may ask for it"))
 		return 0
 	}
 	return w.jobs[j].Duration - w.Work(j)

@@ -120,76 +120,99 @@ func (r *Rounds) round(w *sim.World) {
 	r.rank(w)
 	r.choose(w)
 	for _, j := range r.jobs {
-		if w.State(j) == sim.Running && r.put[j] != w.PoolOf(w.Parts(j)[0].Node) && w.Spec(j).Preemptible {
-			w.Preempt(j)
+		if w.State(j) == sim.Running && r.put[j] != w.PoolOf(w.Parts(j)[0].Node) && w.Spec(j).Preemptible && w.Preempt(j) != nil {
+			return
 		}
 	}
 	for _, j := range r.jobs {
 		if w.State(j) == sim.Waiting && r.put[j] >= 0 {
-			if parts, ok := w.FitIn(j, r.put[j], w.Spec(j).Chips); ok {
-				w.Start(j, parts)
+			if parts, ok := w.FitIn(j, r.put[j], w.Spec(j).Chips); ok && w.Start(j, parts) != nil {
+				return
 			}
 		}
 	}
 	r.fill(w)
 }
 
-// solve writes the program: variables z and, for each group and chip, how many of its jobs run there.
+// solve writes the program and keeps its answer: variable 0 is the least relative speed, the others are, for each group
+// and chip, how many of its jobs run there.
 func (r *Rounds) solve(w *sim.World) {
-	chips := len(w.Fleet().Chips)
-	capacity := make([]float64, chips)
-	all := 0.0
-	for p := range int32(w.Pools()) {
-		if pl := w.Pool(p); pl.Chip >= 0 {
-			n := float64(w.PoolUp(p)) * float64(pl.Size)
-			capacity[pl.Chip] += n
-			all += n
-		}
-	}
-	vars := 1 + len(r.group)*chips
-	c := make([]float64, vars)
-	c[0] = 1
-	var a [][]float64
-	var b []float64
+	capacity, all := capacities(w)
+	chips := len(capacity)
+	p := program{c: make([]float64, 1+len(r.group)*chips)}
+	p.c[0] = 1
 	for g, v := range r.group {
-		if v.n == 0 {
-			continue
+		if v.n > 0 {
+			p.group(1+g*chips, v.n, r.speeds(w, v.first), capacity, all)
 		}
-		speeds := make([]float64, chips)
-		equal := 0.0
-		for k := range chips {
-			speeds[k] = float64(w.Speed(v.first, int32(k))) / 1e6
-			equal += speeds[k] * capacity[k] / max(1, all)
-		}
-		fast, most := make([]float64, vars), make([]float64, vars)
-		fast[0] = float64(v.n) * equal
-		for k := range chips {
-			at := 1 + g*chips + k
-			fast[at], most[at] = -speeds[k], 1
-			c[at] = 1e-4 * speeds[k] / max(1, all) / max(equal, 1e-9)
-			if speeds[k] == 0 {
-				most[at] = 1e6 // cannot run there
-			}
-		}
-		a, b = append(a, fast, most), append(b, 0, float64(v.n))
 	}
 	for k := range chips {
-		row := make([]float64, vars)
+		row := p.row(capacity[k])
 		for g, v := range r.group {
 			row[1+g*chips+k] = float64(w.Spec(v.first).Chips)
 		}
-		a, b = append(a, row), append(b, capacity[k])
 	}
-	bounded := make([]float64, vars)
-	bounded[0] = 1
-	a, b = append(a, bounded), append(b, 1e9)
-	x, _, err := lp.Maximize(c, a, b)
+	p.row(1e9)[0] = 1 // the speed is bounded even with no job left
+	x, _, err := lp.Maximize(p.c, p.a, p.b)
 	if err != nil {
 		return // keep the last division; the fill keeps chips busy
 	}
 	r.x = make([][]float64, len(r.group))
 	for g := range r.group {
 		r.x[g] = x[1+g*chips : 1+(g+1)*chips]
+	}
+}
+
+// capacities counts the chips of each model on nodes that are up, and all of them.
+func capacities(w *sim.World) (each []float64, all float64) {
+	each = make([]float64, len(w.Fleet().Chips))
+	for p := range int32(w.Pools()) {
+		if pl := w.Pool(p); pl.Chip >= 0 {
+			n := float64(w.PoolUp(p)) * float64(pl.Size)
+			each[pl.Chip] += n
+			all += n
+		}
+	}
+	return each, max(1, all)
+}
+
+func (r *Rounds) speeds(w *sim.World, j int32) []float64 {
+	out := make([]float64, len(w.Fleet().Chips))
+	for k := range out {
+		out[k] = float64(w.Speed(j, int32(k))) / 1e6
+	}
+	return out
+}
+
+// program is maximise c.x where a x <= b.
+type program struct {
+	c []float64
+	a [][]float64
+	b []float64
+}
+
+// row adds an empty bound.
+func (p *program) row(bound float64) []float64 {
+	row := make([]float64, len(p.c))
+	p.a, p.b = append(p.a, row), append(p.b, bound)
+	return row
+}
+
+// group adds the bounds of n jobs whose variables begin at at: their speed is at least the least relative one, and they
+// run on n chips' worth of time at most.
+func (p *program) group(at, n int, speeds, capacity []float64, all float64) {
+	equal := 0.0
+	for k, s := range speeds {
+		equal += s * capacity[k] / all
+	}
+	fast, most := p.row(0), p.row(float64(n))
+	fast[0] = float64(n) * equal
+	for k, s := range speeds {
+		fast[at+k], most[at+k] = -s, 1
+		p.c[at+k] = 1e-4 * s / all / max(equal, 1e-9) // among the best, that of the highest total speed
+		if s == 0 {
+			most[at+k] = 1e6 // cannot run there
+		}
 	}
 }
 
@@ -257,8 +280,8 @@ func (r *Rounds) fill(w *sim.World) {
 			}
 		}
 		if best >= 0 {
-			if parts, ok := w.FitIn(j, best, w.Spec(j).Chips); ok {
-				w.Start(j, parts)
+			if parts, ok := w.FitIn(j, best, w.Spec(j).Chips); ok && w.Start(j, parts) != nil {
+				return
 			}
 		}
 	}

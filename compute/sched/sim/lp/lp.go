@@ -8,6 +8,7 @@ package lp
 
 import (
 	"math"
+	"slices"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 )
@@ -60,16 +61,12 @@ func check(c []float64, a [][]float64, b []float64) error {
 		if len(row) != len(c) || bad(b[i]) || b[i] < 0 {
 			return fault.New(fault.Invalid, "A row of the linear program has another length than c, or a bound that is negative or not finite.")
 		}
-		for _, v := range row {
-			if bad(v) {
-				return fault.New(fault.Invalid, "A figure of the linear program is not finite.")
-			}
-		}
-	}
-	for _, v := range c {
-		if bad(v) {
+		if slices.ContainsFunc(row, bad) {
 			return fault.New(fault.Invalid, "A figure of the linear program is not finite.")
 		}
+	}
+	if slices.ContainsFunc(c, bad) {
+		return fault.New(fault.Invalid, "A figure of the linear program is not finite.")
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"io"
 	"math"
 	"regexp"
@@ -140,7 +141,7 @@ func TestPageStandsAlone(t *testing.T) {
 		points := 0
 		for d := xml.NewDecoder(strings.NewReader(svg)); ; {
 			tok, err := d.Token()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
