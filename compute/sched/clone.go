@@ -125,6 +125,7 @@ func (f *fixed) Start(string, int64, int64, int64) {}
 func (f *fixed) Stop(string, int64, int64)         {}
 func (f *fixed) Finish(string, int64, int64)       {}
 func (f *fixed) Forget(string, int64)              {}
+func (f *fixed) Rank(id string, _, _ int64) int64  { return f.rank[id] }
 func (f *fixed) Estimate(id string, attained, _ int64) Estimate {
 	left := max(0, f.length[id]-attained)
 	return Estimate{P10: left, P50: left, P90: left, Index: left, Rank: f.rank[id]}

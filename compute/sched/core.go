@@ -73,6 +73,7 @@ type History interface {
 	Finish(id string, ran, now int64)
 	Forget(id string, now int64) // it ended and teaches nothing
 	Estimate(id string, attained, now int64) Estimate
+	Rank(id string, attained, now int64) int64 // of the Estimate
 }
 
 // Learned is a History that begins with what a book knows.
@@ -93,6 +94,11 @@ func (l learned) Start(id string, attained, overhead, now int64) {
 func (l learned) Stop(id string, attained, now int64) { _ = l.book.Stop(id, attained, now) }
 func (l learned) Finish(id string, ran, now int64)    { _ = l.book.Finish(id, ran, now) }
 func (l learned) Forget(id string, now int64)         { _ = l.book.Forget(id, now) }
+func (l learned) Rank(id string, attained, now int64) int64 {
+	l.book.Advance(now)
+	rank, _ := l.book.Rank(id, attained)
+	return rank
+}
 func (l learned) Estimate(id string, attained, now int64) Estimate {
 	l.book.Advance(now)
 	e, _ := l.book.Estimate(id, attained)
@@ -120,6 +126,7 @@ type work struct {
 	since    int64 // when it began to wait
 	waited   int64 // in all, up to since
 	goneBy   int64 // its end by P90 as of the last look
+	looks    int
 	lookAt   int64 // when it is worth asking history again
 	promised bool  // it was said when it will start
 	first    int64 // its first start
@@ -443,7 +450,7 @@ func (c *Core) occupy(w *work, o *option, seats []Seat) {
 	w.status, w.opt, w.seats, w.started, w.ran, w.overhead = running, o, seats, c.now, true, overhead
 	w.waited += c.now - w.since
 	c.history.Start(w.ID, w.Attained, overhead, c.now)
-	c.lookRunning(w)
+	c.begin(w)
 	w.runAt = len(c.running)
 	c.running = append(c.running, w)
 	w.q.add(w, 1)

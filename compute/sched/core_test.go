@@ -13,11 +13,12 @@ import (
 // known is a history that was told how long jobs run, for tests of everything but learning.
 type known map[string]int64
 
-func (k known) Arrive(*Job, int, int64)           {}
-func (k known) Start(string, int64, int64, int64) {}
-func (k known) Stop(string, int64, int64)         {}
-func (k known) Finish(string, int64, int64)       {}
-func (k known) Forget(string, int64)              {}
+func (k known) Arrive(*Job, int, int64)                   {}
+func (k known) Start(string, int64, int64, int64)         {}
+func (k known) Stop(string, int64, int64)                 {}
+func (k known) Finish(string, int64, int64)               {}
+func (k known) Forget(string, int64)                      {}
+func (k known) Rank(id string, attained, now int64) int64 { return k.Estimate(id, attained, now).Rank }
 func (k known) Estimate(id string, attained, _ int64) Estimate {
 	left := max(0, k[id]-attained)
 	return Estimate{P10: left, P50: left, P90: left, Index: left, Rank: left}

@@ -54,8 +54,20 @@ func (c *Core) look(w *work) {
 
 // lookRunning asks the same of a running job, whose key is what others must beat to take its place.
 func (c *Core) lookRunning(w *work) {
-	w.est = c.history.Estimate(w.ID, c.attained(w), c.now)
-	w.key = c.conf.Rule.Running(w.est, w.waited)
+	if w.looks++; w.looks%quantileEvery == 0 {
+		w.est = c.history.Estimate(w.ID, c.attained(w), c.now)
+		c.begin(w)
+		return
+	}
+	w.est.Rank = c.history.Rank(w.ID, c.attained(w), c.now)
+	c.rankRunning(w)
+}
+
+// quantileEvery is how many looks at a running job there are for each that asks for its quantiles too.
+const quantileEvery = 4
+
+// begin takes what was last learned of a job as of now.
+func (c *Core) begin(w *work) {
 	was := w.goneBy
 	w.goneBy = c.now + c.wall(w, w.opt, w.est.P90)
 	if w.Limit > 0 {
@@ -69,6 +81,11 @@ func (c *Core) lookRunning(w *work) {
 			c.version[w.seats[i].Node]++
 		}
 	}
+	c.rankRunning(w)
+}
+
+func (c *Core) rankRunning(w *work) {
+	w.key = c.conf.Rule.Running(w.est, w.waited)
 	// What is known of a job goes by the ratio of its ages: there is nothing new until it is a part older.
 	w.lookAt = c.now + max(c.conf.Round, (c.now-w.started+w.Attained)/lookPart)
 }

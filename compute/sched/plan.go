@@ -83,8 +83,9 @@ func (c *Core) startRound() {
 			c.rerank(q)
 		}
 	}
+	wanted := c.wanted()
 	for _, w := range c.running {
-		if c.now >= w.lookAt && !c.still {
+		if c.now >= w.lookAt && !c.still && wanted[c.room.pool[w.seats[0].Node]] {
 			c.lookRunning(w)
 		}
 	}
@@ -95,6 +96,22 @@ func (c *Core) startRound() {
 		c.moves[i]++
 		c.room.change[i]++
 	}
+}
+
+// wanted says which pools somebody waits for: elsewhere nobody asks what the running jobs' ranks are.
+func (c *Core) wanted() []bool {
+	out := make([]bool, len(c.pools))
+	for _, q := range c.queues {
+		for _, l := range q.lanes {
+			if l == nil || len(l.heap) == 0 {
+				continue
+			}
+			for _, p := range l.menu.pools {
+				out[p] = true
+			}
+		}
+	}
+	return out
 }
 
 // due is when the core should be asked again though nothing happened.
