@@ -5,9 +5,14 @@ import (
 	"math/bits"
 )
 
-// DefaultClasses is how many classes an index remembers unless told otherwise. At 6,250 nodes a class holds
-// 55 KB; a class that is asked for again after it was forgotten costs one look at every node.
-const DefaultClasses = 1024
+// DefaultClasses is how many classes an index remembers unless told otherwise, fewer where all together would
+// hold more than maxLeaves worths of 8 bytes. At 6,250 nodes a class takes 53 KB. A class that is asked for
+// again after it was forgotten costs one look at every node.
+const (
+	DefaultClasses = 1024
+	maxLeaves      = 16 << 20
+	fewestClasses  = 8
+)
 
 const (
 	none   = math.MinInt64 // the worth of a node that cannot hold the class
@@ -119,7 +124,7 @@ func (x *Index) class(a *Ask) *class {
 
 // fresh is an empty class; when there are too many it is the memory of the one to be forgotten.
 func (cs *classes) fresh(k classKey) *class {
-	if len(cs.known) < cs.limit {
+	if len(cs.known) < min(cs.limit, max(fewestClasses, maxLeaves/max(cs.nodes, 1))) {
 		c := &class{key: k, leaf: make([]int64, cs.nodes)}
 		for n := cs.nodes; n > 1; {
 			n = (n + fanOut - 1) / fanOut

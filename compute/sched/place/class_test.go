@@ -2,6 +2,9 @@ package place
 
 import (
 	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -109,5 +112,65 @@ func TestChipSets(t *testing.T) {
 	a, b := Ask{Devices: 1, Share: 5, Chips: []string{"x", "y"}}, Ask{Devices: 1, Share: 5, Chips: []string{"y", "x", "x"}}
 	if x.classes.key(&a) != x.classes.key(&b) {
 		t.Error("the same set in another order is another class")
+	}
+}
+
+// TestManyNodes: classes of a large fleet stay within the bound on memory.
+func TestManyNodes(t *testing.T) {
+	cs := classes{nodes: MaxNodes}
+	cs.init(DefaultClasses)
+	for i := range 200 {
+		k := classKey{cpu: int64(i)}
+		cs.lookups++
+		c := cs.fresh(k)
+		c.used = cs.lookups
+		cs.known[k] = c
+	}
+	if got := len(cs.known) * MaxNodes; got > maxLeaves {
+		t.Errorf("%d worths are held, %d are allowed", got, maxLeaves)
+	}
+}
+
+// TestSamePlacesEverywhere: a history gives the recorded places, bit by bit, on every machine and architecture.
+func TestSamePlacesEverywhere(t *testing.T) {
+	rng := rand.NewPCG(3, 4)
+	pick := func(n uint64) int64 { return int64(rng.Uint64() % n) }
+	var nodes []Node
+	for i := range 60 {
+		nodes = append(nodes, Node{
+			Name: fmt.Sprintf("n%02d", i), CPU: 32000 + 16000*pick(5), Memory: 1000, Devices: 1 << pick(4),
+			Chip: chipNames[pick(3)], Path: []string{fmt.Sprint("rack-", i/8)},
+		})
+	}
+	var mix []Weighted
+	for range 30 {
+		a := Ask{CPU: 1000 * pick(20), Devices: 1, Share: 10 * (1 + pick(100))}
+		if a.Share > 600 {
+			a.Share, a.Devices = Whole, 1<<pick(3)
+		}
+		mix = append(mix, Weighted{Ask: a, Count: 1 + pick(9)})
+	}
+	x := mustNew(t, nodes, mix...)
+	hash := fnv.New64a()
+	var running []Place
+	for range 3000 {
+		if p, ok := x.Find(mix[pick(30)].Ask, Scope{}); ok {
+			if err := x.Take(p); err != nil {
+				t.Fatal(err)
+			}
+			running = append(running, p)
+			fmt.Fprintln(hash, p)
+		}
+		if len(running) > 0 && pick(3) > 0 {
+			i := pick(uint64(len(running)))
+			if err := x.Release(running[i]); err != nil {
+				t.Fatal(err)
+			}
+			running = slices.Delete(running, int(i), int(i)+1)
+		}
+	}
+	const recorded = 0xecad747c60db595f
+	if got := hash.Sum64(); got != recorded {
+		t.Errorf("the places hash to %#x, recorded is %#x", got, uint64(recorded))
 	}
 }

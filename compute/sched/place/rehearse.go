@@ -89,11 +89,11 @@ func newRehearsal(mix []Weighted, chips map[string]int16, nodes int) (*rehearsal
 		cache:   make([]remembered, min(max(1<<bits.Len(uint(128*nodes)), minCache), maxCache)),
 	}
 	draws := make([][]int, rehearsals)
-	rng := rand.New(rand.NewPCG(rehearseSeed, 0))
+	rng := rand.NewPCG(rehearseSeed, 0) // its numbers are specified: the same everywhere, for ever
 	for i := range draws {
 		for range streamLength {
 			if total > 0 {
-				draws[i] = append(draws[i], draw(mix, rng.Int64N(total)))
+				draws[i] = append(draws[i], draw(mix, int64(rng.Uint64()%uint64(total))))
 			}
 		}
 	}

@@ -93,7 +93,7 @@ func fragment(classes []typical, model int, cpu int64, free []int64) float64 {
 		c := &classes[i]
 		kind, lost := classify(c, model, cpu, free, idle)
 		if kind >= 0 {
-			sum[kind] += c.p * float64(lost)
+			sum[kind] += float64(c.p * float64(lost)) // not fused, so the same on every architecture
 		}
 	}
 	total := 0.0
