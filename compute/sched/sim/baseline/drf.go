@@ -94,17 +94,17 @@ func (a *arena) dispatch(w *sim.World) {
 			return
 		}
 		l := &a.queues[q].lanes
-		c := l.first(true)
-		j := l.byClass[c].heap[0].job
+		ln := l.first(true)
+		j := ln.heap[0].job
 		parts, ok := w.Fit(j)
 		if !ok {
-			l.byClass[c].blocked = true
+			ln.blocked = true
 			continue
 		}
 		if w.Start(j, parts) != nil {
 			return
 		}
-		l.pop(c)
+		l.pop(ln)
 		a.book(w, j, q, 1)
 	}
 }
@@ -114,7 +114,7 @@ func (a *arena) next() int32 {
 	best, least := int32(-1), 0.0
 	for i := range a.queues {
 		q := &a.queues[i]
-		if q.lanes.first(true) < 0 {
+		if q.lanes.first(true) == nil {
 			continue
 		}
 		if s := q.share(a.total); best < 0 || s < least {
@@ -162,7 +162,6 @@ func (a *arena) queueOf(w *sim.World, j int32) int32 {
 		q = int32(len(a.queues))
 		a.names[name] = q
 		fq := fairQueue{weight: 1}
-		fq.lanes.byClass = make([]lane, w.Classes())
 		for _, fleetQueue := range w.Fleet().Queues {
 			if fleetQueue.Name == name && fleetQueue.Weight > 0 {
 				fq.weight = float64(fleetQueue.Weight)

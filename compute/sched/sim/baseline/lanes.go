@@ -13,15 +13,16 @@ import (
 // lanes are the waiting jobs of one group of sites that compete for the same chips. Jobs of one class have the same
 // needs, so that only the first of each class need be looked at: if it fits nowhere, none of them does.
 type lanes struct {
-	byClass []lane
-	active  []int32 // classes that have waited, in the order of their first job
-	dirty   bool    // something came or went since the last look
+	all    []lane
+	slots  map[int32]int32 // by class: its lane
+	active []int32         // lanes with a job, in no order that means anything
+	dirty  bool            // something came or went since the last look
 }
 
 type lane struct {
 	heap    []ticket
-	blocked bool // its first fits nowhere until chips are freed
-	known   bool
+	at      int32 // in active
+	blocked bool  // its first fits nowhere until chips are freed
 }
 
 // ticket is a waiting job and its key; lower keys first, equal ones in the order of submission.
@@ -32,11 +33,21 @@ type ticket struct {
 
 func (a ticket) before(b ticket) bool { return a.key < b.key || a.key == b.key && a.job < b.job }
 
-func (l *lanes) push(class int32, t ticket) {
-	ln := &l.byClass[class]
-	if !ln.known {
-		ln.known = true
-		l.active = append(l.active, class)
+// push has a job of a class wait, and gives its lane.
+func (l *lanes) push(class int32, t ticket) *lane {
+	slot, known := l.slots[class]
+	if !known {
+		if l.slots == nil {
+			l.slots = map[int32]int32{}
+		}
+		slot = int32(len(l.all))
+		l.slots[class] = slot
+		l.all = append(l.all, lane{})
+	}
+	ln := &l.all[slot]
+	if len(ln.heap) == 0 {
+		ln.at, ln.blocked = int32(len(l.active)), false
+		l.active = append(l.active, slot)
 	}
 	ln.heap = append(ln.heap, t)
 	h, i := ln.heap, len(ln.heap)-1
@@ -45,13 +56,21 @@ func (l *lanes) push(class int32, t ticket) {
 		i = (i - 1) / 2
 	}
 	l.dirty = true
+	return ln
 }
 
-func (l *lanes) pop(class int32) {
-	ln := &l.byClass[class]
+// pop takes the first job out of a lane that has one.
+func (l *lanes) pop(ln *lane) {
 	h, last := ln.heap, len(ln.heap)-1
 	h[0] = h[last]
 	ln.heap = h[:last]
+	if last == 0 {
+		end := l.active[len(l.active)-1]
+		l.all[end].at = ln.at
+		l.active[ln.at] = end
+		l.active = l.active[:len(l.active)-1]
+		return
+	}
 	h = ln.heap
 	for i := 0; ; {
 		c := 2*i + 1
@@ -69,18 +88,17 @@ func (l *lanes) pop(class int32) {
 	}
 }
 
-// first is the class whose first job comes before all others, passing over blocked ones if they do not hold the line;
-// -1 when there is none.
-func (l *lanes) first(passBlocked bool) int32 {
-	best := int32(-1)
-	var least ticket
-	for _, c := range l.active {
-		ln := &l.byClass[c]
-		if len(ln.heap) == 0 || passBlocked && ln.blocked {
+// first is the lane whose first job comes before all others, passing over blocked ones if they do not hold the line;
+// nil when there is none. Valid until the next push.
+func (l *lanes) first(passBlocked bool) *lane {
+	var best *lane
+	for _, slot := range l.active {
+		ln := &l.all[slot]
+		if passBlocked && ln.blocked {
 			continue
 		}
-		if best < 0 || ln.heap[0].before(least) {
-			best, least = c, ln.heap[0]
+		if best == nil || ln.heap[0].before(best.heap[0]) {
+			best = ln
 		}
 	}
 	return best
@@ -88,8 +106,8 @@ func (l *lanes) first(passBlocked bool) int32 {
 
 // freed has every class be looked at again.
 func (l *lanes) freed() {
-	for _, c := range l.active {
-		l.byClass[c].blocked = false
+	for _, slot := range l.active {
+		l.all[slot].blocked = false
 	}
 	l.dirty = true
 }
@@ -107,9 +125,6 @@ func (g *groups) begin(w *sim.World) {
 		n = 1
 	}
 	g.lanes = make([]lanes, n)
-	for i := range g.lanes {
-		g.lanes[i].byClass = make([]lane, w.Classes())
-	}
 }
 
 func (g *groups) of(w *sim.World, j int32) *lanes {

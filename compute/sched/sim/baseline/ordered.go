@@ -26,20 +26,20 @@ func (o *Ordered) Step(w *sim.World, events []sim.Event) {
 func (o *Ordered) dispatch(w *sim.World, l *lanes) {
 	l.dirty = false
 	for {
-		c := l.first(o.Backfill)
-		if c < 0 || l.byClass[c].blocked {
+		ln := l.first(o.Backfill)
+		if ln == nil || ln.blocked {
 			return
 		}
-		j := l.byClass[c].heap[0].job
+		j := ln.heap[0].job
 		parts, ok := w.Fit(j)
 		if !ok {
-			l.byClass[c].blocked = true
+			ln.blocked = true
 			continue
 		}
 		if w.Start(j, parts) != nil {
 			return
 		}
-		l.pop(c)
+		l.pop(ln)
 	}
 }
 

@@ -64,23 +64,23 @@ func (p *Preemptive) dispatch(w *sim.World, group int) {
 	l.dirty = false
 	p.fresh = false
 	for {
-		c := l.first(true)
-		if c < 0 {
+		ln := l.first(true)
+		if ln == nil {
 			return
 		}
-		t := l.byClass[c].heap[0]
+		t, class := ln.heap[0], w.Class(ln.heap[0].job)
 		parts, ok := w.Fit(t.job)
 		if !ok {
 			parts, ok = p.makeRoom(w, group, t)
 		}
 		if !ok {
-			l.byClass[c].blocked = true
+			ln.blocked = true
 			continue
 		}
 		if w.Start(t.job, parts) != nil {
 			return
 		}
-		l.pop(c)
+		l.pop(&l.all[l.slots[class]]) // what was stopped may have made new lanes and moved this one
 		p.running[group] = append(p.running[group], t.job)
 		p.keys[t.job] = p.key(w, t.job)
 		p.behind = max(p.behind, p.keys[t.job])
@@ -129,9 +129,7 @@ func (p *Preemptive) stop(w *sim.World, l *lanes) bool {
 		if w.Preempt(v) != nil {
 			return false
 		}
-		c := w.Class(v)
-		l.push(c, ticket{p.key(w, v), v})
-		l.byClass[c].blocked = false
+		l.push(w.Class(v), ticket{p.key(w, v), v}).blocked = false
 	}
 	if gang {
 		l.freed()
