@@ -247,6 +247,7 @@ type NewRun struct {
 	Recipe   Recipe `json:"recipe,omitzero"`
 	CPUs     int    `json:"cpus,omitempty" doc:"cores; default 1"`
 	Priority int    `json:"priority,omitempty" doc:"higher goes first"`
+	Placing
 }
 
 // Estimate is what a run is expected to take.
@@ -283,6 +284,7 @@ type Run struct {
 	Recipe       Recipe             `json:"recipe"`
 	CPUs         int                `json:"cpus"`
 	Priority     int                `json:"priority,omitempty"`
+	Placing      Placing            `json:"placing,omitzero"`
 	JobID        string             `json:"job_id,omitempty"`
 	State        string             `json:"state" doc:"queued, running, registering, stopping, succeeded, failed or cancelled"`
 	Reason       string             `json:"reason,omitempty"`
@@ -398,6 +400,10 @@ type NewDeployment struct {
 	Threads     int       `json:"threads,omitempty" doc:"cores for each replica; default: the engine decides"`
 	MaxContext  int       `json:"max_context,omitempty" doc:"longest sequence served; default: the model's"`
 	MemoryBytes int64     `json:"memory_bytes,omitempty" doc:"for each replica; default: the engine decides"`
+	Chips       int       `json:"chips,omitempty" doc:"accelerators for each replica; default none"`
+	ChipTypes   []string  `json:"chip_types,omitempty" doc:"classes of chips it can use; default: any"`
+	MinReplicas int       `json:"min_replicas,omitempty" doc:"never fewer for the sake of other work; default: all"`
+	Priority    int       `json:"priority,omitempty" doc:"higher goes first among what waits for chips"`
 	Route       *NewRoute `json:"route,omitempty" doc:"also makes a route to it"`
 }
 
@@ -413,6 +419,10 @@ type Deployment struct {
 	Threads      int       `json:"threads,omitempty"`
 	MaxContext   int       `json:"max_context,omitempty"`
 	MemoryBytes  int64     `json:"memory_bytes,omitempty"`
+	Chips        int       `json:"chips,omitempty"`
+	ChipTypes    []string  `json:"chip_types,omitempty"`
+	MinReplicas  int       `json:"min_replicas,omitempty"`
+	Priority     int       `json:"priority,omitempty"`
 	State        string    `json:"state" doc:"pending, serving, degraded, failed or removing"`
 	Reason       string    `json:"reason,omitempty"`
 	CreatedBy    string    `json:"created_by,omitempty"`

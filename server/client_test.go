@@ -87,6 +87,7 @@ func speakEverything(t *testing.T, w *world) {
 	clientRuns(t, w, c)
 	clientModels(t, c)
 	clientServing(t, w, c)
+	clientCompute(t, w, c)
 	must(0, c.Healthy(t.Context()))(t)
 	for _, e := range endpoints {
 		if name := e.Method + " " + e.Pattern; e.ID != "" && !reached[name] {

@@ -130,6 +130,7 @@ func (s *Server) mountControl() {
 	s.modelOps()
 	s.serveOps()
 	s.usageOps()
+	s.computeOps()
 	documentForms(s.huma.OpenAPI())
 	doc, err := json.Marshal(s.huma.OpenAPI())
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/tidwall/gjson"
 
+	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/registry"
@@ -29,7 +30,8 @@ func (w *world) fill(t *testing.T) {
 	ctx, prj := t.Context(), w.who.ProjectID
 	for _, name := range []string{"B", "a", "a-b", "aB", "ab"} {
 		must(w.Tenancy.PutMember(ctx, w.who.Maker(), prj, strings.ToLower(name)+fmt.Sprint(len(name))+"@example.org", tenancy.Viewer))(t)
-		must(w.Tenancy.CreateProject(ctx, w.who.OrgID, name))(t)
+		second := must(w.Tenancy.CreateProject(ctx, w.who.OrgID, name))(t)
+		must(w.Queue.SetQuota(ctx, queue.Quota{Project: second.ID, Guarantee: map[string]int64{"slot": 1}}))(t)
 		_, _, _, _, err := w.Tenancy.CreateOrganisation(ctx, w.who.Maker(), name)
 		must(0, err)(t)
 		k, _, err := w.Tenancy.CreateKey(ctx, w.who.Maker(), tenancy.NewKey{Name: name})
@@ -47,6 +49,7 @@ func (w *world) fill(t *testing.T) {
 			Model: name, PriceIn: 1, PriceOut: 1, Start: time.Now(), Kind: meter.Chat}))(t)
 		e.Settle(meter.Finished, 1, 1)
 	}
+	w.plan(t)
 }
 
 // TestPagesOfEveryListMakeTheWhole walks every list of the control API in pages of every size.
@@ -58,6 +61,7 @@ func TestPagesOfEveryListMakeTheWhole(t *testing.T) {
 		"/organisations": {6, "id"}, "/projects": {6, "id"}, "/members": {6, "email"}, "/keys": {7, "id"}, "/budgets": {6, ""},
 		"/data": {6, "name"}, "/data/words/versions": {6, "-number"}, "/models": {6, "name"}, "/models/m/versions": {6, "-number"},
 		"/runs": {6, "-created_at"}, "/deployments": {6, "name"}, "/routes": {6, "name"}, "/usage?group=model": {5, "name"}, "/usage?group=key": {5, "name"},
+		"/queues": {6, "project"}, "/quotas": {6, "project"}, "/nodes": {2, "name"}, "/jobs": {6, "-id"},
 	}
 	for _, e := range endpoints {
 		if _, ok := lists[strings.TrimPrefix(e.Pattern, v1)]; strings.HasPrefix(e.ID, "list-") && !ok && !strings.Contains(e.Pattern, "{") {

@@ -78,6 +78,22 @@ var endpoints = []Endpoint{
 	{Method: "PUT", Pattern: v1 + "/routes/{route}", ID: "set-route", Role: tenancy.Developer, Scope: tenancy.Write},
 	{Method: "DELETE", Pattern: v1 + "/routes/{route}", ID: "remove-route", Role: tenancy.Developer, Scope: tenancy.Write},
 
+	{Method: "GET", Pattern: v1 + "/queues", ID: "list-queues", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/jobs", ID: "list-jobs", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/jobs/{job}", ID: "get-job", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/jobs/{job}/explanation", ID: "explain-job", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/jobs/{job}/hold", ID: "hold-job", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "POST", Pattern: v1 + "/jobs/{job}/release", ID: "release-job", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "POST", Pattern: v1 + "/jobs/{job}/requeue", ID: "requeue-job", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "POST", Pattern: v1 + "/jobs/{job}/cancel", ID: "cancel-job", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "GET", Pattern: v1 + "/nodes", ID: "list-nodes", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/nodes/{node}/drain", ID: "drain-node", Role: tenancy.Owner, Scope: tenancy.Platform},
+	{Method: "POST", Pattern: v1 + "/nodes/{node}/resume", ID: "resume-node", Role: tenancy.Owner, Scope: tenancy.Platform},
+	// What one queue is promised is taken from the others': only who runs the fleet gives it.
+	{Method: "GET", Pattern: v1 + "/quotas", ID: "list-quotas", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "PUT", Pattern: v1 + "/quotas/{project}", ID: "set-quota", Role: tenancy.Owner, Scope: tenancy.Platform},
+	{Method: "DELETE", Pattern: v1 + "/quotas/{project}", ID: "remove-quota", Role: tenancy.Owner, Scope: tenancy.Platform},
+
 	{Method: "GET", Pattern: v1 + "/usage", ID: "usage", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "POST", Pattern: v1 + "/usage/verify", ID: "verify-usage", Role: tenancy.Owner, Scope: tenancy.Platform},
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/tenancy"
@@ -52,7 +53,8 @@ func (s *Server) serveOps() {
 func (s *Server) deploy(ctx context.Context, p *auth.Principal, in *struct{ Body api.NewDeployment }) (*out[api.DeploymentDetail], error) {
 	b := in.Body
 	spec := serve.DeploySpec{Name: b.Name, Model: b.Model, Engine: b.Engine, Replicas: b.Replicas, Threads: b.Threads,
-		MaxContext: b.MaxContext, MemoryBytes: b.MemoryBytes}
+		MaxContext: b.MaxContext, MemoryBytes: b.MemoryBytes, Priority: b.Priority,
+		Ask: job.Ask{Chips: b.Chips, ChipTypes: b.ChipTypes, GroupMin: b.MinReplicas}}
 	if b.Route != nil {
 		r := routeSpec(*b.Route)
 		spec.Route = &r
@@ -116,7 +118,7 @@ func routeSpec(n api.NewRoute) serve.RouteSpec {
 
 func deployment(d serve.Deployment) api.Deployment {
 	return api.Deployment{ID: d.ID, Name: d.Name, Model: d.Model, ModelVersion: d.ModelVersion, Engine: d.Engine, Replicas: d.Replicas,
-		Ready: d.Ready, Threads: d.Threads, MaxContext: d.MaxContext, MemoryBytes: d.MemoryBytes, State: string(d.State), Reason: d.Reason,
+		Ready: d.Ready, Threads: d.Threads, MaxContext: d.MaxContext, MemoryBytes: d.MemoryBytes, Chips: d.Ask.Chips, ChipTypes: d.Ask.ChipTypes, MinReplicas: d.Ask.GroupMin, Priority: d.Priority, State: string(d.State), Reason: d.Reason,
 		CreatedBy: d.CreatedBy, CreatedAt: d.CreatedAt}
 }
 

@@ -60,7 +60,8 @@ type Deps struct {
 	Registry *registry.Service
 	Train    *train.Service
 	Serve    *serve.Service
-	Jobs     Jobs
+	Jobs     JobControl
+	Queue    Queue
 	Usage    Usage
 	Ledger   Ledger
 	Spent    func(id.Raw) int64 // micro-units a key, project or organisation has spent

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/data"
@@ -57,6 +59,16 @@ type jobs struct {
 
 func (*jobs) Admit(context.Context, job.Job) error { return nil }
 
+func (j *jobs) Hold(ctx context.Context, project, id string) (job.Job, error) {
+	return j.Get(ctx, project, id)
+}
+func (j *jobs) Release(ctx context.Context, project, id string) (job.Job, error) {
+	return j.Get(ctx, project, id)
+}
+func (j *jobs) Requeue(ctx context.Context, project, id string) (job.Job, error) {
+	return j.Get(ctx, project, id)
+}
+
 func (j *jobs) Create(_ context.Context, s job.Spec) (job.Job, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -75,13 +87,17 @@ func (j *jobs) Get(_ context.Context, project, id string) (job.Job, error) {
 	return x, nil
 }
 
-func (j *jobs) List(_ context.Context, project string, _ job.Filter) (out []job.Job, _ error) {
+func (j *jobs) List(_ context.Context, project string, f job.Filter) (out []job.Job, _ error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for _, x := range j.all {
-		if x.Project == project {
+		if x.Project == project && (len(f.After) == 0 || x.ID < f.After[1]) {
 			out = append(out, x)
 		}
+	}
+	slices.SortFunc(out, func(a, b job.Job) int { return strings.Compare(b.ID, a.ID) })
+	if f.Limit > 0 && len(out) > f.Limit {
+		out = out[:f.Limit]
 	}
 	return out, nil
 }
@@ -184,9 +200,11 @@ func newWorldOn(t *testing.T, dsn string, change ...func(*Deps)) *world {
 	reg := &registry.Service{Store: w.db.Registry(), Blobs: blobs, Codec: codec{}, Dir: t.TempDir(), IDs: ids, Now: clock}
 	trn := &train.Service{Store: w.db.Runs(), Data: ds, Registry: reg, Jobs: w.jobs, Trainers: map[string]train.Trainer{"native": trainer{}}, IDs: ids, Now: clock, Log: log}
 	srv := &serve.Service{Store: w.db.Serve(), Registry: reg, Jobs: w.jobs, Engines: map[string]engine.Engine{"native": serving{}}, IDs: ids, Now: clock, Rand: rand.Reader, Log: log}
+	there := must(queue.Local("here", 2, []string{"slot=8"}))(t)
+	planner := queue.New(queue.Options{Capacity: there, Store: w.db.Queue(), Log: log})
 	gw := &gateway.Gateway{Routes: gateway.Served(srv), Quota: quota.NewBook(ring, clock), Ledger: w.ledger, Now: clock, Log: log}
 	w.Deps = Deps{Log: log, Now: clock, IDs: ids, Keys: ring, Info: api.Info{Version: "test", Database: "sqlite", CPUs: 2},
-		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Jobs: w.jobs, Usage: w.db.Meter(),
+		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Jobs: w.jobs, Queue: planner, Usage: w.db.Meter(),
 		Ledger: &meter.Shipper{Ledger: w.ledger, Store: w.db.Meter(), Log: log}, Spent: func(id.Raw) int64 { return 5 }, Poll: time.Millisecond,
 		OpenAI: &OpenAI{Gateway: gw, Keys: ring, IDs: ids, Now: clock, Log: log}}
 	for _, f := range change {
@@ -215,8 +233,18 @@ func (w *world) furnish(t *testing.T) {
 	run := must(w.Train.Submit(ctx, train.Who{Project: prj}, train.Spec{Model: "m", Data: dv.ID, Recipe: train.Recipe{Steps: 10}}))(t)
 	dep := must(w.Serve.Deploy(ctx, serve.Who{Org: w.who.OrgID, Project: prj}, serve.DeploySpec{Model: mv.ID, Route: &serve.RouteSpec{Name: "pub"}}))(t)
 	route := must(w.Serve.Route(ctx, prj, "pub"))(t)
-	w.objects = map[string]string{"email": "bob@example.org", "key": k.ID, "scope": "key", "id": k.ID, "data": dv.ID, "model": mv.ID,
+	prior := must(w.Queue.SetQuota(ctx, queue.Quota{Project: prj, Guarantee: map[string]int64{"slot": 1}}))(t)
+	w.plan(t)
+	w.objects = map[string]string{"job": must(w.jobs.List(ctx, prj, job.Filter{}))(t)[0].ID, "node": "here", "project": prior.Project,
+		"email": "bob@example.org", "key": k.ID, "scope": "key", "id": k.ID, "data": dv.ID, "model": mv.ID,
 		"run": run.ID, "deployment": dep.ID, "route": route.ID}
+}
+
+// plan has the planner look at what there is.
+func (w *world) plan(t *testing.T) {
+	t.Helper()
+	none := func([]string) (map[string]job.Job, error) { return nil, nil }
+	must(w.Queue.(*queue.Planner).Plan(t.Context(), job.View{Now: time.Now(), Find: none}))(t)
 }
 
 // finish ends the run as a worker would.

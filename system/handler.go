@@ -25,7 +25,7 @@ func (s *System) handler() (http.Handler, error) {
 	deps.Info = api.Info{Version: Version, Database: s.db.Dialect(), Node: host, CPUs: s.cores(), StartedAt: time.Now().UTC()}
 	if s.Config.has("control") {
 		deps.Tenancy, deps.Data, deps.Registry, deps.Train, deps.Serve = s.Tenancy, s.Data, s.Registry, s.Train, s.Serve
-		deps.Jobs, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.db.Meter(), s.Shipper, s.Book.Spent
+		deps.Jobs, deps.Queue, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.Queue, s.db.Meter(), s.Shipper, s.Book.Spent
 	}
 	if s.Config.has("gateway") {
 		g := &gateway.Gateway{Routes: gateway.Served(s.Serve), Quota: s.Book, Ledger: s.Ledger, Now: time.Now, Log: s.Log}

@@ -192,3 +192,17 @@ func (p *Planner) Drain(ctx context.Context, node string, draining bool, reason 
 	p.changed()
 	return nil
 }
+
+// Project finds a project by its id, or by its name in an organisation; fault.NotFound.
+func (p *Planner) Project(ctx context.Context, org, name string) (Row, error) {
+	rows, err := p.opt.Store.Queues(ctx)
+	if err != nil {
+		return Row{}, err
+	}
+	for _, r := range rows {
+		if r.Project == name || r.Org == org && r.Name == name {
+			return r, nil
+		}
+	}
+	return Row{}, fault.New(fault.NotFound, "There is no such project.", fault.Field("project"), fault.Fix("Name it by its id, or by its name in your organisation."))
+}

@@ -1,0 +1,205 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Placing is what work asks of the scheduler beside cores and priority.
+type Placing struct {
+	Chips     int        `json:"chips,omitempty" doc:"accelerators, all at once; default none: the cores alone"`
+	ChipTypes []string   `json:"chip_types,omitempty" doc:"classes of chips it can use; default: any"`
+	Objective string     `json:"objective,omitempty" doc:"cheapest (default), fastest or greenest"`
+	TimeLimit int64      `json:"time_limit_s,omitempty" minimum:"0" doc:"longest time of one attempt in seconds; it is ended then"`
+	Deadline  *time.Time `json:"deadline,omitempty" doc:"it should have ended by then"`
+	Begin     *time.Time `json:"begin,omitempty" doc:"it does not start earlier"`
+	After     []string   `json:"after,omitempty" doc:"jobs of the project that must have succeeded first"`
+	Hold      bool       `json:"hold,omitempty" doc:"it waits until it is released"`
+	Fast      bool       `json:"fast,omitempty" doc:"short evaluation or debug work, for the fast lane; needs a time limit"`
+}
+
+// Seat is what a job holds of a node.
+type Seat struct {
+	Node    string  `json:"node"`
+	Chips   int     `json:"chips"`
+	Devices []int32 `json:"devices,omitempty" doc:"numbers of the chips, as told to the work in TRIARCH_DEVICES"`
+}
+
+// Job is one piece of work of a run or a replica.
+type Job struct {
+	ID        string     `json:"id"`
+	Kind      string     `json:"kind" doc:"train, replica, ..."`
+	Class     string     `json:"class" doc:"batch, evaluation, interactive or service"`
+	Name      string     `json:"name"`
+	Owner     string     `json:"owner,omitempty" doc:"id of the run or replica"`
+	State     string     `json:"state" doc:"queued, starting, running, preempting, stopping, succeeded, failed or cancelled"`
+	Reason    string     `json:"reason,omitempty"`
+	Fault     string     `json:"fault,omitempty" doc:"who must act: node, program or platform"`
+	Priority  int        `json:"priority,omitempty"`
+	CPUs      int        `json:"cpus,omitempty"`
+	Placing   Placing    `json:"placing,omitzero"`
+	Held      bool       `json:"held,omitempty"`
+	Chip      string     `json:"chip,omitempty" doc:"class of the chips it holds, or held last"`
+	Placement []Seat     `json:"placement,omitempty" doc:"what it holds, or held last"`
+	Attempt   int        `json:"attempt,omitempty"`
+	Restarts  int        `json:"restarts,omitempty"`
+	Preempted int        `json:"preempted,omitempty" doc:"how often it made way"`
+	Ran       float64    `json:"ran_s" doc:"running time of the attempts that have ended, seconds"`
+	CreatedAt time.Time  `json:"created_at"`
+	StartedAt *time.Time `json:"started_at,omitempty"`
+	AttemptAt *time.Time `json:"attempt_at,omitempty"`
+	EndedAt   *time.Time `json:"ended_at,omitempty"`
+}
+
+// Change is the cheapest change with which a waiting job would start now.
+type Change struct {
+	Kind string `json:"kind" doc:"chip, site, smaller, queue, less or quota"`
+	Name string `json:"name,omitempty"`
+	To   int    `json:"to,omitempty"`
+	Text string `json:"text"`
+}
+
+// Explanation is why a job is where it is.
+type Explanation struct {
+	Job    string     `json:"job"`
+	State  string     `json:"state"`
+	Stage  string     `json:"stage,omitempty" doc:"of the plan that refused it: feasible, entitled, ordered, matched, reserved, preempted or placed"`
+	Bound  string     `json:"bound,omitempty" doc:"the constraint that binds, in a word"`
+	Have   int64      `json:"have" doc:"of what binds"`
+	Want   int64      `json:"want"`
+	Ahead  int        `json:"ahead" doc:"jobs of its queue that come before it"`
+	Reason string     `json:"reason"`
+	Change *Change    `json:"change,omitempty"`
+	P50    *time.Time `json:"expected_p50,omitempty" doc:"it is expected to start by then in half of all cases"`
+	P90    *time.Time `json:"expected_p90,omitempty" doc:"by then in nine of ten"`
+}
+
+// Queue is where the jobs of a project wait.
+type Queue struct {
+	Project      string           `json:"project"`
+	Name         string           `json:"name" doc:"of the project"`
+	Organisation string           `json:"organisation"`
+	Weight       int64            `json:"weight" doc:"parts of what its organisation gets of the rest"`
+	OrgWeight    int64            `json:"org_weight" doc:"parts of the fleet for the organisation"`
+	Held         map[string]int64 `json:"held" nullable:"false" doc:"chips in use by class"`
+	Guarantee    map[string]int64 `json:"guarantee" nullable:"false" doc:"chips it gets whenever it asks for them, by class"`
+	Ceiling      map[string]int64 `json:"ceiling" nullable:"false" doc:"chips it never exceeds, by class"`
+	Waiting      int              `json:"waiting" doc:"jobs that wait for room"`
+	Parked       int              `json:"parked" doc:"jobs that wait for something else: held, a later beginning, other jobs"`
+	Running      int              `json:"running" doc:"jobs"`
+	Share        float64          `json:"share" doc:"its part of what all queues had beyond their guarantees lately, by weight; 0 to 1"`
+	Used         int64            `json:"used_micros" doc:"what it had beyond its guarantee, decayed"`
+	Next         string           `json:"next,omitempty" doc:"the job that is the next to start"`
+}
+
+// Quota is what the queue of a project is promised and bounded by.
+type Quota struct {
+	Project      string           `json:"project"`
+	Name         string           `json:"name"`
+	Organisation string           `json:"organisation"`
+	Weight       int64            `json:"weight"`
+	OrgWeight    int64            `json:"org_weight"`
+	Guarantee    map[string]int64 `json:"guarantee" nullable:"false"`
+	Ceiling      map[string]int64 `json:"ceiling" nullable:"false"`
+}
+
+// NewQuota sets a quota.
+type NewQuota struct {
+	Weight    int64            `json:"weight,omitempty" minimum:"0" doc:"default 1"`
+	OrgWeight int64            `json:"org_weight,omitempty" minimum:"0" doc:"of the project's organisation; 0 leaves it as it is"`
+	Guarantee map[string]int64 `json:"guarantee,omitempty" doc:"chips by class"`
+	Ceiling   map[string]int64 `json:"ceiling,omitempty" doc:"chips by class; a class that is missing has no ceiling"`
+}
+
+// Node is a machine, or a part of one that is given out by itself.
+type Node struct {
+	Name     string     `json:"name"`
+	Site     string     `json:"site"`
+	Chip     string     `json:"chip"`
+	Chips    int        `json:"chips"`
+	Used     int        `json:"used" doc:"chips that jobs hold"`
+	Draining bool       `json:"draining,omitempty" doc:"it takes no new work"`
+	Reason   string     `json:"reason,omitempty"`
+	Since    *time.Time `json:"since,omitempty"`
+	Jobs     []NodeJob  `json:"jobs" nullable:"false" doc:"the jobs on it that the caller may see"`
+}
+
+// NodeJob is a job on a node.
+type NodeJob struct {
+	Job     string `json:"job"`
+	Project string `json:"project"`
+	Chips   int    `json:"chips"`
+}
+
+// Drain is why a node takes no new work.
+type Drain struct {
+	Reason string `json:"reason,omitempty" maxLength:"500"`
+}
+
+// Queues lists the queues the caller may see: its project's, the organisation's, or all.
+func (c *Client) Queues(ctx context.Context) ([]Queue, error) {
+	return items[Queue](ctx, c, path("queues"))
+}
+
+// JobFilter narrows a list of jobs.
+type JobFilter struct {
+	Open  bool // only those that have not ended
+	State string
+	Kind  string
+}
+
+// Jobs lists the project's jobs, newest first.
+func (c *Client) Jobs(ctx context.Context, f JobFilter) ([]Job, error) {
+	open := ""
+	if f.Open {
+		open = strconv.FormatBool(true)
+	}
+	return items[Job](ctx, c, path("jobs")+params("open", open, "state", f.State, "kind", f.Kind))
+}
+
+// Job shows a job.
+func (c *Client) Job(ctx context.Context, id string) (Job, error) {
+	return call[Job](ctx, c, http.MethodGet, path("jobs", id), nil)
+}
+
+// ExplainJob says why a job is where it is, what would start it now and when it is expected to start.
+func (c *Client) ExplainJob(ctx context.Context, id string) (Explanation, error) {
+	return call[Explanation](ctx, c, http.MethodGet, path("jobs", id, "explanation"), nil)
+}
+
+// JobAct holds, releases, requeues or cancels a job.
+func (c *Client) JobAct(ctx context.Context, id, act string) (Job, error) {
+	return call[Job](ctx, c, http.MethodPost, path("jobs", id, act), nil)
+}
+
+// Nodes lists the nodes.
+func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
+	return items[Node](ctx, c, path("nodes"))
+}
+
+// DrainNode has a node take no new work.
+func (c *Client) DrainNode(ctx context.Context, node, reason string) (Node, error) {
+	return call[Node](ctx, c, http.MethodPost, path("nodes", node, "drain"), Drain{reason})
+}
+
+// ResumeNode has a node take work again.
+func (c *Client) ResumeNode(ctx context.Context, node string) (Node, error) {
+	return call[Node](ctx, c, http.MethodPost, path("nodes", node, "resume"), nil)
+}
+
+// Quotas lists the quotas the caller may see.
+func (c *Client) Quotas(ctx context.Context) ([]Quota, error) {
+	return items[Quota](ctx, c, path("quotas"))
+}
+
+// SetQuota sets the quota of a project, by id or name.
+func (c *Client) SetQuota(ctx context.Context, project string, q NewQuota) (Quota, error) {
+	return call[Quota](ctx, c, http.MethodPut, path("quotas", project), q)
+}
+
+// RemoveQuota takes the quota of a project away.
+func (c *Client) RemoveQuota(ctx context.Context, project string) error {
+	return none(ctx, c, http.MethodDelete, path("quotas", project))
+}

@@ -1,0 +1,112 @@
+package server
+
+import (
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tidwall/gjson"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/queue"
+	"github.com/triarch-ai/triarch/tenancy"
+)
+
+func clientCompute(t *testing.T, w *world, c *api.Client) {
+	ctx := t.Context()
+	q := must(c.SetQuota(ctx, w.objects["project"], api.NewQuota{Weight: 2, OrgWeight: 3, Guarantee: map[string]int64{"slot": 4}, Ceiling: map[string]int64{"slot": 6}}))(t)
+	if d := cmp.Diff([]api.Quota{q}, must(c.Quotas(ctx))(t)); d != "" || q.Weight != 2 || q.OrgWeight != 3 || q.Guarantee["slot"] != 4 {
+		t.Errorf("quota %+v: %s", q, d)
+	}
+	w.plan(t)
+	if all := must(c.Queues(ctx))(t); len(all) != 1 || all[0].Project != w.objects["project"] || all[0].Ceiling["slot"] != 6 {
+		t.Errorf("queues %+v", all)
+	}
+	must(0, c.RemoveQuota(ctx, w.objects["project"]))(t)
+	jobs := must(c.Jobs(ctx, api.JobFilter{Open: true}))(t)
+	i := slices.IndexFunc(jobs, func(j api.Job) bool { return j.ID == w.objects["job"] })
+	if i < 0 || jobs[i].Kind != "train" || jobs[i].Class != "batch" {
+		t.Fatalf("jobs %+v", jobs)
+	}
+	if d := cmp.Diff(jobs[i], must(c.Job(ctx, jobs[i].ID))(t)); d != "" {
+		t.Error(d)
+	}
+	if x := must(c.ExplainJob(ctx, jobs[i].ID))(t); x.Job != jobs[i].ID || x.State == "" {
+		t.Errorf("%+v", x)
+	}
+	for _, act := range []string{"hold", "release", "requeue", "cancel"} {
+		must(c.JobAct(ctx, jobs[i].ID, act))(t)
+	}
+	n := must(c.DrainNode(ctx, "here", "a new fan"))(t)
+	if !n.Draining || n.Reason != "a new fan" || n.Since == nil {
+		t.Errorf("%+v", n)
+	}
+	if n = must(c.ResumeNode(ctx, "here"))(t); n.Draining {
+		t.Errorf("%+v", n)
+	}
+	if all := must(c.Nodes(ctx))(t); len(all) != 2 || all[0].Chip != "cpu" || all[1].Chip != "slot" || all[1].Chips != 8 {
+		t.Errorf("%+v", all)
+	}
+}
+
+// A quota that promises more than there is names both numbers; one for what is not there names the nearest.
+func TestQuotasAreChecked(t *testing.T) {
+	w := newWorld(t)
+	second := must(w.Tenancy.CreateProject(t.Context(), w.who.OrgID, "second"))(t)
+	target := v1 + "/quotas/"
+	if rec := w.askJSON("PUT", target+"second", w.owner, `{"guarantee":{"slot":7}}`); rec.Code != http.StatusOK || gjson.Get(rec.Body.String(), "project").String() != second.ID {
+		t.Fatalf("by name: %d %s", rec.Code, rec.Body)
+	}
+	for _, c := range []struct{ target, body, field, message string }{
+		{"second", `{"guarantee":{"slot":8}}`, "guarantee", "With a guarantee of 8 of slot, 9 would be guaranteed in all, and there are 8."},
+		{"second", `{"guarantee":{"slots":1}}`, "guarantee", `There is no chip "slots" here; the nearest is "slot".`},
+		{"second", `{"guarantee":{"slot":-1}}`, "guarantee", "guarantee of slot is -1, it must be 0 to 1048576."},
+		{"second", `{"guarantee":{"slot":3},"ceiling":{"slot":2}}`, "guarantee", "The guarantee of 3 of slot is above the ceiling of 2."},
+		{"second", `{"weight":1000001}`, "weight", "weight is 1000001, it must be 1 to 1000000."},
+		{"third", `{}`, "project", "There is no such project."},
+	} {
+		p := problemOf(t, w.askJSON("PUT", target+c.target, w.owner, c.body))
+		if p.Field != c.field || p.Message != c.message {
+			t.Errorf("%s: %s: %s", c.body, p.Field, p.Message)
+		}
+	}
+	if p := problemOf(t, w.askJSON("POST", v1+"/nodes/nowhere/drain", w.owner, `{}`)); p.Status != http.StatusNotFound {
+		t.Errorf("%+v", p)
+	}
+}
+
+// Everybody sees the queue of the own project; an owner of the organisation its queues; an operator all of them, and
+// which job sits where.
+func TestWhoSeesWhichQueues(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	second := must(w.Tenancy.CreateProject(ctx, w.who.OrgID, "second"))(t)
+	_, foreign, _, _, err := w.Tenancy.CreateOrganisation(ctx, w.who.Maker(), "foreign")
+	must(0, err)(t)
+	for _, p := range []string{second.ID, foreign.ID} {
+		must(w.Queue.SetQuota(ctx, queue.Quota{Project: p, Guarantee: map[string]int64{"slot": 1}}))(t)
+	}
+	running := job.Job{ID: "job_x", Spec: job.Spec{Project: foreign.ID, CPUs: 1}, State: job.Running, Attempt: 1, AttemptAt: time.Now(), CreatedAt: time.Now(),
+		Standing: job.Standing{Placement: &job.Placement{Chip: "cpu", Size: 1, Seats: []job.Seat{{Node: "here", Chips: 1, Devices: []int32{0}}}}}}
+	none := func([]string) (map[string]job.Job, error) { return nil, nil }
+	must(w.Queue.(*queue.Planner).Plan(ctx, job.View{Now: time.Now(), Jobs: []job.Job{running}, Find: none}))(t)
+	for _, c := range []struct {
+		scopes []tenancy.Scope
+		queues int64
+		jobs   int64
+	}{{[]tenancy.Scope{tenancy.Read}, 1, 0}, {[]tenancy.Scope{tenancy.Read, tenancy.OrgWide}, 2, 0}, {[]tenancy.Scope{tenancy.Read, tenancy.Platform}, 3, 1}} {
+		key := w.key(t, tenancy.Key{Role: tenancy.Viewer, Scopes: c.scopes})
+		for _, target := range []string{"/queues", "/quotas"} {
+			if n := gjson.GetBytes(w.askJSON("GET", v1+target, key, "").Body.Bytes(), "items.#").Int(); n != c.queues {
+				t.Errorf("%s with %v: %d", target, c.scopes, n)
+			}
+		}
+		nodes := w.askJSON("GET", v1+"/nodes", key, "").Body.String()
+		if gjson.Get(nodes, "items.0.used").Int() != 1 || gjson.Get(nodes, "items.0.jobs.#").Int() != c.jobs {
+			t.Errorf("with %v: %s", c.scopes, nodes)
+		}
+	}
+}
