@@ -223,9 +223,9 @@ func (w *World) WakeAt(at time.Duration) {
 }
 
 // Expect records when the policy expects a waiting job to start: by p50 in half of the cases, by p90 in nine of ten.
-// The first call for a job counts; the report compares it with what came.
+// The first call for a job counts, if it has not run yet; the report compares it with its first start.
 func (w *World) Expect(j int32, p50, p90 time.Duration) {
-	if js := &w.job[j]; js.p90 == 0 && js.state == Waiting {
+	if js := &w.job[j]; js.p90 == 0 && js.state == Waiting && !js.ran {
 		js.p50, js.p90 = p50, max(p90, 1)
 	}
 }

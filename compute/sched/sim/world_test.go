@@ -178,6 +178,26 @@ func TestFairnessIsOneUnderAnEqualDivision(t *testing.T) {
 	}
 }
 
+func TestTheFirstExpectationCounts(t *testing.T) {
+	r := replay(t, []trace.Job{job("a", 0, 100, 1), job("b", 1, 10, 1)}, uniform(t, 1, 1), script(func(w *World, events []Event) {
+		for _, e := range events {
+			switch {
+			case e.Kind == Submitted && e.Job == 0:
+				w.Start(0, []Part{{Node: 0, Chips: 1}})
+				w.Expect(0, 5*time.Second, 6*time.Second) // it runs already
+			case e.Kind == Submitted:
+				w.Expect(1, 90*time.Second, 120*time.Second)
+				w.Expect(1, time.Second, time.Second)
+			case e.Kind == Ended && e.Job == 0:
+				w.Start(1, []Part{{Node: 0, Chips: 1}})
+			}
+		}
+	}), Options{})
+	if a, b := r.Records[0], r.Records[1]; a.P90 != 0 || b.P50 != 90*time.Second || b.P90 != 120*time.Second {
+		t.Errorf("%+v\n%+v", a, b)
+	}
+}
+
 func TestMeasuredJobsEndTheReplay(t *testing.T) {
 	jobs := []trace.Job{job("a", 0, 1000, 1), job("b", 1, 10, 1), job("c", 2, 500, 1)}
 	r := replay(t, jobs, uniform(t, 1, 3), &greedy{}, Options{MeasureFrom: 1, MeasureTo: 2})

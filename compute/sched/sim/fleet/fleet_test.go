@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +133,23 @@ func TestReadOpenbAndItsErrors(t *testing.T) {
 		if _, err := ReadOpenb(strings.NewReader(head+row), "nodes.csv"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", row, err, want)
 		}
+	}
+}
+
+// The fleet file in the documentation is one that can be read.
+func TestTheDocumentedFleetIsGood(t *testing.T) {
+	text, err := os.ReadFile("../../../../docs/replays.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	example, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("docs/replays.md shows no fleet file")
+	}
+	f, err := Read(strings.NewReader(example), "example")
+	if err != nil || f.TotalChips() != 128 || len(f.Queues) != 2 || f.Nodes[0].MTBF != 8000*time.Hour {
+		t.Errorf("%v, %+v", err, f)
 	}
 }
 
