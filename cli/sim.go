@@ -62,6 +62,7 @@ shown (las:4h names one).`,
 	f.StringVar(&o.Reference, "reference", "", "chip that the trace's durations are of (default: the fastest of the table)")
 	f.StringVar(&measure, "measure", "", "measure only jobs FROM:TO in the order of submission")
 	f.DurationVar(&o.Checkpoint, "checkpoint", 0, "time between checkpoints, lost at a failure (default 30m)")
+	f.DurationVar(&o.Expect, "expect", 0, "have triarch say as often as this when waiting jobs will start, and report how it came true")
 	f.StringVar(&html, "html", "", "write a page with plots to this file")
 	return c
 }

@@ -13,8 +13,10 @@ var own = []struct {
 	name string
 	mk   func(s *setting) (sim.Policy, error)
 }{
-	{"triarch", func(*setting) (sim.Policy, error) {
-		return triarch.New(sched.Config{}, sched.Learned(predict.New(predict.Options{}))), nil
+	{"triarch", func(s *setting) (sim.Policy, error) {
+		p := triarch.New(sched.Config{}, sched.Learned(predict.New(predict.Options{})))
+		p.Expect = s.o.Expect
+		return p, nil
 	}},
 }
 

@@ -38,6 +38,7 @@ type Options struct {
 	MeasureFrom int     // measure only these jobs in the order of submission; both 0: all
 	MeasureTo   int
 	Checkpoint  time.Duration // 0: sim.DefaultCheckpoint
+	Expect      time.Duration // policy triarch says as often as this when waiting jobs will start; 0: never
 
 	Clock    func() time.Time                                        // measures decisions a second
 	Progress func(policy string, ended, jobs int, now time.Duration) // may be nil

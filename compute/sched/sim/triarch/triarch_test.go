@@ -1,0 +1,152 @@
+package triarch
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/triarch-ai/triarch/compute/sched"
+	"github.com/triarch-ai/triarch/compute/sched/predict"
+	"github.com/triarch-ai/triarch/compute/sched/sim"
+	"github.com/triarch-ai/triarch/compute/sched/sim/baseline"
+	"github.com/triarch-ai/triarch/compute/sched/sim/fleet"
+	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
+)
+
+// drawn is a trace with sweeps: jobs come in rows of a size and of much the same length.
+func drawn(n int, seed uint64) []trace.Job {
+	r := rand.New(rand.NewPCG(seed, 1))
+	var jobs []trace.Job
+	at := time.Duration(0)
+	for len(jobs) < n {
+		at += time.Duration(r.ExpFloat64() * float64(130*time.Minute))
+		size := []int32{1, 1, 1, 2, 4, 8, 8, 16}[r.IntN(8)]
+		long := time.Duration((0.2 + r.ExpFloat64()*3) * float64(time.Hour))
+		for range 1 + r.IntN(6) {
+			at += time.Duration(r.IntN(5)) * time.Second
+			d := long + time.Duration(r.Float64()*float64(long)/4)
+			jobs = append(jobs, trace.Job{Duration: d.Truncate(time.Millisecond), Spec: trace.Spec{ID: fmt.Sprintf("j%d", len(jobs)),
+				Submit: at.Truncate(time.Millisecond), Chips: size, MinChips: size, MaxChips: size, Share: 1000, Preemptible: true}})
+		}
+	}
+	return jobs[:n]
+}
+
+func policy() *Policy { return New(sched.Config{}, sched.Learned(predict.New(predict.Options{}))) }
+
+func replay(t *testing.T, jobs []trace.Job, f *fleet.Fleet, p sim.Policy, o sim.Options) (*sim.Result, []sim.Action) {
+	t.Helper()
+	var log []sim.Action
+	o.Log = func(a sim.Action) {
+		a.Parts = append([]sim.Part(nil), a.Parts...)
+		log = append(log, a)
+	}
+	r, err := sim.Replay(context.Background(), jobs, f, p, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own, ok := p.(*Policy); ok && own.Err() != nil {
+		t.Fatal(own.Err())
+	}
+	return r, log
+}
+
+func meanCompletion(r *sim.Result) (sum time.Duration) {
+	for _, x := range r.Records {
+		sum += x.Ended - x.Submit
+	}
+	return sum / time.Duration(len(r.Records))
+}
+
+// The core in a replay ends every job, and sooner on average than first come, first served with backfill.
+func TestReplay(t *testing.T) {
+	f, err := fleet.Uniform(4, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs := drawn(1000, 1)
+	ours, _ := replay(t, jobs, f, policy(), sim.Options{})
+	theirs, _ := replay(t, jobs, f, baseline.FIFO(true), sim.Options{})
+	for i, x := range ours.Records {
+		if x.State != sim.Done {
+			t.Fatalf("job %d is %d", i, x.State)
+		}
+	}
+	if a, b := meanCompletion(ours), meanCompletion(theirs); a >= b {
+		t.Errorf("mean completion %s, of fifo-backfill %s", a, b)
+	}
+}
+
+// The same replay twice is the same to the last action, with failures too.
+func TestReplayAgain(t *testing.T) {
+	f, err := fleet.Uniform(4, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range f.Nodes {
+		f.Nodes[i].MTBF, f.Nodes[i].Repair = 200*time.Hour, 3*time.Hour
+	}
+	jobs := drawn(600, 2)
+	_, one := replay(t, jobs, f, policy(), sim.Options{Seed: 7})
+	_, two := replay(t, jobs, f, policy(), sim.Options{Seed: 7})
+	if diff := cmp.Diff(one, two); diff != "" {
+		t.Fatal(diff)
+	}
+}
+
+// No future is read: changing how long unfinished jobs will run, each beyond its age, changes no decision taken before.
+func TestNoFutureIsRead(t *testing.T) {
+	f, err := fleet.Uniform(3, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs := drawn(250, 3)
+	result, log := replay(t, jobs, f, policy(), sim.Options{})
+	r := rand.New(rand.NewPCG(4, 4))
+	for range 20 {
+		at := time.Duration(r.Int64N(int64(result.Ended)))
+		changed := append([]trace.Job(nil), jobs...)
+		for i := range changed {
+			if result.Records[i].Ended > at { // no job has had more than its time since submission
+				changed[i].Duration = max(jobs[i].Duration, at-jobs[i].Submit) + time.Duration(1+r.Int64N(int64(5*time.Hour)))
+			}
+		}
+		_, again := replay(t, changed, f, policy(), sim.Options{})
+		for k := 0; k < len(log) && log[k].At < at; k++ {
+			if k >= len(again) || !cmp.Equal(log[k], again[k]) {
+				t.Fatalf("with other lengths after %s the decision at %s is another", at, log[k].At)
+			}
+		}
+	}
+}
+
+// Expected starts hold about as often as they say.
+func TestExpectedStarts(t *testing.T) {
+	f, err := fleet.Uniform(4, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := policy()
+	p.Expect = 20 * time.Minute
+	r, _ := replay(t, drawn(2000, 5), f, p, sim.Options{})
+	said, half, most := 0, 0, 0
+	for _, x := range r.Records {
+		if x.P90 == 0 {
+			continue
+		}
+		said++
+		if x.Started <= x.P50 {
+			half++
+		}
+		if x.Started <= x.P90 {
+			most++
+		}
+	}
+	if said < 200 || half*100 < 35*said || half*100 > 65*said || most*100 < 80*said {
+		t.Errorf("of %d expected starts %d came by their P50 and %d by their P90", said, half, most)
+	}
+}
