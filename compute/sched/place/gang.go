@@ -1,6 +1,10 @@
 package place
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+	"sort"
+)
 
 // Domain is a part of the topology: the whole fleet, a site, a block, a rack. The zero Domain is the whole
 // fleet.
@@ -298,19 +302,17 @@ func (r *room) fill(d int32, full, rest int, s Scope) ([]Place, bool) {
 }
 
 // spread shares blocks out over the children of a domain, largest first, but whatever is left goes to the
-// smallest child that can take all of it. take is called once for each node.
+// smallest child that can take all of it, the first of equals. take is called once for each node.
 func (r *room) spread(d int32, blocks int64, take func(node int32, blocks int64)) {
 	parts := r.parts(d)
-	for blocks > 0 {
-		pick := 0
-		for i, p := range parts[1:] {
-			best := parts[pick].room
-			switch {
-			case p.room >= blocks && (best < blocks || p.room < best), p.room < blocks && p.room > best:
-				pick = i + 1
-			}
+	slices.SortStableFunc(parts, func(a, b part) int { return cmp.Compare(b.room, a.room) })
+	for ; blocks > 0; parts = parts[1:] {
+		p := parts[0]
+		if p.room >= blocks {
+			smaller := sort.Search(len(parts), func(i int) bool { return parts[i].room < blocks })
+			least := parts[smaller-1].room
+			p = parts[sort.Search(len(parts), func(i int) bool { return parts[i].room <= least })]
 		}
-		p := parts[pick]
 		n := min(p.room, blocks)
 		if p.domain < 0 {
 			take(p.node, n)
@@ -318,7 +320,6 @@ func (r *room) spread(d int32, blocks int64, take func(node int32, blocks int64)
 			r.spread(p.domain, n, take)
 		}
 		blocks -= n
-		parts = slices.Delete(parts, pick, pick+1)
 	}
 }
 
