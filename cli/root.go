@@ -129,7 +129,7 @@ Exit codes: 0 fine, 1 internal error, 2 bad input, 3 key missing or not enough, 
 		a.upCommand(), a.downCommand(), a.statusCommand(), a.doctorCommand(),
 		a.dataCommand(), a.trainCommand(), a.runCommand(), a.modelCommand(), a.deployCommand(), a.deploymentCommand(), a.routeCommand(),
 		a.chatCommand(), a.orgCommand(), a.projectCommand(), a.memberCommand(), a.keyCommand(), a.budgetCommand(), a.usageCommand(),
-		a.simCommand(), a.configCommand(), a.versionCommand(),
+		a.queueCommand(), a.jobCommand(), a.nodeCommand(), a.quotaCommand(), a.simCommand(), a.configCommand(), a.versionCommand(),
 	)
 	markUsage(root)
 	return root

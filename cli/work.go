@@ -159,6 +159,7 @@ func (a *app) dataVersions(ctx context.Context, c *api.Client, name string) erro
 // trainOptions are the flags of train.
 type trainOptions struct {
 	run    api.NewRun
+	place  placingFlags
 	recipe string
 	set    []string
 	detach bool
@@ -189,6 +190,7 @@ func (a *app) trainCommand() *cobra.Command {
 	f.Uint64Var(&o.run.Recipe.Seed, "seed", 0, "seed of weights and order")
 	f.IntVar(&o.run.CPUs, "cpus", 0, "cores (default 1)")
 	f.IntVar(&o.run.Priority, "priority", 0, "higher goes first")
+	o.place.add(f, &o.run.Placing)
 	f.StringVar(&o.recipe, "recipe", "", "JSON file with a recipe; flags overrule it")
 	f.StringArrayVar(&o.set, "set", nil, "a recipe field, such as --set warmup=50; repeatable")
 	f.BoolVar(&o.detach, "detach", false, "return at once instead of watching")
@@ -198,6 +200,9 @@ func (a *app) trainCommand() *cobra.Command {
 
 func (a *app) train(ctx context.Context, c *api.Client, o *trainOptions) error {
 	if err := o.fill(); err != nil {
+		return err
+	}
+	if err := o.place.fill(&o.run.Placing, time.Now()); err != nil {
 		return err
 	}
 	if o.dry {

@@ -1,0 +1,353 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
+)
+
+func (a *app) queueCommand() *cobra.Command {
+	return a.verb("queue", "Show the queues: what they hold, are promised and wait for, and who is next", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
+		list, err := c.Queues(ctx)
+		if err != nil {
+			return err
+		}
+		return a.Value(list, func() {
+			a.Table([]string{"queue", "organisation", "held", "guarantee", "ceiling", "running", "waiting", "parked", "share", "next"}, rows(list, func(q api.Queue) []string {
+				return []string{q.Name, q.Organisation, chips(q.Held), chips(q.Guarantee), chips(q.Ceiling), fmt.Sprint(q.Running), fmt.Sprint(q.Waiting), fmt.Sprint(q.Parked),
+					fmt.Sprintf("%.0f%%", 100*q.Share), first(q.Next, "-")}
+			}))
+		})
+	})
+}
+
+// chips writes amounts by class.
+func chips(m map[string]int64) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, fmt.Sprintf("%d %s", m[k], k))
+	}
+	return first(strings.Join(out, ", "), "-")
+}
+
+func (a *app) jobCommand() *cobra.Command {
+	var f api.JobFilter
+	var all bool
+	ls := a.verb("ls", "List jobs that have not ended, newest first", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
+		f.Open = !all && f.State == ""
+		list, err := c.Jobs(ctx, f)
+		if err != nil {
+			return err
+		}
+		return a.Value(list, func() {
+			a.Table([]string{"job", "name", "class", "state", "asks", "holds", "preempted", "reason", "age"}, rows(list, func(j api.Job) []string {
+				return []string{j.ID, j.Name, j.Class, j.State, asks(j), holds(j), fmt.Sprint(j.Preempted), j.Reason, a.ago(j.CreatedAt)}
+			}))
+		})
+	})
+	ls.Flags().BoolVar(&all, "all", false, "also those that have ended")
+	ls.Flags().StringVar(&f.State, "state", "", "only those in this state")
+	ls.Flags().StringVar(&f.Kind, "kind", "", "only those of this kind: train, replica")
+	show := a.jobVerb("show", "Show a job", func(ctx context.Context, c *api.Client, j api.Job) error {
+		return a.Value(j, func() { a.showJob(j) })
+	})
+	explain := a.jobVerb("explain", "Say why a job waits, what would start it now, and when it is expected to start", func(ctx context.Context, c *api.Client, j api.Job) error {
+		x, err := c.ExplainJob(ctx, j.ID)
+		if err != nil {
+			return err
+		}
+		return a.Value(x, func() { a.explain(x) })
+	})
+	verbs := []*cobra.Command{ls, show, explain}
+	for _, v := range [][2]string{
+		{"hold", "Have a job that waits go on waiting until it is released"},
+		{"release", "Let a held job go on"},
+		{"requeue", "End a running job's attempt, which may save its work, and have it wait for its turn again"},
+		{"cancel", "End a job for good"},
+	} {
+		verbs = append(verbs, a.jobVerb(v[0], v[1], func(ctx context.Context, c *api.Client, j api.Job) error {
+			j, err := c.JobAct(ctx, j.ID, v[0])
+			if err != nil {
+				return err
+			}
+			return a.Value(j, func() { a.Printf("%s is %s%s\n", j.ID, j.State, held(j)) })
+		}))
+	}
+	return noun("job", "Jobs: the work of runs and deployments in the queue", verbs...)
+}
+
+func held(j api.Job) string {
+	if j.Held {
+		return " and held"
+	}
+	return ""
+}
+
+// jobVerb is a verb on one job: by its id, the id of its run or replica, or the newest of a name.
+func (a *app) jobVerb(verb, short string, run func(ctx context.Context, c *api.Client, j api.Job) error) *cobra.Command {
+	return a.verb(verb+" JOB", short+": by id, run or name", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		j, err := a.findJob(ctx, c, args[0])
+		if err != nil {
+			return err
+		}
+		return run(ctx, c, j)
+	})
+}
+
+func (a *app) findJob(ctx context.Context, c *api.Client, name string) (api.Job, error) {
+	if id.Valid("job", name) {
+		return c.Job(ctx, name)
+	}
+	list, err := c.Jobs(ctx, api.JobFilter{})
+	if err != nil {
+		return api.Job{}, err
+	}
+	for _, j := range list {
+		if j.Owner == name || j.Name == name {
+			return c.Job(ctx, j.ID)
+		}
+	}
+	return api.Job{}, fault.New(fault.NotFound, fmt.Sprintf("There is no job %q.", name), fault.Fix("See `%s`", a.command("job ls --all")))
+}
+
+// asks is what a job asks of the fleet.
+func asks(j api.Job) string {
+	switch {
+	case j.Placing.Chips > 0:
+		return fmt.Sprintf("%d %s", j.Placing.Chips, first(strings.Join(j.Placing.ChipTypes, "|"), "chips"))
+	case j.CPUs > 0:
+		return fmt.Sprintf("%d cpu", j.CPUs)
+	}
+	return "-"
+}
+
+// holds is where a job is.
+func holds(j api.Job) string {
+	var out []string
+	for _, s := range j.Placement {
+		var d []string
+		for _, n := range s.Devices {
+			d = append(d, strconv.Itoa(int(n)))
+		}
+		out = append(out, fmt.Sprintf("%s:%s", s.Node, strings.Join(d, ",")))
+	}
+	return first(strings.Join(out, " "), "-")
+}
+
+func (a *app) showJob(j api.Job) {
+	a.Printf("%s  %s\n", j.ID, j.Name)
+	lines := [][2]string{{"state", j.State + held(j)}, {"reason", j.Reason}, {"who acts", j.Fault}, {"class", j.Class}, {"of", j.Owner}, {"asks", asks(j)}, {"holds", holds(j)},
+		{"attempt", fmt.Sprintf("%d, restarted %d times, made way %d times", j.Attempt, j.Restarts, j.Preempted)},
+		{"ran", (time.Duration(j.Ran * float64(time.Second))).Round(time.Second).String() + " in attempts that have ended"}}
+	if p := j.Placing; true {
+		if p.TimeLimit > 0 {
+			lines = append(lines, [2]string{"limit", (time.Duration(p.TimeLimit) * time.Second).String()})
+		}
+		if p.Deadline != nil {
+			lines = append(lines, [2]string{"deadline", p.Deadline.Local().Format(time.DateTime)})
+		}
+		if p.Begin != nil {
+			lines = append(lines, [2]string{"begin", p.Begin.Local().Format(time.DateTime)})
+		}
+		lines = append(lines, [2]string{"after", strings.Join(p.After, ", ")})
+	}
+	for _, l := range lines {
+		if l[1] != "" {
+			a.Printf("  %-9s  %s\n", l[0], l[1])
+		}
+	}
+}
+
+// explain prints why a job is where it is.
+func (a *app) explain(x api.Explanation) {
+	a.Printf("%s is %s\n", x.Job, x.State)
+	if x.Reason != "" {
+		a.Printf("  why     %s\n", x.Reason)
+	}
+	if x.Stage != "" {
+		a.Printf("  stage   %s: has %d, wants %d; %d before it\n", first(x.Stage+" ("+x.Bound+")", x.Stage), x.Have, x.Want, x.Ahead)
+	}
+	if x.Change != nil {
+		a.Printf("  change  %s\n", x.Change.Text)
+	} else if x.State == "queued" {
+		a.Printf("  change  none of less, smaller, other chip, other queue or more quota would start it now\n")
+	}
+	if x.P50 != nil && x.P90 != nil {
+		a.Printf("  start   by %s (even odds), by %s (nine in ten)\n", x.P50.Local().Format(time.DateTime), x.P90.Local().Format(time.DateTime))
+	}
+}
+
+func (a *app) nodeCommand() *cobra.Command {
+	find := func(ctx context.Context, c *api.Client, name string) (api.Node, error) {
+		list, err := c.Nodes(ctx)
+		for _, n := range list {
+			if n.Name == name {
+				return n, nil
+			}
+		}
+		if err == nil {
+			err = fault.New(fault.NotFound, fmt.Sprintf("There is no node %q.", name), fault.Fix("See `%s`", a.command("node ls")))
+		}
+		return api.Node{}, err
+	}
+	table := func(list []api.Node) {
+		a.Table([]string{"node", "site", "chip", "used", "state", "reason"}, rows(list, func(n api.Node) []string {
+			state := "up"
+			if n.Draining {
+				state = "draining"
+			}
+			return []string{n.Name, n.Site, n.Chip, fmt.Sprintf("%d/%d", n.Used, n.Chips), state, n.Reason}
+		}))
+	}
+	ls := a.verb("ls", "List nodes", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
+		list, err := c.Nodes(ctx)
+		if err != nil {
+			return err
+		}
+		return a.Value(list, func() { table(list) })
+	})
+	show := a.verb("show NODE", "Show a node and the jobs on it", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		n, err := find(ctx, c, args[0])
+		if err != nil {
+			return err
+		}
+		return a.Value(n, func() {
+			table([]api.Node{n})
+			if len(n.Jobs) > 0 {
+				a.Printf("\n")
+				a.Table([]string{"job", "project", "chips"}, rows(n.Jobs, func(j api.NodeJob) []string { return []string{j.Job, j.Project, fmt.Sprint(j.Chips)} }))
+			}
+		})
+	})
+	var reason string
+	drain := a.verb("drain NODE", "Have a node take no new work; what runs there goes on", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		n, err := c.DrainNode(ctx, args[0], reason)
+		if err != nil {
+			return err
+		}
+		return a.Value(n, func() { a.Printf("%s takes no new work; %d of its %d chips are in use\n", n.Name, n.Used, n.Chips) })
+	})
+	drain.Flags().StringVar(&reason, "reason", "", "for people")
+	resume := a.verb("resume NODE", "Have a node take work again", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		n, err := c.ResumeNode(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return a.Value(n, func() { a.Printf("%s takes work\n", n.Name) })
+	})
+	return noun("node", "Nodes: the machines, and what they have to give out", ls, show, drain, resume)
+}
+
+func (a *app) quotaCommand() *cobra.Command {
+	table := func(list []api.Quota) {
+		a.Table([]string{"project", "organisation", "weight", "org weight", "guarantee", "ceiling"}, rows(list, func(q api.Quota) []string {
+			return []string{q.Name, q.Organisation, fmt.Sprint(q.Weight), fmt.Sprint(q.OrgWeight), chips(q.Guarantee), chips(q.Ceiling)}
+		}))
+	}
+	ls := a.verb("ls", "List quotas", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
+		list, err := c.Quotas(ctx)
+		if err != nil {
+			return err
+		}
+		return a.Value(list, func() { table(list) })
+	})
+	var n api.NewQuota
+	var guarantee, ceiling []string
+	set := a.verb("set PROJECT", "Set what a project's queue is promised and bounded by: by id, or by name in your organisation", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) (err error) {
+		if n.Guarantee, err = amounts("guarantee", guarantee); err != nil {
+			return err
+		}
+		if n.Ceiling, err = amounts("ceiling", ceiling); err != nil {
+			return err
+		}
+		q, err := c.SetQuota(ctx, args[0], n)
+		if err != nil {
+			return err
+		}
+		return a.Value(q, func() { table([]api.Quota{q}) })
+	})
+	set.Flags().Int64Var(&n.Weight, "weight", 1, "parts of what its organisation gets of the rest")
+	set.Flags().Int64Var(&n.OrgWeight, "org-weight", 0, "parts of the fleet for its organisation (default: as it is)")
+	set.Flags().StringSliceVar(&guarantee, "guarantee", nil, "chips it gets whenever it asks, such as slot=4; repeatable")
+	set.Flags().StringSliceVar(&ceiling, "ceiling", nil, "chips it never exceeds, such as slot=6; repeatable")
+	rm := a.verb("rm PROJECT", "Take a project's quota away: weight 1, no guarantee, no ceiling", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		if err := c.RemoveQuota(ctx, args[0]); err != nil {
+			return err
+		}
+		return a.Value(map[string]string{"removed": args[0]}, func() { a.Printf("the quota of %s is removed\n", args[0]) })
+	})
+	return noun("quota", "Quotas: what the queues of projects are promised and bounded by", ls, set, rm)
+}
+
+// amounts reads class=count pairs.
+func amounts(flag string, list []string) (map[string]int64, error) {
+	out := map[string]int64{}
+	for _, kv := range list {
+		k, v, ok := strings.Cut(kv, "=")
+		n, err := strconv.ParseInt(v, 10, 64)
+		if !ok || k == "" || err != nil {
+			return nil, fault.InvalidField(flag, "--%s %s is not class=count", flag, kv)
+		}
+		out[k] = n
+	}
+	return out, nil
+}
+
+// placingFlags are the flags of what work asks of the scheduler.
+type placingFlags struct {
+	limit           time.Duration
+	deadline, begin string
+}
+
+func (p *placingFlags) add(f *pflag.FlagSet, to *api.Placing) {
+	f.IntVar(&to.Chips, "chips", 0, "accelerators, all at once (default: cores alone)")
+	f.StringSliceVar(&to.ChipTypes, "chip", nil, "a class of chips it can use; repeatable (default: any)")
+	f.StringVar(&to.Objective, "objective", "", "cheapest, fastest or greenest (default cheapest)")
+	f.DurationVar(&p.limit, "time-limit", 0, "end an attempt after so long, such as 30m")
+	f.StringVar(&p.deadline, "deadline", "", "it should have ended by then: a time such as 2026-01-31T18:00:00Z, or from now such as 4h")
+	f.StringVar(&p.begin, "begin", "", "do not start earlier: a time, or from now")
+	f.StringSliceVar(&to.After, "after", nil, "job that must have succeeded first; repeatable")
+	f.BoolVar(&to.Hold, "hold", false, "wait until released with `triarch job release`")
+	f.BoolVar(&to.Fast, "fast", false, "short evaluation or debug work for the fast lane; needs --time-limit")
+}
+
+// fill reads the flags that need reading.
+func (p *placingFlags) fill(to *api.Placing, now time.Time) (err error) {
+	if p.limit < 0 || p.limit > 0 && p.limit < time.Second {
+		return fault.InvalidField("time-limit", "--time-limit is %s; it must be at least 1s", p.limit)
+	}
+	to.TimeLimit = int64(p.limit / time.Second)
+	if to.Deadline, err = moment("deadline", p.deadline, now); err != nil {
+		return err
+	}
+	to.Begin, err = moment("begin", p.begin, now)
+	return err
+}
+
+// moment reads a time, or a duration from now; nil for nothing.
+func moment(flag, text string, now time.Time) (*time.Time, error) {
+	if text == "" {
+		return nil, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		t := now.Add(d).UTC()
+		return &t, nil
+	}
+	for _, form := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02T15:04", time.DateTime, time.DateOnly} {
+		if t, err := time.ParseInLocation(form, text, time.Local); err == nil {
+			return &t, nil
+		}
+	}
+	return nil, fault.InvalidField(flag, "--%s %s is neither a time such as 2026-01-31T18:00:00Z nor a duration from now such as 4h", flag, text)
+}
