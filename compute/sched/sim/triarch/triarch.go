@@ -19,6 +19,7 @@ type Policy struct {
 	history sched.History
 	core    *sched.Core
 	number  map[string]int32 // of jobs that wait or run
+	queues  map[string]bool
 	node    []int32          // the core's node -> the fleet's
 	err     error
 	parts   []sim.Part
@@ -51,6 +52,10 @@ func (p *Policy) Begin(w *sim.World) {
 		in.Nodes = append(in.Nodes, x)
 	}
 	in.Queues = queues(f)
+	p.queues = map[string]bool{}
+	for _, q := range in.Queues {
+		p.queues[q.Name] = true
+	}
 	p.core, p.err = sched.New(p.conf, in, p.history, w.Now().Milliseconds())
 	if p.err != nil {
 		return
@@ -93,7 +98,11 @@ func (p *Policy) tell(w *sim.World, e sim.Event, now int64) {
 	case sim.Submitted:
 		s := w.Spec(e.Job)
 		p.number[s.ID] = e.Job
-		p.note(p.core.Submit(now, job(w, e.Job, s)))
+		j := job(w, e.Job, s)
+		if !p.queues[j.Queue] { // the fleet file does not say what it is entitled to
+			j.Queue = everyone
+		}
+		p.note(p.core.Submit(now, j))
 	case sim.Ended:
 		s := w.Spec(e.Job)
 		delete(p.number, s.ID)
@@ -146,9 +155,6 @@ func job(w *sim.World, j int32, s *trace.Spec) sched.Job {
 	}
 	if s.Elastic() {
 		out.Need.Chips, out.Need.Min = int(s.MaxChips), int(s.MinChips)
-	}
-	if out.Queue == "" {
-		out.Queue = everyone
 	}
 	if home := w.Home(j); home >= 0 {
 		out.Need.Sites = []string{w.Fleet().Sites[home].Name}
