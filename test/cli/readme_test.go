@@ -127,7 +127,7 @@ func (h *home) fields() {
 		}
 		for f := range got {
 			if !may[f] {
-				h.t.Errorf("%s prints the field %s, which is not in docs/cli.md", r[1], f)
+				h.t.Errorf("%s prints the field %s; add it to docs/cli.md", r[1], f)
 			}
 		}
 		for f := range want {
