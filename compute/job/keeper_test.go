@@ -66,6 +66,9 @@ func (s *shell) check(t *rapid.T) {
 		if j.State.Final() || j.State == job.Queued {
 			t.Fatalf("job %s is %s and its attempt %d is %s", j.ID, j.State, st.Attempt, st.Phase)
 		}
+		if j.Standing.Placement == nil {
+			t.Fatalf("job %s runs and holds nothing", j.ID)
+		}
 		if st.Attempt != j.Attempt {
 			t.Fatalf("job %s is at attempt %d and attempt %d is %s", j.ID, j.Attempt, st.Attempt, st.Phase)
 		}
@@ -80,6 +83,9 @@ func (s *shell) check(t *rapid.T) {
 		}
 		if (j.State == job.Failed) != (j.State.Final() && j.Fault != "") || j.State == job.Failed && j.Reason == "" {
 			t.Fatalf("job %s is %s by the fault of %q: %q", j.ID, j.State, j.Fault, j.Reason)
+		}
+		if j.State == job.Queued && (j.Standing.Placement != nil || j.Standing.For != "") {
+			t.Fatalf("job %s waits and holds %+v", j.ID, j.Standing)
 		}
 		if j.State.Final() != !j.EndedAt.IsZero() {
 			t.Fatalf("job %s is %s and ended at %v", j.ID, j.State, j.EndedAt)
@@ -116,6 +122,11 @@ func TestKeeperSurvivesEverything(t *testing.T) {
 				sp.Owner = rapid.SampledFrom([]string{"", "", "run_a", "run_b"}).Draw(t, "owner")
 				sp.Priority = rapid.IntRange(0, 2).Draw(t, "priority")
 				sp.Restart.Forever = rapid.Bool().Draw(t, "forever")
+				sp.Ask.Hold = rapid.IntRange(0, 3).Draw(t, "held") == 0
+				sp.Ask.TimeLimit = rapid.SampledFrom([]time.Duration{0, 0, 30 * time.Minute}).Draw(t, "limit")
+				if len(w.order) > 0 && rapid.IntRange(0, 3).Draw(t, "after") == 0 {
+					sp.Ask.After = []string{rapid.SampledFrom(w.order).Draw(t, "parent")}
+				}
 				s.do(func(k *job.Keeper) {
 					if j, err := k.Create(ctx, sp); err == nil {
 						if _, ok := w.rows[j.ID]; !ok {
@@ -134,6 +145,21 @@ func TestKeeperSurvivesEverything(t *testing.T) {
 					if j, err := k.Cancel(ctx, project, id, "no more need"); err == nil && !(j.State.Final() && j.State != job.Cancelled) {
 						s.cancels[id] = true
 					}
+				})
+			},
+			"preempt": func(t *rapid.T) {
+				if st, ok := s.someLiving(t, rapid.SampledFrom([]job.Phase{job.PhaseStarting, job.PhaseRunning}).Draw(t, "phase")); ok {
+					w.wishes[st.Job] = "job_x"
+				}
+			},
+			"hold, release or requeue": func(t *rapid.T) {
+				if len(w.order) == 0 {
+					return
+				}
+				id := rapid.SampledFrom(w.order).Draw(t, "id")
+				s.do(func(k *job.Keeper) {
+					f := rapid.SampledFrom([]func(context.Context, string, string) (job.Job, error){k.Hold, k.Release, k.Requeue}).Draw(t, "verb")
+					_, _ = f(ctx, project, id)
 				})
 			},
 			"reconcile": func(t *rapid.T) { s.do(func(k *job.Keeper) { _ = k.Reconcile(ctx) }) },
@@ -195,6 +221,10 @@ func (s *shell) settle(t *rapid.T) {
 	w := s.w
 	w.armed = false
 	s.k = w.keeper(s.cpus, nil)
+	clear(w.wishes)
+	for id := range w.rows {
+		_, _ = s.k.Release(t.Context(), project, id)
+	}
 	for range 10 * (len(w.rows) + 2) {
 		if err := s.k.Reconcile(t.Context()); err != nil {
 			t.Fatalf("an undisturbed pass: %v", err)
@@ -221,13 +251,139 @@ func (s *shell) settle(t *rapid.T) {
 	for id := range s.created {
 		j := w.rows[id]
 		switch {
+		case !j.State.Final() && s.doomed(j):
 		case !j.State.Final():
 			t.Errorf("job %s is still %s: %s", id, j.State, j.Reason)
 		case s.cancels[id] && j.State != job.Cancelled:
 			t.Errorf("job %s was cancelled and is %s", id, j.State)
-		case j.State == job.Failed && j.Streak < j.Restart.Max:
+		case j.State == job.Failed && j.Streak < j.Restart.Max && !j.Standing.Overdue:
 			t.Errorf("job %s gave up after %d restarts in a row of %d: %s", id, j.Streak, j.Restart.Max, j.Reason)
 		}
+	}
+}
+
+// doomed says whether a job waits for one that did not succeed.
+func (s *shell) doomed(j job.Job) bool {
+	for _, id := range j.Ask.After {
+		if p := s.w.rows[id]; p.State.Final() && p.State != job.Succeeded || s.doomed(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestMakingWayThroughKeepers has a job make way once, be tried again and end, with the keeper dying at every moment of
+// its life in turn: it makes way once, runs twice, and loses nothing by it.
+func TestMakingWayThroughKeepers(t *testing.T) {
+	for fuse := 1; ; fuse++ {
+		s := newShell(1)
+		j := mustCreate(t, s.k, spec(1))
+		mustPass(t, s.k)
+		s.w.begin(j.ID, 1)
+		s.w.wishes[j.ID] = "job_x"
+		s.w.armed, s.w.fuse = true, fuse
+		for range 20 {
+			s.do(func(k *job.Keeper) { _ = k.Reconcile(t.Context()) })
+			for _, st := range s.w.living() {
+				if a := s.w.at(j.ID, st.Attempt); st.Phase == job.PhaseRunning && a.stop {
+					s.w.clock = s.w.clock.Add(time.Second)
+					s.w.end(j.ID, st.Attempt, job.Exit{Code: job.ExitStopped})
+				} else if st.Phase == job.PhaseRunning && st.Attempt == 2 {
+					s.w.end(j.ID, st.Attempt, job.Exit{})
+				}
+				s.w.begin(j.ID, st.Attempt)
+			}
+		}
+		got := s.w.rows[j.ID]
+		if got.State != job.Succeeded || got.Attempt != 2 || got.Restarts != 0 || got.Standing.Preempted != 1 || got.Standing.Ran <= 0 || len(s.w.broken) > 0 {
+			t.Fatalf("dead at moment %d: %+v, %v", fuse, got, s.w.broken)
+		}
+		if s.w.fuse > 0 {
+			if fuse < 10 {
+				t.Fatalf("only %d moments", fuse)
+			}
+			return
+		}
+	}
+}
+
+func TestTimeLimit(t *testing.T) {
+	s := newShell(1)
+	sp := spec(1)
+	sp.Ask.TimeLimit = time.Minute
+	j := mustCreate(t, s.k, sp)
+	mustPass(t, s.k)
+	s.w.begin(j.ID, 1)
+	mustPass(t, s.k)
+	s.w.clock = s.w.clock.Add(time.Minute - time.Microsecond)
+	mustPass(t, s.k)
+	if got := s.w.rows[j.ID]; got.State != job.Running {
+		t.Fatalf("before its time: %+v", got)
+	}
+	s.w.clock = s.w.clock.Add(time.Microsecond)
+	mustPass(t, s.k)
+	if got := s.w.rows[j.ID]; got.State != job.Stopping || !s.w.at(j.ID, 1).stop {
+		t.Fatalf("at its time: %+v", got)
+	}
+	s.w.end(j.ID, 1, job.Exit{Code: job.ExitStopped})
+	mustPass(t, s.k)
+	if got := s.w.rows[j.ID]; got.State != job.Failed || got.Fault != job.FaultProgram || got.Reason != "It reached its time limit of 1m0s." || got.Restarts != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestHoldReleaseRequeueAndAfter(t *testing.T) {
+	s, ctx := newShell(2), t.Context()
+	sp := spec(1)
+	sp.Ask.Hold = true
+	first := mustCreate(t, s.k, sp)
+	sp = spec(1)
+	sp.Ask.After, sp.Ask.NotBefore = []string{first.ID}, s.w.clock.Add(time.Hour)
+	second := mustCreate(t, s.k, sp)
+	states := func() string {
+		a, _ := s.k.Get(ctx, project, first.ID)
+		b, _ := s.k.Get(ctx, project, second.ID)
+		return fmt.Sprintf("%s: %s | %s: %s", a.State, a.Reason, b.State, b.Reason)
+	}
+	expect := func(want string) {
+		t.Helper()
+		mustPass(t, s.k)
+		if got := states(); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	expect("queued: It is held until somebody releases it. | queued: It begins at 2026-01-02T04:04:05Z at the earliest.")
+	if _, err := s.k.Requeue(ctx, project, first.ID); !fault.Is(err, fault.Conflict) {
+		t.Errorf("requeuing what waits: %v", err)
+	}
+	s.w.clock = s.w.clock.Add(2 * time.Hour)
+	if _, err := s.k.Release(ctx, project, first.ID); err != nil {
+		t.Fatal(err)
+	}
+	expect("starting:  | queued: It waits for job " + first.ID + " to succeed.")
+	if _, err := s.k.Hold(ctx, project, first.ID); !fault.Is(err, fault.Conflict) {
+		t.Errorf("holding what runs: %v", err)
+	}
+	s.w.begin(first.ID, 1)
+	if j, err := s.k.Requeue(ctx, project, first.ID); err != nil || j.State != job.Preempting {
+		t.Fatal(j, err)
+	}
+	mustPass(t, s.k)
+	s.w.end(first.ID, 1, job.Exit{Code: job.ExitStopped})
+	mustPass(t, s.k)
+	if got := s.w.rows[first.ID]; got.Attempt != 2 || got.Standing.Preempted != 0 || got.Restarts != 0 {
+		t.Errorf("after the requeue: %+v", got)
+	}
+	s.w.begin(first.ID, 2)
+	if _, err := s.k.Cancel(ctx, project, first.ID, "no need"); err != nil {
+		t.Fatal(err)
+	}
+	mustPass(t, s.k)
+	s.w.end(first.ID, 2, job.Exit{Code: job.ExitStopped})
+	expect("cancelled: no need | queued: It waits for job " + first.ID + ", which was cancelled: it will never start. Cancel it, or submit it anew.")
+	sp.Ask.After = []string{"job_none"}
+	if _, err := s.k.Create(ctx, sp); !fault.Is(err, fault.Invalid) || fault.As(err).Field != "after" {
+		t.Errorf("after a job that is not there: %v", err)
 	}
 }
 

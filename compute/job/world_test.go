@@ -25,10 +25,11 @@ type world struct {
 	attempts map[string]map[int]*attempt
 	fence    map[string]int
 
-	fuse   int    // the keeper dies at the fuse-th moment from now; there is one before and one after each call
-	blind  int    // the blind-th change from now is made, and reported as failed
-	armed  bool   // whether fuse and blind count
-	mute   string // job whose attempts cannot be looked at
+	fuse   int               // the keeper dies at the fuse-th moment from now; there is one before and one after each call
+	blind  int               // the blind-th change from now is made, and reported as failed
+	armed  bool              // whether fuse and blind count
+	wishes map[string]string // running job -> the job it is to make way for: the planner's own whims, which outlive keepers
+	mute   string            // job whose attempts cannot be looked at
 	broken []string
 }
 
@@ -47,7 +48,30 @@ type death struct{}
 
 func newWorld() *world {
 	return &world{clock: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), rows: map[string]job.Job{},
-		attempts: map[string]map[int]*attempt{}, fence: map[string]int{}}
+		attempts: map[string]map[int]*attempt{}, fence: map[string]int{}, wishes: map[string]string{}}
+}
+
+// whim is a planner that counts CPUs and has jobs make way when the world wishes it.
+type whim struct {
+	job.FIFO
+	w *world
+}
+
+// Plan implements job.Planner.
+func (p *whim) Plan(ctx context.Context, v job.View) (job.Plan, error) {
+	plan, err := p.FIFO.Plan(ctx, v)
+	for _, j := range v.Jobs {
+		by, wished := p.w.wishes[j.ID]
+		if !wished || j.State != job.Starting && j.State != job.Running {
+			delete(p.w.wishes, j.ID)
+			continue
+		}
+		plan.Stops = append(plan.Stops, job.Stop{Job: j.ID, For: by, Reason: "It made way for job " + by + "."})
+	}
+	for i, s := range plan.Starts {
+		plan.Starts[i].Placement = &job.Placement{Chip: "cpu", Size: 1, Seats: []job.Seat{{Node: "n", Chips: 1, Devices: []int32{int32(len(s.Job))}}}}
+	}
+	return plan, err
 }
 
 func (w *world) now() time.Time { return w.clock }
@@ -65,7 +89,7 @@ func (w *world) Read(p []byte) (int, error) {
 }
 
 func (w *world) keeper(cpus int, onChange func(job.Job)) *job.Keeper {
-	return job.New(job.Options{Store: w, Executor: executorOf{w}, CPUs: cpus, Now: w.now, OnChange: onChange,
+	return job.New(job.Options{Store: w, Executor: executorOf{w}, Planner: &whim{FIFO: job.FIFO{CPUs: cpus}, w: w}, Now: w.now, OnChange: onChange,
 		IDs: &id.Maker{Now: w.now, Rand: w}})
 }
 
@@ -203,8 +227,11 @@ func (w *world) Start(_ context.Context, t job.Task) error {
 	}
 	w.fence[t.Job] = t.Attempt
 	row, ok := w.rows[t.Job]
-	if !ok || row.Attempt != t.Attempt {
-		w.wrong("attempt %d of %s was started and is not on record", t.Attempt, t.Job)
+	if !ok || row.Attempt != t.Attempt || row.Standing.Placement == nil {
+		w.wrong("attempt %d of %s was started and is not on record with its place", t.Attempt, t.Job)
+	}
+	if !slices.Contains(t.Command.Env, job.EnvDevices+"="+row.Standing.Placement.Devices()) {
+		w.wrong("attempt %d of %s was not told its devices: %v", t.Attempt, t.Job, t.Command.Env)
 	}
 	if a := w.at(t.Job, t.Attempt); a.phase == job.PhaseAbsent && !a.stop {
 		a.phase = job.PhaseStarting
