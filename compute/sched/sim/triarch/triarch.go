@@ -20,7 +20,7 @@ type Policy struct {
 	core    *sched.Core
 	number  map[string]int32 // of jobs that wait or run
 	queues  map[string]bool
-	node    []int32          // the core's node -> the fleet's
+	node    []int32 // the core's node -> the fleet's
 	err     error
 	parts   []sim.Part
 	wake    time.Duration
