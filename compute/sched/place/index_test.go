@@ -221,12 +221,7 @@ func plainWorth(x *Index, n *node, a Ask) (int64, bool) {
 	for _, o := range options {
 		lost = min(lost, plainLost(x, n, n.cpu-a.CPU, o))
 	}
-	idle := int64(sum(options[0]))
-	residue := 8 * idle
-	if n.spec.CPU > 0 {
-		residue += 7 * (n.cpu - a.CPU) / n.spec.CPU
-	}
-	return (plainLost(x, n, n.cpu, n.free)-lost)*(1<<20) + (1<<20 - 1 - residue), true
+	return (plainLost(x, n, n.cpu, n.free)-lost)*16 - int64(sum(options[0])) - (n.cpu-a.CPU)/16, true
 }
 
 // plainLost is the loss without cache and without short cuts.
