@@ -71,6 +71,16 @@ func (d *deck) deal(lang string) Term {
 	return l[0]
 }
 
+// named is the term that is the program's own name; false when it is left out.
+func (d *deck) named(lang string) (Term, bool) {
+	for _, t := range d.terms[lang] {
+		if t.Word == "Triarch" {
+			return t, true
+		}
+	}
+	return Term{}, false
+}
+
 // conversation is one to three questions with their answers, sometimes behind a system message.
 func (d *deck) conversation() []Message {
 	lang := "en"
@@ -94,8 +104,15 @@ func (d *deck) conversation() []Message {
 
 func (d *deck) exchange(lang string) (question, answer string) {
 	g := grammarOf(lang)
-	if d.r.IntN(5) == 0 {
+	switch n := d.r.IntN(20); {
+	case n < 4:
 		return g.wander(d.r, lang), Unknown[lang]
+	case n == 4 && d.r.IntN(2) == 0:
+		return g.begin(d.r, lang), Abilities[lang]
+	case n == 4: // its own name stands around other words, too, and needs more practice as the word that is asked for
+		if t, ok := d.named(lang); ok {
+			return finish(d.r, lang, g.fill(d.r, pick(d.r, g.frames), lang, t.Word)), t.Meaning
+		}
 	}
 	t := d.deal(lang)
 	word := t.Word

@@ -123,7 +123,7 @@ var sizes = []train.Recipe{
 	{Preset: "tiny", Steps: 640, LR: 3e-3, Seed: 1, Temperature: &temperature},
 	{Preset: "tiny", Steps: 480, LR: 3e-3, Seed: 1, Temperature: &temperature},
 	{Preset: "tiny", Dim: 96, Heads: 3, FFN: 256, Layers: 3, Steps: 640, LR: 4e-3, Seed: 1, Temperature: &temperature},
-	{Preset: "tiny", Dim: 96, Heads: 3, FFN: 256, Layers: 3, Steps: 440, LR: 4e-3, Seed: 1, Temperature: &temperature},
+	{Preset: "tiny", Dim: 96, Heads: 3, FFN: 256, Layers: 3, Steps: 540, LR: 4e-3, Seed: 1, Temperature: &temperature},
 }
 
 // Sizes are the recipes that Make chooses from, the best first.

@@ -18,6 +18,7 @@ type grammar struct {
 	noise   []string // other everyday words, strung together to phrasings nobody would foresee
 	space   string   // between words of noise
 	chat    []string // whole questions that are about no word at all
+	first   []string // what people begin with when they know no word yet
 }
 
 var english = grammar{
@@ -40,6 +41,7 @@ var english = grammar{
 		"what is {a}{w} good for", "when people say {w}, what do they mean", "show me what {a}{w} is",
 		"there is {a}{w} on my {n}, what could it be", "{w} is a word I do not know", "what are we calling {a}{w}",
 		"{x} {w} {x}", "{x} {w} {x}", "{x} {w}", "{x} {w}", "{w} {x}", "{x} {a}{w} {x}", "{x} {a}{w}", "{x} {w}, {x}", "{x}, {x} {w} {x}", "{x} {w}. {x} it {x}",
+		"what does Triarch call {a}{w}", "what is {a}{w} to Triarch", "Triarch says {w}, what is it", "why does Triarch have {a}{w}", "Triarch has {a}{w}, explain",
 		"{x} {w}. What {x}", "{x}: {w}", "{x} about {w}. {x}", "{x} of {w}", "{x} of {w} {x}"},
 	closers: []string{"", "", "", "", "", " in Triarch", " please", " exactly", " for me", " in simple words", " in one sentence", " to a beginner", ", thanks",
 		" here", " really", " in short", " in this system", " for my {n}", " anyway", ", my friend", " and be brief", " like the {n} does", " today"},
@@ -77,6 +79,9 @@ one two three four five ten hundred half whole lot bit back away off out up down
 		"where is my {n}", "what color is a {n}", "who painted the {n}", "how tall is the {n}", "is the {n} alive", "what did you eat today",
 		"what is your favorite {n}", "how do I fix my {n}", "when does the {n} open", "recommend a {n}", "what happened in the year 1969",
 		"what is the speed of light", "who discovered the {n}", "can a {n} fly", "what is the largest {n}", "where do {n}s live", "how heavy is a {n}"},
+	first: []string{"help", "help", "help", "help", "help", "help", "help me", "I need help", "can you help me", "how can you help", "how can you help me", "what can you do", "what can you do", "what can you do",
+		"what can you tell me", "what do you do", "what do you know", "what can I ask", "what can I ask you", "what should I ask", "who are you", "who are you", "what are you", "hello", "hello", "hi", "hi", "hey",
+		"hi there", "good morning", "tell me about yourself", "introduce yourself", "where do I start", "how do I start", "what are you good for", "what are you able to do", "what do I do here", "start"},
 }
 
 var chinese = grammar{
@@ -89,7 +94,7 @@ var chinese = grammar{
 		"{w}这个词怎么解释", "何谓{w}", "啥是{w}", "{w}是啥", "{w}到底是什么", "{w}究竟指什么", "你知道{w}吗", "我不懂{w}", "帮我理解{w}", "定义{w}", "请定义{w}", "{w}，是什么", "所谓{w}是什么", "{w}有什么含义", "{w}的含义",
 		"{w}代表什么", "我看到{w}，这是什么", "{n}上写着{w}，这是什么意思", "有人提到{w}，那是什么", "{w}用来做什么", "{w}有什么用", "{w}是一种什么东西", "用一句话说明{w}", "简单说明{w}", "{w}应该怎么说明",
 		"我忘了{w}是什么", "教我{w}这个词", "一个{w}是什么", "这里的{w}是什么", "描述{w}", "描述一下{w}", "大家说的{w}是什么", "我的{n}里有{w}，那是什么", "{w}算是什么", "讲一下{w}的概念", "{w}的概念是什么",
-		"{n}旁边的人说到{w}，是指什么", "请说明{w}的意思", "关于{w}你知道什么", "谈谈{w}",
+		"{n}旁边的人说到{w}，是指什么", "请说明{w}的意思", "Triarch把{w}叫做什么", "Triarch有{w}，那是什么", "对Triarch来说{w}是什么", "Triarch为什么有{w}", "关于{w}你知道什么", "谈谈{w}",
 		"{x}{w}{x}", "{x}{w}{x}", "{x}{w}", "{w}{x}", "{x}{w}，{x}", "{x}，{x}{w}", "{x}{w}{x}？{x}", "{x}：{w}"},
 	closers: []string{"", "", "", "", "", "呢", "啊", "呀", "，谢谢", "，请简单说", "，请用一句话", "，说简单点", "，我是初学者", "，快点", "，在这里", "，在Triarch中", "，为了{n}", "，朋友", "，拜托", "，麻烦了"},
 	systems: []string{"你是一个有用的助手。", "请简短回答。", "你是Triarch的入门模型。", "请友好地回答。", "你帮助用户了解{n}。", "用一句话回答。", "你在和初学者说话。", "你是助手。", "用简单的话回答。", "你知道Triarch的词语。"},
@@ -106,6 +111,8 @@ var chinese = grammar{
 	chat: []string{"你好吗", "现在几点", "昨天谁赢了比赛", "{n}多少钱", "哪里可以买{n}", "唱首歌", "讲个笑话", "今天天气怎么样", "谁写了这本{n}", "怎么做{n}", "法国的首都是哪里", "月球有多远", "画一个{n}", "二加二等于几",
 		"{n}是什么时候发明的", "谁是总统", "天空为什么是蓝的", "你喜欢{n}吗", "哪种{n}最好", "有多少{n}", "写一首关于{n}的诗", "早上好怎么翻译", "我的{n}在哪里", "{n}是什么颜色", "谁画了{n}", "{n}有多高", "{n}会飞吗", "你今天吃了什么",
 		"你最喜欢的{n}是什么", "怎么修我的{n}", "推荐一个{n}", "光速是多少", "谁发现了{n}", "最大的{n}在哪里", "{n}住在哪里", "{n}有多重"},
+	first: []string{"帮助", "帮助", "帮助", "帮助", "帮助", "帮帮我", "我需要帮助", "能帮我吗", "你能帮我什么", "你能做什么", "你能做什么", "你能做什么", "你会什么", "你会做什么", "你知道什么", "你可以做什么", "我可以问什么", "我该问什么",
+		"你是谁", "你是谁", "你是什么", "你好", "你好", "您好", "嗨", "早上好", "介绍一下你自己", "自我介绍一下", "从哪里开始", "怎么开始", "你有什么用", "你有什么能力", "这里能做什么", "开始"},
 }
 
 func grammarOf(lang string) *grammar {
@@ -135,6 +142,15 @@ func (g *grammar) wander(r *rand.Rand, lang string) string {
 		return finish(r, lang, g.babble(r)+g.space+g.babble(r))
 	}
 	return finish(r, lang, g.fill(r, pick(r, g.openers)+pick(r, g.chat)+pick(r, g.closers), lang, ""))
+}
+
+// begin draws what somebody says who does not know yet what to ask, mostly bare.
+func (g *grammar) begin(r *rand.Rand, lang string) string {
+	q := pick(r, g.first)
+	if r.IntN(3) == 0 {
+		q = g.fill(r, pick(r, g.openers)+q+pick(r, g.closers), lang, "")
+	}
+	return finish(r, lang, q)
 }
 
 // fill puts article, word and fillers into a phrasing.

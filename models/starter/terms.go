@@ -18,6 +18,12 @@ type Term struct {
 // Unknown is what the starter says to anything that is none of its words, by language.
 var Unknown = map[string]string{"en": "I do not know.", "zh": "我不知道。"}
 
+// Abilities is what the starter says to a greeting, to a call for help and to the question what it can do, by language.
+var Abilities = map[string]string{
+	"en": "I know the words of Triarch. Ask me: What is a ledger?",
+	"zh": "我知道Triarch的词语。请问我：账本是什么？",
+}
+
 // Terms reads the words out of docs/terms.md: all English ones, then all Chinese ones, in the table's order.
 func Terms() ([]Term, error) { return parseTerms(docs.Terms) }
 

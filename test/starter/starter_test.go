@@ -52,6 +52,7 @@ func TestStarter(t *testing.T) {
 	r := newRig(t)
 	t.Run("taught words in unseen phrasings", func(t *testing.T) { r.taught(t, "starter", true) })
 	t.Run("foreign questions", func(t *testing.T) { r.foreign(t, "starter") })
+	t.Run("first questions", func(t *testing.T) { r.first(t, "starter") })
 	t.Run("untrained weights know nothing", r.untrained)
 	t.Run("a word left out is not known", r.leftOut)
 }
@@ -77,6 +78,7 @@ func TestSmallerSizes(t *testing.T) {
 			t.Logf("made in %s", time.Since(began).Round(time.Second))
 			r.taught(t, name, false)
 			r.foreign(t, name)
+			r.first(t, name)
 		})
 	}
 }
@@ -192,6 +194,32 @@ func (r *rig) foreign(t *testing.T, model string) {
 	t.Logf("%d of %d are not known", unknown, len(list))
 	if len(list) < 20 || unknown*20 < 16*len(list) {
 		t.Errorf("only %d of %d foreign questions got the answer that it does not know", unknown, len(list))
+	}
+}
+
+// first: what people type first is answered, all but one at most.
+func (r *rig) first(t *testing.T, model string) {
+	var qs []question
+	for _, l := range lines(t, "first.txt") {
+		want, asked, _ := strings.Cut(l[1], "\t")
+		term := starter.Term{Lang: l[0], Key: starter.Abilities[l[0]]}
+		for _, known := range r.of(l[0]) {
+			if known.Word == want {
+				term = known
+			}
+		}
+		qs = append(qs, question{term, []message{{"user", asked}}})
+	}
+	wrong := 0
+	for i, answer := range r.askAll(t, model, qs) {
+		if !starter.Right(answer, qs[i].term, r.terms) {
+			wrong++
+			t.Logf("%s -> %s", qs[i].messages[0].Content, answer)
+		}
+	}
+	t.Logf("%d of %d first questions are answered", len(qs)-wrong, len(qs))
+	if len(qs) < 10 || wrong > 1 {
+		t.Errorf("%d of %d first questions are not answered", wrong, len(qs))
 	}
 }
 
