@@ -139,6 +139,7 @@ func (p *Placement) Devices() string {
 type Standing struct {
 	Held      bool          `json:"held,omitempty"`      // somebody wants it to wait
 	Placement *Placement    `json:"placement,omitempty"` // of the newest attempt; nil while it is queued
+	PlacedAt  time.Time     `json:"placed_at,omitzero"`  // when that was decided
 	For       string        `json:"for,omitempty"`       // while Preempting: the job it makes way for; empty: it was asked to begin anew
 	Preempted int           `json:"preempted,omitempty"` // how often it made way
 	Overdue   bool          `json:"overdue,omitempty"`   // it is ended, or ended, because it reached its time limit

@@ -228,7 +228,7 @@ func (k *Keeper) begin(ctx context.Context, j *Job, p *Placement) error {
 	was := *j
 	j.Attempt++
 	j.State, j.NextStartAt, j.AttemptAt, j.Limits = Starting, time.Time{}, time.Time{}, ""
-	j.Standing.Placement = p
+	j.Standing.Placement, j.Standing.PlacedAt = p, k.now()
 	if err := k.save(ctx, j); err != nil {
 		*j = was
 		return err

@@ -3,6 +3,8 @@ package queue
 import (
 	"errors"
 	"io/fs"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
@@ -65,7 +67,29 @@ func (p *Planner) why(id string) Explanation {
 	if x.Stage > 0 {
 		out.Stage = x.Stage.String()
 	}
+	if x.Stage == sched.Placed {
+		out.Reason += p.drained(e)
+	}
 	return out
+}
+
+// drained names the nodes that a job could use if they took new work.
+func (p *Planner) drained(e *entry) (s string) {
+	need, _ := p.describe(&e.job)
+	for _, n := range p.opt.Capacity.Nodes {
+		usable := slices.ContainsFunc(need.Need.AnyOf, func(c sched.Choice) bool { return c.Chip == n.Chip })
+		for _, m := range p.marks {
+			if !usable || !m.Draining || m.Node != n.Name {
+				continue
+			}
+			s += sprintf(" Node %s takes no new work", n.Name)
+			if m.Reason != "" {
+				s += ": " + strings.TrimRight(m.Reason, ".")
+			}
+			s += "."
+		}
+	}
+	return s
 }
 
 // placed explains a job whose place is decided and not free yet.

@@ -77,9 +77,9 @@ func (p *Planner) add(j *job.Job, v job.View) {
 	now := ms(v.Now)
 	if j.State != job.Queued && j.State != job.Preempting {
 		s.NotBefore = 0
-		started := ms(j.AttemptAt)
-		if started == 0 {
-			started = now
+		started := ms(later(j.Standing.PlacedAt, j.CreatedAt))
+		if j.Standing.PlacedAt.IsZero() {
+			started = ms(j.AttemptAt)
 		}
 		err := p.hist.adopting(j, now, func() error { return p.core.Adopt(now, s, seats(p.whereabouts(j, v)), started) })
 		if err != nil {
@@ -88,6 +88,7 @@ func (p *Planner) add(j *job.Job, v job.View) {
 			return
 		}
 		e.running = true
+		p.core.Recall(j.ID, started-ms(j.CreatedAt)-s.Attained, true)
 		return
 	}
 	e.held, e.begin = j.Standing.Held, later(j.Ask.NotBefore, j.NextStartAt)
@@ -99,6 +100,7 @@ func (p *Planner) add(j *job.Job, v job.View) {
 		e.outside = sprintf("It can never start here: %s.", err)
 		return
 	}
+	p.core.Recall(j.ID, now-ms(j.CreatedAt)-s.Attained, j.Attempt > 0)
 	p.hist.stopped(j, now)
 }
 
@@ -186,6 +188,7 @@ func (p *Planner) update(e *entry, j *job.Job, v job.View) {
 	case job.Starting, job.Running:
 		if e.start != nil && j.Attempt >= e.start.attempt {
 			e.start = nil
+			p.core.Began(j.ID, ms(j.Standing.PlacedAt))
 		}
 		if !e.running && e.stop == nil {
 			p.note(j.ID, errUnasked)

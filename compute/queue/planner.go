@@ -32,6 +32,7 @@ type Planner struct {
 	core    *sched.Core // nil until the first pass
 	stale   bool        // it must be made anew
 	rows    map[string]Row
+	marks   []NodeMark
 	jobs    map[string]*entry
 	ordered int64 // starts decided so far: the order in which they are carried out
 	view    job.View
@@ -153,7 +154,8 @@ func (p *Planner) begin(ctx context.Context, v job.View) error {
 		return fault.Wrap(err, "making the scheduling core")
 	}
 	core.SetUsed(used)
-	p.core, p.rows, p.stale, p.jobs = core, kept, false, map[string]*entry{}
+	core.Align()
+	p.core, p.rows, p.marks, p.stale, p.jobs = core, kept, marks, false, map[string]*entry{}
 	if err := p.hist.catchUp(v); err != nil {
 		p.stale = true
 		return err

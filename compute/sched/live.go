@@ -64,3 +64,31 @@ func (c *Core) Queues() []QueueState {
 	}
 	return out
 }
+
+// Align puts the rounds at the multiples of their length, so that a core that begins anew has them where the one before
+// it did.
+func (c *Core) Align() { c.round = (c.now/c.conf.Round + 1) * c.conf.Round }
+
+// Recall tells a core that begins anew what the one before it knew of a job: how long it has waited in all, and whether it
+// ran before.
+func (c *Core) Recall(id string, waited int64, ran bool) {
+	w := c.jobs[id]
+	if w == nil {
+		return
+	}
+	w.ran, w.waited, w.since = w.ran || ran, max(0, waited), c.now
+	if w.status == running {
+		c.lookRunning(w)
+	}
+	if w.heapAt >= 0 {
+		c.dequeue(w)
+		c.enqueue(w)
+	}
+}
+
+// Began tells that a job whose start was decided earlier, and waited for others to leave, runs only since then.
+func (c *Core) Began(id string, at int64) {
+	if w := c.jobs[id]; w != nil && w.status == running {
+		w.started = max(w.started, min(at, c.now))
+	}
+}

@@ -1,0 +1,405 @@
+package queue_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/queue"
+	"github.com/triarch-ai/triarch/compute/sched"
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+var quick = sched.Config{Round: 10_000, MinRun: 60_000}
+
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func slots(n int) job.Ask { return job.Ask{Chips: n} }
+
+// A guarantee that others borrowed comes back: the borrower makes way after its minimum run, keeps its work, and runs on
+// when there is room. What each job is told of it is right.
+func TestABorrowedGuaranteeComesBack(t *testing.T) {
+	w := newWorld(quick, 2, "slot=8")
+	w.quotas["a"] = queue.Quota{Project: "a", Guarantee: map[string]int64{"slot": 4}}
+	w.quotas["b"] = queue.Quota{Project: "b", Guarantee: map[string]int64{"slot": 4}}
+	w.restart()
+	borrower := must(w.submit("b", "borrower", 10*time.Minute, slots(8)))(t)
+	w.run(30*time.Second, time.Second)
+	owner := must(w.submit("a", "owner", time.Minute, slots(4)))(t)
+	w.run(2*time.Second, time.Second)
+	if x := w.planner.Explain(w.get(owner.ID)); x.Stage != "placed" || x.Bound != "room" || x.Have != 0 || x.Want != 4 ||
+		!strings.Contains(x.Reason, "1 jobs that borrow it have not yet run for 1m0s") || x.P50.IsZero() || x.P90.Before(x.P50) {
+		t.Errorf("%+v", x)
+	}
+	w.run(39*time.Second, time.Second) // the round after its minimum run
+	if got := w.get(borrower.ID); got.State != job.Preempting || !strings.Contains(got.Reason, "whose queue was below its guarantee") {
+		t.Fatalf("the borrower is %s: %s", got.State, got.Reason)
+	}
+	if x := w.planner.Explain(w.get(owner.ID)); x.Bound != "room being made" || !strings.Contains(x.Reason, borrower.ID) {
+		t.Errorf("%+v", x)
+	}
+	w.run(10*time.Second, time.Second)
+	if got := w.get(owner.ID); got.State != job.Running || len(got.Standing.Placement.Seats[0].Devices) != 4 {
+		t.Fatalf("the owner is %s: %s", got.State, got.Reason)
+	}
+	if got := w.get(borrower.ID); got.State != job.Queued || got.Standing.Preempted != 1 || got.Restarts != 0 || got.Standing.Ran < time.Minute {
+		t.Fatalf("the borrower is %s: %+v", got.State, got.Standing)
+	}
+	if c := w.planner.Explain(w.get(borrower.ID)).Change; c == nil || c.Kind != "less" || c.To != 4 {
+		t.Errorf("the cheapest change is %+v", c)
+	}
+	w.run(2*time.Minute, time.Second)
+	if got := w.get(borrower.ID); got.State != job.Running || got.Attempt != 2 || w.get(owner.ID).State != job.Succeeded {
+		t.Errorf("the borrower is %s: %s", got.State, got.Reason)
+	}
+	w.run(10*time.Minute, time.Second)
+	if got := w.get(borrower.ID); got.State != job.Succeeded || len(w.broken) > 0 {
+		t.Errorf("the borrower is %s: %s; %v", got.State, got.Reason, w.broken)
+	}
+}
+
+// Replicas are kept while batch work fills what they leave, and are never queued behind it.
+func TestReplicasAreKept(t *testing.T) {
+	w := newWorld(quick, 2, "slot=8")
+	replica := func(name string) job.Job {
+		return must(w.submit("a", name, 0, job.Ask{Chips: 2, Class: job.Service, Group: "dep", GroupMin: 2}, func(s *job.Spec) { s.Restart.Forever = true }))(t)
+	}
+	first := replica("one")
+	batch := must(w.submit("a", "batch", 20*time.Minute, slots(6)))(t)
+	w.run(2*time.Minute, time.Second)
+	second := replica("two")
+	w.run(30*time.Second, time.Second)
+	if got := w.get(second.ID); got.State != job.Running {
+		t.Errorf("the second replica is %s: %s", got.State, got.Reason)
+	}
+	if got := w.get(first.ID); got.State != job.Running || got.Attempt != 1 {
+		t.Errorf("the first replica is %s, attempt %d", got.State, got.Attempt)
+	}
+	if got := w.get(batch.ID); got.State != job.Queued || got.Standing.Preempted != 1 || !strings.Contains(got.Reason, "a replica of a deployment") {
+		t.Errorf("the batch job is %s: %s", got.State, got.Reason)
+	}
+	must(w.submit("a", "small", time.Minute, slots(4)))(t)
+	w.run(5*time.Second, time.Second)
+	if got := w.holds()["a"]; got != 8 {
+		t.Errorf("%d of 8 are in use beside the replicas", got)
+	}
+}
+
+// Short evaluation passes the queue.
+func TestTheFastLane(t *testing.T) {
+	w := newWorld(quick, 2, "slot=8")
+	must(w.submit("a", "long", 5*time.Minute, slots(8)))(t)
+	w.run(5*time.Second, time.Second)
+	for range 3 {
+		must(w.submit("a", "batch", 5*time.Minute, slots(8)))(t)
+	}
+	w.run(5*time.Second, time.Second)
+	fast := must(w.submit("a", "eval", 20*time.Second, job.Ask{Chips: 2, Class: job.Evaluation, TimeLimit: 5 * time.Minute}))(t)
+	w.run(7*time.Minute, time.Second)
+	if got := w.get(fast.ID); got.State != job.Succeeded {
+		t.Errorf("the evaluation is %s: %s", got.State, got.Reason)
+	}
+}
+
+// What a job waits for besides room is said, and ends when it should.
+func TestHoldsBeginsAndDependencies(t *testing.T) {
+	w := newWorld(quick, 2, "slot=8")
+	ctx := context.Background()
+	parent := must(w.submit("a", "parent", time.Minute, job.Ask{Chips: 1, Hold: true}))(t)
+	child := must(w.submit("a", "child", time.Minute, job.Ask{Chips: 1, After: []string{parent.ID}}))(t)
+	late := must(w.submit("a", "late", time.Minute, job.Ask{Chips: 1, NotBefore: w.clock.Add(10 * time.Minute)}))(t)
+	w.run(5*time.Second, time.Second)
+	for id, bound := range map[string]string{parent.ID: "hold", child.ID: "after", late.ID: "begin"} {
+		if x := w.planner.Explain(w.get(id)); x.Bound != bound || x.Reason == "" {
+			t.Errorf("%s: %+v", w.rows[id].Name, x)
+		}
+	}
+	w.restart() // what only the core knew is found again
+	w.run(5*time.Second, time.Second)
+	must(w.keeper.Release(ctx, "a", parent.ID))(t)
+	w.run(70*time.Second, time.Second)
+	if p, c := w.get(parent.ID), w.get(child.ID); p.State != job.Succeeded || c.State != job.Running || w.get(late.ID).State != job.Queued {
+		t.Errorf("parent %s, child %s: %s", p.State, c.State, c.Reason)
+	}
+	w.run(9*time.Minute, time.Second)
+	if w.get(late.ID).State != job.Running {
+		t.Errorf("late is %s: %s", w.get(late.ID).State, w.get(late.ID).Reason)
+	}
+	orphan := must(w.submit("a", "orphan", time.Minute, job.Ask{Chips: 1, Hold: true}))(t)
+	heir := must(w.submit("a", "heir", time.Minute, job.Ask{Chips: 1, After: []string{orphan.ID}}))(t)
+	w.run(time.Second, time.Second)
+	must(w.keeper.Cancel(ctx, "a", orphan.ID, "no need"))(t)
+	for range 2 {
+		w.run(2*time.Second, time.Second)
+		if got := w.get(heir.ID); got.State != job.Queued || !strings.Contains(got.Reason, "it will never start") {
+			t.Errorf("the heir is %s: %s", got.State, got.Reason)
+		}
+		w.restart()
+	}
+}
+
+// A node that is drained takes nothing new, also after a restart, and says so.
+func TestDrain(t *testing.T) {
+	w := newWorld(quick, 2, "slot=4@left", "slot=4@right")
+	ctx := context.Background()
+	on := func(id string) string { return w.get(id).Standing.Placement.Seats[0].Node }
+	first := must(w.submit("a", "first", time.Hour, slots(4)))(t)
+	w.run(2*time.Second, time.Second)
+	other := map[string]string{"left": "right", "right": "left"}[on(first.ID)]
+	must(0, w.planner.Drain(ctx, other, true, "a new fan"))(t)
+	w.restart()
+	second := must(w.submit("a", "second", time.Hour, slots(4)))(t)
+	w.run(2*time.Second, time.Second)
+	if got := w.get(second.ID); got.State != job.Queued || !strings.Contains(got.Reason, "Node "+other+" takes no new work: a new fan.") {
+		t.Errorf("%s: %s", got.State, got.Reason)
+	}
+	must(0, w.planner.Drain(ctx, other, false, ""))(t)
+	w.run(2*time.Second, time.Second)
+	if got := w.get(second.ID); got.State != job.Running || on(second.ID) != other {
+		t.Errorf("%s: %s", got.State, got.Reason)
+	}
+	if err := w.planner.Drain(ctx, "nowhere", true, ""); !fault.Is(err, fault.NotFound) {
+		t.Error(err)
+	}
+	must(w.submit("a", "gang", time.Minute, slots(8)))(t) // over both nodes
+	w.run(time.Minute, time.Second)
+	if len(w.broken) > 0 {
+		t.Error(w.broken)
+	}
+}
+
+// What could never run is refused when it is submitted, with the nearest that could.
+func TestWhatCouldNeverRun(t *testing.T) {
+	w := newWorld(quick, 2, "slot=8")
+	w.quotas["a"] = queue.Quota{Project: "a", Ceiling: map[string]int64{"slot": 4}}
+	w.restart()
+	for _, known := range []bool{false, true} {
+		for _, c := range []struct {
+			ask    job.Ask
+			cpus   int
+			field  string
+			reason string
+		}{
+			{slots(9), 0, "chips", "no site has room for 9 chips"},
+			{job.Ask{Chips: 1, ChipTypes: []string{"slots"}}, 0, "any_of[0].chip", `did you mean "slot"?`},
+			{job.Ask{}, 3, "cpus", "The job asks for 3 CPUs and there are 2."},
+		} {
+			_, err := w.submit("a", "x", time.Minute, c.ask, func(s *job.Spec) { s.CPUs = c.cpus })
+			if f := fault.As(err); !fault.Is(err, fault.Invalid) || f.Field != c.field || !strings.Contains(f.Message, c.reason) {
+				t.Errorf("%+v, known %v: %v", c.ask, known, err)
+			}
+		}
+		must(w.submit("a", "fits", time.Minute, slots(2)))(t)
+		w.run(time.Second, time.Second)
+	}
+	if _, err := w.submit("a", "x", time.Minute, slots(5)); !strings.Contains(fault.As(err).Message, "may never hold as many") {
+		t.Errorf("above the ceiling: %v", err)
+	}
+}
+
+// fill draws a world with quotas and jobs.
+func fill(t *rapid.T) *world {
+	w := newWorld(quick, 2, "slot=4@left", "slot=4@right")
+	if rapid.Bool().Draw(t, "guaranteed") {
+		w.quotas["a"] = queue.Quota{Project: "a", Guarantee: map[string]int64{"slot": 4}}
+	}
+	if rapid.Bool().Draw(t, "capped") {
+		w.quotas["b"] = queue.Quota{Project: "b", Ceiling: map[string]int64{"slot": 6}}
+	}
+	w.restart()
+	return w
+}
+
+func (w *world) draw(t *rapid.T) {
+	ask := job.Ask{Chips: rapid.SampledFrom([]int{0, 1, 2, 4, 6}).Draw(t, "chips")}
+	if rapid.IntRange(0, 4).Draw(t, "fast") == 0 {
+		ask.Class, ask.TimeLimit = job.Evaluation, 5*time.Minute
+	}
+	if len(w.order) > 0 && rapid.IntRange(0, 5).Draw(t, "dependent") == 0 {
+		parent := rapid.SampledFrom(w.order).Draw(t, "parent")
+		ask.After = []string{parent}
+	}
+	project := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "project")
+	if len(ask.After) > 0 {
+		project = w.rows[ask.After[0]].Project
+	}
+	_, _ = w.submit(project, rapid.SampledFrom([]string{"x", "y"}).Draw(t, "name"), time.Duration(rapid.IntRange(5, 240).Draw(t, "seconds"))*time.Second, ask,
+		func(s *job.Spec) { s.CPUs = rapid.IntRange(0, 2).Draw(t, "cpus") })
+}
+
+// Whatever is submitted, held, requeued, drained and killed: no device has two owners, no gang is split, and in the end
+// every job ends.
+func TestThePlannerSurvivesEverything(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w, ctx := fill(t), context.Background()
+		some := func() string {
+			if len(w.order) == 0 {
+				return ""
+			}
+			return rapid.SampledFrom(w.order).Draw(t, "id")
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"": func(t *rapid.T) {
+				if len(w.broken) > 0 {
+					t.Fatal(strings.Join(w.broken, "; "))
+				}
+			},
+			"submit": w.draw,
+			"time passes": func(t *rapid.T) {
+				w.run(time.Duration(rapid.IntRange(1, 90).Draw(t, "seconds"))*time.Second, time.Second)
+			},
+			"the keeper dies": func(t *rapid.T) {
+				w.fuse = rapid.IntRange(1, 15).Draw(t, "moments")
+				w.run(2*time.Second, time.Second)
+				w.fuse = 0
+			},
+			"restart": func(*rapid.T) { w.restart() },
+			"what was learnt is lost": func(*rapid.T) {
+				w.kept = nil
+				w.restart()
+			},
+			"hold": func(t *rapid.T) { id := some(); _, _ = w.keeper.Hold(ctx, w.rows[id].Project, id) },
+			"requeue": func(t *rapid.T) {
+				id := some()
+				_, _ = w.keeper.Requeue(ctx, w.rows[id].Project, id)
+			},
+			"cancel": func(t *rapid.T) {
+				if id := some(); rapid.IntRange(0, 3).Draw(t, "really") == 0 {
+					_, _ = w.keeper.Cancel(ctx, w.rows[id].Project, id, "enough")
+				}
+			},
+			"drain": func(t *rapid.T) {
+				if w.planner.Drain(ctx, rapid.SampledFrom([]string{"left", "right"}).Draw(t, "node"), rapid.Bool().Draw(t, "draining"), "") != nil {
+					t.Fatal("it cannot be drained")
+				}
+			},
+		})
+		settle(t, w)
+	})
+}
+
+func settle(t *rapid.T, w *world) {
+	ctx := context.Background()
+	for _, node := range []string{"left", "right"} {
+		if err := w.planner.Drain(ctx, node, false, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range w.order {
+		_, _ = w.keeper.Release(ctx, w.rows[id].Project, id)
+	}
+	for range 300 {
+		w.clock = w.clock.Add(5 * time.Second)
+		w.live()
+		if err := w.pass(); err != nil {
+			t.Fatalf("an undisturbed pass: %v", err)
+		}
+	}
+	doomed := map[string]bool{}
+	for _, id := range w.order {
+		j := w.rows[id]
+		for _, p := range j.Ask.After {
+			doomed[id] = doomed[id] || doomed[p] || w.rows[p].State.Final() && w.rows[p].State != job.Succeeded
+		}
+		if !j.State.Final() && !doomed[id] {
+			t.Errorf("job %s (%d chips, %d CPUs) is still %s: %s", id, j.Ask.Chips, j.CPUs, j.State, w.get(id).Reason)
+		}
+	}
+	if len(w.broken) > 0 {
+		t.Fatal(strings.Join(w.broken, "; "))
+	}
+}
+
+// A planner that begins anew starts what the one before it would have started at that moment, on the same devices.
+// (Predictions may differ by what the two looks at history are apart, so priorities and time limits decide here and no
+// job ends or makes way; what is on its way is TestThePlannerSurvivesEverything's.)
+func TestANewPlannerPlansAlike(t *testing.T) {
+	orders := 0
+	rapid.Check(t, func(t *rapid.T) {
+		w := fill(t)
+		w.conf.Round, w.conf.MinRun = 1000, 3_600_000 // what was refused is tried again at each pass
+		w.restart()
+		priority := 0
+		draw := func() {
+			project, chips := rapid.SampledFrom([]string{"a", "b"}).Draw(t, "project"), rapid.SampledFrom([]int{1, 2, 4, 6}).Draw(t, "chips")
+			priority++
+			own := priority * rapid.SampledFrom([]int{-1, 1}).Draw(t, "up")
+			if _, err := w.submit(project, "x", time.Hour, job.Ask{Chips: chips, TimeLimit: 30 * time.Minute}, func(s *job.Spec) { s.Priority = own }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range rapid.IntRange(2, 8).Draw(t, "jobs") {
+			draw()
+			w.run(time.Duration(rapid.IntRange(1, 40).Draw(t, "seconds"))*time.Second, time.Second)
+		}
+		draw()
+		w.clock = w.clock.Add(2 * time.Second)
+		w.live()
+		open, err := rows{w}.Open(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		view := job.View{Now: w.clock, Jobs: open, Find: func(ids []string) (map[string]job.Job, error) { return rows{w}.Find(context.Background(), ids) }}
+		old := w.planner
+		if rapid.Bool().Draw(t, "closed") {
+			if err := old.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.restart()
+		want, err := old.Plan(context.Background(), view)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := w.planner.Plan(context.Background(), view)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]any{want.Starts, want.Stops}, []any{got.Starts, got.Stops}); diff != "" {
+			t.Fatal(diff)
+		}
+		orders += len(got.Starts) + len(got.Stops)
+	})
+	if orders < 10 && !t.Failed() {
+		t.Errorf("only %d orders were compared", orders)
+	}
+}
+
+func TestDeclaredCapacity(t *testing.T) {
+	c, err := queue.Local("my host!", 3, []string{"slot=8", " a100=4@rack1 ", "slot=2@n"})
+	if err != nil || len(c.Nodes) != 4 || len(c.Chips) != 3 || c.Nodes[0].Name != "myhost" || c.Nodes[1].Name != "myhost-slot" || c.Nodes[2].Chips != 4 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for _, bad := range []string{"", "slot", "slot=", "slot=0", "slot=-1", "slot=1025", "slot=x", "=3", "cpu=3", "a b=3", "slot=1@", "slot=1@a b", "slot=1@here"} {
+		if _, err := queue.Local("here", 1, []string{bad}); !fault.Is(err, fault.Invalid) || fault.As(err).Field != "compute.capacity" {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func FuzzCapacity(f *testing.F) {
+	f.Add("slot=8@n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := queue.Local("here", 2, strings.Split(text, ","))
+		if err != nil {
+			return
+		}
+		fleet := sched.Fleet{Chips: c.Chips, Nodes: c.Nodes}
+		if err := fleet.Check(); err != nil {
+			t.Errorf("%q makes a fleet that is none: %v", text, err)
+		}
+	})
+}

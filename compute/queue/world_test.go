@@ -1,0 +1,351 @@
+package queue_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/queue"
+	"github.com/triarch-ai/triarch/compute/sched"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
+)
+
+// world is what outlives keeper and planner: rows, quotas, processes, what was learnt, and the clock. Its jobs work for
+// as long as they are told to, save their work when they are asked to end, and take their grace over it.
+type world struct {
+	clock  time.Time
+	seq    uint64
+	rows   map[string]job.Job
+	order  []string
+	works  map[string]*process // by job and attempt
+	left   map[string]time.Duration
+	quotas map[string]queue.Quota
+	orgs   map[string]string // project -> organisation
+	marks  map[string]queue.NodeMark
+	kept   []byte
+
+	conf     sched.Config
+	capacity queue.Capacity
+	fuse     int // the keeper dies at the fuse-th moment
+	broken   []string
+
+	planner *queue.Planner
+	keeper  *job.Keeper
+}
+
+type process struct {
+	job     string
+	attempt int
+	held    []job.Seat
+	phase   job.Phase
+	since   time.Time
+	stopAt  time.Time // it was asked to end then
+	reason  string
+	exit    *job.Exit
+	grace   time.Duration // what it takes to save
+}
+
+type death struct{}
+
+func newWorld(conf sched.Config, cores int, declared ...string) *world {
+	c, err := queue.Local("here", cores, declared)
+	if err != nil {
+		panic(err)
+	}
+	w := &world{clock: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC), rows: map[string]job.Job{}, works: map[string]*process{},
+		left: map[string]time.Duration{}, quotas: map[string]queue.Quota{}, orgs: map[string]string{"a": "o", "b": "p"}, marks: map[string]queue.NodeMark{},
+		conf: conf, capacity: c}
+	w.restart()
+	return w
+}
+
+func (w *world) now() time.Time { return w.clock }
+
+// Read makes ids countable.
+func (w *world) Read(p []byte) (int, error) {
+	w.seq++
+	for i := range p {
+		p[i] = 0
+	}
+	for i := 0; i < 8 && i < len(p); i++ {
+		p[len(p)-1-i] = byte(w.seq >> (8 * i))
+	}
+	return len(p), nil
+}
+
+// restart puts a new keeper with a new planner in the place of the old ones.
+func (w *world) restart() {
+	w.planner = queue.New(queue.Options{Conf: w.conf, Capacity: w.capacity, Store: quotas{w}, Memory: memory{w}, Now: w.now})
+	w.keeper = job.New(job.Options{Store: rows{w}, Executor: executor{w}, Planner: w.planner, Now: w.now, IDs: &id.Maker{Now: w.now, Rand: w}})
+}
+
+func (w *world) moment() {
+	if w.fuse > 0 {
+		if w.fuse--; w.fuse == 0 {
+			panic(death{})
+		}
+	}
+}
+
+// pass is one pass of the keeper, which may die in it.
+func (w *world) pass() error {
+	defer func() {
+		switch r := recover(); r.(type) {
+		case nil:
+		case death:
+			w.restart()
+		default:
+			panic(r)
+		}
+	}()
+	return w.keeper.Reconcile(context.Background())
+}
+
+// run lets time pass in steps, with a pass after each.
+func (w *world) run(d, step time.Duration) {
+	for ; d > 0; d -= step {
+		w.clock = w.clock.Add(step)
+		w.live()
+		_ = w.pass()
+	}
+}
+
+// live is the processes' move.
+func (w *world) live() {
+	for _, k := range slices.Sorted(maps.Keys(w.works)) {
+		p := w.works[k]
+		switch {
+		case p.phase == job.PhaseStarting && !p.stopAt.IsZero():
+			w.over(p, job.Exit{Code: -1})
+		case p.phase == job.PhaseStarting:
+			p.phase, p.since = job.PhaseRunning, w.clock
+		case p.phase != job.PhaseRunning:
+		case !p.stopAt.IsZero() && w.clock.Sub(p.stopAt) >= p.grace:
+			w.left[p.job] -= p.stopAt.Sub(p.since)
+			w.over(p, job.Exit{Code: job.ExitStopped})
+		case p.stopAt.IsZero() && w.left[p.job] > 0 && w.clock.Sub(p.since) >= w.left[p.job]:
+			w.over(p, job.Exit{})
+		}
+	}
+	w.check()
+}
+
+func (w *world) over(p *process, e job.Exit) {
+	e.EndedAt = w.clock
+	if !p.stopAt.IsZero() {
+		e.Stopped, e.StopReason = true, p.reason
+	}
+	p.phase, p.exit = job.PhaseEnded, &e
+}
+
+// check looks for two owners of one device, and for a gang that is split.
+func (w *world) check() {
+	owner := map[string]string{}
+	for _, k := range slices.Sorted(maps.Keys(w.works)) {
+		p := w.works[k]
+		if p.phase == job.PhaseEnded || p.phase == job.PhaseAbsent {
+			continue
+		}
+		n := 0
+		for _, s := range p.held {
+			n += len(s.Devices)
+			for _, d := range s.Devices {
+				at := fmt.Sprintf("%s:%d", s.Node, d)
+				if have := owner[at]; have != "" {
+					w.wrong("%s is held by %s and %s", at, have, k)
+				}
+				owner[at] = k
+			}
+		}
+		if ask := w.rows[p.job].Ask.Chips; ask > 0 && n != ask {
+			w.wrong("%s has %d of %d chips", k, n, ask)
+		}
+	}
+}
+
+func (w *world) wrong(format string, args ...any) {
+	w.broken = append(w.broken, fmt.Sprintf(format, args...))
+}
+
+// submit adds a job that works for so long; 0 = until it is asked to end.
+func (w *world) submit(project, name string, long time.Duration, ask job.Ask, change ...func(*job.Spec)) (job.Job, error) {
+	ask.Saves = true
+	s := job.Spec{Project: project, Kind: "work", Name: name, Command: job.Command{Argv: []string{"work"}}, Restart: job.Restart{Max: 3}, Ask: ask}
+	for _, f := range change {
+		f(&s)
+	}
+	j, err := w.keeper.Create(context.Background(), s)
+	if err == nil {
+		w.left[j.ID] = long
+	}
+	return j, err
+}
+
+// holds are the numbers of chips that the projects' living processes hold.
+func (w *world) holds() map[string]int {
+	out := map[string]int{}
+	for _, p := range w.works {
+		if p.phase == job.PhaseRunning || p.phase == job.PhaseStarting {
+			for _, s := range p.held {
+				out[w.rows[p.job].Project] += len(s.Devices)
+			}
+		}
+	}
+	return out
+}
+
+func (w *world) get(id string) job.Job {
+	j, err := w.keeper.Get(context.Background(), w.rows[id].Project, id)
+	if err != nil {
+		panic(err)
+	}
+	return j
+}
+
+type memory struct{ *world }
+
+func (m memory) Load() ([]byte, error) { return m.kept, nil }
+func (m memory) Save(b []byte) error   { m.moment(); m.kept = b; return nil }
+
+type quotas struct{ *world }
+
+func (q quotas) Queues(context.Context) (out []queue.Row, _ error) {
+	for _, p := range slices.Sorted(maps.Keys(q.orgs)) {
+		x, set := q.world.quotas[p]
+		x.Project, x.Weight = p, max(1, x.Weight)
+		out = append(out, queue.Row{Quota: x, Name: "project " + p, Org: q.orgs[p], OrgName: q.orgs[p], OrgWeight: 1, Set: set})
+	}
+	return out, nil
+}
+
+func (q quotas) SetQuota(_ context.Context, x queue.Quota) error {
+	q.world.quotas[x.Project] = x
+	return nil
+}
+func (q quotas) RemoveQuota(_ context.Context, p string) error     { delete(q.world.quotas, p); return nil }
+func (q quotas) SetOrgWeight(context.Context, string, int64) error { return nil }
+func (q quotas) Marks(context.Context) ([]queue.NodeMark, error) {
+	return slices.SortedFunc(maps.Values(q.marks), func(a, b queue.NodeMark) int { return cmp.Compare(a.Node, b.Node) }), nil
+}
+func (q quotas) SetMark(_ context.Context, m queue.NodeMark) error { q.marks[m.Node] = m; return nil }
+
+// rows is the store of jobs.
+type rows struct{ *world }
+
+func (r rows) Create(_ context.Context, j job.Job) error {
+	r.moment()
+	r.rows[j.ID] = j
+	r.order = append(r.order, j.ID)
+	return nil
+}
+
+func (r rows) Get(_ context.Context, project, id string) (job.Job, error) {
+	j, ok := r.rows[id]
+	if !ok || j.Project != project {
+		return job.Job{}, fault.New(fault.NotFound, "no such job")
+	}
+	return j, nil
+}
+
+func (r rows) List(_ context.Context, project string, f job.Filter) (out []job.Job, _ error) {
+	for _, id := range slices.Backward(r.order) {
+		if j := r.rows[id]; j.Project == project && (!f.Open || !j.State.Final()) {
+			out = append(out, j)
+		}
+	}
+	return out, nil
+}
+
+func (r rows) Open(context.Context) (out []job.Job, _ error) {
+	r.moment()
+	for _, id := range r.order {
+		if j := r.rows[id]; !j.State.Final() {
+			out = append(out, j)
+		}
+	}
+	return out, nil
+}
+
+func (r rows) Update(_ context.Context, j job.Job) error {
+	r.moment()
+	if r.rows[j.ID].Revision != j.Revision {
+		return fault.New(fault.Conflict, "stale")
+	}
+	j.Revision++
+	r.rows[j.ID] = j
+	r.moment()
+	return nil
+}
+
+func (r rows) Delete(_ context.Context, _, id string) error { delete(r.rows, id); return nil }
+
+func (r rows) Find(_ context.Context, ids []string) (map[string]job.Job, error) {
+	out := map[string]job.Job{}
+	for _, id := range ids {
+		if j, ok := r.rows[id]; ok {
+			out[id] = j
+		}
+	}
+	return out, nil
+}
+
+// executor starts the processes.
+type executor struct{ *world }
+
+func (x executor) at(id string, n int) *process {
+	k := fmt.Sprintf("%s/%d", id, n)
+	if x.works[k] == nil {
+		x.works[k] = &process{job: id, attempt: n, phase: job.PhaseAbsent}
+	}
+	return x.works[k]
+}
+
+func (x executor) Start(_ context.Context, t job.Task) error {
+	x.moment()
+	p := x.at(t.Job, t.Attempt)
+	if p.phase == job.PhaseAbsent && p.stopAt.IsZero() {
+		p.phase, p.grace = job.PhaseStarting, time.Duration(3+len(x.works)%5)*time.Second
+		if w := x.rows[t.Job].Standing.Placement; w != nil {
+			p.held = w.Seats
+		}
+	}
+	x.check()
+	x.moment()
+	return nil
+}
+
+func (x executor) Status(_ context.Context, id string, n int) (job.Status, error) {
+	p := x.at(id, n)
+	return job.Status{Job: id, Attempt: n, Phase: p.phase, Exit: p.exit, StartedAt: p.since}, nil
+}
+
+func (x executor) Stop(_ context.Context, id string, n int, _ time.Duration, reason string) error {
+	x.moment()
+	p := x.at(id, n)
+	if p.phase == job.PhaseEnded {
+		return nil
+	}
+	if p.stopAt.IsZero() {
+		p.stopAt, p.reason = x.clock, reason
+	}
+	if p.phase == job.PhaseAbsent {
+		x.over(p, job.Exit{Code: -1})
+	}
+	x.moment()
+	return nil
+}
+
+func (x executor) List(context.Context) ([]job.Status, error)    { return nil, nil }
+func (x executor) Trim(context.Context, string, int, bool) error { return nil }
+func (x executor) Remove(context.Context, string) error          { return nil }
+func (x executor) Logs(context.Context, string, int, int64, int) (job.LogChunk, error) {
+	return job.LogChunk{}, nil
+}
+func (x executor) Progress(context.Context, string, int, int64, int) ([]byte, int64, error) {
+	return nil, 0, nil
+}
