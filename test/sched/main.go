@@ -1,7 +1,7 @@
 // Command sched holds the scheduling core against published and measured figures on real traces, which are not part of the
 // repository, and prints a table of what was reached and what was wanted:
 //
-//	go run ./test/sched -traces DIR [-only pack,itp,expect,foresight,gavel,million] [-instants N]
+//	go run ./test/sched -traces DIR [-only protocol,pack,itp,expect,foresight,gavel,million] [-instants N]
 //
 // DIR holds openb/, itp/ and gavel/ as published. It exits with 1 when a target is missed.
 package main
@@ -34,7 +34,7 @@ type rig struct {
 
 func main() {
 	r := &rig{out: tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)}
-	only := flag.String("only", "pack,itp,expect,foresight,gavel,million", "parts to run")
+	only := flag.String("only", "protocol,pack,itp,expect,foresight,gavel,million", "parts to run")
 	flag.StringVar(&r.traces, "traces", "", "folder of the traces")
 	flag.IntVar(&r.instants, "instants", 100, "instants at which foresight is tried")
 	flag.Parse()
@@ -43,7 +43,7 @@ func main() {
 		os.Exit(2)
 	}
 	fmt.Fprintf(r.out, "%d cores, %s, %s/%s\n", runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	parts := map[string]func(context.Context) error{"pack": r.pack, "itp": r.itp, "expect": r.expect, "foresight": r.foresight,
+	parts := map[string]func(context.Context) error{"protocol": r.protocol, "pack": r.pack, "itp": r.itp, "expect": r.expect, "foresight": r.foresight,
 		"gavel": r.gavel, "million": r.million}
 	for _, name := range strings.Split(*only, ",") {
 		part, ok := parts[name]

@@ -1,17 +1,18 @@
 package main
 
 import (
+	"compress/gzip"
 	"context"
+	"encoding/csv"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
-
-	"encoding/csv"
-
-	"compress/gzip"
 
 	"github.com/triarch-ai/triarch/compute/sched"
 	"github.com/triarch-ai/triarch/compute/sched/predict"
@@ -59,7 +60,7 @@ var lists = []string{"default", "cpu050", "cpu100", "cpu200", "gpushare40", "gpu
 
 // pack is the static saturation of openb: gain over the published FGD at the last column.
 func (r *rig) pack(ctx context.Context) error {
-	published, err := r.published()
+	published, err := r.published("allo.csv.gz")
 	if err != nil {
 		return err
 	}
@@ -68,12 +69,12 @@ func (r *rig) pack(ctx context.Context) error {
 		for _, list := range lists {
 			var gain float64
 			for seed := int64(42); seed <= 46; seed++ {
-				res, err := pack.Run(ctx, pack.Options{NodesFile: filepath.Join(r.traces, "openb", "openb_node_list_gpu_node.csv.gz"),
-					PodsFile: filepath.Join(r.traces, "openb", "pods", "openb_pod_list_"+list+".csv.gz"), Policy: "triarch", Ties: ties, Seed: seed})
+				res, err := r.packed(ctx, list, "triarch", ties, seed)
 				if err != nil {
 					return err
 				}
-				gain += (res.AllocatedPercent - published[list+strconv.FormatInt(seed, 10)]) / 5
+				ref := published[name(list, "fgd", seed)]
+				gain += (res.AllocatedPercent - ref[len(ref)-1]) / 5
 			}
 			what := list + ", ties by " + ties
 			if tuned[list] {
@@ -91,9 +92,14 @@ func (r *rig) pack(ctx context.Context) error {
 	return nil
 }
 
-// published is the last column of the published FGD runs, by list and seed.
-func (r *rig) published() (map[string]float64, error) {
-	f, err := os.Open(filepath.Join(r.traces, "openb", "fgd_expected", "allo.csv.gz"))
+// curves are the columns of published runs, by list, policy and seed.
+type curves map[string][]float64
+
+func name(list, policy string, seed int64) string { return fmt.Sprint(list, "/", policy, "/", seed) }
+
+// published reads a file of published results.
+func (r *rig) published(file string) (curves, error) {
+	f, err := os.Open(filepath.Join(r.traces, "openb", "fgd_expected", file))
 	if err != nil {
 		return nil, err
 	}
@@ -106,20 +112,69 @@ func (r *rig) published() (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := map[string]int{}
-	for i, h := range rows[0] {
-		at[h] = i
-	}
-	out := map[string]float64{}
+	first := slices.Index(rows[0], "0")
+	out := curves{}
 	for _, row := range rows[1:] {
-		if row[at["sc_policy"]] != "06-FGD" {
-			continue
-		}
-		v, err := strconv.ParseFloat(row[at["130"]], 64)
+		seed, err := strconv.ParseInt(row[3], 10, 64)
 		if err != nil {
 			return nil, err
 		}
-		out[row[at["workload"]][len("openb_pod_list_"):]+row[at["seed"]]] = v
+		policy := strings.ToLower(strings.TrimPrefix(row[1][3:], "Gpu")) // "06-FGD", "03-GpuClustering"
+		n := name(strings.TrimPrefix(row[0], "openb_pod_list_"), policy, seed)
+		for _, s := range row[first:] {
+			v, err := strconv.ParseFloat(s, 64)
+			if err != nil {
+				return nil, err
+			}
+			out[n] = append(out[n], v)
+		}
 	}
 	return out, nil
+}
+
+// protocol reproduces the published runs, column by column; random, whose original numbers its candidates in the order in
+// which parallel checks end, in the mean.
+func (r *rig) protocol(ctx context.Context) error {
+	allo, err := r.published("allo.csv.gz")
+	if err != nil {
+		return err
+	}
+	frag, err := r.published("frag.csv.gz")
+	if err != nil {
+		return err
+	}
+	for _, policy := range pack.Policies()[:6] {
+		var worst, gap float64
+		runs := 0
+		for _, list := range lists {
+			for seed := int64(42); seed <= 46; seed++ {
+				res, err := r.packed(ctx, list, policy, "rank", seed)
+				if err != nil {
+					return err
+				}
+				n := name(list, policy, seed)
+				a, f := allo[n], frag[n]
+				if len(a) != len(res.Allocated) || len(f) != len(res.Fragment) {
+					return fmt.Errorf("%s has %d columns, %d are published", n, len(res.Allocated), len(a))
+				}
+				for c := range a {
+					worst = max(worst, math.Abs(a[c]-res.Allocated[c]), math.Abs(f[c]-res.Fragment[c]))
+				}
+				gap += res.AllocatedPercent - a[len(a)-1]
+				runs++
+			}
+		}
+		if policy == "random" {
+			gap /= float64(runs)
+			r.row(fmt.Sprintf("%s, %d runs: mean difference at the end", policy, runs), fmt.Sprintf("%+.3f", gap), "0.3 at most", math.Abs(gap) <= 0.3)
+			continue
+		}
+		r.row(fmt.Sprintf("%s, %d runs: largest difference of any column", policy, runs), fmt.Sprintf("%.3f", worst), "0.01 at most", worst < 0.0101)
+	}
+	return nil
+}
+
+func (r *rig) packed(ctx context.Context, list, policy, ties string, seed int64) (*pack.Result, error) {
+	return pack.Run(ctx, pack.Options{NodesFile: filepath.Join(r.traces, "openb", "openb_node_list_gpu_node.csv.gz"),
+		PodsFile: filepath.Join(r.traces, "openb", "pods", "openb_pod_list_"+list+".csv.gz"), Policy: policy, Ties: ties, Seed: seed})
 }
