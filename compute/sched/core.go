@@ -345,6 +345,7 @@ func (c *Core) Submit(now int64, j Job) error {
 	}
 	c.now = max(c.now, now)
 	c.history.Arrive(&w.Job, m.largest, c.now)
+	c.seating.expect(c, m)
 	c.enqueue(w)
 	return nil
 }

@@ -91,6 +91,7 @@ func (c *Core) startRound() {
 	}
 	c.reprice()
 	c.learn()
+	c.seating.learn()
 	c.dropHolds()
 	for i := range c.moves { // what was refused between rounds is tried again
 		c.moves[i]++

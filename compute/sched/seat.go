@@ -1,6 +1,12 @@
 package sched
 
-import "github.com/triarch-ai/triarch/compute/sched/place"
+import (
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/triarch-ai/triarch/compute/sched/place"
+)
 
 // seating chooses nodes and chips by what a choice leaves for the work that is usual here, and gangs by the lowest level
 // of the topology that holds them: package place. The room beside it counts what is free; both are told of everything.
@@ -10,6 +16,9 @@ type seating struct {
 	node   []int32 // the reverse
 	sites  []place.Domain
 	chips  [][]string // of each class: its name alone
+	mix    map[string]*place.Weighted
+	asked  int64 // jobs so far
+	mixed  int64 // of them when the index was told of the mix last
 }
 
 // laySeating makes the seating; a fleet with more chips on a node than an index takes goes without, by the tightest node.
@@ -32,7 +41,7 @@ func (c *Core) laySeating() {
 	if err != nil {
 		return
 	}
-	s := &seating{index: index, number: make([]int32, len(c.nodes)), node: make([]int32, len(c.nodes)), sites: make([]place.Domain, len(c.sites))}
+	s := &seating{index: index, number: make([]int32, len(c.nodes)), node: make([]int32, len(c.nodes)), sites: make([]place.Domain, len(c.sites)), mix: map[string]*place.Weighted{}}
 	for i := range c.nodes {
 		k, _ := index.Lookup(c.nodes[i].Name)
 		s.number[i] = k
@@ -51,12 +60,61 @@ func (c *Core) laySeating() {
 	c.seating = s
 }
 
+// mixes bounds the kinds of requests that the index is told to expect.
+const mixes = 512
+
+// expect counts a job among what is usual here.
+func (s *seating) expect(c *Core, m *menu) {
+	if s == nil || m.largest == 0 {
+		return
+	}
+	s.asked++
+	o := &m.options[0]
+	a := &o.parts[0].ask
+	key := strconv.Itoa(m.id)
+	if w := s.mix[key]; w != nil {
+		w.Count++
+	} else if len(s.mix) < mixes {
+		s.mix[key] = &place.Weighted{Count: 1, Ask: place.Ask{CPU: a.cpu, Memory: a.memo, Devices: a.chips, Share: int64(a.share), Chips: m.classes(c)}}
+	}
+}
+
+// classes are the chips a menu allows; none where it allows all.
+func (m *menu) classes(c *Core) []string {
+	var names []string
+	for i := range m.options {
+		if k := m.options[i].chip; k >= 0 && !slices.Contains(names, c.chips[k].Name) {
+			names = append(names, c.chips[k].Name)
+		}
+	}
+	if len(names) == len(c.chips) {
+		return nil
+	}
+	slices.Sort(names)
+	return names
+}
+
+// learn tells the index what is usual, each time the number of jobs seen has doubled: it scores all nodes anew.
+func (s *seating) learn() {
+	const first = 64
+	if s == nil || s.asked < max(first, 2*s.mixed) {
+		return
+	}
+	s.mixed = s.asked
+	list := make([]place.Weighted, 0, len(s.mix))
+	for _, key := range slices.Sorted(maps.Keys(s.mix)) {
+		list = append(list, *s.mix[key])
+	}
+	_ = s.index.SetMix(list) // a mix that is refused leaves the scores as they are
+}
+
 func (s *seating) clone() *seating {
 	if s == nil {
 		return nil
 	}
 	d := *s
 	d.index = s.index.Clone()
+	d.mix = map[string]*place.Weighted{} // a copy only looks ahead
 	return &d
 }
 

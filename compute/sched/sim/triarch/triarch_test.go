@@ -27,7 +27,7 @@ func drawn(n int, seed uint64, gap time.Duration) []trace.Job {
 	var jobs []trace.Job
 	at := time.Duration(0)
 	for len(jobs) < n {
-		at += time.Duration(r.Int64N(int64(2*gap)))
+		at += time.Duration(r.Int64N(int64(2 * gap)))
 		size := []int32{1, 1, 1, 2, 4, 8, 8, 16}[r.IntN(8)]
 		long := time.Minute << r.IntN(10) // whole numbers: some processors round sums of products otherwise
 		for range 1 + r.IntN(6) {
