@@ -190,7 +190,7 @@ func (s *Service) observe(ctx context.Context, r Run, j job.Job) error {
 		return s.end(ctx, next, Cancelled, j.Reason, "")
 	case job.Stopping:
 		next.State = Stopping
-	case job.Running:
+	case job.Running, job.Preempting: // one that makes way still saves its work
 		next.State = Running
 	default:
 		next.State = Queued

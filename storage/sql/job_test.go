@@ -34,6 +34,9 @@ func TestJobsAreKept(t *testing.T) {
 	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
 		s, ctx := db.Jobs(), t.Context()
 		j := aJob("prj_a", "run_1", 0)
+		j.Standing.Held = true
+		j.Ask = job.Ask{Class: job.Evaluation, User: "key_1", Chips: 8, MinChips: 4, ChipTypes: []string{"slot"}, Objective: "fastest", TimeLimit: time.Hour,
+			Deadline: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), NotBefore: time.Date(2026, 3, 4, 5, 0, 0, 0, time.UTC), After: []string{"job_0"}, Hold: true, Saves: true}
 		if err := s.Create(ctx, j); err != nil {
 			t.Fatal(err)
 		}
@@ -45,6 +48,8 @@ func TestJobsAreKept(t *testing.T) {
 		j.Limits, j.Discarded = "memory by cgroup v2", true
 		at := time.Date(2026, 2, 3, 4, 5, 6, 789000, time.UTC)
 		j.StartedAt, j.AttemptAt, j.EndedAt, j.NextStartAt = at, at.Add(1000), at.Add(2000), at.Add(3000)
+		j.Standing = job.Standing{Placement: &job.Placement{Site: "local", Chip: "slot", Size: 3, Seats: []job.Seat{{Node: "n", Chips: 3, Devices: []int32{0, 2, 3}}}},
+			PlacedAt: at, For: "job_9", Preempted: 2, Overdue: true, Ran: time.Hour}
 		if err := s.Update(ctx, j); err != nil {
 			t.Fatal(err)
 		}
