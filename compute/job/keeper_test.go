@@ -84,7 +84,7 @@ func (s *shell) check(t *rapid.T) {
 		if (j.State == job.Failed) != (j.State.Final() && j.Fault != "") || j.State == job.Failed && j.Reason == "" {
 			t.Fatalf("job %s is %s by the fault of %q: %q", j.ID, j.State, j.Fault, j.Reason)
 		}
-		if j.State == job.Queued && (j.Standing.Placement != nil || j.Standing.For != "") {
+		if j.State == job.Queued && j.Standing.Placement != nil || (j.State == job.Queued || j.State.Final()) && j.Standing.For != "" {
 			t.Fatalf("job %s waits and holds %+v", j.ID, j.Standing)
 		}
 		if j.State.Final() != !j.EndedAt.IsZero() {

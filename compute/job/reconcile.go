@@ -213,10 +213,11 @@ func (k *Keeper) ended(ctx context.Context, j *Job, st Status) error {
 		if was == Preempting && j.Standing.For != "" {
 			j.Standing.Preempted++
 		}
-		j.Standing.Placement, j.Standing.For, j.Standing.Overdue = nil, "", false
+		j.Standing.Placement, j.Standing.Overdue = nil, false
 	} else {
 		j.EndedAt = now
 	}
+	j.Standing.For = ""
 	if (was == Stopping || was == Preempting) && e.Killed {
 		j.Reason = join(j.Reason, sprintf("It did not end within %s and was killed.", j.Grace))
 	}

@@ -181,6 +181,53 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// What was learnt of durations, and what queues used, outlives the planner, also where jobs end while none lives.
+func TestWhatWasLearntIsKept(t *testing.T) {
+	w := newWorld(quick, 2, "slot=8")
+	same := func(n int) (last job.Job) {
+		for range n {
+			last = must(w.submit("a", "sweep", time.Minute, slots(8)))(t)
+		}
+		return last
+	}
+	wait := func() time.Duration {
+		t.Helper()
+		last := same(2)
+		w.run(2*time.Second, time.Second)
+		x := w.planner.Explain(w.get(last.ID))
+		if x.P50.IsZero() {
+			t.Fatalf("it is not said when %s starts", last.ID)
+		}
+		return x.P50.Sub(w.clock)
+	}
+	if d := wait(); d < 10*time.Minute {
+		t.Errorf("knowing nothing it expects a start in %s", d)
+	}
+	same(18)
+	w.run(25*time.Minute, time.Second)
+	learnt := wait()
+	if learnt < 20*time.Second || learnt > 3*time.Minute {
+		t.Errorf("after twenty that took a minute it expects a start in %s", learnt)
+	}
+	used := w.planner.Queues()[0].Used
+	if used <= 0 {
+		t.Errorf("used %d", used)
+	}
+	w.run(10*time.Second, time.Second) // what was learnt is written within it
+	w.planner, w.keeper = nil, nil
+	w.clock = w.clock.Add(5 * time.Minute) // nobody is there when one ends
+	w.live()
+	w.restart()
+	w.run(time.Second, time.Second)
+	if now := w.planner.Queues()[0].Used; now < used*9/10 {
+		t.Errorf("used %d, and %d before the restart", now, used)
+	}
+	w.run(5*time.Minute, time.Second)
+	if d := wait(); d < 20*time.Second || d > 3*time.Minute {
+		t.Errorf("after the restart it expects a start in %s, before in %s", d, learnt)
+	}
+}
+
 // What could never run is refused when it is submitted, with the nearest that could.
 func TestWhatCouldNeverRun(t *testing.T) {
 	w := newWorld(quick, 2, "slot=8")
@@ -267,8 +314,8 @@ func TestThePlannerSurvivesEverything(t *testing.T) {
 				w.fuse = 0
 			},
 			"restart": func(*rapid.T) { w.restart() },
-			"what was learnt is lost": func(*rapid.T) {
-				w.kept = nil
+			"what was learnt is lost": func(t *rapid.T) {
+				w.kept = []byte(rapid.SampledFrom([]string{"", "{", `{"format":1,"book":"AAAA"}`}).Draw(t, "left"))
 				w.restart()
 			},
 			"hold": func(t *rapid.T) { id := some(); _, _ = w.keeper.Hold(ctx, w.rows[id].Project, id) },

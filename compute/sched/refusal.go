@@ -237,8 +237,13 @@ func (c *Core) whyNoVictims(w *work, o *option) string {
 		}
 		return ""
 	}
-	if slot := chipSlot(o.chip); w.q.guarantee[slot] > 0 {
+	switch slot := chipSlot(o.chip); {
+	case w.q.guarantee[slot] == 0:
+	case w.q.held[slot] >= w.q.guarantee[slot]:
 		return fmt.Sprintf(" Its queue has its guarantee of %d, so nobody makes way for it.", w.q.guarantee[slot])
+	default:
+		return fmt.Sprintf(" With it its queue would hold %d beyond its guarantee of %d, and for that nobody makes way.",
+			w.q.held[slot]+int64(o.size)-w.q.guarantee[slot], w.q.guarantee[slot])
 	}
 	return ""
 }

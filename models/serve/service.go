@@ -163,6 +163,8 @@ func (s *Service) checkDeploy(spec *DeploySpec, v registry.Version) error {
 		return fault.InvalidField("threads", "threads is %d, it must be 0 (the engine decides) to %d.", spec.Threads, maxThreads)
 	case spec.MaxContext < 0 || spec.MaxContext > v.Shape.Context:
 		return fault.InvalidField("max_context", "max_context is %d, it must be 0 (all) to the model's %d.", spec.MaxContext, v.Shape.Context)
+	case spec.Priority < -1000 || spec.Priority > 1000:
+		return fault.InvalidField("priority", "priority is %d, it must be -1000 to 1000.", spec.Priority)
 	case spec.MemoryBytes < 0:
 		return fault.InvalidField("memory_bytes", "memory_bytes cannot be negative.")
 	}
