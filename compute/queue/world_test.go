@@ -186,6 +186,16 @@ func (w *world) submit(project, name string, long time.Duration, ask job.Ask, ch
 	return j, err
 }
 
+// moving says whether a job is between two places.
+func (w *world) moving() bool {
+	for _, j := range w.rows {
+		if j.State == job.Starting || j.State == job.Preempting {
+			return true
+		}
+	}
+	return false
+}
+
 // holds are the numbers of chips that the projects' living processes hold.
 func (w *world) holds() map[string]int {
 	out := map[string]int{}

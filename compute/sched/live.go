@@ -65,9 +65,9 @@ func (c *Core) Queues() []QueueState {
 	return out
 }
 
-// Align puts the rounds at the multiples of their length, so that a core that begins anew has them where the one before
-// it did.
-func (c *Core) Align() { c.round = (c.now/c.conf.Round + 1) * c.conf.Round }
+// Align has a core that begins anew start with a round, and puts the rounds at the multiples of their length, where the
+// core before it had them.
+func (c *Core) Align() { c.round = c.now / c.conf.Round * c.conf.Round }
 
 // Recall tells a core that begins anew what the one before it knew of a job: how long it has waited in all, and whether it
 // ran before.
