@@ -24,13 +24,16 @@ type Change struct {
 
 // Cheapest is the cheapest change of the menu that would start a waiting job at once, without any other job's losing
 // its place in a way it could not lose it anyway; nil if there is none. Each is tried on a copy of this core, by a plan.
-func (c *Core) Cheapest(id string) *Change {
+func (c *Core) Cheapest(id string) *Change { return c.CheapestOf(id, nil) }
+
+// CheapestOf is Cheapest among the changes that may be named; nil = all.
+func (c *Core) CheapestOf(id string, may func(*Change) bool) *Change {
 	w := c.jobs[id]
 	if w == nil || w.status != waiting || w.Hold || len(w.After) > 0 || w.NotBefore > c.now {
 		return nil
 	}
 	for _, ch := range c.changes(w) {
-		if c.starts(w, &ch) {
+		if (may == nil || may(&ch)) && c.starts(w, &ch) {
 			return &ch
 		}
 	}

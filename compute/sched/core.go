@@ -17,7 +17,7 @@ type Config struct {
 	Reserve  int          // blocked gangs of a queue that may hold a start; default 1
 	Starved  int64        // a job that waited so long in all goes before all others of its priority; default 14 days
 	Fast     int64        // longest time limit of a job in the fast lane; default 15 min
-	FastPart int64        // how much of a queue's share the fast lane may take, in Micro; default a quarter
+	FastPart int64        // how much of what a queue holds the fast lane may have, in Micro, beyond one job; default a quarter
 	Rule     predict.Rule // turns what history says into the order of jobs; default predict.DefaultRule
 	Restart  [3]int64     // lost by a preemption besides work since the last checkpoint: 1 chip, up to 8, more; default 7, 30, 60 s
 	Slack    int64        // a job whose deadline leaves less slack than this goes first; default 30 min
@@ -141,7 +141,6 @@ type work struct {
 	overhead int64 // time that this attempt takes to get where the last one was
 	saved    int64 // attained time at the last checkpoint
 	fast     bool  // it counts against the fast lane
-	borrows  bool  // it runs beyond its queue's guarantee
 	runAt    int   // in core.running
 }
 
@@ -450,6 +449,7 @@ func (c *Core) occupy(w *work, o *option, seats []Seat) {
 	}
 	w.status, w.opt, w.seats, w.started, w.ran, w.overhead = running, o, seats, c.now, true, overhead
 	w.waited += c.now - w.since
+	w.fast = w.urgent == urgentFast && w.Kind == Evaluation
 	c.history.Start(w.ID, w.Attained, overhead, c.now)
 	c.begin(w)
 	w.runAt = len(c.running)
@@ -508,6 +508,7 @@ func (c *Core) retire(w *work) {
 	last.runAt = w.runAt
 	c.running = c.running[:len(c.running)-1]
 	w.q.add(w, -1)
+	w.fast = false
 	w.status, w.opt, w.seats, w.runAt = waiting, nil, nil, -1
 }
 

@@ -21,7 +21,8 @@ type queue struct {
 	ceiling   []int64 // by chipSlot; maxInt = none
 	held      []int64 // chips in use, by chipSlot
 	rate      int64   // micro-units an hour of what is held beyond the guarantee
-	fastRate  int64   // of it by jobs of the fast lane
+	fast      int64   // chips in use by jobs of the fast lane
+	all       int64   // chips in use
 	used      int64   // micro-units, decayed, of what was held beyond the guarantee
 	rest      int64   // of used: what has not made up a whole micro-unit yet, in milliseconds times rate
 	lanes     []*lane // waiting jobs by menu
@@ -65,8 +66,9 @@ func (c *Core) layQueues(list []Queue) {
 func (q *queue) add(w *work, sign int64) {
 	slot := chipSlot(w.opt.chip)
 	q.held[slot] += sign * int64(w.opt.size)
+	q.all += sign * int64(w.opt.size)
 	if w.fast {
-		q.fastRate += sign * w.opt.price
+		q.fast += sign * int64(w.opt.size)
 	}
 }
 

@@ -25,12 +25,13 @@ type Objective uint8
 
 // The objectives.
 const (
-	Cheapest Objective = iota // least money for the work
-	Fastest                   // earliest end at the speeds of the menu
-	Greenest                  // least energy for the work
+	Cheapest   Objective = iota // least money for the work
+	Fastest                     // earliest end at the speeds of the menu
+	Greenest                    // least energy for the work
+	ByDeadline                  // least money among what ends by the deadline, else the earliest end
 )
 
-var objectives = []string{"cheapest", "fastest", "greenest"}
+var objectives = []string{"cheapest", "fastest", "greenest", "by deadline"}
 
 func (o Objective) String() string { return objectives[o] }
 
@@ -134,6 +135,9 @@ func (j *Job) Check() error {
 		return problem("group", "only a service has replicas, and this is %s work", j.Kind)
 	case j.Kind == Service && j.Group == "":
 		return problem("group", "a replica says of which service it is one")
+	}
+	if j.Objective == ByDeadline && j.Deadline == 0 {
+		return problem("deadline", "the objective is to end by the deadline, and there is none")
 	}
 	seen := map[string]bool{}
 	for i, c := range n.AnyOf {

@@ -106,7 +106,7 @@ func (c *Core) cost(o *option, by Objective) int64 {
 	}
 	base := int64(Micro)
 	switch {
-	case by == Cheapest && c.chips[o.chip].Value > 0:
+	case (by == Cheapest || by == ByDeadline) && c.chips[o.chip].Value > 0:
 		base = c.chips[o.chip].Value
 	case by == Greenest && c.chips[o.chip].Watts > 0:
 		base = c.chips[o.chip].Watts * 1000
@@ -142,16 +142,24 @@ func (c *Core) entries(w *work) (list []*option, near int) {
 		return c.scratch, 1
 	}
 	slices.SortStableFunc(c.scratch, func(a, b *option) int {
-		return cmp.Or(cmp.Compare(b.size, a.size), cmp.Compare(c.cost(a, w.Objective), c.cost(b, w.Objective)), cmp.Compare(b.speed, a.speed))
+		return cmp.Or(cmp.Compare(b.size, a.size), cmp.Compare(c.late(w, a), c.late(w, b)), cmp.Compare(c.cost(a, w.Objective), c.cost(b, w.Objective)), cmp.Compare(b.speed, a.speed))
 	})
-	best := c.cost(c.scratch[0], w.Objective)
+	best, late := c.cost(c.scratch[0], w.Objective), c.late(w, c.scratch[0])
 	for _, o := range c.scratch {
-		if x := c.cost(o, w.Objective); x > best+muldiv(best, nearBest, Micro) {
+		if x := c.cost(o, w.Objective); c.late(w, o) > late || x > best+muldiv(best, nearBest, Micro) {
 			break
 		}
 		near++
 	}
 	return c.scratch, near
+}
+
+// late is by how much a job that wants to end by its deadline would miss it on an entry, by its P90; 0 for all others.
+func (c *Core) late(w *work, o *option) int64 {
+	if w.Objective != ByDeadline {
+		return 0
+	}
+	return max(0, c.now+c.wall(w, o, w.est.P90)-w.Deadline)
 }
 
 // upgrade moves running jobs to chips that stand idle and suit them so much better that the move pays.

@@ -36,7 +36,6 @@ type menu struct {
 	id      int
 	options []option // sizes from the largest down, inside a size by site and chip
 	largest int      // chips of the largest
-	gang    bool     // some option takes more than one node
 	pools   []int32  // of the options
 }
 
@@ -99,7 +98,6 @@ func (c *Core) menuOf(j *Job, q *queue) (*menu, error) {
 	slices.SortStableFunc(m.options, func(a, b option) int { return cmp.Compare(b.size, a.size) })
 	for _, o := range m.options {
 		m.largest = max(m.largest, o.size)
-		m.gang = m.gang || len(o.parts) > 1 || o.parts[0].members > 1
 		if p := c.poolOf(&o); !slices.Contains(m.pools, p) {
 			m.pools = append(m.pools, p)
 		}

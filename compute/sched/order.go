@@ -25,21 +25,30 @@ func (c *Core) before(a, b *work) bool {
 		cmp.Compare(a.number, b.number)) < 0
 }
 
-// urgency puts what is not ranked by length first: 0 a replica, 1 starved, 2 the fast lane and what somebody sits before,
-// 3 a deadline that presses, 4 everything else.
+// urgency puts what is not ranked by length first: a replica, what starved, the fast lane and what somebody sits before, a
+// deadline that presses; then everything else.
 func (c *Core) urgency(w *work) int {
 	switch {
 	case w.Kind == Service:
-		return 0
+		return urgentReplica
 	case w.waited+c.now-w.since >= c.conf.Starved:
-		return 1
+		return urgentStarved
 	case w.Kind == Interactive || c.fastLane(w):
-		return 2
+		return urgentFast
 	case w.Deadline > 0 && w.Deadline-c.now-w.est.P90 < c.conf.Slack:
-		return 3
+		return urgentDeadline
 	}
-	return 4
+	return urgentNot
 }
+
+// What is not ranked by length, first to last.
+const (
+	urgentReplica = iota
+	urgentStarved
+	urgentFast
+	urgentDeadline
+	urgentNot
+)
 
 // look asks what is known of a waiting job now. Between two looks its place in the order stands.
 func (c *Core) look(w *work) {
@@ -93,7 +102,10 @@ func (c *Core) rankRunning(w *work) {
 // fastLane says whether a job may pass the others as short work: it says so, its time limit is short, and the lane has
 // not had its part of what the queue holds.
 func (c *Core) fastLane(w *work) bool {
-	return w.Kind == Evaluation && w.Limit > 0 && w.Limit <= c.conf.Fast
+	if w.Kind != Evaluation || w.Limit <= 0 || w.Limit > c.conf.Fast {
+		return false
+	}
+	return w.q.fast == 0 || w.q.fast+int64(w.menu.largest) <= muldiv(w.q.all, c.conf.FastPart, Micro)
 }
 
 // enqueue has a job wait, for room or for what must come before.

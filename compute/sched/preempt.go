@@ -127,7 +127,7 @@ func (c *Core) spare(v *work) bool {
 // outranks says whether a waiting job of the same queue and priority goes before a running one by rank, so clearly that
 // it is worth what the change costs.
 func (c *Core) outranks(w *work, o *option, v *work) bool {
-	if w.urgent == 0 && v.urgent > 0 {
+	if w.urgent == urgentReplica && v.urgent > urgentReplica {
 		return true
 	}
 	return w.key < v.key
