@@ -180,7 +180,7 @@ func (a *app) explain(x api.Explanation) {
 	}
 	if x.Change != nil {
 		a.Printf("  change  %s\n", x.Change.Text)
-	} else if x.State == "queued" {
+	} else if x.Stage != "" {
 		a.Printf("  change  none of less, smaller, other chip, other queue or more quota would start it now\n")
 	}
 	if x.P50 != nil && x.P90 != nil {

@@ -63,7 +63,7 @@ func (p *Planner) why(id string) Explanation {
 	if !ok {
 		return Explanation{}
 	}
-	out := Explanation{Bound: x.Bound, Have: x.Have, Want: x.Want, Ahead: x.Ahead, Reason: x.Reason}
+	out := Explanation{Bound: x.Bound, Have: x.Have, Want: x.Want, Ahead: x.Ahead, Reason: p.named(x.Reason)}
 	if x.Stage > 0 {
 		out.Stage = x.Stage.String()
 	}
@@ -123,7 +123,9 @@ func (p *Planner) Explain(j job.Job) Explanation {
 	if e == nil || p.core == nil || e.free || e.outside != "" || e.running {
 		return out
 	}
-	if c := p.core.Cheapest(j.ID); c != nil {
+	home := p.rows[j.Project].Org
+	near := func(c *sched.Change) bool { return c.Kind != "queue" || p.rows[c.Name].Org == home } // others' projects are not named
+	if c := p.core.CheapestOf(j.ID, near); c != nil {
 		out.Change = &Change{Kind: c.Kind, Name: c.Name, To: c.To, Text: p.sentence(c)}
 	}
 	if x, ok := p.core.Expect(horizon.Milliseconds())[j.ID]; ok {
@@ -137,7 +139,26 @@ func (p *Planner) sentence(c *sched.Change) string {
 	if r, ok := p.rows[c.Name]; ok && c.Kind == "queue" {
 		return sprintf("It would start now in the queue of project %s.", r.Name)
 	}
-	return sprintf("It would start now %s.", c.Reason)
+	return sprintf("It would start now %s.", strings.TrimSuffix(p.named(c.Reason), " 1 chips")+one(c))
+}
+
+// one is what a change to a single chip ends with.
+func one(c *sched.Change) string {
+	if strings.HasSuffix(c.Reason, " 1 chips") {
+		return " 1 chip"
+	}
+	return ""
+}
+
+// named puts the names of projects in the place of their ids.
+func (p *Planner) named(s string) string {
+	if !strings.Contains(s, "ueue prj_") {
+		return s
+	}
+	for id, r := range p.rows {
+		s = strings.ReplaceAll(s, "ueue "+id, "ueue of project "+r.Name)
+	}
+	return s
 }
 
 // QueueView is a queue as it stands.

@@ -38,7 +38,8 @@ func (p *Planner) take(a *sched.Action) {
 // because says why a job makes way.
 func (p *Planner) because(a *sched.Action) string {
 	who := "job " + a.For
-	if e := p.jobs[a.For]; e != nil && e.job.Name != "" {
+	own := p.jobs[a.Job].job.Project
+	if e := p.jobs[a.For]; e != nil && e.job.Name != "" && e.job.Project == own { // another project's names are its own
 		who = sprintf("job %s (%s)", a.For, e.job.Name)
 	}
 	switch a.Why {

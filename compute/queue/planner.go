@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -188,25 +189,38 @@ func (p *Planner) Admit(ctx context.Context, j job.Job) error {
 		return fault.New(fault.Invalid, sprintf("The job asks for %d CPUs and there are %d.", j.CPUs, p.opt.Capacity.total(CPU)),
 			fault.Field("cpus"), fault.Fix("Ask for at most %d.", p.opt.Capacity.total(CPU)))
 	}
-	return refusal(core.Could(s))
+	return p.refusal(core.Could(s))
 }
 
 // refusal is an error of the core as a fault that names the field.
-func refusal(err error) error {
+func (p *Planner) refusal(err error) error {
 	if err == nil {
 		return nil
 	}
 	if near, ok := errors.AsType[*sched.Nearby](err); ok {
-		f := fault.InvalidField(near.Field, "The job can never run here: %s.", near.Reason)
+		f := fault.InvalidField(field(near.Field), "The job can never run here: %s.", near.Reason)
+		f.Message = p.named(f.Message)
 		if near.Fits > 0 {
 			f.Fix = sprintf("Ask for at most %d.", near.Fits)
 		}
 		return f
 	}
 	if bad, ok := errors.AsType[*sched.Problem](err); ok {
-		return fault.InvalidField(bad.Field, "The job cannot be taken: %s.", bad.Reason)
+		text := "The job cannot be taken: " + bad.Reason
+		if !strings.HasSuffix(text, "?") {
+			text += "."
+		}
+		return fault.InvalidField(field(bad.Field), "%s", text)
 	}
 	return err
+}
+
+// field is the core's word for a field as a request has it.
+func field(s string) string {
+	if strings.HasPrefix(s, "any_of[") {
+		return "chip_types"
+	}
+	return s
 }
 
 // Close saves what was learnt. The planner may be used on.

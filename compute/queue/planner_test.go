@@ -48,6 +48,9 @@ func TestABorrowedGuaranteeComesBack(t *testing.T) {
 	if got := w.get(borrower.ID); got.State != job.Preempting || !strings.Contains(got.Reason, "whose queue was below its guarantee") {
 		t.Fatalf("the borrower is %s: %s", got.State, got.Reason)
 	}
+	if got := w.get(borrower.ID); strings.Contains(got.Reason, "(owner)") {
+		t.Errorf("it names another project's job: %s", got.Reason)
+	}
 	if x := w.planner.Explain(w.get(owner.ID)); x.Bound != "room being made" || !strings.Contains(x.Reason, borrower.ID) {
 		t.Errorf("%+v", x)
 	}
@@ -95,6 +98,26 @@ func TestReplicasAreKept(t *testing.T) {
 	w.run(5*time.Second, time.Second)
 	if got := w.holds()["a"]; got != 8 {
 		t.Errorf("%d of 8 are in use beside the replicas", got)
+	}
+}
+
+// Another queue is a change to think of only inside one organisation.
+func TestChangesNameNobodyElsesProjects(t *testing.T) {
+	for _, same := range []bool{false, true} {
+		w := newWorld(quick, 2, "slot=8")
+		if same {
+			w.orgs["b"] = w.orgs["a"]
+		}
+		w.quotas["a"] = queue.Quota{Project: "a", Ceiling: map[string]int64{"slot": 4}}
+		w.quotas["b"] = queue.Quota{Project: "b"}
+		w.restart()
+		must(w.submit("a", "first", time.Hour, slots(4)))(t)
+		second := must(w.submit("a", "second", time.Hour, slots(4)))(t)
+		w.run(2*time.Second, time.Second)
+		x := w.planner.Explain(w.get(second.ID))
+		if x.Bound != "ceiling" || x.Change == nil || (x.Change.Kind == "queue") != same {
+			t.Errorf("one organisation %v: %+v, %+v", same, x, x.Change)
+		}
 	}
 }
 
@@ -241,7 +264,7 @@ func TestWhatCouldNeverRun(t *testing.T) {
 			reason string
 		}{
 			{slots(9), 0, "chips", "no site has room for 9 chips"},
-			{job.Ask{Chips: 1, ChipTypes: []string{"slots"}}, 0, "any_of[0].chip", `did you mean "slot"?`},
+			{job.Ask{Chips: 1, ChipTypes: []string{"slots"}}, 0, "chip_types", `did you mean "slot"?`},
 			{job.Ask{}, 3, "cpus", "The job asks for 3 CPUs and there are 2."},
 		} {
 			_, err := w.submit("a", "x", time.Minute, c.ask, func(s *job.Spec) { s.CPUs = c.cpus })
