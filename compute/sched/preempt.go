@@ -258,6 +258,10 @@ func (c *Core) lawful(w *work, o *option, chosen map[*work]bool) bool {
 	return true
 }
 
+// lookMost is how many nodes are looked at for victims by rank, if enough are found among them: the cheapest of a thousand
+// is hardly dearer than that of ten thousand. Each job begins to look at another node.
+const lookMost = 1024
+
 // evictable is the cheapest nodes for the members of a part, or nil if there are not enough.
 func (c *Core) evictable(w *work, o *option, part int, from whose, pool int32, may func(int32) bool, chosen map[*work]bool, used []int32) []evicted {
 	pt := &o.parts[part]
@@ -266,7 +270,16 @@ func (c *Core) evictable(w *work, o *option, part int, from whose, pool int32, m
 		memo = c.recall(w.q, o, part)
 	}
 	var all []evicted
-	for _, n := range c.pools[pool].nodes {
+	nodes := c.pools[pool].nodes
+	begin := 0
+	if from == own && len(nodes) > lookMost {
+		begin = int(w.number) % len(nodes)
+	}
+	for i := range nodes {
+		if from == own && i >= lookMost && len(all) >= pt.members {
+			break
+		}
+		n := nodes[(begin+i)%len(nodes)]
 		if len(c.onNode[n]) == 0 && !c.room.fits(n, &pt.ask) || slices.Contains(used, n) || c.nodes[n].State != Up || may != nil && !may(n) {
 			continue
 		}
