@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -447,6 +448,60 @@ func TestANewPlannerPlansAlike(t *testing.T) {
 	if orders < 10 && !t.Failed() {
 		t.Errorf("only %d orders were compared", orders)
 	}
+}
+
+// The keeper's loop wakes for what time alone brings: a beginning, a minimum run that is over, a time limit.
+func TestTheLoopWakesInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(sched.Config{Round: 30_000, MinRun: 60_000}, 2, "slot=8")
+		w.quotas["a"] = queue.Quota{Project: "a", Guarantee: map[string]int64{"slot": 8}}
+		p := queue.New(queue.Options{Conf: w.conf, Capacity: w.capacity, Store: quotas{w}})
+		w.keeper = job.New(job.Options{Store: rows{w}, Executor: executor{w}, Planner: p, Tick: 24 * time.Hour})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- w.keeper.Loop(ctx) }()
+		synctest.Wait()
+		began := time.Now()
+		state := func(j job.Job) job.State { return w.rows[j.ID].State }
+		after := func(d time.Duration) {
+			time.Sleep(d - time.Since(began))
+			synctest.Wait()
+			w.clock = time.Now()
+			w.live()
+			w.keeper.Wake()
+			synctest.Wait()
+		}
+		borrower := must(w.submit("b", "borrower", 0, job.Ask{Chips: 8, TimeLimit: 4 * time.Minute}))(t)
+		after(time.Second)
+		late := must(w.submit("a", "late", 0, job.Ask{Chips: 8, NotBefore: began.Add(20 * time.Second)}))(t)
+		after(10 * time.Second)
+		if state(borrower) != job.Running || state(late) != job.Queued {
+			t.Fatalf("borrower %s, late %s", state(borrower), state(late))
+		}
+		time.Sleep(95*time.Second - time.Since(began)) // nobody wakes it but time: the beginning, then the round after the minimum run
+		synctest.Wait()
+		if state(borrower) != job.Preempting {
+			t.Fatalf("the borrower is %s", state(borrower))
+		}
+		after(100 * time.Second)
+		after(101 * time.Second)
+		if state(late) != job.Running || state(borrower) != job.Queued {
+			t.Errorf("borrower %s, late %s", state(borrower), state(late))
+		}
+		must(w.keeper.Cancel(ctx, "a", late.ID, "enough"))(t)
+		after(110 * time.Second)
+		after(111 * time.Second)
+		if state(borrower) != job.Running {
+			t.Errorf("the borrower is %s", state(borrower))
+		}
+		time.Sleep(4*time.Minute + time.Minute)
+		synctest.Wait()
+		if got := w.rows[borrower.ID]; got.State != job.Stopping || !got.Standing.Overdue {
+			t.Errorf("after its time limit the borrower is %s", got.State)
+		}
+		cancel()
+		<-ended
+	})
 }
 
 func TestDeclaredCapacity(t *testing.T) {

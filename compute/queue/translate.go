@@ -94,12 +94,14 @@ func (p *Planner) fleet(rows map[string]Row, marks []NodeMark) sched.Fleet {
 		r := rows[id]
 		q := sched.Queue{Name: id, Org: r.Org, Weight: max(1, r.Weight) * sched.Micro, OrgWeight: weights[r.Org] * sched.Micro}
 		for _, ch := range f.Chips {
-			if n := min(r.Guarantee[ch.Name], left[ch.Name]); n > 0 {
+			want := r.Guarantee[ch.Name]
+			if n := min(want, left[ch.Name]); n > 0 {
 				q.Guarantee = append(q.Guarantee, sched.Count{Chip: ch.Name, Chips: n})
 				left[ch.Name] -= n
+				want -= n
 			}
-			if n := r.Guarantee[ch.Name] - left[ch.Name]; r.Guarantee[ch.Name] > 0 && n > 0 && len(q.Guarantee) == 0 {
-				p.opt.Log.Warn("a guarantee is larger than what is left of the fleet", "project", id, "chip", ch.Name, "guarantee", r.Guarantee[ch.Name])
+			if want > 0 {
+				p.opt.Log.Warn("a guarantee is larger than what is left of the fleet", "project", id, "chip", ch.Name, "guarantee", r.Guarantee[ch.Name], "missing", want)
 			}
 			if n, ok := r.Ceiling[ch.Name]; ok {
 				q.Ceiling = append(q.Ceiling, sched.Count{Chip: ch.Name, Chips: n})
