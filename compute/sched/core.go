@@ -170,6 +170,7 @@ type Core struct {
 	version  []int64   // by node: counts what started and ended there
 	memo     evictions
 	holds    []*hold
+	windows  []window
 	children map[string][]*work // those that wait for a job to succeed
 
 	price    []int64 // by chip: how scarce it is, in Micro

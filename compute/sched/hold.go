@@ -67,7 +67,7 @@ func (c *Core) earliest(w *work, o *option) *hold {
 		first := make([]when, 0, pt.members)
 		seen := c.freeing(o, i)
 		for _, n := range c.pools[pool].nodes {
-			if c.nodes[n].State != Up || slices.Contains(h.nodes, n) || c.heldAlready(n) {
+			if c.nodes[n].State != Up || slices.Contains(h.nodes, n) || c.heldAlready(n) || len(c.windows) > 0 && c.shut(w, n, maxInt) != nil {
 				continue
 			}
 			if seen[n].version != c.version[n]+1 {
@@ -212,16 +212,10 @@ func (c *Core) usable(w *work, o *option) func(int32) bool {
 	for _, h := range c.holds {
 		any = any || h.w != w && c.room.pool[h.nodes[0]] == pool
 	}
-	if !any {
+	if !any && len(c.windows) == 0 {
 		return nil
 	}
-	gone := c.now + c.wall(w, o, w.est.P90)
-	if w.Limit > 0 {
-		gone = min(gone, c.now+w.Limit)
-	}
-	if w.Kind == Service {
-		gone = maxInt
-	}
+	gone := c.goneIf(w, o)
 	owed := w.q.guaranteedFor(o)
 	return func(n int32) bool {
 		for _, h := range c.holds {
@@ -232,6 +226,18 @@ func (c *Core) usable(w *work, o *option) func(int32) bool {
 				return false
 			}
 		}
-		return true
+		return c.shut(w, n, gone) == nil
 	}
+}
+
+// goneIf is when a job would be gone if it started now, by its P90 or its limit.
+func (c *Core) goneIf(w *work, o *option) int64 {
+	gone := c.now + c.wall(w, o, w.est.P90)
+	if w.Limit > 0 {
+		gone = min(gone, c.now+w.Limit)
+	}
+	if w.Kind == Service {
+		gone = maxInt
+	}
+	return gone
 }

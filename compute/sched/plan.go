@@ -93,10 +93,7 @@ func (c *Core) startRound() {
 	c.learn()
 	c.seating.learn()
 	c.dropHolds()
-	for i := range c.moves { // what was refused between rounds is tried again
-		c.moves[i]++
-		c.room.change[i]++
-	}
+	c.tryAll()
 }
 
 // wanted says which pools somebody waits for: elsewhere nobody asks what the running jobs' ranks are.
@@ -125,7 +122,7 @@ func (c *Core) due() int64 {
 			}
 		}
 		if q.waits > 0 {
-			at = min(at, c.round)
+			at = min(at, c.round, c.nextWindow())
 		}
 	}
 	return at
@@ -144,8 +141,11 @@ func (c *Core) fill() {
 			if c.start(w, l) {
 				continue
 			}
-			*l.mark(c.idle) = c.stamp(w.menu, c.room.change)
 			c.stats.Refused++
+			if c.backfill(w, l) {
+				continue
+			}
+			*l.mark(c.idle) = c.stamp(w.menu, c.room.change)
 			if c.idle || len(c.chips) < 2 || len(w.menu.options) == 1 {
 				c.hold(w)
 			}
@@ -154,6 +154,30 @@ func (c *Core) fill() {
 			return
 		}
 	}
+}
+
+// backfillMost bounds how many of a lane are looked at behind its first.
+const backfillMost = 32
+
+// backfill starts a shorter job of a lane whose first is kept off room only because it would take too long there.
+func (c *Core) backfill(first *work, l *lane) bool {
+	if len(c.holds) == 0 && len(c.windows) == 0 {
+		return false
+	}
+	for i := 0; i < min(len(l.heap), backfillMost); i++ {
+		if w := l.heap[i]; w != first && c.lasting(w) < c.lasting(first) && c.start(w, l) {
+			return true
+		}
+	}
+	return false
+}
+
+// lasting is how long a job may take, by its P90 or its limit.
+func (c *Core) lasting(w *work) int64 {
+	if w.Limit > 0 {
+		return min(w.Limit, w.est.P90)
+	}
+	return w.est.P90
 }
 
 // start tries the entries of a job's menu, best first.

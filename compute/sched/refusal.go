@@ -28,7 +28,7 @@ type Explanation struct {
 	Job     string
 	Running bool
 	Stage   Stage  // that refused it last; 0 if it runs, or waits for something other than room
-	Bound   string // the constraint that binds, in a word: "hold", "begin", "after", "ceiling", "held", "room", "scattered", "order"
+	Bound   string // the constraint that binds, in a word: "hold", "begin", "after", "ceiling", "held", "window", "room", "scattered", "order"
 	Have    int64  // of what binds
 	Want    int64
 	Reason  string // a sentence with the numbers
@@ -144,6 +144,10 @@ func (c *Core) refusedEntry(w *work, o *option, near bool, e *Explanation) {
 		h := c.heldFor(w, o)
 		e.Stage, e.Bound, e.Have, e.Want = Reserved, "held", h.start-c.now, c.lasts(w, o)
 		e.Reason = fmt.Sprintf("What would fit is held for job %s, which starts there within %s, and this job may take %s.", h.w.ID, span(e.Have), span(e.Want))
+	case fits && c.windowFor(w, o) != nil:
+		x := c.windowFor(w, o)
+		e.Stage, e.Bound, e.Have, e.Want = Reserved, "window", max(0, x.From-c.now), c.lasts(w, o)
+		e.Reason = fmt.Sprintf("What would fit is kept for %s, which begins in %s, and this job may take %s.", x.ID, span(e.Have), span(e.Want))
 	case fits && e.Ahead > 0:
 		e.Stage, e.Bound, e.Have, e.Want = Ordered, "order", 0, int64(e.Ahead)
 		e.Reason = fmt.Sprintf("%d jobs of queue %s come before it.", e.Ahead, w.q.Name)
@@ -192,8 +196,18 @@ func (c *Core) heldFor(w *work, o *option) *hold {
 		return nil
 	}
 	for _, h := range c.holds {
-		if h.w != w && len(h.nodes) > 0 && c.room.pool[h.nodes[0]] == pool {
+		if h.w != w && len(h.nodes) > 0 && c.room.pool[h.nodes[0]] == pool && c.goneIf(w, o) > h.start {
 			return h
+		}
+	}
+	return nil
+}
+
+// windowFor is the window that keeps a job off what it would fit on.
+func (c *Core) windowFor(w *work, o *option) *window {
+	for _, n := range c.pools[c.poolOf(o)].nodes {
+		if x := c.shut(w, n, c.goneIf(w, o)); x != nil && c.room.fits(n, &o.parts[0].ask) {
+			return x
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -147,5 +148,45 @@ func TestABlockedGangIsNotStarved(t *testing.T) {
 	}
 	if w.now != 100*minute {
 		t.Errorf("the gang started at %d min, not when the long job had ended", w.now/minute)
+	}
+}
+
+// Maintenance keeps work off that would reach into it; what is short enough goes before, also from behind the first of its kind;
+// a reservation lets its queue in.
+func TestWindows(t *testing.T) {
+	w := newWorld(t, Config{}, fleetOf(1, 2, Queue{Name: "q"}, Queue{Name: "class"}))
+	if err := w.c.SetWindows(0, []Window{{ID: "maintenance", Nodes: []string{"n000"}, From: 60 * minute, Until: 120 * minute}}); err != nil {
+		t.Fatal(err)
+	}
+	must(0, w.submit(Job{ID: "long", Queue: "q", Priority: 1, Need: Need{Chips: 1}}, 90*minute))
+	must(0, w.submit(Job{ID: "short", Queue: "q", Need: Need{Chips: 1}}, 50*minute))
+	w.plan()
+	if len(w.runs) != 1 || w.runs["short"].Job == "" {
+		t.Fatalf("%+v", w.runs)
+	}
+	if e, _ := w.c.Explain("long"); e.Stage != Reserved || e.Bound != "window" || e.Have != 60*minute || e.Want != 90*minute {
+		t.Errorf("%+v", e)
+	}
+	for w.runs["long"].Job == "" && w.now < 500*minute {
+		p := w.plan()
+		w.pass(max(w.now+1, min(p.Next, w.now+10*minute)))
+	}
+	if w.begun["long"] != 120*minute {
+		t.Errorf("it started at %d min", w.begun["long"]/minute)
+	}
+	if err := w.c.SetWindows(w.now, []Window{{ID: "course", Nodes: []string{"n000"}, From: w.now, Until: w.now + 60*minute, Queue: "class"}}); err != nil {
+		t.Fatal(err)
+	}
+	must(0, w.submit(Job{ID: "guest", Queue: "q", Need: Need{Chips: 1}}, minute))
+	must(0, w.submit(Job{ID: "pupil", Queue: "class", Need: Need{Chips: 1}}, minute))
+	w.plan()
+	if w.runs["pupil"].Job == "" || w.runs["guest"].Job != "" {
+		t.Errorf("%+v", w.runs)
+	}
+	for _, bad := range []Window{{ID: "w", From: 2, Until: 1}, {ID: "w", Until: 1, Nodes: []string{"n00"}}, {ID: "w", Until: 1, Queue: "z"}} {
+		var p *Problem
+		if err := w.c.SetWindows(w.now, []Window{bad}); !errors.As(err, &p) {
+			t.Errorf("%+v: %v", bad, err)
+		}
 	}
 }
