@@ -37,11 +37,15 @@ type Explanation struct {
 // horizon is how far expected starts look ahead.
 const horizon = 30 * 24 * time.Hour
 
-// Why implements job.Planner.
+// Why implements job.Planner. Runs keep its sentence, so it changes when the reason does and not with every second.
 func (p *Planner) Why(id string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.why(id).Reason
+	x := p.why(id)
+	if x.Stage == sched.Reserved.String() {
+		return "What would fit is held for what begins there before this job would be done."
+	}
+	return x.Reason
 }
 
 // why is the explanation without what takes trying.
@@ -67,8 +71,11 @@ func (p *Planner) why(id string) Explanation {
 	if x.Stage > 0 {
 		out.Stage = x.Stage.String()
 	}
-	if x.Stage == sched.Placed {
+	switch {
+	case x.Stage == sched.Placed:
 		out.Reason += p.drained(e)
+	case x.Bound == "begin":
+		out.Reason = sprintf("It begins at %s at the earliest.", e.begin.UTC().Format(time.RFC3339))
 	}
 	return out
 }
