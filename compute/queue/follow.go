@@ -235,7 +235,7 @@ func (p *Planner) requeue(e *entry, now int64) {
 func (p *Planner) told(v job.View) {
 	for _, e := range p.jobs {
 		if e.running && e.start == nil && e.job.Ask.Saves && e.job.State == job.Running {
-			p.core.Checkpoint(e.job.ID, (e.job.Standing.Ran + v.Now.Sub(e.job.AttemptAt)).Milliseconds())
+			p.core.Safe(ms(v.Now), e.job.ID)
 		}
 	}
 }

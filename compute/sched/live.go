@@ -92,3 +92,13 @@ func (c *Core) Began(id string, at int64) {
 		w.started = max(w.started, min(at, c.now))
 	}
 }
+
+// Safe tells that all the work of a running job up to now is safe: it saves its work when it is asked to end.
+func (c *Core) Safe(now int64, id string) {
+	w := c.jobs[id]
+	if w == nil || w.status != running {
+		return
+	}
+	c.settle(now)
+	w.saved = max(w.saved, c.attained(w))
+}
