@@ -13,7 +13,7 @@ func (c *Core) clone(h History) *Core {
 	d.acts, d.scratch, d.promises = nil, nil, nil
 	d.price = slices.Clone(c.price)
 	d.moves, d.version, d.memo, d.ending = slices.Clone(c.moves), slices.Clone(c.version), evictions{}, nil
-	d.victims, d.frees = nil, nil
+	d.victims, d.frees, d.worst = nil, nil, slices.Clone(c.worst)
 	t := *c.trust
 	d.trust = &t
 	d.nodes = slices.Clone(c.nodes)

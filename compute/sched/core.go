@@ -168,6 +168,7 @@ type Core struct {
 	onNode   [][]*work // what runs on each node, in order of start
 	moves    []int64   // by pool: counts starts, ends and rounds; what could not displace anything may when it has moved on
 	version  []int64   // by node: counts what started and ended there
+	worst    []int64   // by node: the last key of what ran there when the round began
 	memo     evictions
 	holds    []*hold
 	windows  []window
@@ -215,6 +216,7 @@ func New(conf Config, f Fleet, h History, now int64) (*Core, error) {
 	c.onNode = make([][]*work, len(c.nodes))
 	c.moves = make([]int64, len(c.pools))
 	c.version = make([]int64, len(c.nodes))
+	c.worst = make([]int64, len(c.nodes))
 	c.price, c.count = make([]int64, len(c.chips)), make([]int64, len(c.chips))
 	for i := range c.price {
 		c.price[i] = Micro

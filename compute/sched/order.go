@@ -73,7 +73,7 @@ func (c *Core) lookRunning(w *work) {
 }
 
 // quantileEvery is how many looks at a running job there are for each that asks for its quantiles too.
-const quantileEvery = 4
+const quantileEvery = 8
 
 // begin takes what was last learned of a job as of now.
 func (c *Core) begin(w *work) {
@@ -96,7 +96,7 @@ func (c *Core) begin(w *work) {
 func (c *Core) rankRunning(w *work) {
 	w.key = c.conf.Rule.Running(w.est, w.waited)
 	// What is known of a job goes by the ratio of its ages: there is nothing new until it is a part older.
-	w.lookAt = c.now + max(c.conf.Round, (c.now-w.started+w.Attained)/lookPart)
+	w.lookAt = c.now + max(c.conf.Round, (c.now-w.started+w.Attained)/agePart)
 }
 
 // fastLane says whether a job may pass the others as short work: it says so, its time limit is short, and the lane has
@@ -228,9 +228,12 @@ func (c *Core) remove(l *lane, i int) {
 	}
 }
 
-// lookPart is by which part of its age a running job grows before it is looked at again, and the rounds after which one
-// that waits is.
-const lookPart = 32
+// lookPart is the rounds after which a waiting job is looked at again, agePart by which part of its age a running one grows
+// before it is.
+const (
+	lookPart = 32
+	agePart  = 8
+)
 
 // rerank asks history anew for those that wait, lane by lane in turn.
 func (c *Core) rerank(q *queue) {

@@ -84,9 +84,13 @@ func (c *Core) startRound() {
 		}
 	}
 	wanted := c.wanted()
+	clear(c.worst)
 	for _, w := range c.running {
 		if c.now >= w.lookAt && !c.still && wanted[c.room.pool[w.seats[0].Node]] {
 			c.lookRunning(w)
+		}
+		for i := range w.seats {
+			c.worst[w.seats[i].Node] = max(c.worst[w.seats[i].Node], w.key)
 		}
 	}
 	c.reprice()
@@ -161,11 +165,22 @@ const backfillMost = 32
 
 // backfill starts a shorter job of a lane whose first is kept off room only because it would take too long there.
 func (c *Core) backfill(first *work, l *lane) bool {
-	if len(c.holds) == 0 && len(c.windows) == 0 {
+	if len(c.holds) == 0 && len(c.windows) == 0 || !c.idleFor(l.menu) {
 		return false
 	}
 	for i := 0; i < min(len(l.heap), backfillMost); i++ {
 		if w := l.heap[i]; w != first && c.lasting(w) < c.lasting(first) && c.start(w, l) {
+			return true
+		}
+	}
+	return false
+}
+
+// idleFor says whether some pool has as many chips idle as an entry of the menu takes there.
+func (c *Core) idleFor(m *menu) bool {
+	for i := range m.options {
+		o := &m.options[i]
+		if o.size == 0 || o.parts[0].ask.share < Whole || c.room.pools[c.poolOf(o)].idle >= int64(o.size) {
 			return true
 		}
 	}
@@ -235,6 +250,9 @@ func (c *Core) place(w *work, o *option) []Seat {
 
 // seatAll takes seats for all members of an option on the nodes that may be used, or none.
 func (c *Core) seatAll(pool int32, o *option, may func(int32) bool) []Seat {
+	if o.size > 0 && o.parts[0].ask.share == Whole && c.room.pools[pool].idle < int64(o.size) {
+		return nil
+	}
 	var seats []Seat
 	if c.seating != nil && o.size > 0 {
 		seats = c.seating.choose(c, o, may)

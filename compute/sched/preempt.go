@@ -271,6 +271,7 @@ func (c *Core) evictable(w *work, o *option, part int, from whose, pool int32, m
 	}
 	var all []evicted
 	nodes := c.pools[pool].nodes
+	byRank := from == own && c.renewed && w.Priority == 0 && w.Kind != Service
 	begin := 0
 	if from == own && len(nodes) > lookMost {
 		begin = int(w.number) % len(nodes)
@@ -280,6 +281,9 @@ func (c *Core) evictable(w *work, o *option, part int, from whose, pool int32, m
 			break
 		}
 		n := nodes[(begin+i)%len(nodes)]
+		if byRank && c.worst[n] <= w.key && !c.room.fits(n, &pt.ask) {
+			continue // nothing there comes after the job
+		}
 		if len(c.onNode[n]) == 0 && !c.room.fits(n, &pt.ask) || slices.Contains(used, n) || c.nodes[n].State != Up || may != nil && !may(n) {
 			continue
 		}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/pprof"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -28,6 +29,7 @@ var clusters = []int{8, 16, 25, 88, 2, 16, 46}
 type rig struct {
 	traces   string
 	instants int
+	jobs     int
 	out      *tabwriter.Writer
 	missed   int
 }
@@ -37,7 +39,21 @@ func main() {
 	only := flag.String("only", "protocol,pack,itp,expect,foresight,gavel,million", "parts to run")
 	flag.StringVar(&r.traces, "traces", "", "folder of the traces")
 	flag.IntVar(&r.instants, "instants", 100, "instants at which foresight is tried")
+	profile := flag.String("cpuprofile", "", "write a profile of the processor to this file")
+	flag.IntVar(&r.jobs, "jobs", 1_000_000, "jobs of part million")
 	flag.Parse()
+	if *profile != "" {
+		f, err := os.Create(*profile)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		if err := pprof.StartCPUProfile(f); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		defer pprof.StopCPUProfile()
+	}
 	if r.traces == "" {
 		flag.Usage()
 		os.Exit(2)
@@ -60,6 +76,7 @@ func main() {
 	}
 	if r.missed > 0 {
 		fmt.Printf("\n%d targets missed\n", r.missed)
+		pprof.StopCPUProfile()
 		os.Exit(1)
 	}
 }
@@ -180,7 +197,7 @@ func (r *rig) million(ctx context.Context) error {
 		return err
 	}
 	defer os.Remove(o.Fleet)
-	o.Jobs, o.Load = 1_000_000, 0.85
+	o.Jobs, o.Load = r.jobs, 0.85
 	runtime.GOMAXPROCS(1)
 	by, out, err := r.replay(ctx, o)
 	if err != nil {
@@ -190,7 +207,8 @@ func (r *rig) million(ctx context.Context) error {
 		r.told(p, "%.1f s, %.0f decisions a second, %d preemptions", by[p].WallS, by[p].DecisionsPerS, by[p].Preemptions)
 	}
 	r.told("memory", "%.0f MB", out.MemoryMB)
-	r.row("a million jobs, one core", fmt.Sprintf("%.1f s", by["triarch"].WallS), "<= 60 s", by["triarch"].WallS <= 60)
+	want := 60 * float64(r.jobs) / 1e6
+	r.row(fmt.Sprintf("%d jobs, one core", r.jobs), fmt.Sprintf("%.1f s", by["triarch"].WallS), fmt.Sprintf("<= %.0f s", want), by["triarch"].WallS <= want)
 	return nil
 }
 
