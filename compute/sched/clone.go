@@ -9,7 +9,7 @@ import (
 // no core changes them.
 func (c *Core) clone(h History) *Core {
 	d := *c
-	d.history = h
+	d.history, d.copied = h, true
 	d.acts, d.scratch, d.promises = nil, nil, nil
 	d.price = slices.Clone(c.price)
 	d.moves, d.version, d.memo, d.ending = slices.Clone(c.moves), slices.Clone(c.version), evictions{}, nil

@@ -177,6 +177,7 @@ type Core struct {
 	price    []int64 // by chip: how scarce it is, in Micro
 	count    []int64 // by chip: how many there are
 	still    bool    // nothing new is learned: this core looks ahead
+	copied   bool    // menus are shared with another core
 	frees    []freeing
 	scratch  []*option
 	ending   []*work

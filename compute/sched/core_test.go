@@ -325,3 +325,31 @@ func TestSameCallsSamePlans(t *testing.T) {
 		}
 	}
 }
+
+// What is remembered of needs does not grow with all the jobs there ever were.
+func TestNeedsAreForgotten(t *testing.T) {
+	f := fleetOf(3, 8, Queue{Name: "q"})
+	for i := range f.Nodes {
+		f.Nodes[i].CPUMilli, f.Nodes[i].MemoryMiB = 1<<30, 1<<30
+	}
+	w := newWorld(t, Config{}, f)
+	if err := w.submit(Job{ID: "stays", Queue: "q", Need: Need{Chips: 16}}, 1000*24*60*minute); err != nil {
+		t.Fatal(err)
+	}
+	w.plan()
+	for i := range 5000 {
+		w.now += minute
+		id := fmt.Sprintf("j%d", i)
+		if err := w.submit(Job{ID: id, Queue: "q", Need: Need{Chips: 1, CPUMilli: int64(i + 1)}}, minute); err != nil {
+			t.Fatal(err)
+		}
+		w.plan()
+		w.end(id)
+	}
+	if n := len(w.c.menuList); n > 2*menusKept || len(w.c.needs) > 2*menusKept || len(w.c.queues[0].lanes) > 2*menusKept {
+		t.Errorf("%d menus, %d needs and %d lanes are remembered of one job", n, len(w.c.needs), len(w.c.queues[0].lanes))
+	}
+	if e, _ := w.c.Explain("stays"); !e.Running {
+		t.Errorf("%+v", e)
+	}
+}

@@ -34,6 +34,7 @@ type option struct {
 // menu is the finite list of ways to run a job, and the class of jobs that have just the same one.
 type menu struct {
 	id      int
+	key     string   // what it is known by
 	options []option // sizes from the largest down, inside a size by site and chip
 	largest int      // chips of the largest
 	pools   []int32  // of the options
@@ -254,13 +255,51 @@ func (c *Core) shared(m *menu) *menu {
 	for _, o := range m.options {
 		fmt.Fprintf(&b, "%d,%d,%d,%d,%d,%v;", o.site, o.chip, o.size, o.within, o.speed, o.parts)
 	}
-	if have, ok := c.menus[b.String()]; ok {
+	m.key = b.String()
+	if have, ok := c.menus[m.key]; ok {
 		return have
 	}
 	m.id = len(c.menuList)
-	c.menus[b.String()] = m
+	c.menus[m.key] = m
 	c.menuList = append(c.menuList, m)
 	return m
+}
+
+// menusKept is how many menus may be remembered beyond twice those in use.
+const menusKept = 1024
+
+// forgetMenus lets go of menus that no job has any more, once there are many: needs are as various as people are.
+func (c *Core) forgetMenus() {
+	if len(c.menuList) <= menusKept || c.copied {
+		return
+	}
+	used := map[*menu]bool{}
+	for _, w := range c.jobs {
+		used[w.menu] = true
+	}
+	if len(c.menuList) <= menusKept+2*len(used) {
+		return
+	}
+	list := c.menuList
+	c.menuList, c.menus, c.needs = nil, map[string]*menu{}, map[needKey]*menu{}
+	from := make([]int, 0, len(used)) // the old number of each that stays
+	for i, m := range list {
+		if used[m] {
+			m.id = len(c.menuList)
+			c.menuList, c.menus[m.key] = append(c.menuList, m), m
+			from = append(from, i)
+		}
+	}
+	for _, q := range c.queues {
+		lanes := make([]*lane, len(from))
+		for to, i := range from {
+			if i < len(q.lanes) {
+				lanes[to] = q.lanes[i]
+			}
+		}
+		q.lanes = lanes
+	}
+	c.frees = nil
 }
 
 // chipSlot is where a class counts in lists that also count CPU-only work, at 0.

@@ -97,6 +97,7 @@ func (c *Core) startRound() {
 	c.learn()
 	c.seating.learn()
 	c.dropHolds()
+	c.forgetMenus()
 	c.tryAll()
 }
 

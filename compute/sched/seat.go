@@ -3,7 +3,6 @@ package sched
 import (
 	"maps"
 	"slices"
-	"strconv"
 
 	"github.com/triarch-ai/triarch/compute/sched/place"
 )
@@ -71,11 +70,10 @@ func (s *seating) expect(c *Core, m *menu) {
 	s.asked++
 	o := &m.options[0]
 	a := &o.parts[0].ask
-	key := strconv.Itoa(m.id)
-	if w := s.mix[key]; w != nil {
+	if w := s.mix[m.key]; w != nil {
 		w.Count++
 	} else if len(s.mix) < mixes {
-		s.mix[key] = &place.Weighted{Count: 1, Ask: place.Ask{CPU: a.cpu, Memory: a.memo, Devices: a.chips, Share: int64(a.share), Chips: m.classes(c)}}
+		s.mix[m.key] = &place.Weighted{Count: 1, Ask: place.Ask{CPU: a.cpu, Memory: a.memo, Devices: a.chips, Share: int64(a.share), Chips: m.classes(c)}}
 	}
 }
 
