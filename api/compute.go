@@ -138,6 +138,44 @@ type Drain struct {
 	Reason string `json:"reason,omitempty" maxLength:"500"`
 }
 
+// Window is a time in which nodes take no work but that of one project.
+type Window struct {
+	Name        string    `json:"name"`
+	Kind        string    `json:"kind" doc:"maintenance, in which nobody's work starts there, or reservation"`
+	Nodes       []string  `json:"nodes" nullable:"false"`
+	From        time.Time `json:"from"`
+	Until       time.Time `json:"until"`
+	State       string    `json:"state" doc:"planned, open or over"`
+	Project     string    `json:"project,omitempty" doc:"whose work may run there, if the caller may see its queue"`
+	ProjectName string    `json:"project_name,omitempty"`
+	Reason      string    `json:"reason,omitempty"`
+}
+
+// NewWindow asks for one.
+type NewWindow struct {
+	Name    string     `json:"name" maxLength:"63"`
+	Nodes   []string   `json:"nodes" minItems:"1" maxItems:"1024"`
+	From    *time.Time `json:"from,omitempty" doc:"default: now"`
+	Until   time.Time  `json:"until"`
+	Project string     `json:"project,omitempty" maxLength:"200" doc:"id, or name in the caller's organisation, of the project it is reserved for; default: nobody, as in maintenance"`
+	Reason  string     `json:"reason,omitempty" maxLength:"500"`
+}
+
+// Windows lists the maintenance windows and reservations of nodes.
+func (c *Client) Windows(ctx context.Context) ([]Window, error) {
+	return items[Window](ctx, c, path("node-windows"))
+}
+
+// AddWindow keeps nodes free for a time.
+func (c *Client) AddWindow(ctx context.Context, w NewWindow) (Window, error) {
+	return call[Window](ctx, c, http.MethodPost, path("node-windows"), w)
+}
+
+// RemoveWindow takes a window away.
+func (c *Client) RemoveWindow(ctx context.Context, name string) error {
+	return none(ctx, c, http.MethodDelete, path("node-windows", name))
+}
+
 // Queues lists the queues the caller may see: its project's, the organisation's, or all.
 func (c *Client) Queues(ctx context.Context) ([]Queue, error) {
 	return items[Queue](ctx, c, path("queues"))

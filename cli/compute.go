@@ -246,7 +246,72 @@ func (a *app) nodeCommand() *cobra.Command {
 		}
 		return a.Value(n, func() { a.Printf("%s takes work\n", n.Name) })
 	})
-	return noun("node", "Nodes: the machines, and what they have to give out", ls, show, drain, resume)
+	return noun("node", "Nodes: the machines, and what they have to give out", ls, show, drain, resume, a.windowCommand())
+}
+
+func (a *app) windowCommand() *cobra.Command {
+	table := func(list []api.Window) {
+		a.Table([]string{"window", "for", "nodes", "from", "until", "state", "reason"}, rows(list, func(w api.Window) []string {
+			who := w.Kind
+			if w.ProjectName != "" {
+				who = "project " + w.ProjectName
+			}
+			return []string{w.Name, who, strings.Join(w.Nodes, ","), w.From.Local().Format(time.RFC3339), w.Until.Local().Format(time.RFC3339), w.State, w.Reason}
+		}))
+	}
+	ls := a.verb("ls", "List windows", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
+		list, err := c.Windows(ctx)
+		if err != nil {
+			return err
+		}
+		return a.Value(list, func() { table(list) })
+	})
+	var n api.NewWindow
+	var from, until string
+	add := a.verb("add NAME", "Keep nodes free for a time: for maintenance, or with --queue for a project", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		n.Name = args[0]
+		if err := span(&n, from, until, time.Now()); err != nil {
+			return err
+		}
+		w, err := c.AddWindow(ctx, n)
+		if err != nil {
+			return err
+		}
+		return a.Value(w, func() { table([]api.Window{w}) })
+	})
+	add.Long = "Keeps nodes free for a time: for maintenance, or with --queue for the work of one project. Work that would not be gone\n" +
+		"when it begins does not start there before; what runs there then is left alone."
+	add.Flags().StringSliceVar(&n.Nodes, "nodes", nil, "names of nodes, with commas")
+	add.Flags().StringVar(&from, "from", "", "a time such as 2026-01-31T18:00:00Z, or from now such as +2h (default now)")
+	add.Flags().StringVar(&until, "until", "", "a time, or from now such as +4h")
+	add.Flags().StringVar(&n.Project, "queue", "", "project that it is reserved for: id, or name in your organisation (default nobody)")
+	add.Flags().StringVar(&n.Reason, "reason", "", "for people")
+	rm := a.verb("rm NAME", "Take a window away", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		if err := c.RemoveWindow(ctx, args[0]); err != nil {
+			return err
+		}
+		return a.Value(map[string]string{"removed": args[0]}, func() { a.Printf("the window %s is removed\n", args[0]) })
+	})
+	return noun("window", "Windows: times in which nodes are kept free, for maintenance or for a project", ls, add, rm)
+}
+
+// span reads when a window begins and ends.
+func span(n *api.NewWindow, from, until string, now time.Time) (err error) {
+	if len(n.Nodes) == 0 {
+		return fault.InvalidField("nodes", "--nodes is missing: which nodes are kept free?")
+	}
+	if n.From, err = moment("from", from, now); err != nil {
+		return err
+	}
+	end, err := moment("until", until, now)
+	if err != nil {
+		return err
+	}
+	if end == nil {
+		return fault.InvalidField("until", "--until is missing: when does the window end? A time such as 2026-01-31T18:00:00Z, or from now such as +4h.")
+	}
+	n.Until = *end
+	return nil
 }
 
 func (a *app) quotaCommand() *cobra.Command {

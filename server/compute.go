@@ -37,6 +37,9 @@ type Queue interface {
 	SetQuota(ctx context.Context, q queue.Quota) (queue.Row, error)
 	SetOrgWeight(ctx context.Context, org string, weight int64) error
 	RemoveQuota(ctx context.Context, project string) error
+	Windows(ctx context.Context) ([]queue.WindowView, error)
+	AddWindow(ctx context.Context, w queue.Window) (queue.WindowView, error)
+	RemoveWindow(ctx context.Context, name string) error
 }
 
 // The lists of this file.
@@ -44,9 +47,10 @@ var (
 	jobList = listing[job.Job]{"jobs", 2, func(j job.Job) page.Key {
 		return page.Key{strconv.FormatInt(j.CreatedAt.UnixMicro(), 10), j.ID}
 	}}
-	queueList = listing[queue.QueueView]{"queues", 1, func(q queue.QueueView) page.Key { return page.Key{q.Project} }}
-	quotaList = listing[queue.Row]{"quotas", 1, func(r queue.Row) page.Key { return page.Key{r.Project} }}
-	nodeList  = listing[queue.NodeView]{"nodes", 1, func(n queue.NodeView) page.Key { return page.Key{n.Name} }}
+	queueList  = listing[queue.QueueView]{"queues", 1, func(q queue.QueueView) page.Key { return page.Key{q.Project} }}
+	quotaList  = listing[queue.Row]{"quotas", 1, func(r queue.Row) page.Key { return page.Key{r.Project} }}
+	windowList = listing[queue.WindowView]{"node-windows", 1, func(w queue.WindowView) page.Key { return page.Key{w.Name} }}
+	nodeList   = listing[queue.NodeView]{"nodes", 1, func(n queue.NodeView) page.Key { return page.Key{n.Name} }}
 )
 
 // JobPath names a job.
@@ -57,6 +61,11 @@ type JobPath struct {
 // NodePath names a node.
 type NodePath struct {
 	Node string `path:"node" maxLength:"64"`
+}
+
+// WindowPath names a window.
+type WindowPath struct {
+	Window string `path:"window" maxLength:"64"`
 }
 
 // QuotaPath names a project.
@@ -72,18 +81,23 @@ func (s *Server) computeOps() {
 	})
 	s.jobOps()
 	s.nodeOps()
+	s.windowOps()
 	s.quotaOps()
 }
 
 // seen are those of the rows that a principal may see.
 func seen[T any](p *auth.Principal, all []T, row func(T) queue.Row) (out []T) {
 	for _, x := range all {
-		r := row(x)
-		if r.Project == p.ProjectID || r.Org == p.OrgID && may(p, tenancy.OrgWide) || may(p, tenancy.Platform) {
+		if sees(p, row(x)) {
 			out = append(out, x)
 		}
 	}
 	return out
+}
+
+// sees says whether a principal may know of a queue.
+func sees(p *auth.Principal, r queue.Row) bool {
+	return r.Project == p.ProjectID || r.Org == p.OrgID && may(p, tenancy.OrgWide) || may(p, tenancy.Platform)
 }
 
 type jobsIn struct {
@@ -165,6 +179,50 @@ func (s *Server) drain(ctx context.Context, p *auth.Principal, node string, drai
 		}
 	}
 	return nil, cmp.Or(err, error(fault.New(fault.NotFound, "There is no node "+node+".")))
+}
+
+func (s *Server) windowOps() {
+	op(s, "list-windows", "compute", "List maintenance windows and reservations of nodes", func(ctx context.Context, p *auth.Principal, in *PageParam) (*out[api.List[api.Window]], error) {
+		return paged(windowList, *in, windowView(p), func(q page.Page) ([]queue.WindowView, error) {
+			all, err := s.Queue.Windows(ctx)
+			return page.Cut(all, q, windowList.key), err
+		})
+	})
+	op(s, "add-window", "compute", "Keep nodes free for a time: for nobody, as in maintenance, or for one project", func(ctx context.Context, p *auth.Principal, in *struct {
+		Body api.NewWindow
+	}) (*out[api.Window], error) {
+		b := in.Body
+		w := queue.Window{Name: b.Name, Nodes: b.Nodes, Until: b.Until, Reason: b.Reason}
+		if b.From != nil {
+			w.From = *b.From
+		}
+		if b.Project != "" {
+			row, err := s.Queue.Project(ctx, p.OrgID, b.Project)
+			if err != nil {
+				return nil, err
+			}
+			w.Project = row.Project
+		}
+		v, err := s.Queue.AddWindow(ctx, w)
+		return &out[api.Window]{windowView(p)(v)}, err
+	}, status(http.StatusCreated))
+	op(s, "remove-window", "compute", "Take a window away", func(ctx context.Context, _ *auth.Principal, in *WindowPath) (*none, error) {
+		return nil, s.Queue.RemoveWindow(ctx, in.Window)
+	}, status(http.StatusNoContent))
+}
+
+// windowView shows a window, with its project to those who may know of it.
+func windowView(p *auth.Principal) func(queue.WindowView) api.Window {
+	return func(w queue.WindowView) api.Window {
+		a := api.Window{Name: w.Name, Kind: "maintenance", Nodes: w.Nodes, From: w.From, Until: w.Until, State: w.State}
+		if w.Project != "" {
+			a.Kind = "reservation"
+		}
+		if w.Project == "" || sees(p, w.Row) {
+			a.Project, a.ProjectName, a.Reason = w.Project, w.Row.Name, w.Reason
+		}
+		return a
+	}
 }
 
 func (s *Server) quotaOps() {

@@ -12,6 +12,7 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/compute/queue"
+	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/tenancy"
 )
 
@@ -46,6 +47,20 @@ func clientCompute(t *testing.T, w *world, c *api.Client) {
 	}
 	if n = must(c.ResumeNode(ctx, "here"))(t); n.Draining {
 		t.Errorf("%+v", n)
+	}
+	from := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+	win := must(c.AddWindow(ctx, api.NewWindow{Name: "course", Nodes: []string{"here-slot"}, From: &from, Until: from.Add(time.Hour), Project: w.objects["project"], Reason: "the course"}))(t)
+	want := api.Window{Name: "course", Kind: "reservation", Nodes: []string{"here-slot"}, From: from, Until: from.Add(time.Hour), State: "planned",
+		Project: w.objects["project"], ProjectName: win.ProjectName, Reason: "the course"}
+	if d := cmp.Diff(want, win); d != "" || win.ProjectName == "" {
+		t.Error(win.ProjectName, d)
+	}
+	if all := must(c.Windows(ctx))(t); len(all) != 2 || cmp.Diff(want, all[0]) != "" || all[1].Kind != "maintenance" {
+		t.Errorf("windows %+v", all)
+	}
+	must(0, c.RemoveWindow(ctx, "course"))(t)
+	if err := c.RemoveWindow(ctx, "course"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("removed twice: %v", err)
 	}
 	if all := must(c.Nodes(ctx))(t); len(all) != 2 || all[0].Chip != "cpu" || all[1].Chip != "slot" || all[1].Chips != 8 {
 		t.Errorf("%+v", all)
@@ -107,6 +122,38 @@ func TestWhoSeesWhichQueues(t *testing.T) {
 		nodes := w.askJSON("GET", v1+"/nodes", key, "").Body.String()
 		if gjson.Get(nodes, "items.0.used").Int() != 1 || gjson.Get(nodes, "items.0.jobs.#").Int() != c.jobs {
 			t.Errorf("with %v: %s", c.scopes, nodes)
+		}
+	}
+}
+
+// Windows that cannot be are refused by their field, and whose a reservation is stays with those who may see the queue.
+func TestWindowsAreChecked(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	for _, c := range []struct{ body, field string }{
+		{`{"name":"x","nodes":["her"],"from":"` + inHours(200_000) + `","until":"` + inHours(200_001) + `"}`, "from"},
+		{`{"name":"x","nodes":["her"],"until":"` + inHours(2) + `","from":"` + inHours(1) + `"}`, "nodes"},
+		{`{"name":"x","nodes":["here"],"until":"` + inHours(9000) + `"}`, "until"},
+		{`{"name":"x","nodes":["here"],"until":"2001-01-01T00:00:00Z"}`, "until"},
+		{`{"name":"x y","nodes":["here"],"until":"` + inHours(2) + `","from":"` + inHours(1) + `"}`, "name"},
+		{`{"name":"x","nodes":["here"],"until":"` + inHours(2) + `","from":"` + inHours(1) + `","project":"none"}`, "project"},
+	} {
+		if p := problemOf(t, w.askJSON("POST", v1+"/node-windows", w.owner, c.body)); p.Field != c.field {
+			t.Errorf("%s: %s: %s", c.body, p.Field, p.Message)
+		}
+	}
+	if p := problemOf(t, w.askJSON("POST", v1+"/node-windows", w.owner, `{"name":"yearly","nodes":["here"],"until":"`+inHours(2)+`","from":"`+inHours(1)+`"}`)); p.Status != http.StatusConflict {
+		t.Errorf("a name that is taken: %+v", p)
+	}
+	_, foreign, _, _, err := w.Tenancy.CreateOrganisation(ctx, w.who.Maker(), "foreign")
+	must(0, err)(t)
+	must(w.Queue.AddWindow(ctx, queue.Window{Name: "theirs", Nodes: []string{"here"}, Until: time.Now().Add(time.Hour), Project: foreign.ID, Reason: "secret"}))(t)
+	for scope, seen := range map[tenancy.Scope]bool{tenancy.OrgWide: false, tenancy.Platform: true} {
+		key := w.key(t, tenancy.Key{Role: tenancy.Viewer, Scopes: []tenancy.Scope{tenancy.Read, scope}})
+		body := w.askJSON("GET", v1+"/node-windows", key, "").Body.Bytes()
+		x := gjson.GetBytes(body, "items.0")
+		if x.Get("name").String() != "theirs" || x.Get("kind").String() != "reservation" || x.Get("state").String() != "open" || (x.Get("project").String() == foreign.ID) != seen || (x.Get("reason").String() == "secret") != seen {
+			t.Errorf("with %s: %s", scope, body)
 		}
 	}
 }

@@ -31,6 +31,7 @@ func (w *world) fill(t *testing.T) {
 	for _, name := range []string{"B", "a", "a-b", "aB", "ab"} {
 		must(w.Tenancy.PutMember(ctx, w.who.Maker(), prj, strings.ToLower(name)+fmt.Sprint(len(name))+"@example.org", tenancy.Viewer))(t)
 		second := must(w.Tenancy.CreateProject(ctx, w.who.OrgID, name))(t)
+		must(w.Queue.AddWindow(ctx, queue.Window{Name: name, Nodes: []string{"here"}, Until: time.Now().Add(time.Hour), Project: second.ID}))(t)
 		must(w.Queue.SetQuota(ctx, queue.Quota{Project: second.ID, Guarantee: map[string]int64{"slot": 1}}))(t)
 		_, _, _, _, err := w.Tenancy.CreateOrganisation(ctx, w.who.Maker(), name)
 		must(0, err)(t)
@@ -61,7 +62,7 @@ func TestPagesOfEveryListMakeTheWhole(t *testing.T) {
 		"/organisations": {6, "id"}, "/projects": {6, "id"}, "/members": {6, "email"}, "/keys": {7, "id"}, "/budgets": {6, ""},
 		"/data": {6, "name"}, "/data/words/versions": {6, "-number"}, "/models": {6, "name"}, "/models/m/versions": {6, "-number"},
 		"/runs": {6, "-created_at"}, "/deployments": {6, "name"}, "/routes": {6, "name"}, "/usage?group=model": {5, "name"}, "/usage?group=key": {5, "name"},
-		"/queues": {6, "project"}, "/quotas": {6, "project"}, "/nodes": {2, "name"}, "/jobs": {6, "-id"},
+		"/queues": {6, "project"}, "/quotas": {6, "project"}, "/nodes": {2, "name"}, "/node-windows": {6, "name"}, "/jobs": {6, "-id"},
 	}
 	for _, e := range endpoints {
 		if _, ok := lists[strings.TrimPrefix(e.Pattern, v1)]; strings.HasPrefix(e.ID, "list-") && !ok && !strings.Contains(e.Pattern, "{") {

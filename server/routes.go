@@ -89,6 +89,9 @@ var endpoints = []Endpoint{
 	{Method: "GET", Pattern: v1 + "/nodes", ID: "list-nodes", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "POST", Pattern: v1 + "/nodes/{node}/drain", ID: "drain-node", Role: tenancy.Owner, Scope: tenancy.Platform},
 	{Method: "POST", Pattern: v1 + "/nodes/{node}/resume", ID: "resume-node", Role: tenancy.Owner, Scope: tenancy.Platform},
+	{Method: "GET", Pattern: v1 + "/node-windows", ID: "list-windows", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/node-windows", ID: "add-window", Role: tenancy.Owner, Scope: tenancy.Platform},
+	{Method: "DELETE", Pattern: v1 + "/node-windows/{window}", ID: "remove-window", Role: tenancy.Owner, Scope: tenancy.Platform},
 	// What one queue is promised is taken from the others': only who runs the fleet gives it.
 	{Method: "GET", Pattern: v1 + "/quotas", ID: "list-quotas", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "PUT", Pattern: v1 + "/quotas/{project}", ID: "set-quota", Role: tenancy.Owner, Scope: tenancy.Platform},

@@ -234,8 +234,9 @@ func (w *world) furnish(t *testing.T) {
 	dep := must(w.Serve.Deploy(ctx, serve.Who{Org: w.who.OrgID, Project: prj}, serve.DeploySpec{Model: mv.ID, Route: &serve.RouteSpec{Name: "pub"}}))(t)
 	route := must(w.Serve.Route(ctx, prj, "pub"))(t)
 	prior := must(w.Queue.SetQuota(ctx, queue.Quota{Project: prj, Guarantee: map[string]int64{"slot": 1}}))(t)
+	window := must(w.Queue.AddWindow(ctx, queue.Window{Name: "yearly", Nodes: []string{"here"}, From: time.Now().Add(time.Hour), Until: time.Now().Add(2 * time.Hour)}))(t)
 	w.plan(t)
-	w.objects = map[string]string{"job": must(w.jobs.List(ctx, prj, job.Filter{}))(t)[0].ID, "node": "here", "project": prior.Project,
+	w.objects = map[string]string{"job": must(w.jobs.List(ctx, prj, job.Filter{}))(t)[0].ID, "node": "here", "window": window.Name, "project": prior.Project,
 		"email": "bob@example.org", "key": k.ID, "scope": "key", "id": k.ID, "data": dv.ID, "model": mv.ID,
 		"run": run.ID, "deployment": dep.ID, "route": route.ID}
 }

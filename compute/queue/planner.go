@@ -132,13 +132,21 @@ func (p *Planner) begin(ctx context.Context, v job.View) error {
 	if err != nil {
 		return err
 	}
+	windows, err := p.opt.Store.Windows(ctx)
+	if err != nil {
+		return err
+	}
 	kept := map[string]Row{}
 	open := map[string]bool{}
+	reserved := map[string]bool{} // projects with a window of their own
+	for _, w := range windows {
+		reserved[w.Project] = reserved[w.Project] || w.Until.After(v.Now)
+	}
 	for i := range v.Jobs {
 		open[v.Jobs[i].Project] = true
 	}
 	for _, r := range rows {
-		if r.Set || open[r.Project] {
+		if r.Set || open[r.Project] || reserved[r.Project] {
 			kept[r.Project] = r
 		}
 		delete(open, r.Project)
@@ -153,6 +161,9 @@ func (p *Planner) begin(ctx context.Context, v job.View) error {
 	core, err := sched.New(p.opt.Conf, p.fleet(kept, marks), p.hist, ms(v.Now))
 	if err != nil {
 		return fault.Wrap(err, "making the scheduling core")
+	}
+	if err := core.SetWindows(ms(v.Now), p.ahead(windows, kept, v.Now)); err != nil {
+		return fault.Wrap(err, "setting the windows")
 	}
 	core.SetUsed(used)
 	core.Align()

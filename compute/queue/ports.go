@@ -31,7 +31,7 @@ type NodeMark struct {
 	Since    time.Time
 }
 
-// Store keeps quotas and marks. Every change is durable when the method returns.
+// Store keeps quotas, marks and windows. Every change is durable when the method returns.
 type Store interface {
 	// Queues gives every project, by id.
 	Queues(ctx context.Context) ([]Row, error)
@@ -45,6 +45,12 @@ type Store interface {
 	Marks(ctx context.Context) ([]NodeMark, error)
 	// SetMark replaces what was said of a node.
 	SetMark(ctx context.Context, m NodeMark) error
+	// Windows gives all windows, by name.
+	Windows(ctx context.Context) ([]Window, error)
+	// AddWindow adds a window; fault.Conflict where one of its name is there.
+	AddWindow(ctx context.Context, w Window) error
+	// RemoveWindow takes a window away; fault.NotFound without it.
+	RemoveWindow(ctx context.Context, name string) error
 }
 
 // Memory keeps what a planner learnt, as one piece.

@@ -18,16 +18,17 @@ import (
 // world is what outlives keeper and planner: rows, quotas, processes, what was learnt, and the clock. Its jobs work for
 // as long as they are told to, save their work when they are asked to end, and take their grace over it.
 type world struct {
-	clock  time.Time
-	seq    uint64
-	rows   map[string]job.Job
-	order  []string
-	works  map[string]*process // by job and attempt
-	left   map[string]time.Duration
-	quotas map[string]queue.Quota
-	orgs   map[string]string // project -> organisation
-	marks  map[string]queue.NodeMark
-	kept   []byte
+	clock   time.Time
+	seq     uint64
+	rows    map[string]job.Job
+	order   []string
+	works   map[string]*process // by job and attempt
+	left    map[string]time.Duration
+	quotas  map[string]queue.Quota
+	orgs    map[string]string // project -> organisation
+	marks   map[string]queue.NodeMark
+	windows map[string]queue.Window
+	kept    []byte
 
 	conf     sched.Config
 	capacity queue.Capacity
@@ -58,7 +59,7 @@ func newWorld(conf sched.Config, cores int, declared ...string) *world {
 		panic(err)
 	}
 	w := &world{clock: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC), rows: map[string]job.Job{}, works: map[string]*process{},
-		left: map[string]time.Duration{}, quotas: map[string]queue.Quota{}, orgs: map[string]string{"a": "o", "b": "p"}, marks: map[string]queue.NodeMark{},
+		left: map[string]time.Duration{}, quotas: map[string]queue.Quota{}, orgs: map[string]string{"a": "o", "b": "p"}, marks: map[string]queue.NodeMark{}, windows: map[string]queue.Window{},
 		conf: conf, capacity: c}
 	w.restart()
 	return w
@@ -243,6 +244,26 @@ func (q quotas) Marks(context.Context) ([]queue.NodeMark, error) {
 	return slices.SortedFunc(maps.Values(q.marks), func(a, b queue.NodeMark) int { return cmp.Compare(a.Node, b.Node) }), nil
 }
 func (q quotas) SetMark(_ context.Context, m queue.NodeMark) error { q.marks[m.Node] = m; return nil }
+
+func (q quotas) Windows(context.Context) ([]queue.Window, error) {
+	return slices.SortedFunc(maps.Values(q.windows), func(a, b queue.Window) int { return cmp.Compare(a.Name, b.Name) }), nil
+}
+
+func (q quotas) AddWindow(_ context.Context, x queue.Window) error {
+	if _, ok := q.windows[x.Name]; ok {
+		return fault.New(fault.Conflict, "taken")
+	}
+	q.windows[x.Name] = x
+	return nil
+}
+
+func (q quotas) RemoveWindow(_ context.Context, name string) error {
+	if _, ok := q.windows[name]; !ok {
+		return fault.New(fault.NotFound, "no such window")
+	}
+	delete(q.windows, name)
+	return nil
+}
 
 // rows is the store of jobs.
 type rows struct{ *world }

@@ -10,7 +10,7 @@ import (
 // Queue is queue.Store on the database.
 type Queue struct{ db *DB }
 
-// Queue returns the store of quotas and marks of nodes.
+// Queue returns the store of quotas, marks of nodes and windows.
 func (db *DB) Queue() *Queue { return &Queue{db} }
 
 var _ queue.Store = (*Queue)(nil)
@@ -108,6 +108,50 @@ func (s *Queue) SetMark(ctx context.Context, m queue.NodeMark) error {
 		_, err := tx.Exec(ctx, "INSERT INTO node_marks (node, draining, reason, since) VALUES (?, ?, ?, ?)"+
 			" ON CONFLICT (node) DO UPDATE SET draining = excluded.draining, reason = excluded.reason, since = excluded.since",
 			m.Node, bit(m.Draining), m.Reason, micros(m.Since))
+		return err
+	})
+}
+
+// Windows implements queue.Store.
+func (s *Queue) Windows(ctx context.Context) (list []queue.Window, err error) {
+	scan := func(s Scanner) (queue.Window, error) {
+		var w queue.Window
+		var nodes string
+		var begins, ends, created int64
+		if err := s.Scan(&w.Name, &nodes, &begins, &ends, &w.Project, &w.Reason, &created); err != nil {
+			return w, err
+		}
+		w.From, w.Until, w.CreatedAt = fromMicros(begins), fromMicros(ends), fromMicros(created)
+		return w, fromJSON(nodes, &w.Nodes)
+	}
+	err = s.db.Read(ctx, func(tx *Tx) error {
+		list, err = All(ctx, tx, scan, "SELECT name, nodes, begins, ends, project, reason, created_at FROM node_windows ORDER BY "+tx.bytes("name"))
+		return err
+	})
+	return list, err
+}
+
+// AddWindow implements queue.Store.
+func (s *Queue) AddWindow(ctx context.Context, w queue.Window) error {
+	nodes, err := toJSON(w.Nodes)
+	if err != nil {
+		return err
+	}
+	return s.db.Write(ctx, func(tx *Tx) error {
+		_, err := tx.Exec(ctx, "INSERT INTO node_windows (name, nodes, begins, ends, project, reason, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			w.Name, nodes, micros(w.From), micros(w.Until), w.Project, w.Reason, micros(w.CreatedAt))
+		return exists(err, "There is a window named %s already.", w.Name)
+	})
+}
+
+// RemoveWindow implements queue.Store.
+func (s *Queue) RemoveWindow(ctx context.Context, name string) error {
+	return s.db.Write(ctx, func(tx *Tx) error {
+		var got string
+		if err := tx.QueryRow(ctx, "SELECT name FROM node_windows WHERE name = ?", name).Scan(&got); err != nil {
+			return missing(err, "There is no window named %s.", name)
+		}
+		_, err := tx.Exec(ctx, "DELETE FROM node_windows WHERE name = ?", name)
 		return err
 	})
 }

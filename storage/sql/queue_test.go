@@ -70,3 +70,34 @@ func TestQuotasAndMarksAreKept(t *testing.T) {
 		}
 	})
 }
+
+func TestWindowsAreKept(t *testing.T) {
+	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
+		ctx, s := t.Context(), db.Queue()
+		at := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
+		b := queue.Window{Name: "b", Nodes: []string{"n1", "n2"}, From: at, Until: at.Add(time.Hour), Project: "prj_1", Reason: "course", CreatedAt: at}
+		upper := queue.Window{Name: "B", Nodes: []string{"n1"}, From: at, Until: at.Add(time.Minute), CreatedAt: at}
+		for _, w := range []queue.Window{b, upper} {
+			if err := s.AddWindow(ctx, w); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.AddWindow(ctx, b); !fault.Is(err, fault.Conflict) {
+			t.Errorf("the same name again: %v", err)
+		}
+		list, err := s.Windows(ctx)
+		if d := cmp.Diff([]queue.Window{upper, b}, list); d != "" || err != nil {
+			t.Error(d, err)
+		}
+		if err := s.RemoveWindow(ctx, "B"); err != nil {
+			t.Error(err)
+		}
+		if err := s.RemoveWindow(ctx, "B"); !fault.Is(err, fault.NotFound) {
+			t.Errorf("removed twice: %v", err)
+		}
+		list, err = s.Windows(ctx)
+		if d := cmp.Diff([]queue.Window{b}, list); d != "" || err != nil {
+			t.Error(d, err)
+		}
+	})
+}
