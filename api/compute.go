@@ -10,6 +10,7 @@ import (
 // Placing is what work asks of the scheduler beside cores and priority.
 type Placing struct {
 	Chips     int        `json:"chips,omitempty" doc:"accelerators, all at once; default none: the cores alone"`
+	MinChips  int        `json:"min_chips,omitempty" doc:"it starts and goes on with as few as these where there are no more; default: chips"`
 	ChipTypes []string   `json:"chip_types,omitempty" doc:"classes of chips it can use; default: any"`
 	Objective string     `json:"objective,omitempty" doc:"cheapest (default), fastest or greenest"`
 	TimeLimit int64      `json:"time_limit_s,omitempty" minimum:"0" doc:"longest time of one attempt in seconds; it is ended then"`

@@ -124,6 +124,8 @@ func (a *app) findJob(ctx context.Context, c *api.Client, name string) (api.Job,
 // asks is what a job asks of the fleet.
 func asks(j api.Job) string {
 	switch {
+	case j.Placing.Chips > 0 && j.Placing.MinChips > 0:
+		return fmt.Sprintf("%d to %d %s", j.Placing.MinChips, j.Placing.Chips, first(strings.Join(j.Placing.ChipTypes, "|"), "chips"))
 	case j.Placing.Chips > 0:
 		return fmt.Sprintf("%d %s", j.Placing.Chips, first(strings.Join(j.Placing.ChipTypes, "|"), "chips"))
 	case j.CPUs > 0:
@@ -377,6 +379,7 @@ type placingFlags struct {
 
 func (p *placingFlags) add(f *pflag.FlagSet, to *api.Placing) {
 	f.IntVar(&to.Chips, "chips", 0, "accelerators, all at once (default: cores alone)")
+	f.IntVar(&to.MinChips, "min-chips", 0, "go on with as few as these where there are no more: halves of --chips down to it (default --chips)")
 	f.StringSliceVar(&to.ChipTypes, "chip", nil, "a class of chips it can use; repeatable (default: any)")
 	f.StringVar(&to.Objective, "objective", "", "cheapest, fastest or greenest (default cheapest)")
 	f.DurationVar(&p.limit, "time-limit", 0, "end an attempt after so long, such as 30m")

@@ -304,14 +304,14 @@ func jobView(j job.Job) api.Job {
 }
 
 func placingView(a job.Ask) api.Placing {
-	return api.Placing{Chips: a.Chips, ChipTypes: a.ChipTypes, Objective: a.Objective, TimeLimit: int64(a.TimeLimit / time.Second),
+	return api.Placing{Chips: a.Chips, MinChips: a.MinChips, ChipTypes: a.ChipTypes, Objective: a.Objective, TimeLimit: int64(a.TimeLimit / time.Second),
 		Deadline: timeOrNil(a.Deadline), Begin: timeOrNil(a.NotBefore), After: a.After, Hold: a.Hold, Fast: a.Class == job.Evaluation}
 }
 
 // ask is what a request asks of the scheduler. A time limit beyond any is one that the job's check refuses.
 func ask(p api.Placing) job.Ask {
 	const most = int64(1) << 33
-	a := job.Ask{Chips: p.Chips, ChipTypes: p.ChipTypes, Objective: p.Objective, TimeLimit: time.Duration(min(p.TimeLimit, most)) * time.Second, After: p.After, Hold: p.Hold}
+	a := job.Ask{Chips: p.Chips, MinChips: p.MinChips, ChipTypes: p.ChipTypes, Objective: p.Objective, TimeLimit: time.Duration(min(p.TimeLimit, most)) * time.Second, After: p.After, Hold: p.Hold}
 	if p.Deadline != nil {
 		a.Deadline = p.Deadline.UTC()
 	}

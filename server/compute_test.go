@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -155,5 +156,28 @@ func TestWindowsAreChecked(t *testing.T) {
 		if x.Get("name").String() != "theirs" || x.Get("kind").String() != "reservation" || x.Get("state").String() != "open" || (x.Get("project").String() == foreign.ID) != seen || (x.Get("reason").String() == "secret") != seen {
 			t.Errorf("with %s: %s", scope, body)
 		}
+	}
+}
+
+// What a run asks of the scheduler comes back with the run and its job.
+func TestARunsPlacingIsKept(t *testing.T) {
+	w := newWorld(t)
+	body := `{"model":"m3","data":"` + w.objects["data"] + `","recipe":{"steps":2},"chips":8,"min_chips":2,"chip_types":["slot"],"time_limit_s":60}`
+	rec := w.askJSON("POST", v1+"/runs", w.owner, body)
+	r := gjson.ParseBytes(rec.Body.Bytes())
+	if rec.Code != http.StatusCreated || r.Get("chips").Int() != 8 || r.Get("min_chips").Int() != 2 || r.Get("time_limit_s").Int() != 60 {
+		t.Fatalf("%d %s", rec.Code, rec.Body)
+	}
+	again := w.askJSON("GET", v1+"/runs/"+r.Get("id").String(), w.owner, "").Body.String()
+	if gjson.Get(again, "min_chips").Int() != 2 || gjson.Get(again, "chips").Int() != 8 {
+		t.Error(again)
+	}
+	for _, j := range must(w.jobs.List(t.Context(), w.who.ProjectID, job.Filter{}))(t) {
+		if j.Owner == r.Get("id").String() && (j.Ask.MinChips != 2 || j.Ask.Chips != 8) {
+			t.Errorf("%+v", j.Ask)
+		}
+	}
+	if p := problemOf(t, w.askJSON("POST", v1+"/runs", w.owner, strings.Replace(body, `"min_chips":2`, `"min_chips":9`, 1))); p.Field != "min_chips" {
+		t.Errorf("%+v", p)
 	}
 }

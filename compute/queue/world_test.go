@@ -163,8 +163,8 @@ func (w *world) check() {
 				owner[at] = k
 			}
 		}
-		if ask := w.rows[p.job].Ask.Chips; ask > 0 && n != ask {
-			w.wrong("%s has %d of %d chips", k, n, ask)
+		if ask := w.rows[p.job].Ask; ask.Chips > 0 && (n > ask.Chips || n < cmp.Or(ask.MinChips, ask.Chips)) {
+			w.wrong("%s has %d of %d chips", k, n, ask.Chips)
 		}
 	}
 }
