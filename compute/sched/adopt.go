@@ -66,7 +66,7 @@ func (c *Core) recognise(w *work, held []Held) (*option, []Seat, error) {
 
 func (c *Core) sitDown(o *option, held []Held) []Seat {
 	var seats []Seat
-	pool := c.poolOf(o)
+	pool := o.pool
 	k := 0
 	for i := range o.parts {
 		pt := &o.parts[i]

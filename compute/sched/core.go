@@ -186,6 +186,7 @@ type Core struct {
 	promises []promise
 	idle     bool // fill gives out what would stand idle
 	renewed  bool // this plan began a round
+	ranked   bool // and in it ranks are compared
 
 	now     int64
 	round   int64 // time of the next round
@@ -259,16 +260,9 @@ func (c *Core) layPools() {
 		p.cpu, p.memo = max(p.cpu, n.CPUMilli), max(p.memo, n.MemoryMiB)
 	}
 	slices.SortFunc(c.pools, func(a, b *pool) int { return cmp.Or(cmp.Compare(a.site, b.site), cmp.Compare(a.chip, b.chip)) })
-}
-
-func (c *Core) poolOf(o *option) int32 {
-	i, ok := slices.BinarySearchFunc(c.pools, o, func(p *pool, o *option) int {
-		return cmp.Or(cmp.Compare(p.site, o.site), cmp.Compare(p.chip, o.chip))
-	})
-	if !ok {
-		return -1
+	for i, p := range c.pools {
+		p.at = int32(i)
 	}
-	return int32(i)
 }
 
 // needKey is a need without lists, whose menu is looked up instead of made.

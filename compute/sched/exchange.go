@@ -77,7 +77,7 @@ func (q *queue) allows(o *option) bool {
 // have long tails.
 func left(w *work) int64 { return (w.est.P50 + w.est.P90) / 2 }
 
-func (c *Core) idleOf(o *option) bool { return c.room.pools[c.poolOf(o)].idle >= int64(o.size) }
+func (c *Core) idleOf(o *option) bool { return c.room.pools[o.pool].idle >= int64(o.size) }
 
 // carry carries a swap out, or leaves both where they are if a place is another than was thought.
 func (c *Core) carry(w *work, t *swap) {

@@ -60,7 +60,7 @@ func (c *Core) holding(w *work) bool {
 
 // earliest finds the nodes on which an option can start first, when jobs end by their P90.
 func (c *Core) earliest(w *work, o *option) *hold {
-	pool := c.poolOf(o)
+	pool := o.pool
 	h := &hold{w: w, owed: w.q.guaranteedFor(o)}
 	for i := range o.parts {
 		pt := &o.parts[i]
@@ -208,7 +208,7 @@ func (w *work) gives(n int32, whole int, cpu, memo int64) (int, int64, int64) {
 // usable tells which nodes a job may be put on now: all but those held for others, unless it will be gone by then. nil =
 // all.
 func (c *Core) usable(w *work, o *option) func(int32) bool {
-	pool, any := c.poolOf(o), false
+	pool, any := o.pool, false
 	for _, h := range c.holds {
 		any = any || h.w != w && c.room.pool[h.nodes[0]] == pool
 	}

@@ -184,7 +184,7 @@ func (c *Core) better(w *work) {
 			return // it has the best that is to be had
 		}
 		saved := now - c.wall(w, o, w.est.P50)
-		if saved < moveGain*c.conf.restart(o.size) || o.chip != old.chip && !w.q.allows(o) || c.room.pools[c.poolOf(o)].idle < int64(o.size) {
+		if saved < moveGain*c.conf.restart(o.size) || o.chip != old.chip && !w.q.allows(o) || c.room.pools[o.pool].idle < int64(o.size) {
 			continue
 		}
 		seats := c.place(w, o)

@@ -23,6 +23,7 @@ type ask struct {
 // option is an entry of a job's menu: this many chips of a class at a site.
 type option struct {
 	site, chip int // chip -1 = CPU only
+	pool       int32
 	size       int // chips in all
 	parts      []part
 	speed      int64 // of the whole, in Micro of one chip at the reference speed
@@ -43,6 +44,7 @@ type menu struct {
 // pool is the nodes of one class of chips at one site.
 type pool struct {
 	site, chip int
+	at         int32   // among the pools
 	nodes      []int32 // by name
 	perNode    int     // chips of the largest node
 	cpu, memo  int64   // of the largest node
@@ -99,7 +101,7 @@ func (c *Core) menuOf(j *Job, q *queue) (*menu, error) {
 	slices.SortStableFunc(m.options, func(a, b option) int { return cmp.Compare(b.size, a.size) })
 	for _, o := range m.options {
 		m.largest = max(m.largest, o.size)
-		if p := c.poolOf(&o); !slices.Contains(m.pools, p) {
+		if p := o.pool; !slices.Contains(m.pools, p) {
 			m.pools = append(m.pools, p)
 		}
 	}
@@ -163,7 +165,7 @@ func (c *Core) knownSites(names []string) error {
 // option lays a size out over the nodes of a pool: as few nodes as can be, all full but the last. False if the empty pool
 // cannot hold it.
 func (c *Core) option(p *pool, n *Need, ch Choice, size int) (option, bool) {
-	o := option{site: p.site, chip: p.chip, size: size, within: n.Within, speed: muldiv(int64(max(1, size)), ch.Speed, 1)}
+	o := option{site: p.site, chip: p.chip, pool: p.at, size: size, within: n.Within, speed: muldiv(int64(max(1, size)), ch.Speed, 1)}
 	if p.chip >= 0 {
 		o.price = int64(size) * c.chips[p.chip].Value
 		o.watts = int64(size) * c.chips[p.chip].Watts

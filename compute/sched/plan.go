@@ -66,9 +66,12 @@ func (c *Core) Plan(now int64) Plan {
 	}
 	// 6. Guarantees and priorities take their due from what runs.
 	c.preempt()
-	c.renewed = false
+	c.renewed, c.ranked = false, false
 	return Plan{Now: c.now, Actions: c.acts, Next: c.due()}
 }
+
+// rankEvery is how many rounds there are for each in which running jobs are ranked anew and may be preempted by rank.
+const rankEvery = 3
 
 // startRound renews what stands between rounds: decayed usage, ranks, prices, holds.
 func (c *Core) startRound() {
@@ -77,7 +80,7 @@ func (c *Core) startRound() {
 		c.round += c.conf.Round
 	}
 	c.stats.Rounds++
-	c.renewed = true
+	c.renewed, c.ranked = true, c.stats.Rounds%rankEvery == 0
 	for _, q := range c.queues {
 		if q.waits > 0 && !c.still {
 			c.rerank(q)
@@ -86,7 +89,7 @@ func (c *Core) startRound() {
 	wanted := c.wanted()
 	clear(c.worst)
 	for _, w := range c.running {
-		if c.now >= w.lookAt && !c.still && wanted[c.room.pool[w.seats[0].Node]] {
+		if c.ranked && c.now >= w.lookAt && !c.still && wanted[c.room.pool[w.seats[0].Node]] {
 			c.lookRunning(w)
 		}
 		for i := range w.seats {
@@ -181,7 +184,7 @@ func (c *Core) backfill(first *work, l *lane) bool {
 func (c *Core) idleFor(m *menu) bool {
 	for i := range m.options {
 		o := &m.options[i]
-		if o.size == 0 || o.parts[0].ask.share < Whole || c.room.pools[c.poolOf(o)].idle >= int64(o.size) {
+		if o.size == 0 || o.parts[0].ask.share < Whole || c.room.pools[o.pool].idle >= int64(o.size) {
 			return true
 		}
 	}
@@ -246,7 +249,7 @@ func (c *Core) act(w *work, v Verb, beneficiary string, why Why) {
 // place seats all members of a job on an option, or none. Stage 7. Nodes held for others are used only if the job will be
 // gone by then.
 func (c *Core) place(w *work, o *option) []Seat {
-	return c.seatAll(c.poolOf(o), o, c.usable(w, o))
+	return c.seatAll(o.pool, o, c.usable(w, o))
 }
 
 // seatAll takes seats for all members of an option on the nodes that may be used, or none.
@@ -298,7 +301,7 @@ func (c *Core) unplace(o *option, seats []Seat) {
 	if len(seats) == 0 {
 		return
 	}
-	pool := c.poolOf(o)
+	pool := o.pool
 	before := c.room.change[pool]
 	for i, k := 0, 0; i < len(o.parts) && k < len(seats); i++ {
 		for range o.parts[i].members {

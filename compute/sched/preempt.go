@@ -51,7 +51,7 @@ func (c *Core) preemptFor(q *queue) bool {
 		if l == nil || len(l.heap) == 0 || l.tried == c.stamp(l.menu, c.moves) {
 			continue
 		}
-		if w := l.heap[0]; c.renewed || w.Kind == Service || w.Priority > 0 || q.guaranteed(w) {
+		if w := l.heap[0]; c.ranked || w.Kind == Service || w.Priority > 0 || q.guaranteed(w) {
 			heads = append(heads, w)
 		}
 	}
@@ -82,7 +82,7 @@ const (
 )
 
 // small says whether a pool is small enough to look for victims of both sorts at once.
-func (c *Core) small(o *option) bool { return len(c.pools[c.poolOf(o)].nodes) <= 256 }
+func (c *Core) small(o *option) bool { return len(c.pools[o.pool].nodes) <= 256 }
 
 // right says by which right a waiting job may take a running one's place.
 func (c *Core) right(w *work, o *option, v *work) (Why, bool) {
@@ -184,7 +184,7 @@ func (c *Core) displace(w *work, o *option, from whose) bool {
 	if from == others && (len(c.queues) == 1 || !w.q.within(o)) {
 		return false
 	}
-	pool := c.poolOf(o)
+	pool := o.pool
 	may := c.usable(w, o)
 	chosen := map[*work]bool{}
 	var used []int32
@@ -271,7 +271,7 @@ func (c *Core) evictable(w *work, o *option, part int, from whose, pool int32, m
 	}
 	var all []evicted
 	nodes := c.pools[pool].nodes
-	byRank := from == own && c.renewed && w.Priority == 0 && w.Kind != Service
+	byRank := from == own && c.ranked && w.Priority == 0 && w.Kind != Service
 	begin := 0
 	if from == own && len(nodes) > lookMost {
 		begin = int(w.number) % len(nodes)

@@ -129,7 +129,7 @@ func (c *Core) aheadOf(w *work) (n int) {
 }
 
 func (c *Core) refusedEntry(w *work, o *option, near bool, e *Explanation) {
-	slot, pool := chipSlot(o.chip), c.poolOf(o)
+	slot, pool := chipSlot(o.chip), o.pool
 	name, site := "CPU", c.sites[o.site]
 	if o.chip >= 0 {
 		name = "chip " + c.chips[o.chip].Name
@@ -190,7 +190,7 @@ func (c *Core) heldFor(w *work, o *option) *hold {
 	if may == nil {
 		return nil
 	}
-	pool := c.poolOf(o)
+	pool := o.pool
 	if seats := c.seatAll(pool, o, may); seats != nil {
 		c.unplace(o, seats)
 		return nil
@@ -205,7 +205,7 @@ func (c *Core) heldFor(w *work, o *option) *hold {
 
 // windowFor is the window that keeps a job off what it would fit on.
 func (c *Core) windowFor(w *work, o *option) *window {
-	for _, n := range c.pools[c.poolOf(o)].nodes {
+	for _, n := range c.pools[o.pool].nodes {
 		if x := c.shut(w, n, c.goneIf(w, o)); x != nil && c.room.fits(n, &o.parts[0].ask) {
 			return x
 		}
