@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -76,15 +77,47 @@ func (a *app) jobCommand() *cobra.Command {
 		{"requeue", "End a running job's attempt, which may save its work, and have it wait for its turn again"},
 		{"cancel", "End a job for good"},
 	} {
-		verbs = append(verbs, a.jobVerb(v[0], v[1], func(ctx context.Context, c *api.Client, j api.Job) error {
-			j, err := c.JobAct(ctx, j.ID, v[0])
+		verbs = append(verbs, a.verb(v[0]+" JOB...", v[1]+": by id, run, name or the name of an array", cobra.MinimumNArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+			list, err := a.findJobs(ctx, c, args)
 			if err != nil {
 				return err
 			}
-			return a.Value(j, func() { a.Printf("%s is %s%s\n", j.ID, j.State, held(j)) })
+			return a.actAll(ctx, c, list, v[0])
 		}))
 	}
 	return noun("job", "Jobs: the work of runs and deployments in the queue", verbs...)
+}
+
+// actAll does one thing to jobs. One that refuses does not keep the others from it; the errors come last.
+func (a *app) actAll(ctx context.Context, c *api.Client, list []api.Job, act string) error {
+	var done []api.Job
+	var failed error
+	var words []string
+	for _, j := range list {
+		now, err := c.JobAct(ctx, j.ID, act)
+		if err == nil {
+			done = append(done, now)
+			continue
+		}
+		failed = cmp.Or(failed, err)
+		words = append(words, j.ID+": "+fault.As(err).Message)
+	}
+	var shown any = done
+	if len(list) == 1 && len(done) == 1 {
+		shown = done[0]
+	}
+	if len(done) > 0 {
+		err := a.Value(shown, func() {
+			for _, j := range done {
+				a.Printf("%s is %s%s\n", j.ID, j.State, held(j))
+			}
+		})
+		failed = cmp.Or(failed, err)
+	}
+	if len(list) > 1 && len(words) > 0 {
+		return retold(failed, "%s", strings.Join(words, "\n"))
+	}
+	return failed
 }
 
 func held(j api.Job) string {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -162,6 +163,7 @@ type trainOptions struct {
 	place  placingFlags
 	recipe string
 	set    []string
+	array  int
 	detach bool
 	dry    bool
 }
@@ -193,6 +195,7 @@ func (a *app) trainCommand() *cobra.Command {
 	o.place.add(f, &o.run.Placing)
 	f.StringVar(&o.recipe, "recipe", "", "JSON file with a recipe; flags overrule it")
 	f.StringArrayVar(&o.set, "set", nil, "a recipe field, such as --set warmup=50; repeatable")
+	f.IntVar(&o.array, "array", 0, "submit so many runs NAME-1, NAME-2, ... that differ in their seed, each one higher, and return at once")
 	f.BoolVar(&o.detach, "detach", false, "return at once instead of watching")
 	f.BoolVar(&o.dry, "estimate", false, "only say what it would take")
 	return c
@@ -211,6 +214,9 @@ func (a *app) train(ctx context.Context, c *api.Client, o *trainOptions) error {
 			return err
 		}
 		return a.Value(r, func() { a.showEstimate(r.Estimate) })
+	}
+	if o.array != 0 {
+		return a.trainArray(ctx, c, o)
 	}
 	r, err := c.CreateRun(ctx, o.run)
 	if err != nil {
@@ -274,16 +280,15 @@ func (a *app) showEstimate(e api.Estimate) {
 }
 
 func (a *app) runCommand() *cobra.Command {
-	ls := a.verb("ls", "List runs", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
+	ls := a.verb("ls [NAME]", "List runs, or those of a name or an array", cobra.MaximumNArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		list, err := c.Runs(ctx)
 		if err != nil {
 			return err
 		}
-		return a.Value(list, func() {
-			a.Table([]string{"run", "name", "state", "step", "loss", "restarts", "model", "age"}, rows(list, func(r api.Run) []string {
-				return []string{r.ID, r.Name, r.State, fmt.Sprintf("%d/%d", r.Progress.Step, r.Estimate.Steps), fmt.Sprintf("%.3f", r.Progress.Loss), fmt.Sprint(r.Restarts), r.ModelVersion, a.ago(r.CreatedAt)}
-			}))
-		})
+		if len(args) == 1 {
+			list = slices.DeleteFunc(list, func(r api.Run) bool { return r.Name != args[0] && !inArray(r.Name, args[0]) })
+		}
+		return a.Value(list, func() { a.runTable(list) })
 	})
 	show := a.verb("show RUN", "Show a run by id, or the newest of a name", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		r, err := a.findRun(ctx, c, args[0])
@@ -323,6 +328,12 @@ func (a *app) runCommand() *cobra.Command {
 		return a.Value(r, func() { a.Printf("%s is %s\n", r.ID, r.State) })
 	})
 	return noun("run", "Runs: training jobs with metrics and checkpoints", ls, show, watch, logs, stop)
+}
+
+func (a *app) runTable(list []api.Run) {
+	a.Table([]string{"run", "name", "state", "step", "loss", "restarts", "model", "age"}, rows(list, func(r api.Run) []string {
+		return []string{r.ID, r.Name, r.State, fmt.Sprintf("%d/%d", r.Progress.Step, r.Estimate.Steps), fmt.Sprintf("%.3f", r.Progress.Loss), fmt.Sprint(r.Restarts), r.ModelVersion, a.ago(r.CreatedAt)}
+	}))
 }
 
 // findRun takes an id, or a name, which means the newest run of that name.
