@@ -296,6 +296,9 @@ func fill(t *rapid.T) *world {
 
 func (w *world) draw(t *rapid.T) {
 	ask := job.Ask{Chips: rapid.SampledFrom([]int{0, 1, 2, 4, 6}).Draw(t, "chips")}
+	if ask.Chips > 1 && rapid.Bool().Draw(t, "elastic") {
+		ask.MinChips = rapid.IntRange(1, ask.Chips).Draw(t, "least")
+	}
 	if rapid.IntRange(0, 4).Draw(t, "fast") == 0 {
 		ask.Class, ask.TimeLimit = job.Evaluation, 5*time.Minute
 	}
@@ -311,8 +314,25 @@ func (w *world) draw(t *rapid.T) {
 		func(s *job.Spec) { s.CPUs = rapid.IntRange(0, 2).Draw(t, "cpus") })
 }
 
-// Whatever is submitted, held, requeued, drained and killed: no device has two owners, no gang is split, and in the end
-// every job ends.
+// reserve draws a window, or takes one away.
+func (w *world) reserve(t *rapid.T) {
+	name, ctx := rapid.SampledFrom([]string{"x", "y"}).Draw(t, "window"), context.Background()
+	if _, there := w.windows[name]; there {
+		if err := w.planner.RemoveWindow(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	from := w.clock.Add(time.Duration(rapid.IntRange(0, 120).Draw(t, "in")) * time.Second)
+	x := queue.Window{Name: name, Nodes: rapid.SampledFrom([][]string{{"left"}, {"right"}, {"left", "right", "here"}}).Draw(t, "nodes"), From: from,
+		Until: from.Add(time.Duration(rapid.IntRange(1, 300).Draw(t, "for")) * time.Second), Project: rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "whose")}
+	if _, err := w.planner.AddWindow(ctx, x); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Whatever is submitted, held, requeued, drained, reserved and killed: no device has two owners, no gang is split, nobody
+// begins in another's window, and in the end every job ends.
 func TestThePlannerSurvivesEverything(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w, ctx := fill(t), context.Background()
@@ -352,6 +372,7 @@ func TestThePlannerSurvivesEverything(t *testing.T) {
 					_, _ = w.keeper.Cancel(ctx, w.rows[id].Project, id, "enough")
 				}
 			},
+			"reserve": w.reserve,
 			"drain": func(t *rapid.T) {
 				if w.planner.Drain(ctx, rapid.SampledFrom([]string{"left", "right"}).Draw(t, "node"), rapid.Bool().Draw(t, "draining"), "") != nil {
 					t.Fatal("it cannot be drained")
@@ -366,6 +387,11 @@ func settle(t *rapid.T, w *world) {
 	ctx := context.Background()
 	for _, node := range []string{"left", "right"} {
 		if err := w.planner.Drain(ctx, node, false, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name := range w.windows {
+		if err := w.planner.RemoveWindow(ctx, name); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -169,6 +169,30 @@ func (w *world) check() {
 	}
 }
 
+// intrudes looks for work that was given a place in another's window, well after that had begun. (What was decided before it
+// began starts when those that make way for it have saved.)
+func (w *world) intrudes(j job.Job) {
+	at := j.Standing.PlacedAt
+	for _, x := range w.windows {
+		late := !at.Before(later(x.From, x.CreatedAt).Add(15 * time.Second))
+		if !late || !at.Before(x.Until) || x.Project == j.Project || j.Standing.Placement == nil {
+			continue
+		}
+		for _, s := range j.Standing.Placement.Seats {
+			if slices.Contains(x.Nodes, s.Node) {
+				w.wrong("job %s of project %s begins on %s at %s, in window %+v", j.ID, j.Project, s.Node, at, x)
+			}
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 func (w *world) wrong(format string, args ...any) {
 	w.broken = append(w.broken, fmt.Sprintf(format, args...))
 }
@@ -344,6 +368,7 @@ func (x executor) Start(_ context.Context, t job.Task) error {
 		if w := x.rows[t.Job].Standing.Placement; w != nil {
 			p.held = w.Seats
 		}
+		x.intrudes(x.rows[t.Job])
 	}
 	x.check()
 	x.moment()
