@@ -112,6 +112,8 @@ func (p *Planner) checkWindow(w Window, now time.Time) error {
 		return fault.InvalidField("nodes", "A window is of at most %d nodes.", maxNodes)
 	case !w.Until.After(w.From):
 		return fault.InvalidField("until", "The window ends at %s, which is not after its beginning at %s.", w.Until.Format(time.RFC3339), w.From.Format(time.RFC3339))
+	case w.Until.Sub(w.From) < time.Second:
+		return fault.InvalidField("until", "A window lasts at least a second.")
 	case !w.Until.After(now):
 		return fault.InvalidField("until", "The window would have ended at %s already.", w.Until.Format(time.RFC3339))
 	case w.From.Before(now.Add(-longestWindow)) || w.From.After(now.Add(furthest)):
@@ -166,7 +168,7 @@ func (p *Planner) RemoveWindow(ctx context.Context, name string) error {
 func (p *Planner) ahead(list []Window, rows map[string]Row, now time.Time) (out []sched.Window) {
 	names := p.opt.Capacity.names()
 	for _, w := range list {
-		if !w.Until.After(now) || w.Project != "" && rows[w.Project].Name == "" {
+		if !w.Until.After(now) || ms(w.Until) <= ms(w.From) || w.Project != "" && rows[w.Project].Name == "" {
 			continue
 		}
 		x := sched.Window{ID: "maintenance window " + w.Name, From: ms(w.From), Until: ms(w.Until), Queue: w.Project}

@@ -109,6 +109,11 @@ func TestWindowsAreBounded(t *testing.T) {
 		}
 	}
 	x := good()
+	x.Until = x.From.Add(time.Microsecond)
+	if _, err := w.planner.AddWindow(ctx, x); err == nil || fault.As(err).Field != "until" {
+		t.Error("a window of a microsecond:", err)
+	}
+	x = good()
 	x.Until = x.From.Add(367 * 24 * hour)
 	if _, err := w.planner.AddWindow(ctx, x); err == nil || fault.As(err).Field != "until" || fault.As(err).Fix == "" {
 		t.Error(err)
@@ -147,6 +152,7 @@ func TestWindowsOutliveWhatTheyName(t *testing.T) {
 	at := w.clock.Add(-time.Minute)
 	w.windows["gone"] = queue.Window{Name: "gone", Nodes: []string{"rack9"}, From: at, Until: at.Add(time.Hour)}
 	w.windows["whose"] = queue.Window{Name: "whose", Nodes: []string{"here-slot"}, From: at, Until: at.Add(time.Hour), Project: "z"}
+	w.windows["short"] = queue.Window{Name: "short", Nodes: []string{"here-slot"}, From: w.clock.Add(time.Minute), Until: w.clock.Add(time.Minute + time.Microsecond)}
 	j := must(w.submit("a", "work", time.Minute, slots(8)))(t)
 	w.run(2*time.Second, time.Second)
 	if d := cmp.Diff(job.Running, w.get(j.ID).State); d != "" {
