@@ -84,7 +84,7 @@ func (c *Core) lookAhead(horizon int64) map[string]int64 {
 
 // lookRound is the least round of a look ahead, in milliseconds, for each thousand nodes: holds, prices and preemption by
 // rank are renewed less often there.
-const lookRound = 15 * 60_000
+const lookRound = 30 * 60_000
 
 func pushEnd(h []ending, e ending) []ending {
 	h = append(h, e)

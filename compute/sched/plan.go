@@ -86,15 +86,8 @@ func (c *Core) startRound() {
 			c.rerank(q)
 		}
 	}
-	wanted := c.wanted()
-	clear(c.worst)
-	for _, w := range c.running {
-		if c.ranked && c.now >= w.lookAt && !c.still && wanted[c.room.pool[w.seats[0].Node]] {
-			c.lookRunning(w)
-		}
-		for i := range w.seats {
-			c.worst[w.seats[i].Node] = max(c.worst[w.seats[i].Node], w.key)
-		}
+	if c.ranked {
+		c.rankAnew()
 	}
 	c.reprice()
 	c.learn()
@@ -102,6 +95,20 @@ func (c *Core) startRound() {
 	c.dropHolds()
 	c.forgetMenus()
 	c.tryAll()
+}
+
+// rankAnew asks history for the ranks of what runs where somebody waits.
+func (c *Core) rankAnew() {
+	wanted := c.wanted()
+	clear(c.worst)
+	for _, w := range c.running {
+		if c.now >= w.lookAt && !c.still && wanted[c.room.pool[w.seats[0].Node]] {
+			c.lookRunning(w)
+		}
+		for i := range w.seats {
+			c.worst[w.seats[i].Node] = max(c.worst[w.seats[i].Node], w.key)
+		}
+	}
 }
 
 // wanted says which pools somebody waits for: elsewhere nobody asks what the running jobs' ranks are.

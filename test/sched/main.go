@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -199,17 +200,30 @@ func (r *rig) million(ctx context.Context) error {
 	defer os.Remove(o.Fleet)
 	o.Jobs, o.Load = r.jobs, 0.85
 	runtime.GOMAXPROCS(1)
-	by, out, err := r.replay(ctx, o)
-	if err != nil {
-		return err
-	}
+	var took float64
 	for _, p := range o.Policies {
-		r.told(p, "%.1f s, %.0f decisions a second, %d preemptions", by[p].WallS, by[p].DecisionsPerS, by[p].Preemptions)
+		one := o
+		one.Policies = []string{p}
+		before := cpu()
+		by, out, err := r.replay(ctx, one)
+		if err != nil {
+			return err
+		}
+		took = cpu() - before
+		r.told(p, "%.1f CPU-seconds with the drawing of the jobs, %.1f s in all, %d preemptions, %.0f MB", took, by[p].WallS, by[p].Preemptions, out.MemoryMB)
 	}
-	r.told("memory", "%.0f MB", out.MemoryMB)
 	want := 60 * float64(r.jobs) / 1e6
-	r.row(fmt.Sprintf("%d jobs, one core", r.jobs), fmt.Sprintf("%.1f s", by["triarch"].WallS), fmt.Sprintf("<= %.0f s", want), by["triarch"].WallS <= want)
+	r.row(fmt.Sprintf("%d jobs, one core, CPU-seconds", r.jobs), fmt.Sprintf("%.1f", took), fmt.Sprintf("<= %.0f", want), took <= want)
 	return nil
+}
+
+// cpu is the processor time of this process so far, in seconds.
+func cpu() float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
 // gavel is Gavel's setting: three generations of chips, 36 of each.
