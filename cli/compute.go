@@ -252,13 +252,22 @@ func (a *app) nodeCommand() *cobra.Command {
 		}
 		return a.Value(list, func() { table(list) })
 	})
-	show := a.verb("show NODE", "Show a node and the jobs on it", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+	show := a.verb("show NODE", "Show a node, the jobs on it and the windows in which it is kept free", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		n, err := find(ctx, c, args[0])
 		if err != nil {
 			return err
 		}
+		windows, err := c.Windows(ctx)
+		if err != nil {
+			return err
+		}
+		windows = slices.DeleteFunc(windows, func(w api.Window) bool { return w.State == "over" || !slices.Contains(w.Nodes, n.Name) })
 		return a.Value(n, func() {
 			table([]api.Node{n})
+			if len(windows) > 0 {
+				a.Printf("\n")
+				a.windowTable(windows)
+			}
 			if len(n.Jobs) > 0 {
 				a.Printf("\n")
 				a.Table([]string{"job", "project", "chips"}, rows(n.Jobs, func(j api.NodeJob) []string { return []string{j.Job, j.Project, fmt.Sprint(j.Chips)} }))
@@ -285,15 +294,7 @@ func (a *app) nodeCommand() *cobra.Command {
 }
 
 func (a *app) windowCommand() *cobra.Command {
-	table := func(list []api.Window) {
-		a.Table([]string{"window", "for", "nodes", "from", "until", "state", "reason"}, rows(list, func(w api.Window) []string {
-			who := w.Kind
-			if w.ProjectName != "" {
-				who = "project " + w.ProjectName
-			}
-			return []string{w.Name, who, strings.Join(w.Nodes, ","), w.From.Local().Format(time.RFC3339), w.Until.Local().Format(time.RFC3339), w.State, w.Reason}
-		}))
-	}
+	table := a.windowTable
 	ls := a.verb("ls", "List windows", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
 		list, err := c.Windows(ctx)
 		if err != nil {
@@ -328,6 +329,16 @@ func (a *app) windowCommand() *cobra.Command {
 		return a.Value(map[string]string{"removed": args[0]}, func() { a.Printf("the window %s is removed\n", args[0]) })
 	})
 	return noun("window", "Windows: times in which nodes are kept free, for maintenance or for a project", ls, add, rm)
+}
+
+func (a *app) windowTable(list []api.Window) {
+	a.Table([]string{"window", "for", "nodes", "from", "until", "state", "reason"}, rows(list, func(w api.Window) []string {
+		who := w.Kind
+		if w.ProjectName != "" {
+			who = "project " + w.ProjectName
+		}
+		return []string{w.Name, who, strings.Join(w.Nodes, ","), w.From.Local().Format(time.RFC3339), w.Until.Local().Format(time.RFC3339), w.State, w.Reason}
+	}))
 }
 
 // span reads when a window begins and ends.
