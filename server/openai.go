@@ -24,7 +24,7 @@ import (
 )
 
 // OpenAI serves the model API under /v1/ in the OpenAI dialect: it authenticates, bounds and reads the body, and
-// writes refusals; the gateway does the rest. All fields but MaxBody are needed.
+// writes refusals; the gateway does the rest. All fields but Intake and MaxBody are needed.
 //
 // It is an http.Handler of its own, because nothing may stand between it and the connection that costs time. The
 // http.Server in front must have no ReadTimeout, which would end long answers; bodies are timed here.
@@ -34,7 +34,8 @@ type OpenAI struct {
 	IDs     *id.Maker
 	Now     func() time.Time
 	Log     *slog.Logger
-	MaxBody int64 // bytes of a request's body; 0 = 4 MiB
+	Intake  *Intake // bounds requests together; nil = nothing does
+	MaxBody int64   // bytes of a request's body; 0 = 4 MiB
 }
 
 const (
@@ -51,14 +52,6 @@ func (o *OpenAI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := o.route(out, r, raw, rid); err != nil {
 		o.refuse(out, rid, err)
 	}
-}
-
-// Refuse answers a request with an error as ServeHTTP does: for what stands in front of it, such as a limit of
-// requests at once.
-func (o *OpenAI) Refuse(w http.ResponseWriter, r *http.Request, err error) {
-	out, _, rid := o.begin(w, r)
-	defer out.release()
-	o.refuse(out, rid, err)
 }
 
 func (o *OpenAI) begin(w http.ResponseWriter, r *http.Request) (out *sink, raw id.Raw, rid string) {
@@ -147,22 +140,75 @@ func (o *OpenAI) complete(w *sink, r *http.Request, who *auth.Principal, raw id.
 	if w.front != nil && r.ContentLength <= o.limit() {
 		if body, ok := w.front.Rest(); ok {
 			call.Body = body
-			return o.Gateway.Do(r.Context(), w, call)
+			return o.run(r, w, call)
 		}
 	}
-	buf := bodies.Get().(*[]byte)
-	defer func() {
-		if cap(*buf) <= 1<<20 {
-			bodies.Put(buf)
-		}
-	}()
-	body, err := o.read(w, r, (*buf)[:0])
-	*buf = body
-	if err != nil {
+	b := &intaken{in: o.Intake, buf: bodies.Get().(*[]byte)}
+	defer b.release()
+	if err := o.receive(w, r, who, b); err != nil {
 		return err
 	}
-	call.Body = body
+	call.Body = *b.buf
+	return o.run(r, w, call)
+}
+
+// run has the gateway answer a request whose body is here.
+func (o *OpenAI) run(r *http.Request, w *sink, call *gateway.Call) error {
+	if err := o.Intake.enter(); err != nil {
+		return err
+	}
+	defer o.Intake.leave()
 	return o.Gateway.Do(r.Context(), w, call)
+}
+
+// receive waits for the body, as one of the key's that are on their way.
+func (o *OpenAI) receive(w *sink, r *http.Request, who *auth.Principal, b *intaken) error {
+	if err := o.Intake.expect(who); err != nil {
+		return err
+	}
+	defer o.Intake.arrived(who)
+	return o.read(w, r, b)
+}
+
+// intaken is the memory of a body, which the process's intake counts while it is held.
+type intaken struct {
+	in   *Intake
+	buf  *[]byte
+	held int // bytes counted
+}
+
+// grow makes room for more of a body, of at most most bytes: twice the room there was, so that what is allocated stays
+// in proportion to what arrived.
+func (b *intaken) grow(most int64) error {
+	have := *b.buf
+	if b.held == 0 { // the first room is there already
+		if err := b.in.hold(cap(have)); err != nil {
+			return err
+		}
+		b.held = cap(have)
+	}
+	if len(have) < cap(have) {
+		return nil
+	}
+	room := int(min(int64(2*cap(have)), max(most, int64(cap(have))+1)))
+	if err := b.in.hold(room); err != nil { // for a moment there are both
+		return err
+	}
+	b.held += room
+	*b.buf = append(make([]byte, 0, room), have...)
+	_ = b.in.hold(-cap(have))
+	b.held -= cap(have)
+	return nil
+}
+
+// maxPooled keeps the room of long bodies from being held by short ones.
+const maxPooled = 64 << 10
+
+func (b *intaken) release() {
+	_ = b.in.hold(-b.held)
+	if cap(*b.buf) <= maxPooled {
+		bodies.Put(b.buf)
+	}
 }
 
 // limit is the largest body.
@@ -175,29 +221,36 @@ func (o *OpenAI) limit() int64 {
 
 var bodies = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-// read appends the body to b. It must be read to its end: only then does the server watch for a client that hangs up.
-func (o *OpenAI) read(w *sink, r *http.Request, b []byte) ([]byte, error) {
+// read reads the body into b, to its end: only then does the server watch for a client that hangs up.
+func (o *OpenAI) read(w *sink, r *http.Request, b *intaken) error {
 	limit := o.limit()
-	if r.ContentLength > limit {
-		return b, tooLarge(limit)
+	most := limit + 1 // one byte more than may come, to see its end
+	switch {
+	case r.ContentLength > limit:
+		return tooLarge(limit)
+	case r.ContentLength >= 0:
+		most = r.ContentLength + 1
 	}
+	*b.buf = (*b.buf)[:0]
 	for {
-		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
+		if err := b.grow(most); err != nil {
+			return err
 		}
-		n, err := r.Body.Read(b[len(b):cap(b)])
-		b = b[:len(b)+n]
+		have := *b.buf
+		n, err := r.Body.Read(have[len(have):cap(have)])
+		have = have[:len(have)+n]
+		*b.buf = have
 		switch {
-		case int64(len(b)) > limit:
-			return b, tooLarge(limit)
+		case int64(len(have)) > limit:
+			return tooLarge(limit)
 		case err == io.EOF:
 			if w.unread { // left in place, the deadline would look like a client that hangs up
 				w.unread = false
 				_ = http.NewResponseController(w.ResponseWriter).SetReadDeadline(time.Time{}) // tests have no connection
 			}
-			return b, nil
+			return nil
 		case err != nil:
-			return b, fault.New(fault.Invalid, "The request's body ended before it was complete, or came too slowly.", fault.Cause(err))
+			return fault.New(fault.Invalid, "The request's body ended before it was complete, or came too slowly.", fault.Cause(err))
 		}
 	}
 }

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/triarch-ai/triarch/internal/fault"
 )
 
 // serveRaw starts the real server and returns its address.
@@ -78,19 +76,6 @@ func TestNobodyHoldsAConnectionWithABody(t *testing.T) {
 				t.Errorf("answered %q", head)
 			}
 		})
-	}
-}
-
-// What refuses in front of the model API, such as a limit of requests at once, holds nobody either.
-func TestRefuseInFront(t *testing.T) {
-	w := newWorld(t)
-	model := w.OpenAI.(*OpenAI)
-	addr := serveRaw(t, w, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		model.Refuse(rw, r, fault.New(fault.Unavailable, "Too many.", fault.Code("overloaded")))
-	}))
-	got := raw(t, addr, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n")
-	if !strings.HasPrefix(got, "HTTP/1.1 503 ") || !strings.Contains(got, "Connection: close") || !strings.Contains(got, "Retry-After: 1") || !strings.Contains(got, `"code":"overloaded"`) {
-		t.Errorf("answered %q", got)
 	}
 }
 

@@ -2,8 +2,7 @@ package system
 
 import (
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -147,29 +146,12 @@ func TestACutFirstStartGoesOn(t *testing.T) {
 	}
 }
 
-func TestAtMostLetsNoMoreIn(t *testing.T) {
-	inside, leave := make(chan struct{}), make(chan struct{})
-	h := atMost(1, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		inside <- struct{}{}
-		<-leave
-	}), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
-	ask := func() *httptest.ResponseRecorder {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest("POST", "/v1/chat/completions", nil))
-		return w
-	}
-	first := make(chan int)
-	go func() { first <- ask().Code }()
-	<-inside
-	if w := ask(); w.Code != http.StatusServiceUnavailable {
-		t.Fatalf("the second got in: %d", w.Code)
-	}
-	close(leave)
-	if code := <-first; code != http.StatusOK {
-		t.Fatal(code)
-	}
-	go func() { <-inside }()
-	if w := ask(); w.Code != http.StatusOK {
-		t.Fatalf("after the first left: %d", w.Code)
+func TestMemoryForBodies(t *testing.T) {
+	for _, c := range []struct{ limit, largest, want int64 }{
+		{math.MaxInt64, 4 << 20, 512 << 20}, {1 << 30, 4 << 20, 128 << 20}, {1 << 40, 4 << 20, 512 << 20}, {64 << 20, 4 << 20, 16 << 20},
+	} {
+		if n := bodyMemory(c.limit, c.largest); n != c.want {
+			t.Errorf("%d of %d, want %d", n, c.limit, c.want)
+		}
 	}
 }

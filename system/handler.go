@@ -3,16 +3,13 @@ package system
 import (
 	"net/http"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/triarch-ai/triarch/api"
-	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/server"
 )
-
-// errTooBusy answers what is above limits.streams.
-var errTooBusy = fault.New(fault.Unavailable, "Too many requests are in flight.", fault.Code("overloaded"), fault.Fix("Try again in a moment."))
 
 // handler is everything the API answers: the model API where this process is a gateway, the control API where it
 // is the control plane.
@@ -29,10 +26,8 @@ func (s *System) handler() (http.Handler, error) {
 	}
 	if s.Config.has("gateway") {
 		g := &gateway.Gateway{Routes: gateway.Served(s.Serve), Quota: s.Book, Ledger: s.Ledger, Now: time.Now, Log: s.Log}
-		model := &server.OpenAI{Gateway: g, Keys: s.Keyring, IDs: s.ids, Now: time.Now, Log: s.Log, MaxBody: s.Config.Limits.Body}
-		deps.OpenAI = atMost(s.Config.Limits.Streams, model, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			model.Refuse(w, r, errTooBusy)
-		}))
+		deps.OpenAI = &server.OpenAI{Gateway: g, Keys: s.Keyring, IDs: s.ids, Now: time.Now, Log: s.Log, MaxBody: s.Config.Limits.Body,
+			Intake: server.NewIntake(s.Config.Limits.Streams, bodyMemory(debug.SetMemoryLimit(-1), s.Config.Limits.Body))}
 	}
 	return server.New(deps), nil
 }
