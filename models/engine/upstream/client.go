@@ -12,7 +12,6 @@ package upstream
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"strconv"
 	"strings"
@@ -49,35 +48,41 @@ type Request struct {
 }
 
 // Do sends a request and returns when the head of the answer was read. When no answer came the error is a fault of
-// kind Unavailable, Timeout or Canceled. A request that meets a pooled connection which the engine has closed is sent
-// again on a new one.
+// kind Unavailable, Timeout or Canceled. A request is sent again, once and on a new connection, only if writing it to a
+// pooled one failed with nothing of it taken: an engine that may have seen it does not get it twice.
 func (c *Client) Do(ctx context.Context, q *Request) (*Response, error) {
 	if strings.ContainsAny(q.Path, " \r\n") || strings.ContainsAny(q.Secret, "\r\n") || strings.ContainsAny(q.RequestID, "\r\n") ||
 		strings.ContainsAny(q.Scope, "\r\n") {
 		return nil, fault.New(fault.Invalid, "A request to an engine holds a line break.")
 	}
-	for {
-		cn, err := c.take(ctx, q.Addr)
-		if err != nil {
-			return nil, noAnswer(ctx, err)
-		}
+	cn := c.pooled(q.Addr)
+	if cn != nil {
 		r, err := c.send(ctx, cn, q)
 		if err == nil {
 			return r, nil
 		}
-		if cn.used && stale(err) && ctx.Err() == nil {
-			continue
+		if !errors.Is(err, errUnsent) || ctx.Err() != nil {
+			return nil, noAnswer(ctx, err)
 		}
+	}
+	cn, err := c.dial(ctx, q.Addr)
+	if err != nil {
 		return nil, noAnswer(ctx, err)
 	}
+	r, err := c.send(ctx, cn, q)
+	if err != nil {
+		return nil, noAnswer(ctx, err)
+	}
+	return r, nil
 }
 
-// stale tells a connection that the engine closed while it was unused from an engine that failed.
-func stale(err error) bool {
-	return errors.Is(err, errNoByte) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
-}
+// errUnsent says that a pooled connection was dead before it took a byte of the request.
+var errUnsent = errors.New("upstream: the engine had closed the connection")
 
-var errNoByte = errors.New("upstream: the connection ended before the answer began")
+// unsent tells a connection that was dead before from an engine that failed while it worked.
+func unsent(sent int64, err error) bool {
+	return sent == 0 && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET))
+}
 
 func noAnswer(ctx context.Context, err error) error {
 	var slow net.Error
@@ -97,7 +102,7 @@ func (c *Client) send(ctx context.Context, cn *conn, q *Request) (*Response, err
 		return nil, err
 	}
 	r := &Response{client: c, addr: q.Addr, c: cn, ctx: ctx, stop: atEnd(ctx, cn.hangUp)}
-	werr := cn.write(q)
+	sent, werr := cn.write(q)
 	if werr == nil || !cn.used { // an engine may refuse before it has read everything: then there is an answer
 		err := r.readHead()
 		if err == nil {
@@ -108,10 +113,10 @@ func (c *Client) send(ctx context.Context, cn *conn, q *Request) (*Response, err
 		}
 		if werr == nil {
 			werr = err
-			if err == io.EOF && cn.buffered() == 0 {
-				werr = errNoByte
-			}
 		}
+	}
+	if cn.used && unsent(sent, werr) {
+		werr = errors.Join(errUnsent, werr)
 	}
 	r.stop()
 	cn.Close()
@@ -136,7 +141,8 @@ func noStop() bool { return true }
 // joinBelow is the size up to which a body is copied behind its head, to be sent by one call.
 const joinBelow = 64 << 10
 
-func (cn *conn) write(q *Request) error {
+// write sends the request; how much of it the kernel took is told as well.
+func (cn *conn) write(q *Request) (int64, error) {
 	b := cn.out[:0]
 	method := q.Method
 	if method == "" {
@@ -159,30 +165,38 @@ func (cn *conn) write(q *Request) error {
 	if len(b)+len(q.Body) <= joinBelow {
 		b = append(b, q.Body...)
 		cn.out = b
-		_, err := cn.Conn.Write(b)
-		return err
+		n, err := cn.Conn.Write(b)
+		return int64(n), err
 	}
 	cn.out = b
 	parts := net.Buffers{b, q.Body}
-	_, err := parts.WriteTo(cn.Conn)
-	return err
+	return parts.WriteTo(cn.Conn)
 }
 
-// take returns the connection used last, which is the likeliest to live, or a new one.
-func (c *Client) take(ctx context.Context, addr string) (*conn, error) {
+// pooled returns the connection used last, which is the likeliest to live; nil if there is none. One that the engine
+// has closed, or on which it said something that nobody asked for, is not used again: what it said would be taken for
+// the answer to the next request.
+func (c *Client) pooled(addr string) *conn {
 	oldest := time.Now().Add(-c.idleTimeout())
-	c.mu.Lock()
-	for list := c.idle[addr]; len(list) > 0; list = c.idle[addr] {
+	for {
+		c.mu.Lock()
+		list := c.idle[addr]
+		if len(list) == 0 {
+			c.mu.Unlock()
+			return nil
+		}
 		cn := list[len(list)-1]
 		list[len(list)-1] = nil
 		c.idle[addr] = list[:len(list)-1]
-		if cn.idle.After(oldest) {
-			c.mu.Unlock()
-			return cn, nil
+		c.mu.Unlock()
+		if cn.idle.After(oldest) && cn.quiet() {
+			return cn
 		}
 		cn.Close()
 	}
-	c.mu.Unlock()
+}
+
+func (c *Client) dial(ctx context.Context, addr string) (*conn, error) {
 	d := net.Dialer{Timeout: orDefault(c.DialTimeout, 2*time.Second)}
 	nc, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {

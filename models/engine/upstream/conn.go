@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -30,6 +31,11 @@ type conn struct {
 	deadline time.Time // in force
 	timeout  time.Duration
 	hangUp   func() // closes it
+
+	raw    syscall.RawConn // for quiet, as the rest
+	peek   func(fd uintptr)
+	one    [1]byte
+	silent bool
 }
 
 // renew moves the deadline on when less than the timeout is left of it, which is not every time.

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -395,3 +396,147 @@ func (c *wholeConn) Read(b []byte) (int, error) {
 }
 
 func (c *wholeConn) Close() error { return nil }
+
+// scripted answers each request on each connection with what serve says; false ends the connection.
+func scripted(t *testing.T, serve func(c net.Conn, conn, request int) bool) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for n := 0; ; n++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				r := bufio.NewReader(c)
+				for q := 0; ; q++ {
+					if req, err := http.ReadRequest(r); err != nil || !drained(req) || !serve(c, n, q) {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func drained(r *http.Request) bool {
+	_, err := io.Copy(io.Discard, r.Body)
+	return err == nil
+}
+
+func ask(t *testing.T, c *Client, addr string) (string, error) {
+	t.Helper()
+	r, err := c.Do(t.Context(), &Request{Addr: addr, Path: "/", Body: []byte("{}")})
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	body, err := readAll(r)
+	if err != io.EOF {
+		t.Error(err)
+	}
+	return body, nil
+}
+
+// An engine that dies over a request has it once, however many connections wait.
+func TestARequestThatAnEngineHadIsNotSentAgain(t *testing.T) {
+	var kills atomic.Int64
+	var killing atomic.Bool
+	held := make(chan struct{})
+	addr := scripted(t, func(c net.Conn, _, _ int) bool {
+		if killing.Load() {
+			kills.Add(1)
+			return false
+		}
+		<-held
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+		return true
+	})
+	c := &Client{}
+	done := make(chan error)
+	for range 5 { // so that five connections wait afterwards
+		go func() {
+			_, err := ask(t, c, addr)
+			done <- err
+		}()
+	}
+	time.AfterFunc(20*time.Millisecond, func() { close(held) })
+	for range 5 {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	killing.Store(true)
+	if _, err := ask(t, c, addr); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("got %v", err)
+	}
+	if n := kills.Load(); n != 1 {
+		t.Errorf("the engine had the request %d times", n)
+	}
+}
+
+// What an engine says after its answer is nobody's: not the next caller's above all.
+func TestALateSecondAnswerReachesNobody(t *testing.T) {
+	said := make(chan struct{})
+	addr := scripted(t, func(c net.Conn, conn, request int) bool {
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n%d/%d", conn, request)
+		if conn == 0 && request == 0 {
+			go func() {
+				<-said
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
+				said <- struct{}{}
+			}()
+		}
+		return true
+	})
+	c := &Client{}
+	if got, err := ask(t, c, addr); got != "0/0" || err != nil {
+		t.Fatalf("%q, %v", got, err)
+	}
+	said <- struct{}{}
+	<-said
+	if got, err := ask(t, c, addr); got != "1/0" || err != nil {
+		t.Errorf("the next caller got %q, %v", got, err)
+	}
+	if got, err := ask(t, c, addr); got != "1/1" || err != nil {
+		t.Errorf("a quiet connection was not used again: %q, %v", got, err)
+	}
+}
+
+// unwilling is a pooled connection that takes nothing, or something, of a request before it breaks.
+type unwilling struct {
+	net.Conn
+	takes int
+}
+
+func (u *unwilling) Write([]byte) (int, error)   { return u.takes, syscall.EPIPE }
+func (u *unwilling) Read([]byte) (int, error)    { return 0, io.EOF }
+func (u *unwilling) SetDeadline(time.Time) error { return nil }
+func (u *unwilling) Close() error                { return nil }
+
+// A connection that was dead before is no failure of the request; one that broke in the middle is.
+func TestOnlyWhatWasNotSentIsSentAgain(t *testing.T) {
+	addr := scripted(t, func(c net.Conn, _, _ int) bool {
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+		return true
+	})
+	for takes, again := range map[int]bool{0: true, 5: false} {
+		c := &Client{idle: map[string][]*conn{addr: nil}}
+		for range 3 {
+			c.idle[addr] = append(c.idle[addr], &conn{Conn: &unwilling{takes: takes}, buf: make([]byte, firstBuffer), used: true, idle: time.Now(), hangUp: func() {}})
+		}
+		got, err := ask(t, c, addr)
+		if (err == nil) != again || again && got != "x" {
+			t.Errorf("after %d bytes: %q, %v", takes, got, err)
+		}
+		if n := len(c.idle[addr]); again && n != 3 || !again && n != 2 { // a new one came to the two others
+			t.Errorf("after %d bytes: %d connections are left", takes, n)
+		}
+	}
+}
