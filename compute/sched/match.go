@@ -162,6 +162,46 @@ func (c *Core) late(w *work, o *option) int64 {
 	return max(0, c.now+c.wall(w, o, w.est.P90)-w.Deadline)
 }
 
+// grow gives elastic work that was started or left with fewer chips than it asked for more of those that stand idle, where that saves
+// clearly more than the restart.
+func (c *Core) grow() {
+	for _, w := range slices.Clone(c.running) {
+		if w.Need.Min == 0 || w.opt.size >= w.menu.largest || w.Fixed || c.now-w.started < c.conf.MinRun {
+			continue
+		}
+		c.larger(w)
+	}
+}
+
+func (c *Core) larger(w *work) {
+	now := c.wall(w, w.opt, w.est.P50)
+	for i := range w.menu.options { // from the largest down
+		o := &w.menu.options[i]
+		if o.size <= w.opt.size {
+			return
+		}
+		more := int64(o.size)
+		if o.chip == w.opt.chip {
+			more -= int64(w.opt.size)
+		}
+		if now-c.wall(w, o, w.est.P50) < 2*moveGain*c.conf.restart(o.size) || w.q.held[chipSlot(o.chip)]+more > w.q.ceiling[chipSlot(o.chip)] {
+			continue
+		}
+		c.stand(w) // its own chips count as idle
+		seats := c.place(w, o)
+		if seats == nil {
+			c.sitAgain(w)
+			continue
+		}
+		c.act(w, Preempt, w.ID, Moved)
+		c.retire(w)
+		w.saved, w.since = w.Attained, c.now
+		c.occupy(w, o, seats)
+		c.act(w, Start, "", Moved)
+		return
+	}
+}
+
 // upgrade moves running jobs to chips that stand idle and suit them so much better that the move pays.
 func (c *Core) upgrade() {
 	if len(c.chips) < 2 {

@@ -61,6 +61,7 @@ func (c *Core) Plan(now int64) Plan {
 	due := c.renewed
 	c.fill()
 	if due {
+		c.grow()
 		c.upgrade()
 		c.exchange()
 	}

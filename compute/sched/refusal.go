@@ -68,7 +68,7 @@ func span(ms int64) time.Duration {
 	switch {
 	case d >= time.Hour:
 		return d.Round(time.Minute)
-	case d >= time.Minute:
+	case d >= 10*time.Second:
 		return d.Round(time.Second)
 	}
 	return d.Round(time.Millisecond)
@@ -147,7 +147,11 @@ func (c *Core) refusedEntry(w *work, o *option, near bool, e *Explanation) {
 	case fits && c.windowFor(w, o) != nil:
 		x := c.windowFor(w, o)
 		e.Stage, e.Bound, e.Have, e.Want = Reserved, "window", max(0, x.From-c.now), c.lasts(w, o)
-		e.Reason = fmt.Sprintf("What would fit is kept for %s, which begins in %s, and this job may take %s.", x.ID, span(e.Have), span(e.Want))
+		begins := "which has begun"
+		if e.Have > 0 {
+			begins = "which begins in " + span(e.Have).String()
+		}
+		e.Reason = fmt.Sprintf("What would fit is kept for %s, %s and ends in %s, and this job may take %s.", x.ID, begins, span(x.Until-c.now), span(e.Want))
 	case fits && e.Ahead > 0:
 		e.Stage, e.Bound, e.Have, e.Want = Ordered, "order", 0, int64(e.Ahead)
 		e.Reason = fmt.Sprintf("%d jobs of queue %s come before it.", e.Ahead, w.q.Name)

@@ -190,3 +190,26 @@ func TestWindows(t *testing.T) {
 		}
 	}
 }
+
+// Elastic work makes way by getting smaller, and grows again when the chips are back.
+func TestElasticWorkShrinksAndGrows(t *testing.T) {
+	w := newWorld(t, Config{MinRun: 5 * minute}, fleetOf(1, 8, Queue{Name: "guest"}, Queue{Name: "owner", Guarantee: []Count{{"a", 4}}}))
+	must(0, w.submit(Job{ID: "elastic", Queue: "guest", Need: Need{Chips: 8, Min: 2}}, 1000*minute))
+	w.plan()
+	w.now += 10 * minute
+	must(0, w.submit(Job{ID: "owned", Queue: "owner", Need: Need{Chips: 4}}, 50*minute))
+	w.plan()
+	if w.runs["owned"].Size != 4 || w.runs["elastic"].Size != 4 {
+		t.Fatalf("%+v", w.runs)
+	}
+	w.now += 50 * minute
+	w.end("owned")
+	w.plan()
+	if w.runs["elastic"].Size != 8 {
+		t.Fatalf("%+v", w.runs["elastic"])
+	}
+	w.now += minute
+	if p := w.plan(); len(p.Actions) != 0 {
+		t.Errorf("it does not rest: %+v", p.Actions)
+	}
+}
