@@ -27,9 +27,13 @@ func asks(t *testing.T, w *world) map[string][]furtherAsk {
 		all[id+" "+string(scope)] = append(all[id+" "+string(scope)], furtherAsk{method, v1 + target, body})
 	}
 	for name, fields := range map[string]string{"in": `"price_in":0`, "out": `"price_out":7`, "shared": `"shared":true`} {
-		add("create-deployment", tenancy.Pricing, "POST", "/deployments", fmt.Sprintf(`{"model":%q,"name":"d-%s","route":{%s}}`, w.objects["model"], name, fields))
-		add("create-route", tenancy.Pricing, "POST", "/routes", fmt.Sprintf(`{"name":"r-%s","deployment":%q,%s}`, name, w.objects["deployment"], fields))
-		add("set-route", tenancy.Pricing, "PUT", "/routes/"+w.objects["route"], "{"+fields+"}")
+		scope := tenancy.Pricing
+		if name == "shared" {
+			scope = tenancy.OrgWide
+		}
+		add("create-deployment", scope, "POST", "/deployments", fmt.Sprintf(`{"model":%q,"name":"d-%s","route":{%s}}`, w.objects["model"], name, fields))
+		add("create-route", scope, "POST", "/routes", fmt.Sprintf(`{"name":"r-%s","deployment":%q,%s}`, name, w.objects["deployment"], fields))
+		add("set-route", scope, "PUT", "/routes/"+w.objects["route"], "{"+fields+"}")
 	}
 	for scope, in := range map[tenancy.Scope]struct {
 		org, prj string

@@ -117,9 +117,12 @@ type Further struct {
 
 // furthers is the rest of the authorisation of the server; the services hold to it.
 var furthers = []Further{
-	{ID: "create-deployment", When: "prices or sharing of a route", Scope: tenancy.Pricing, Or: tenancy.Owner},
-	{ID: "create-route", When: "prices or sharing", Scope: tenancy.Pricing, Or: tenancy.Owner},
-	{ID: "set-route", When: "prices, sharing, or a deployment whose prices are higher", Scope: tenancy.Pricing, Or: tenancy.Owner},
+	{ID: "create-deployment", When: "prices of a route", Scope: tenancy.Pricing, Or: tenancy.Owner},
+	{ID: "create-deployment", When: "sharing of a route", Scope: tenancy.OrgWide},
+	{ID: "create-route", When: "prices", Scope: tenancy.Pricing, Or: tenancy.Owner},
+	{ID: "create-route", When: "sharing", Scope: tenancy.OrgWide},
+	{ID: "set-route", When: "prices, or a deployment whose prices are higher", Scope: tenancy.Pricing, Or: tenancy.Owner},
+	{ID: "set-route", When: "sharing, or prices of a shared route", Scope: tenancy.OrgWide},
 	{ID: "list-members", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "put-member", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "remove-member", When: "another project", Scope: tenancy.OrgWide},

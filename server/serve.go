@@ -109,7 +109,8 @@ func (s *Server) routeOps() {
 }
 
 func whoServes(p *auth.Principal) serve.Who {
-	return serve.Who{Org: p.OrgID, Project: p.ProjectID, Key: p.KeyID, Pricing: tenancy.MayPrice(p.Role, p.Scopes)}
+	return serve.Who{Org: p.OrgID, Project: p.ProjectID, Key: p.KeyID, Pricing: tenancy.MayPrice(p.Role, p.Scopes),
+		Lowering: p.Lowers, Sharing: tenancy.Height(p.Scopes) != tenancy.Admin}
 }
 
 func routeSpec(n api.NewRoute) serve.RouteSpec {

@@ -37,7 +37,7 @@ func (s *System) WantsStarter() bool {
 // be called again after any interruption.
 func (s *System) MakeStarter(ctx context.Context, limit time.Duration, show func(starter.Progress)) error {
 	m := &starter.Maker{Data: s.Data, Train: s.Train, Serve: s.Serve, CPUs: s.cores(), Limit: limit, Poll: 200 * time.Millisecond, Show: show, Now: time.Now}
-	if err := m.Make(ctx, serve.Who{Org: s.Org.ID, Project: s.Project.ID, Pricing: true}); err != nil {
+	if err := m.Make(ctx, serve.Who{Org: s.Org.ID, Project: s.Project.ID, Pricing: true, Sharing: true}); err != nil {
 		return err
 	}
 	if err := os.Remove(s.dir.File(starterMark)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -31,6 +31,7 @@ type Maker struct {
 	Role                    Role
 	Scopes                  []Scope
 	ExpiresAt               time.Time // zero: never
+	Lowers                  bool      // may lower prices; what may not gives nobody the scope for it
 }
 
 // The names that an empty installation starts with.
@@ -237,7 +238,7 @@ func planScopes(by Maker, want []Scope) ([]Scope, error) {
 		if _, err := ParseScope(string(x)); err != nil {
 			return nil, err
 		}
-		if !Allows(by.Scopes, x) && !(x == Pricing && MayPrice(by.Role, by.Scopes)) {
+		if !Allows(by.Scopes, x) && !(x == Pricing && by.Lowers && MayPrice(by.Role, by.Scopes)) {
 			return nil, fault.New(fault.Forbidden, "A key can have only its maker's scopes, and "+quote(string(x))+" is none of them.", fault.Field("scopes"))
 		}
 		if !slices.Contains(out, x) {

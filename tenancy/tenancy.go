@@ -77,7 +77,7 @@ func ParseScope(s string) (Scope, error) {
 }
 
 // MayPrice says whether a key of this role and these scopes may say what a token costs: with Pricing, or as an owner
-// who has the project's money in hand anyway.
+// who has the project's money in hand anyway. Who is bounded by another's budget has it not in hand: see MayLower.
 func MayPrice(role Role, scopes []Scope) bool {
 	return Allows(scopes, Pricing) || role.AtLeast(Owner) && Allows(scopes, Admin)
 }
@@ -189,6 +189,45 @@ func (b Budget) MayRemove(height Scope) error {
 func fromAbove(b Budget) error {
 	return fault.New(fault.Forbidden, "This budget was set with the scope "+string(b.SetFrom)+": without it, it can only be lowered.",
 		fault.Field("limit_micros"), fault.Code("set_from_above"), fault.Fix("Ask whoever has a key with that scope."))
+}
+
+// above says whether whoever has this Height did not set the budget and cannot raise it.
+func (b Budget) above(height Scope) bool { return heights[b.SetFrom] > heights[height] }
+
+// MayLower says whether the first key of a line, those above it following, may lower prices: it may set them, and is
+// bounded neither by a budget of one in the line nor by one of its project or organisation that was set from above it.
+// The scope Pricing lets also a bounded one, if whoever made it may lower them: else a key could make, ahead of its
+// being bounded, another to free it. Roles are those that the keys have now; around are the budgets of the project and
+// the organisation.
+func MayLower(line []Key, around ...Budget) bool {
+	for i, k := range line {
+		switch {
+		case !MayPrice(k.Role, k.Scopes):
+			return false
+		case !bounded(line[i:], around):
+			return true
+		case !Allows(k.Scopes, Pricing):
+			return false
+		}
+	}
+	return len(line) > 0
+}
+
+// bounded says whether a budget that the first key of a line cannot raise bounds it. The one that the organisation's
+// first key has is its own matter, unless it was set from above.
+func bounded(line []Key, around []Budget) bool {
+	height := Height(line[0].Scopes)
+	for _, b := range around {
+		if b.above(height) {
+			return true
+		}
+	}
+	for _, k := range line {
+		if k.BudgetMicros != nil && (len(line) > 1 || Budget{SetFrom: k.BudgetFrom}.above(height)) {
+			return true
+		}
+	}
+	return false
 }
 
 // MaxDepth is how many keys a chain of makers can have, the first included.

@@ -8,8 +8,8 @@ import (
 	"github.com/triarch-ai/triarch/models/ref"
 )
 
-// AddRoute makes a route to a deployment, by id or name. Prices and sharing ask for Who.Pricing; prices that are not
-// named are the usual ones of the deployment.
+// AddRoute makes a route to a deployment, by id or name. Prices ask for Who.Pricing, those below the usual ones of the
+// deployment for Who.Lowering, too, and sharing for Who.Sharing; prices that are not named are the usual ones.
 func (s *Service) AddRoute(ctx context.Context, who Who, spec RouteSpec) (Route, error) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -32,8 +32,8 @@ func (s *Service) AddRoute(ctx context.Context, who Who, spec RouteSpec) (Route,
 }
 
 // SetRoute changes deployment, prices and sharing of a route, by id or name, as far as c says so; its name stays.
-// Prices and sharing ask for Who.Pricing, and so does another deployment where the route is shared or cheaper than usual
-// for that one.
+// Prices ask for Who.Pricing, lower ones for Who.Lowering, sharing and the prices of a shared route for Who.Sharing;
+// another deployment asks for what mayLead says.
 func (s *Service) SetRoute(ctx context.Context, who Who, name string, c RouteChange) (Route, error) {
 	s.changing.Lock() // of two changes at once neither puts back what the other changed
 	defer s.changing.Unlock()
@@ -41,10 +41,10 @@ func (s *Service) SetRoute(ctx context.Context, who Who, name string, c RouteCha
 	if err != nil {
 		return Route{}, err
 	}
-	if !who.Pricing && (c.PriceIn != nil || c.PriceOut != nil || c.Shared != nil) {
-		return Route{}, mayNotPrice("Prices and sharing of a route cannot be changed with this key.")
-	}
 	r := c.over(old)
+	if err := mayChange(who, old, r, c); err != nil {
+		return Route{}, err
+	}
 	if c.Deployment != "" {
 		d, err := s.find(ctx, who.Project, c.Deployment)
 		if err != nil {
@@ -79,14 +79,33 @@ func (c RouteChange) over(r Route) Route {
 	return r
 }
 
-// mayLead keeps a model version from being had at another's price: whoever may not set prices can move a route only to
-// a deployment that usually costs no more than the route does.
+// mayChange says whether who may make r of the route old as c asks.
+func mayChange(who Who, old, r Route, c RouteChange) error {
+	prices := c.PriceIn != nil || c.PriceOut != nil
+	switch {
+	case c.Shared != nil && !who.Sharing:
+		return mayNotShare("Sharing of a route cannot be changed with this key.")
+	case prices && !who.Pricing:
+		return mayNotPrice("Prices of a route cannot be changed with this key.")
+	case prices && old.Shared && !who.Sharing:
+		return mayNotShare("The route is shared with the organisation: its prices cannot be changed with this key.")
+	case prices && !who.Lowering && (r.PriceIn < old.PriceIn || r.PriceOut < old.PriceOut):
+		return mayNotLower("Prices of a route cannot be lowered with this key.")
+	}
+	return nil
+}
+
+// mayLead keeps a model version from being had at another's price: whoever may not lower prices can move a route only
+// to a deployment that usually costs no more than the route does.
 func (s *Service) mayLead(ctx context.Context, who Who, r Route, d Deployment) error {
-	if who.Pricing || d.ID == r.DeploymentID {
+	if d.ID == r.DeploymentID {
 		return nil
 	}
-	if r.Shared {
-		return mayNotPrice("The route is shared with the organisation and cannot be moved with this key.")
+	if r.Shared && !who.Pricing && !who.Sharing {
+		return mayNotShare("The route is shared with the organisation and cannot be moved with this key.")
+	}
+	if who.Pricing && who.Lowering && (who.Sharing || !r.Shared) {
+		return nil
 	}
 	usual, err := s.usual(ctx, d)
 	if err == nil && (r.PriceIn < usual.In || r.PriceOut < usual.Out) {
@@ -98,6 +117,15 @@ func (s *Service) mayLead(ctx context.Context, who Who, r Route, d Deployment) e
 func mayNotPrice(message string) error {
 	return fault.New(fault.Forbidden, message, fault.Code("not_allowed"),
 		fault.Fix("Ask an owner, or use a key with the scope pricing; without prices a new route gets the usual ones."))
+}
+
+func mayNotLower(message string) error {
+	return fault.New(fault.Forbidden, message, fault.Code("not_allowed"),
+		fault.Fix("Its spending is bounded from above: ask for a key with the scope pricing from whoever set the budget."))
+}
+
+func mayNotShare(message string) error {
+	return fault.New(fault.Forbidden, message, fault.Code("not_allowed"), fault.Fix("Use a key with the scope organisation."))
 }
 
 // usual is the price of a deployment that nobody names one for: the highest that a route of the project to the same
@@ -145,8 +173,11 @@ func (s *Service) newRoute(ctx context.Context, who Who, spec RouteSpec, d Deplo
 	if len(spec.Name) > maxName {
 		return Route{}, fault.InvalidField("route.name", "A public name has at most %d bytes.", maxName)
 	}
-	if !who.Pricing && (spec.PriceIn != nil || spec.PriceOut != nil || spec.Shared) {
-		return Route{}, mayNotPrice("Prices and sharing of a route cannot be set with this key.")
+	if !who.Pricing && (spec.PriceIn != nil || spec.PriceOut != nil) {
+		return Route{}, mayNotPrice("Prices of a route cannot be set with this key.")
+	}
+	if !who.Sharing && spec.Shared {
+		return Route{}, mayNotShare("A route cannot be shared with this key.")
 	}
 	r := Route{ID: s.IDs.New("rte"), Org: who.Org, Project: who.Project, Name: spec.Name, DeploymentID: d.ID,
 		Shared: spec.Shared, CreatedAt: s.now()}
@@ -156,6 +187,9 @@ func (s *Service) newRoute(ctx context.Context, who Who, spec RouteSpec, d Deplo
 	}
 	r.PriceIn, r.PriceOut = usual.In, usual.Out
 	r = RouteChange{PriceIn: spec.PriceIn, PriceOut: spec.PriceOut}.over(r)
+	if !who.Lowering && (r.PriceIn < usual.In || r.PriceOut < usual.Out) {
+		return Route{}, mayNotLower("The route would cost less than " + ref.Quote(d.Name) + " usually does, which this key cannot ask for.")
+	}
 	return r, checkPrices(r)
 }
 

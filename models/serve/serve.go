@@ -120,7 +120,10 @@ type Who struct {
 	Org     string
 	Project string
 	Key     string
-	Pricing bool // may set prices of routes and share them
+
+	Pricing  bool // may set prices of routes
+	Lowering bool // may set them below what is usual and what they are; without Pricing it means nothing
+	Sharing  bool // may share routes with the organisation, and with Pricing set the prices of shared ones
 }
 
 // Store keeps deployments, replicas and routes.

@@ -38,7 +38,7 @@ const (
 // Courses write to a database that syncs its files, so there are fewer of them than rapid would make by itself.
 func init() { must(0, flag.Set("rapid.checks", "12")) }
 
-var who = serve.Who{Org: org, Project: project, Key: "key_1", Pricing: true}
+var who = serve.Who{Org: org, Project: project, Key: "key_1", Pricing: true, Lowering: true, Sharing: true}
 
 // fakeJobs is the keeper as replicas see it.
 type fakeJobs struct {
@@ -462,7 +462,7 @@ func TestPricesAreForWhoMaySetThem(t *testing.T) {
 		s := w.service(nil)
 		s.Price = &serve.Price{In: 3, Out: 4}
 		developer := who
-		developer.Pricing = false
+		developer.Pricing, developer.Lowering, developer.Sharing = false, false, false
 		deploy := func(name string, r *serve.RouteSpec) (serve.Route, error) {
 			d := spec(1)
 			d.Name, d.Route = name, r
@@ -576,7 +576,7 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("routes %+v", rs)
 		}
 		// A project's own route goes before a shared one of that name.
-		other := serve.Who{Org: org, Project: "prj_b", Pricing: true}
+		other := serve.Who{Org: org, Project: "prj_b", Pricing: true, Lowering: true, Sharing: true}
 		v := w.version
 		v.ID, v.Project = id.Default().New("mv"), "prj_b"
 		v = must(db.Registry().Add(ctx, registry.Model{ID: id.Default().New("mdl"), Project: "prj_b", Name: "m"}, v))

@@ -311,3 +311,38 @@ func TestOperatorsReachEveryOrganisation(t *testing.T) {
 		}
 	})
 }
+
+// A budget from above takes the right to lower prices from an owner at once, with all that it can make.
+func TestABudgetTakesTheRightToLowerPrices(t *testing.T) {
+	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
+		h := newHouse(t, db)
+		ctx := t.Context()
+		operator, _ := h.owner(t)
+		n := tenancy.NewKey{Name: "x", Role: tenancy.Owner, Scopes: tenancy.Ordinary}
+		pricing := tenancy.NewKey{Name: "x", Scopes: []tenancy.Scope{tenancy.Write, tenancy.Pricing}}
+		owner := h.key(t, operator, n)
+		before, given := h.key(t, owner, pricing), h.key(t, operator, pricing)
+		lowers := func(p *auth.Principal) bool {
+			now, err := h.ring.Authenticate(h.secrets[p.KeyID])
+			must(t, err)
+			return now.Lowers
+		}
+		if !lowers(owner) || !lowers(before) || !lowers(given) {
+			t.Fatal("without a budget they may not")
+		}
+		for _, b := range []tenancy.Budget{{Scope: tenancy.OfProject, ID: owner.ProjectID}, {Scope: tenancy.OfOrganisation, ID: owner.OrgID}, {Scope: tenancy.OfKey, ID: owner.KeyID}} {
+			must(t, only(h.SetBudget(ctx, operator.Maker(), b)))
+			if lowers(owner) || lowers(before) || !lowers(given) {
+				t.Errorf("bounded by its %s: %v, by the key it made before %v, by one given the scope %v", b.Scope, lowers(owner), lowers(before), lowers(given))
+			}
+			now, err := h.ring.Authenticate(h.secrets[owner.KeyID])
+			must(t, err)
+			_, _, err = h.CreateKey(ctx, now.Maker(), pricing)
+			wantKind(t, err, fault.Forbidden, "scopes")
+			must(t, h.RemoveBudget(ctx, operator.Maker(), b.Scope, b.ID))
+			if !lowers(owner) || !lowers(before) {
+				t.Errorf("without the budget of its %s they may not again", b.Scope)
+			}
+		}
+	})
+}

@@ -24,6 +24,7 @@ type Principal struct {
 	Limits                  tenancy.Limits
 	ExpiresAt               time.Time // zero: never
 	Above                   []Above   // the keys that made this one, the nearest first
+	Lowers                  bool      // may lower prices: it may set them, and no budget of another's keeps it from that
 }
 
 // Above is a key that made another, or made its maker, and so on, within the organisation. What the other uses counts
@@ -54,5 +55,5 @@ func From(ctx context.Context) (*Principal, bool) {
 
 // Maker is the principal as the one on whose behalf tenancy makes something.
 func (p *Principal) Maker() tenancy.Maker {
-	return tenancy.Maker{KeyID: p.KeyID, OrgID: p.OrgID, ProjectID: p.ProjectID, Role: p.Role, Scopes: p.Scopes, ExpiresAt: p.ExpiresAt}
+	return tenancy.Maker{KeyID: p.KeyID, OrgID: p.OrgID, ProjectID: p.ProjectID, Role: p.Role, Scopes: p.Scopes, ExpiresAt: p.ExpiresAt, Lowers: p.Lowers}
 }

@@ -111,8 +111,15 @@ func (k *Keyring) Refresh(ctx context.Context) error {
 	v := &view{generation: snap.Generation, keys: make(map[[32]byte]*entry, len(snap.Keys)),
 		budgets: make(map[budgetKey]int64, len(snap.Budgets)), above: map[id.Raw][]Above{}}
 	t := newTree(snap.Keys)
+	around := map[string]tenancy.Budget{} // of projects and organisations, by id
+	for _, b := range snap.Budgets {
+		v.budgets[budgetKey{b.Scope, b.ID}] = b.LimitMicros
+		if b.Scope != tenancy.OfKey {
+			around[b.ID] = b
+		}
+	}
 	for i := range snap.Keys {
-		e, err := newEntry(&snap.Keys[i], t)
+		e, err := newEntry(&snap.Keys[i], t, around)
 		if err != nil {
 			return fault.Wrap(err, "reading key "+snap.Keys[i].ID)
 		}
@@ -121,15 +128,12 @@ func (k *Keyring) Refresh(ctx context.Context) error {
 			v.above[e.principal.Key] = e.principal.Above
 		}
 	}
-	for _, b := range snap.Budgets {
-		v.budgets[budgetKey{b.Scope, b.ID}] = b.LimitMicros
-	}
 	k.view.Store(v)
 	return nil
 }
 
-func newEntry(e *tenancy.Entry, t tree) (*entry, error) {
-	p := Principal{KeyID: e.ID, OrgID: e.OrgID, ProjectID: e.ProjectID, Role: t.role(e), Scopes: e.Scopes, Limits: e.Limits}
+func newEntry(e *tenancy.Entry, t tree, around map[string]tenancy.Budget) (*entry, error) {
+	p := Principal{KeyID: e.ID, OrgID: e.OrgID, ProjectID: e.ProjectID, Role: t.role(e), Scopes: e.Scopes, Limits: e.Limits, Lowers: t.lowers(e, around)}
 	for _, m := range t.makers(e) {
 		raw, err := id.ParseRaw(m.ID)
 		if err != nil {

@@ -39,6 +39,20 @@ func (t tree) role(e *tenancy.Entry) tenancy.Role {
 	return r
 }
 
+// lowers is tenancy.MayLower of a key with the roles of now.
+func (t tree) lowers(e *tenancy.Entry, around map[string]tenancy.Budget) bool {
+	if role := t.role(e); !tenancy.MayPrice(role, e.Scopes) {
+		return false // most keys: nothing to go through
+	}
+	var line []tenancy.Key
+	for _, x := range append([]*tenancy.Entry{e}, t.makers(e)...) {
+		k := x.Key
+		k.Role = t.role(x)
+		line = append(line, k)
+	}
+	return tenancy.MayLower(line, around[e.ProjectID], around[e.OrgID])
+}
+
 func own(e *tenancy.Entry) tenancy.Role {
 	if e.Member == "" {
 		return e.Role

@@ -1,0 +1,72 @@
+package serve_test
+
+import (
+	"testing"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/serve"
+	"github.com/triarch-ai/triarch/storage/sql"
+	"github.com/triarch-ai/triarch/storage/sql/sqltest"
+)
+
+// Whoever may set prices but not lower them can raise them, and has a model at no less than usual by no way; whoever
+// may not share leaves shared routes as they are.
+func TestLoweringAndSharingAreRightsOfTheirOwn(t *testing.T) {
+	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
+		ctx, w := t.Context(), newWorld(t, db)
+		s := w.service(nil)
+		s.Price = &serve.Price{In: 3, Out: 4}
+		bounded, narrow := who, who
+		bounded.Lowering, narrow.Sharing = false, false
+		must(0, w.deployOnce(ctx, s, "a"))
+		must(0, w.deployOnce(ctx, s, "b"))
+		add := func(by serve.Who, r serve.RouteSpec) error {
+			r.Deployment = "a"
+			_, err := s.AddRoute(ctx, by, r)
+			return err
+		}
+		set := func(by serve.Who, name string, c serve.RouteChange) error {
+			_, err := s.SetRoute(ctx, by, name, c)
+			return err
+		}
+		must(0, add(who, serve.RouteSpec{Name: "usual", PriceIn: new(int64(10)), PriceOut: new(int64(10))}))
+		must(0, add(who, serve.RouteSpec{Name: "free", PriceIn: new(int64(0))}))
+		must(0, add(who, serve.RouteSpec{Name: "everybodys", Shared: true}))
+		less, more, yes, no := new(int64(9)), new(int64(20)), new(true), new(false)
+		deploy := spec(1)
+		deploy.Name, deploy.Route = "c", &serve.RouteSpec{PriceOut: less}
+		_, deployed := s.Deploy(ctx, bounded, deploy)
+		for name, err := range map[string]error{
+			"deployed below the usual price":         deployed,
+			"a price in below the usual":             add(bounded, serve.RouteSpec{Name: "x", PriceIn: less}),
+			"a price out below the usual":            add(bounded, serve.RouteSpec{Name: "x", PriceOut: less}),
+			"a price in lowered":                     set(bounded, "usual", serve.RouteChange{PriceIn: less, PriceOut: more}),
+			"a price out lowered":                    set(bounded, "usual", serve.RouteChange{PriceOut: less}),
+			"a shared price lowered":                 set(bounded, "everybodys", serve.RouteChange{PriceOut: less}),
+			"a cheap route moved":                    set(bounded, "free", serve.RouteChange{Deployment: "b"}),
+			"shared without the right":               add(narrow, serve.RouteSpec{Name: "x", Shared: true}),
+			"made shared without the right":          set(narrow, "usual", serve.RouteChange{Shared: yes}),
+			"no longer shared without the right":     set(narrow, "everybodys", serve.RouteChange{Shared: no}),
+			"a shared price raised without":          set(narrow, "everybodys", serve.RouteChange{PriceIn: more}),
+			"a shared price lowered without":         set(narrow, "everybodys", serve.RouteChange{PriceIn: less}),
+			"unshared and lowered without the right": set(narrow, "everybodys", serve.RouteChange{Shared: no, PriceIn: less}),
+		} {
+			if !fault.Is(err, fault.Forbidden) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		for name, err := range map[string]error{
+			"the usual price":         add(bounded, serve.RouteSpec{Name: "same"}),
+			"a higher one":            add(bounded, serve.RouteSpec{Name: "dear", PriceIn: more, PriceOut: more}),
+			"raised":                  set(bounded, "usual", serve.RouteChange{PriceIn: more, PriceOut: more}),
+			"a dear one moved":        set(bounded, "dear", serve.RouteChange{Deployment: "b"}),
+			"shared at what it costs": set(bounded, "dear", serve.RouteChange{Shared: yes}),
+			"lowered, not shared":     set(narrow, "same", serve.RouteChange{PriceIn: less}),
+			"moved, not shared":       set(narrow, "same", serve.RouteChange{Deployment: "b"}),
+		} {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+}
