@@ -42,31 +42,49 @@ func wider(field string, most int64) error {
 	return fault.New(fault.Forbidden, fmt.Sprintf("%s can be at most the making key's, %d.", field, most), fault.Field(field))
 }
 
-// mayRebound says whether by may give a key another budget, or with nil none. What bounds a key is for those above it:
-// neither the key itself nor one that it made can change it, and a key that is bounded cannot free those it made. Only
-// a key that no other of its organisation made may bound itself.
-func (s *Service) mayRebound(ctx context.Context, by Maker, org, id string, limit *int64) error {
+// mayRebound says whether by may give a key another budget, or with nil none, and whether only a lower one. What bounds
+// a key is for those above it: neither the key itself nor one that it made can change it. A key with a budget in its
+// line gives those below it no more than that, and all others only less than they have: else two that are bounded could
+// free each other. Only a key that no other of its organisation made may bound itself.
+func (s *Service) mayRebound(ctx context.Context, by Maker, org, id string, limit *int64) (lowerOnly bool, err error) {
 	if by.KeyID == "" {
-		return nil
+		return false, nil
 	}
 	line, err := s.line(ctx, by)
 	if err != nil {
-		return err
+		return false, err
 	}
-	self := line[0]
 	if id == by.KeyID && len(line) == 1 {
-		return nil
+		return false, nil
 	}
 	if has(line, id) {
-		return fault.New(fault.Forbidden, "A key can change neither its own budget nor that of the key that made it.",
+		return false, fault.New(fault.Forbidden, "A key can change neither its own budget nor that of the key that made it.",
 			fault.Field("id"), fault.Fix("Ask whoever made the key."))
 	}
-	most := self.BudgetMicros
-	if most == nil || limit != nil && *limit <= *most {
-		return nil
+	most := least(line)
+	if most == nil {
+		return false, nil
 	}
-	if line, err = s.Store.Line(ctx, org, id); err == nil && has(line, by.KeyID) {
-		return wider("limit_micros", *most)
+	target, err := s.Store.Line(ctx, org, id)
+	switch {
+	case err != nil:
+		return false, err
+	case has(target, by.KeyID) && (limit == nil || *limit > *most):
+		return false, wider("limit_micros", *most)
+	case has(target, by.KeyID):
+		return false, nil
+	case limit == nil:
+		return false, lowerable()
 	}
-	return err
+	return true, nil
+}
+
+// least is the smallest budget of a line; nil without any.
+func least(line []Key) (most *int64) {
+	for _, k := range line {
+		if n := k.BudgetMicros; n != nil && (most == nil || *n < *most) {
+			most = n
+		}
+	}
+	return most
 }

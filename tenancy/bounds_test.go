@@ -39,6 +39,9 @@ func TestABoundedKeyCannotFreeItself(t *testing.T) {
 		every := append(append([]tenancy.Scope{}, tenancy.Ordinary...), tenancy.OrgWide)
 		bounded := must(make(owner, tenancy.NewKey{BudgetMicros: new(int64(10)), Limits: tenancy.Limits{RPM: 5, Concurrency: 2}, Scopes: every}))
 		free := must(make(owner, tenancy.NewKey{}))
+		wide := must(make(owner, tenancy.NewKey{Scopes: every}))
+		sister := must(make(wide, tenancy.NewKey{BudgetMicros: new(int64(10)), Scopes: every}))
+		niece := must(make(sister, tenancy.NewKey{Scopes: every}))
 
 		for field, n := range map[string]tenancy.NewKey{
 			"budget_micros": {BudgetMicros: new(int64(11))},
@@ -68,6 +71,14 @@ func TestABoundedKeyCannotFreeItself(t *testing.T) {
 			"a child's, more":            {bounded, child, 11, false},
 			"a child's, none":            {bounded, child, -1, false},
 			"a child's, less":            {bounded, child, 3, true},
+			"a sister's, more":           {bounded, sister, 11, false},
+			"a sister's, as much":        {bounded, sister, 10, true},
+			"a sister's, none":           {bounded, sister, -1, false},
+			"a sister's, less":           {bounded, sister, 9, true},
+			"a niece's, more":            {bounded, niece, 11, false},
+			"a niece's, none":            {child, niece, -1, false},
+			"one that has none, less":    {bounded, free, 5, true},
+			"from one that is free":      {wide, sister, 11, true},
 			"from above, more":           {owner, bounded, 20, true},
 			"from far above":             {owner, child, 20, true},
 			"one that no other made":     {owner, owner, 5, true},
@@ -83,10 +94,14 @@ func TestABoundedKeyCannotFreeItself(t *testing.T) {
 			if (err == nil) != c.allowed && !(c.allowed && fault.Is(err, fault.NotFound)) || err != nil && !c.allowed && !fault.Is(err, fault.Forbidden) {
 				t.Errorf("%s: %v", name, err)
 			}
-			if err := s.RemoveBudget(ctx, as(owner), tenancy.OfKey, owner.ID); err != nil && !fault.Is(err, fault.NotFound) {
-				t.Fatal(err)
+			for _, k := range []tenancy.Key{owner, free} { // as before, for the next one
+				if err := s.RemoveBudget(ctx, as(owner), tenancy.OfKey, k.ID); err != nil && !fault.Is(err, fault.NotFound) {
+					t.Fatal(err)
+				}
 			}
-			must(s.SetBudget(ctx, as(owner), tenancy.Budget{Scope: tenancy.OfKey, ID: bounded.ID, LimitMicros: 10})) // as before, for the next one
+			for k, by := range map[*tenancy.Key]tenancy.Key{&bounded: owner, &sister: wide, &niece: wide} {
+				must(s.SetBudget(ctx, as(by), tenancy.Budget{Scope: tenancy.OfKey, ID: k.ID, LimitMicros: 10}))
+			}
 		}
 	})
 }

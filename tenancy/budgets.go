@@ -16,48 +16,51 @@ func (s *Service) SetBudget(ctx context.Context, by Maker, b Budget) (Budget, er
 	if b.LimitMicros < 0 || b.LimitMicros > amountMax {
 		return b, fault.InvalidField("limit_micros", "limit_micros must be between 0 and %d, got %d.", int64(amountMax), b.LimitMicros)
 	}
-	org, err := s.mayBudget(ctx, by, b.Scope, b.ID, &b.LimitMicros)
+	org, lowerOnly, err := s.mayBudget(ctx, by, b.Scope, b.ID, &b.LimitMicros)
 	if err != nil {
 		return b, err
 	}
+	b.LowerOnly = lowerOnly
 	b.SetFrom = Height(by.Scopes)
 	b, err = s.Store.SetBudget(ctx, org, b)
+	b.LowerOnly = false
 	return b, s.done(ctx, err)
 }
 
 // RemoveBudget takes a bound away, under the same rules as SetBudget.
 func (s *Service) RemoveBudget(ctx context.Context, by Maker, scope, id string) error {
-	org, err := s.mayBudget(ctx, by, scope, id, nil)
+	org, _, err := s.mayBudget(ctx, by, scope, id, nil)
 	if err != nil {
 		return err
 	}
 	return s.done(ctx, s.Store.RemoveBudget(ctx, org, scope, id, Height(by.Scopes)))
 }
 
-// mayBudget says whether by may change a budget, and in which organisation.
-func (s *Service) mayBudget(ctx context.Context, by Maker, scope, id string, limit *int64) (org string, err error) {
+// mayBudget says whether by may change a budget, in which organisation, and whether it may only lower it.
+func (s *Service) mayBudget(ctx context.Context, by Maker, scope, id string, limit *int64) (org string, lowerOnly bool, err error) {
 	org = by.OrgID
 	height := Height(by.Scopes)
 	if scope != OfOrganisation && scope != OfProject && scope != OfKey {
-		return "", fault.InvalidField("scope", "A budget is of an organisation, a project or a key, not of %s.", quote(scope))
+		return "", false, fault.InvalidField("scope", "A budget is of an organisation, a project or a key, not of %s.", quote(scope))
 	}
 	if height == Platform {
 		if org, err = s.Store.Holder(ctx, scope, id); err != nil {
-			return "", err
+			return "", false, err
 		}
 	}
 	if scope != OfKey {
 		if height == Admin {
-			return "", fault.New(fault.Forbidden, "The budget of an organisation or project can be changed only with the scope organisation.", fault.Field("scope"))
+			return "", false, fault.New(fault.Forbidden, "The budget of an organisation or project can be changed only with the scope organisation.", fault.Field("scope"))
 		}
-		return org, nil
+		return org, false, nil
 	}
 	if height == Admin { // else the store checks the organisation
 		if _, err := s.Store.Key(ctx, by.ProjectID, id); err != nil {
-			return "", err
+			return "", false, err
 		}
 	}
-	return org, s.mayRebound(ctx, by, org, id, limit)
+	lowerOnly, err = s.mayRebound(ctx, by, org, id, limit)
+	return org, lowerOnly, err
 }
 
 // Budgets lists what by may see of an organisation, by id or name, empty for its own: all of it with OrgWide, else

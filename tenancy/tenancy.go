@@ -164,11 +164,16 @@ type Budget struct {
 	ID          string // of the thing it bounds
 	LimitMicros int64  // at least 0
 	SetFrom     Scope  // Height of the key that set it: Admin, OrgWide or Platform
+	LowerOnly   bool   // of one to be set: it may only lower the one that there is; not stored
 }
 
 // Replace is the budget that takes the place of old: one that was set from above may be lowered from below, and stays
-// set from above. Raising it is fault.Forbidden.
+// set from above. Raising it is fault.Forbidden, and raising any with LowerOnly.
 func (b Budget) Replace(old Budget) (Budget, error) {
+	if b.LowerOnly && b.LimitMicros > old.LimitMicros {
+		return b, lowerable()
+	}
+	b.LowerOnly = false
 	if heights[b.SetFrom] < heights[old.SetFrom] {
 		if b.LimitMicros > old.LimitMicros {
 			return b, fromAbove(old)
@@ -189,6 +194,11 @@ func (b Budget) MayRemove(height Scope) error {
 func fromAbove(b Budget) error {
 	return fault.New(fault.Forbidden, "This budget was set with the scope "+string(b.SetFrom)+": without it, it can only be lowered.",
 		fault.Field("limit_micros"), fault.Code("set_from_above"), fault.Fix("Ask whoever has a key with that scope."))
+}
+
+func lowerable() error {
+	return fault.New(fault.Forbidden, "A key with a budget, or made by one, can only lower the budgets of keys that it did not make.",
+		fault.Field("limit_micros"), fault.Fix("Ask whoever made the key."))
 }
 
 // above says whether whoever has this Height did not set the budget and cannot raise it.
