@@ -22,6 +22,7 @@ const (
 type conn struct {
 	srv   *Server
 	tcp   *net.TCPConn
+	seat  *seat
 	from  string // address of the client
 	buf   []byte // buf[r:w] was read and not used
 	r, w  int
@@ -54,8 +55,8 @@ const (
 	leaving              // woken to end
 )
 
-func newConn(s *Server, tcp *net.TCPConn) *conn {
-	c := &conn{srv: s, tcp: tcp, from: tcp.RemoteAddr().String(), buf: make([]byte, firstBuffer)}
+func newConn(s *Server, tcp *net.TCPConn, seat *seat) *conn {
+	c := &conn{srv: s, tcp: tcp, seat: seat, from: tcp.RemoteAddr().String(), buf: make([]byte, firstBuffer)}
 	c.stopped.L = &c.mu
 	c.out.c, c.body.c = c, c
 	c.out.header = make(http.Header, 16)
@@ -70,6 +71,9 @@ func (c *conn) serve() (over bool) {
 			return false
 		case theirs:
 			return c.tcp.SetReadDeadline(time.Time{}) == nil
+		}
+		if first {
+			c.srv.room.spoke(c.seat)
 		}
 		if !c.answer() {
 			return false

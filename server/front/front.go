@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-// Server serves connections. Set all fields but Notice before Serve.
+// Server serves connections. Set all fields but Notice and MaxConns before Serve.
 type Server struct {
 	Std         *http.Server    // takes what is not of the hot path; its Handler answers everything
 	Paths       []string        // exact paths whose POST requests are read here
@@ -34,7 +34,11 @@ type Server struct {
 	// Notice is how long a request runs before its connection is watched for a client that hangs up; 0 = 50 ms. Short
 	// requests never pay for the watch.
 	Notice time.Duration
+	// MaxConns is how many connections may be open; 0 = as many as the file descriptors allow with 512 left, at most 16,384.
+	// When there are so many, a new one takes the place of the one that has sent no request for the longest time.
+	MaxConns int
 
+	room  *room
 	lines [][]byte // request lines with their line ends, one for each path
 	hand  handover
 	date  atomic.Pointer[stamp]
@@ -51,6 +55,11 @@ func (s *Server) Serve(l net.Listener) error {
 	if s.Notice <= 0 {
 		s.Notice = 50 * time.Millisecond
 	}
+	if s.MaxConns <= 0 {
+		s.MaxConns = connsFor(descriptors())
+	}
+	s.room = newRoom(s.MaxConns, s.Log)
+	s.follow()
 	for _, p := range s.Paths {
 		s.lines = append(s.lines, []byte("POST "+p+" HTTP/1.1\r\n"))
 	}
@@ -74,6 +83,17 @@ func (s *Server) Serve(l net.Listener) error {
 	return err
 }
 
+// follow has net/http tell the room what becomes of its connections.
+func (s *Server) follow() {
+	before := s.Std.ConnState
+	s.Std.ConnState = func(nc net.Conn, state http.ConnState) {
+		s.room.follow(nc, state)
+		if before != nil {
+			before(nc, state)
+		}
+	}
+}
+
 // accept gives each connection a goroutine. Where the machine has no room for another one it waits and tries again.
 func (s *Server) accept(l net.Listener) error {
 	const longest = time.Second
@@ -82,7 +102,11 @@ func (s *Server) accept(l net.Listener) error {
 		c, err := l.Accept()
 		if err == nil {
 			pause = 0
-			go s.take(c)
+			if seat := s.room.admit(c, time.Now()); seat != nil {
+				go s.take(c, seat)
+			} else {
+				cut(c)
+			}
 			continue
 		}
 		var temporary interface{ Temporary() bool }
@@ -96,24 +120,34 @@ func (s *Server) accept(l net.Listener) error {
 }
 
 // take serves one connection. What is encrypted is net/http's from the beginning.
-func (s *Server) take(nc net.Conn) {
+func (s *Server) take(nc net.Conn, seat *seat) {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok {
-		s.hand.give(nc)
+		s.handOver(nc, seat)
 		return
 	}
-	c := newConn(s, tcp)
+	c := newConn(s, tcp, seat)
 	if !s.add(c) {
 		nc.Close()
+		s.room.leave(seat)
 		return
 	}
 	over := c.serve()
 	s.remove(c)
 	if over {
-		s.hand.give(&replay{TCPConn: tcp, rest: c.buf[c.r:c.w]})
+		s.handOver(&replay{TCPConn: tcp, rest: c.buf[c.r:c.w]}, seat)
 		return
 	}
 	nc.Close()
+	s.room.leave(seat)
+}
+
+// handOver gives a connection to net/http.
+func (s *Server) handOver(nc net.Conn, seat *seat) {
+	s.room.lend(nc, seat)
+	if !s.hand.give(nc) {
+		s.room.follow(nc, http.StateClosed)
+	}
 }
 
 func (s *Server) add(c *conn) bool {

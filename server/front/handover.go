@@ -14,11 +14,14 @@ type handover struct {
 	once   sync.Once
 }
 
-func (h *handover) give(c net.Conn) {
+// give hands a connection over, or closes it where nobody takes one any more: then it is false.
+func (h *handover) give(c net.Conn) bool {
 	select {
 	case h.conns <- c:
+		return true
 	case <-h.closed:
 		c.Close()
+		return false
 	}
 }
 
