@@ -193,7 +193,7 @@ func (c *conn) answer() bool {
 	c.body.reset(c.head.length)
 	c.url = url.URL{Path: c.head.path}
 	c.req = http.Request{Method: http.MethodPost, URL: &c.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: c.head.header,
-		Body: &c.body, ContentLength: c.head.length, Host: c.head.host, RequestURI: c.head.path, RemoteAddr: c.from}
+		Body: &c.body, ContentLength: c.head.length, Host: c.head.host, RequestURI: c.head.path, RemoteAddr: c.from, Close: c.head.close}
 	c.mu.Lock()
 	c.span = ctx
 	c.mu.Unlock()

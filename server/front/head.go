@@ -99,7 +99,7 @@ func (h *head) parse(text string) bool {
 func (h *head) take(name, value string) bool {
 	switch name {
 	case "Host": // net/http keeps it out of the header too
-		ok := h.host == "" && value != "" && !strings.ContainsAny(value, " \t/?#@\\")
+		ok := h.host == "" && value != "" && hostBytes(value)
 		h.host = value
 		return ok
 	case "Content-Length":
@@ -127,6 +127,24 @@ func (h *head) take(name, value string) bool {
 	h.header[name] = h.values[n-1 : n : n]
 	return true
 }
+
+// hostBytes says whether a Host holds nothing that net/http refuses or that could be read as more than host and port.
+func hostBytes(s string) bool {
+	for i := range len(s) {
+		if !hostByte[s[i]] {
+			return false
+		}
+	}
+	return true
+}
+
+// hostByte are the bytes of host and port (RFC 3986, section 3.2.2), but no % and no user's @.
+var hostByte = func() (t [256]bool) {
+	for _, c := range []byte("!$&'()*+,-.:;=[]_~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+		t[c] = true
+	}
+	return t
+}()
 
 // number reads digits and nothing else.
 func number(s string) (int64, bool) {

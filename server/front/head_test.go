@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,6 +37,11 @@ func FuzzHead(f *testing.F) {
 		if v != ours || !h.parse(string(b[len("POST  HTTP/1.1\r\n")+len(h.path):h.size])) {
 			return
 		}
+		for _, c := range []byte(h.host) { // net/http's server looks at it after ReadRequest
+			if c <= ' ' || c >= 0x7f || strings.IndexByte("/?#@\\\"<>^`{|}%", c) >= 0 {
+				t.Fatalf("%q: took the host %q", b, h.host)
+			}
+		}
 		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b[:h.size])))
 		if err != nil {
 			t.Fatalf("%q: net/http refuses it: %v", b, err)
@@ -54,4 +60,35 @@ func FuzzHead(f *testing.F) {
 			t.Fatalf("%q: %s", b, diff)
 		}
 	})
+}
+
+// Any byte in a Host gets the same judgement from here as from net/http, and a client that closes is known to.
+func TestHostsAsNetHTTPJudgesThem(t *testing.T) {
+	var closes bool
+	h := func(w http.ResponseWriter, r *http.Request) {
+		closes = r.Close
+		w.Header().Set("Content-Length", "0")
+	}
+	_, fast := start(t, h)
+	_, std := start(t, h, func(s *Server) { s.Paths = nil })
+	for n := range 256 {
+		if n == '\n' {
+			continue
+		}
+		text := "POST " + path + " HTTP/1.1\r\nHost: a" + string([]byte{byte(n)}) + "b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+		status := func(addr string) int {
+			closes = false
+			c := dial(t, addr)
+			defer c.Close()
+			c.send("%s", text)
+			resp, _ := c.answer()
+			if resp.StatusCode == http.StatusOK && !closes {
+				t.Errorf("%#x: the handler is not told that the client closes", n)
+			}
+			return resp.StatusCode
+		}
+		if a, b := status(fast), status(std); a != b {
+			t.Errorf("%#x in a host: %d, net/http %d", n, a, b)
+		}
+	}
 }
