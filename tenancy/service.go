@@ -96,7 +96,8 @@ func (s *Service) RecoverOwner(ctx context.Context) (string, []Key, error) {
 }
 
 // CreateOrganisation makes an organisation with its first project and that project's owner key, whose secret it
-// returns. Nothing that the new organisation uses counts against the maker, so a maker that is bounded is refused.
+// returns. Nothing that the new organisation uses counts against the maker, and it ends with nothing of the maker's, so a
+// maker is refused that is bounded, expires or is a member's, or was made by one of these.
 func (s *Service) CreateOrganisation(ctx context.Context, by Maker, name string) (Organisation, Project, Key, string, error) {
 	if err := checkName("name", name); err != nil {
 		return Organisation{}, Project{}, Key{}, "", err
@@ -109,6 +110,10 @@ func (s *Service) CreateOrganisation(ctx context.Context, by Maker, name string)
 		if k.BudgetMicros != nil || k.Limits != (Limits{}) {
 			return Organisation{}, Project{}, Key{}, "", fault.New(fault.Forbidden, "A key with a budget or limits, or made by one, cannot make an organisation: that would be bound by neither.",
 				fault.Fix("Use a key without them."))
+		}
+		if k.ExpiresAt != nil || k.Member != "" {
+			return Organisation{}, Project{}, Key{}, "", fault.New(fault.Forbidden, "A key that expires or belongs to a member, or was made by one, cannot make an organisation: that would outlive both.",
+				fault.Fix("Use a key of the project itself that never expires."))
 		}
 	}
 	scopes := append(slices.Clone(Ordinary), OrgWide)

@@ -305,6 +305,19 @@ func TestOperatorsReachEveryOrganisation(t *testing.T) {
 		bounded := h.key(t, operator, tenancy.NewKey{Name: "x", Role: tenancy.Owner, Scopes: []tenancy.Scope{tenancy.Platform}, BudgetMicros: new(int64(5))})
 		_, _, _, _, err = h.CreateOrganisation(ctx, bounded.Maker(), "free")
 		wantKind(t, err, fault.Forbidden, "")
+		_, err = h.PutMember(ctx, operator.Maker(), operator.ProjectID, "ann@example.org", tenancy.Owner)
+		must(t, err)
+		soon := h.now.Add(time.Hour)
+		for name, n := range map[string]tenancy.NewKey{"expires": {ExpiresAt: &soon}, "is a member's": {Member: "ann@example.org"}} {
+			n.Name, n.Role, n.Scopes = "x", tenancy.Owner, []tenancy.Scope{tenancy.Admin, tenancy.Platform}
+			ends := h.key(t, operator, n)
+			n.ExpiresAt, n.Member = nil, ""
+			for by, p := range map[string]*auth.Principal{"a key that": ends, "one made by a key that": h.key(t, ends, n)} {
+				if _, _, _, _, err := h.CreateOrganisation(ctx, p.Maker(), "lasting"); !fault.Is(err, fault.Forbidden) {
+					t.Errorf("%s %s made an organisation: %v", by, name, err)
+				}
+			}
+		}
 		must(t, h.RevokeKey(ctx, operator.Maker(), operator.ProjectID, operator.KeyID, false))
 		if !h.alive(t, root) || h.alive(t, wide) {
 			t.Error("the operator's end ended another organisation, or not its own keys")
