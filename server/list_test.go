@@ -15,6 +15,7 @@ import (
 
 	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
@@ -153,5 +154,26 @@ func TestForeignCursors(t *testing.T) {
 	first := gjson.GetBytes(w.askJSON("GET", v1+"/runs?limit=1", w.owner, "").Body.Bytes(), "next").String()
 	if rec := w.askJSON("GET", v1+"/runs?after="+first, stranger, ""); rec.Code != http.StatusOK || gjson.GetBytes(rec.Body.Bytes(), "items.#").Int() != 0 {
 		t.Errorf("%d %s", rec.Code, rec.Body)
+	}
+}
+
+// A zero byte, or what is no UTF-8, is refused before any database sees it: some take neither as text.
+func TestNoTextThatDatabasesRefuse(t *testing.T) {
+	w := newWorld(t)
+	for _, bad := range []string{"%00", "a%00b", "%ff", "%c3%28"} {
+		for _, target := range []string{v1 + "/models/" + bad, v1 + "/runs/" + bad + "/logs", "/" + bad,
+			v1 + "/data/words/preview?version=" + bad, v1 + "/deployments/pub/logs?replica=" + bad, v1 + "/usage?" + bad + "=1", v1 + "/models?after=" + bad} {
+			if rec := w.ask("GET", target, w.owner, "", nil); rec.Code != http.StatusBadRequest {
+				t.Errorf("%s: %d %s", target, rec.Code, rec.Body)
+			} else if p := problemOf(t, rec); p.Kind != "invalid" {
+				t.Errorf("%s: %+v", target, p)
+			}
+		}
+	}
+	if rec := w.ask("GET", v1+"/models?after="+page.Cursor("models", page.Key{"a\x00"}), w.owner, "", nil); rec.Code != http.StatusBadRequest {
+		t.Errorf("in a cursor: %d %s", rec.Code, rec.Body)
+	}
+	if rec := w.ask("GET", v1+"/models?x=%C3%A9", w.owner, "", nil); rec.Code != http.StatusOK {
+		t.Errorf("a letter beyond ASCII: %d %s", rec.Code, rec.Body)
 	}
 }

@@ -8,10 +8,12 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -127,8 +129,34 @@ func (s *Server) middleware(next http.Handler) http.Handler {
 				s.Log.Debug("request", "id", rid, "method", r.Method, "path", r.URL.Path, "status", rec.status, "took", s.Now().Sub(began))
 			}
 		}()
+		if err := plainText(r.URL); err != nil {
+			s.fail(rec, r, err)
+			return
+		}
 		next.ServeHTTP(rec, r)
 	})
+}
+
+// plainText refuses what no name holds and not every database takes as text: a zero byte, and what is no UTF-8.
+func plainText(u *url.URL) error {
+	plain := func(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+	if !plain(u.Path) {
+		return fault.New(fault.Invalid, "The path holds a zero byte or is not UTF-8.", fault.Fix("Send names as they are listed, percent-encoded."))
+	}
+	if u.RawQuery == "" {
+		return nil
+	}
+	for name, values := range u.Query() {
+		if !plain(name) {
+			return fault.New(fault.Invalid, "The name of a query parameter holds a zero byte or is not UTF-8.")
+		}
+		for _, v := range values {
+			if !plain(v) {
+				return fault.InvalidField(name, "%s holds a zero byte or is not UTF-8.", name)
+			}
+		}
+	}
+	return nil
 }
 
 // panicked logs a defect and answers it, if nothing was answered yet; else it cuts the connection, so that the

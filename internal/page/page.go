@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 )
@@ -64,6 +66,9 @@ func Parse(list string, parts, limit int, cursor string) (Page, error) {
 	var k Key
 	if err != nil || json.Unmarshal(text, &k) != nil || len(k) != parts+1 || k[0] != list {
 		return p, badCursor()
+	}
+	if !utf8.Valid(text) || slices.ContainsFunc(k, func(part string) bool { return strings.IndexByte(part, 0) >= 0 }) {
+		return p, badCursor() // not every database takes such a text
 	}
 	p.After = k[1:]
 	return p, nil
