@@ -138,6 +138,7 @@ type work struct {
 	seats    []Seat
 	ran      bool  // it has been started before
 	started  int64 // of this attempt
+	runSince int64 // since when it runs but for moves
 	overhead int64 // time that this attempt takes to get where the last one was
 	saved    int64 // attained time at the last checkpoint
 	fast     bool  // it counts against the fast lane
@@ -182,6 +183,7 @@ type Core struct {
 	scratch  []*option
 	ending   []*work
 	victims  []victim
+	barred   []*queue // that must not give any more in the displacement at hand
 	trust    *correction
 	promises []promise
 	idle     bool // fill gives out what would stand idle
@@ -282,7 +284,9 @@ func keyOf(j *Job) (needKey, bool) {
 	}
 	k := needKey{queue: j.Queue, chips: n.Chips, share: n.Share, min: n.Min, within: n.Within, cpu: n.CPUMilli, memo: n.MemoryMiB}
 	if len(n.Sites) == 1 {
-		k.site = n.Sites[0]
+		if k.site = n.Sites[0]; k.site == "" { // which is not anywhere
+			return k, false
+		}
 	}
 	if len(n.AnyOf) == 1 {
 		if n.AnyOf[0].Chips != 0 {
@@ -340,7 +344,7 @@ func (c *Core) Submit(now int64, j Job) error {
 	for _, id := range j.After {
 		c.children[id] = append(c.children[id], w)
 	}
-	c.now = max(c.now, now)
+	c.settle(now)
 	c.history.Arrive(&w.Job, m.largest, c.now)
 	c.seating.expect(c, m)
 	c.enqueue(w)
@@ -453,6 +457,7 @@ func (c *Core) occupy(w *work, o *option, seats []Seat) {
 	w.runAt = len(c.running)
 	c.running = append(c.running, w)
 	w.q.add(w, 1)
+	w.runSince = c.now
 	c.moves[c.room.pool[seats[0].Node]]++
 	for i := range seats {
 		c.version[seats[i].Node]++

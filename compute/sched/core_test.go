@@ -53,11 +53,12 @@ type world struct {
 	runs  map[string]Action
 	left  map[string]int64 // of the running and waiting
 	begun map[string]int64
+	claim map[string]int64 // since when a job runs but for moves
 	log   []Plan
 }
 
 func newWorld(t rapid.TB, conf Config, f Fleet) *world {
-	w := &world{t: t, fleet: f, long: known{}, jobs: map[string]*Job{}, runs: map[string]Action{}, left: map[string]int64{}, begun: map[string]int64{}}
+	w := &world{t: t, fleet: f, long: known{}, jobs: map[string]*Job{}, runs: map[string]Action{}, left: map[string]int64{}, begun: map[string]int64{}, claim: map[string]int64{}}
 	c, err := New(conf, f, w.long, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +98,7 @@ func (w *world) carryOut(a Action) {
 		w.t.Fatalf("%+v of a job that runs: %v", a, runs)
 	}
 	if a.Verb == Preempt {
-		if ran := w.now - w.begun[a.Job]; ran < w.c.conf.MinRun && a.Why != Moved {
+		if ran := w.now - w.claim[a.Job]; ran < w.c.conf.MinRun {
 			w.t.Fatalf("job %s is preempted after %d ms", a.Job, ran)
 		}
 		w.left[a.Job] -= w.now - w.begun[a.Job]
@@ -105,6 +106,9 @@ func (w *world) carryOut(a Action) {
 		return
 	}
 	w.runs[a.Job], w.begun[a.Job] = a, w.now
+	if a.Why != Moved {
+		w.claim[a.Job] = w.now
+	}
 	chips := int32(0)
 	for _, s := range a.Seats {
 		chips += s.Chips

@@ -30,7 +30,7 @@ type swap struct {
 }
 
 func (c *Core) movable(w *work) bool {
-	return !w.Fixed && w.Kind == Batch && len(w.menu.options) > 1 && c.now-w.started >= c.conf.Round && len(w.seats) == 1
+	return !w.Fixed && w.Kind == Batch && len(w.menu.options) > 1 && c.now-w.started >= c.conf.MinRun && len(w.seats) == 1
 }
 
 // trade finds the best swap for a job: by what both have left on the old and on the new chips.
@@ -79,28 +79,35 @@ func left(w *work) int64 { return (w.est.P50 + w.est.P90) / 2 }
 
 func (c *Core) idleOf(o *option) bool { return c.room.pools[o.pool].idle >= int64(o.size) }
 
-// carry carries a swap out, or leaves both where they are if a place is another than was thought.
+// carry carries a swap out, if both find their places; else both stay as they are.
 func (c *Core) carry(w *work, t *swap) {
 	v := t.v
-	old := [2]*option{w.opt, v.opt}
+	c.stand(w)
+	c.stand(v)
+	mine := c.place(w, t.to)
+	var theirs []Seat
+	if mine != nil {
+		theirs = c.place(v, t.from)
+	}
+	if theirs == nil {
+		c.unplace(t.to, mine)
+		c.sitAgain(w)
+		c.sitAgain(v)
+		return
+	}
 	for _, x := range []*work{w, v} {
 		c.act(x, Preempt, w.ID, Moved)
-		c.vacate(x)
-		x.saved, x.since = x.Attained, c.now
+		c.retire(x)
 	}
-	to := [2]*option{t.to, t.from}
-	for i, x := range []*work{w, v} {
-		seats := c.place(x, to[i])
-		o := to[i]
-		if seats == nil {
-			o = old[i]
-			seats = c.place(x, o)
-		}
-		if seats == nil {
-			c.enqueue(x)
-			continue
-		}
-		c.occupy(x, o, seats)
-		c.act(x, Start, "", Moved)
-	}
+	c.resume(w, t.to, mine)
+	c.resume(v, t.from, theirs)
+}
+
+// resume starts a job again that was moved: its claim to run undisturbed counts from before.
+func (c *Core) resume(w *work, o *option, seats []Seat) {
+	since := w.runSince
+	w.saved, w.since = w.Attained, c.now
+	c.occupy(w, o, seats)
+	w.runSince = since
+	c.act(w, Start, "", Moved)
 }

@@ -32,6 +32,9 @@ func (c *Core) hold(w *work) {
 	}
 	var best *hold
 	for i := range w.menu.options {
+		if !w.q.allows(&w.menu.options[i]) {
+			continue
+		}
 		if h := c.earliest(w, &w.menu.options[i]); h != nil && (best == nil || h.start < best.start) {
 			best = h
 		}
@@ -67,7 +70,7 @@ func (c *Core) earliest(w *work, o *option) *hold {
 		first := make([]when, 0, pt.members)
 		seen := c.freeing(o, i)
 		for _, n := range c.pools[pool].nodes {
-			if c.nodes[n].State != Up || slices.Contains(h.nodes, n) || c.heldAlready(n) || len(c.windows) > 0 && c.shut(w, n, maxInt) != nil {
+			if c.nodes[n].State != Up || slices.Contains(h.nodes, n) || c.heldAlready(n) {
 				continue
 			}
 			if seen[n].version != c.version[n]+1 {
@@ -77,7 +80,7 @@ func (c *Core) earliest(w *work, o *option) *hold {
 				}
 				seen[n] = freed{c.version[n] + 1, at}
 			}
-			if at := seen[n].at; at < maxInt {
+			if at := seen[n].at; at < maxInt && (len(c.windows) == 0 || c.shut(w, n, max(at, c.now), max(at, c.now)+c.lasts(w, o)) == nil) {
 				first = push(first, when{n, max(at, c.now)}, pt.members)
 			}
 		}
@@ -226,7 +229,7 @@ func (c *Core) usable(w *work, o *option) func(int32) bool {
 				return false
 			}
 		}
-		return c.shut(w, n, gone) == nil
+		return c.shut(w, n, c.now, gone) == nil
 	}
 }
 

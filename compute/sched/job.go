@@ -145,6 +145,9 @@ func (j *Job) Check() error {
 			return problem(fmt.Sprintf("any_of[%d].chip", i), "%q is empty or there twice", c.Chip)
 		}
 		seen[c.Chip] = true
+		if n.Share > 0 && n.Share < Whole && c.Chips > 1 {
+			return problem(fmt.Sprintf("any_of[%d].chips", i), "a share of a chip is asked for together with %d chips; shares are of one", c.Chips)
+		}
 		if c.Speed < 0 || c.Speed > largest || c.Chips < 0 || c.Chips > most {
 			return problem(fmt.Sprintf("any_of[%d]", i), "%s has a negative or impossible figure", c.Chip)
 		}

@@ -195,9 +195,7 @@ func (c *Core) larger(w *work) {
 		}
 		c.act(w, Preempt, w.ID, Moved)
 		c.retire(w)
-		w.saved, w.since = w.Attained, c.now
-		c.occupy(w, o, seats)
-		c.act(w, Start, "", Moved)
+		c.resume(w, o, seats)
 		return
 	}
 }
@@ -208,7 +206,7 @@ func (c *Core) upgrade() {
 		return
 	}
 	for _, w := range slices.Clone(c.running) {
-		if w.Fixed || w.Kind != Batch || len(w.menu.options) < 2 || c.now-w.started < c.conf.Round {
+		if w.Fixed || w.Kind != Batch || len(w.menu.options) < 2 || c.now-w.started < c.conf.MinRun {
 			continue
 		}
 		c.better(w)
@@ -233,9 +231,7 @@ func (c *Core) better(w *work) {
 		}
 		c.act(w, Preempt, w.ID, Moved)
 		c.vacate(w)
-		w.saved, w.since = w.Attained, c.now
-		c.occupy(w, o, seats)
-		c.act(w, Start, "", Moved)
+		c.resume(w, o, seats)
 		return
 	}
 }

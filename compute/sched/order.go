@@ -19,10 +19,20 @@ type lane struct {
 // what is left, arrival.
 func (c *Core) before(a, b *work) bool {
 	return cmp.Or(
+		cmp.Compare(b.replica(), a.replica()),
 		cmp.Compare(b.Priority, a.Priority),
 		cmp.Compare(a.urgent, b.urgent),
+		starvedFirst(a, b),
 		cmp.Compare(a.key, b.key),
 		cmp.Compare(a.number, b.number)) < 0
+}
+
+// replica is 1 for a replica of a service, whose place is before all batch work.
+func (w *work) replica() int {
+	if w.Kind == Service {
+		return 1
+	}
+	return 0
 }
 
 // urgency puts what is not ranked by length first: a replica, what starved, the fast lane and what somebody sits before, a
@@ -265,4 +275,12 @@ func (c *Core) stamp(m *menu, counters []int64) int64 {
 		sum += counters[p]
 	}
 	return sum
+}
+
+// starvedFirst has what starved go by arrival: among many that starved, rank would pass the longest for ever.
+func starvedFirst(a, b *work) int {
+	if a.urgent == urgentStarved && b.urgent == urgentStarved {
+		return cmp.Compare(a.number, b.number)
+	}
+	return 0
 }

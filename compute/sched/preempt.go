@@ -63,8 +63,16 @@ func (c *Core) preemptFor(q *queue) bool {
 	})
 	for _, w := range heads {
 		list, near := c.entries(w)
-		for _, o := range slices.Clone(list[:near]) {
-			if q.allows(o) && (c.displace(w, o, others) || c.displace(w, o, own) || c.small(o) && c.displace(w, o, own|others)) {
+		for i, o := range slices.Clone(list) {
+			if i >= near && !w.q.guaranteedFor(o) {
+				continue
+			}
+			switch {
+			case !q.allows(o):
+				if c.yield(w, o) {
+					return true
+				}
+			case c.displace(w, o, others), c.displace(w, o, own), c.small(o) && c.displace(w, o, own|others):
 				return true
 			}
 		}
@@ -86,12 +94,12 @@ func (c *Core) small(o *option) bool { return len(c.pools[o.pool].nodes) <= 256 
 
 // right says by which right a waiting job may take a running one's place.
 func (c *Core) right(w *work, o *option, v *work) (Why, bool) {
-	if c.now-v.started < c.conf.MinRun || !c.spare(v) {
+	if c.now-v.runSince < c.conf.MinRun || !c.spare(v, nil) || slices.Contains(c.barred, v.q) {
 		return 0, false
 	}
 	if w.q != v.q {
 		slot := chipSlot(v.opt.chip)
-		return Owed, w.q.within(o) && v.q.held[slot] > v.q.guarantee[slot]
+		return Owed, o.size > 0 && w.q.within(o) && v.q.held[slot] > v.q.guarantee[slot]
 	}
 	switch {
 	case v.Fixed || v.Kind == Service:
@@ -106,15 +114,15 @@ func (c *Core) right(w *work, o *option, v *work) (Why, bool) {
 	return Outranked, c.outranks(w, o, v)
 }
 
-// spare says whether a replica can be missed: those of batch work always can.
-func (c *Core) spare(v *work) bool {
+// spare says whether a replica can be missed beside those that are chosen already: those of batch work always can.
+func (c *Core) spare(v *work, chosen map[*work]bool) bool {
 	if v.Kind != Service {
 		return true
 	}
 	up, missing := 0, 0
 	for _, w := range c.jobs {
 		if w.Kind == Service && w.Group == v.Group && w.q == v.q {
-			if w.status == running {
+			if w.status == running && (w == v || !chosen[w]) {
 				up++
 			} else {
 				missing++
@@ -130,7 +138,7 @@ func (c *Core) outranks(w *work, o *option, v *work) bool {
 	if w.urgent == urgentReplica && v.urgent > urgentReplica {
 		return true
 	}
-	return w.key < v.key
+	return w.urgent <= v.urgent && w.key < v.key
 }
 
 // loss is what preempting a job loses, in chip-milliseconds, within its class: elastic work is shrunk first, then goes
@@ -180,10 +188,57 @@ func (c *Core) recall(q *queue, o *option, part int) *evictions {
 }
 
 // displace finds the cheapest victims whose places complete a placement, and has them make way. Whole gangs go, or none.
+// Where that would take more of a queue than it borrows, the others' are looked at.
 func (c *Core) displace(w *work, o *option, from whose) bool {
-	if from == others && (len(c.queues) == 1 || !w.q.within(o)) {
+	if from == others && (len(c.queues) == 1 || o.size == 0 || !w.q.within(o)) {
 		return false
 	}
+	c.barred = c.barred[:0]
+	for range len(c.queues) {
+		done, poor := c.attempt(w, o, from)
+		if done || poor == nil {
+			c.barred = c.barred[:0]
+			return done
+		}
+		c.barred = append(c.barred, poor)
+		c.memo.seen = nil
+	}
+	c.barred = c.barred[:0]
+	return false
+}
+
+// yield has running jobs of a queue that is at its ceiling make way for one of the same queue that goes before them.
+func (c *Core) yield(w *work, o *option) bool {
+	slot := chipSlot(o.chip)
+	need := w.q.held[slot] + int64(o.size) - w.q.ceiling[slot]
+	var list []victim
+	for _, v := range c.running {
+		if v.q != w.q || v.opt.chip != o.chip || v.opt.site != o.site {
+			continue
+		}
+		if _, ok := c.right(w, o, v); ok {
+			class, lost := c.loss(v)
+			list = append(list, victim{v, class, lost})
+		}
+	}
+	slices.SortFunc(list, func(x, y victim) int {
+		return cmp.Or(cmp.Compare(x.class, y.class), cmp.Compare(x.lost, y.lost), cmp.Compare(y.w.number, x.w.number))
+	})
+	chosen := map[*work]bool{}
+	for _, v := range list {
+		if need <= 0 {
+			break
+		}
+		if c.spare(v.w, chosen) {
+			chosen[v.w] = true
+			need -= int64(v.w.opt.size)
+		}
+	}
+	return need <= 0 && c.takeOver(w, o, chosen)
+}
+
+// attempt is displace with some queues barred; it names a queue that would give too much.
+func (c *Core) attempt(w *work, o *option, from whose) (done bool, poor *queue) {
 	pool := o.pool
 	may := c.usable(w, o)
 	chosen := map[*work]bool{}
@@ -191,7 +246,7 @@ func (c *Core) displace(w *work, o *option, from whose) bool {
 	for i := range o.parts {
 		all := c.evictable(w, o, i, from, pool, may, chosen, used)
 		if all == nil {
-			return false
+			return false, nil
 		}
 		for _, e := range all {
 			used = append(used, e.node)
@@ -201,18 +256,28 @@ func (c *Core) displace(w *work, o *option, from whose) bool {
 		}
 	}
 	if len(chosen) == 0 { // it fits as it is; fill has the word on that
+		return false, nil
+	}
+	if poor := c.lawful(w, o, chosen); poor != nil {
+		return false, poor
+	}
+	return c.takeOver(w, o, chosen), nil
+}
+
+// takeOver puts a job where the chosen ones leave, if that is enough for it.
+func (c *Core) takeOver(w *work, o *option, chosen map[*work]bool) bool {
+	if len(chosen) == 0 {
 		return false
 	}
-	if !c.lawful(w, o, chosen) {
-		c.memo.seen = nil
-		return false
-	}
-	ground := Outranked
 	victims := make([]*work, 0, len(chosen))
 	for v := range chosen {
 		victims = append(victims, v)
 	}
 	slices.SortFunc(victims, func(a, b *work) int { return cmp.Compare(a.number, b.number) })
+	grounds := make([]Why, len(victims)) // before any has left, which changes who borrows
+	for i, v := range victims {
+		grounds[i], _ = c.right(w, o, v)
+	}
 	for _, v := range victims { // on trial: what they leave must complete a placement
 		c.stand(v)
 	}
@@ -223,10 +288,8 @@ func (c *Core) displace(w *work, o *option, from whose) bool {
 		}
 		return false
 	}
-	for _, v := range victims {
-		why, _ := c.right(w, o, v)
-		ground = why
-		c.act(v, Preempt, w.ID, why)
+	for i, v := range victims {
+		c.act(v, Preempt, w.ID, grounds[i])
 		c.retire(v)
 		v.Preempted++
 		v.saved = v.Attained // it is told in time to save
@@ -235,27 +298,36 @@ func (c *Core) displace(w *work, o *option, from whose) bool {
 	}
 	c.dequeue(w)
 	c.occupy(w, o, seats)
-	c.act(w, Start, "", ground)
+	c.act(w, Start, "", grounds[len(grounds)-1])
+	for _, v := range victims { // elastic work is shrunk, not sent away, if there is room left
+		if v.Need.Min > 0 {
+			c.start(v, v.q.lane(v.menu))
+		}
+	}
 	return true
 }
 
-// lawful looks at all victims together: a queue gives no more than it borrowed, but for the last gang that it takes.
-func (c *Core) lawful(w *work, o *option, chosen map[*work]bool) bool {
-	give := map[*queue]int64{}
-	largest := map[*queue]int64{}
+// lawful looks at all victims together: a queue gives no more than it borrowed, but for the last gang that it takes, and a
+// service misses no more replicas than it may. It names a queue that would give too much.
+func (c *Core) lawful(w *work, o *option, chosen map[*work]bool) *queue {
+	give, largest := make([]int64, len(c.queues)), make([]int64, len(c.queues))
+	var poor *queue
 	for v := range chosen {
 		if v.q != w.q {
-			give[v.q] += int64(v.opt.size)
-			largest[v.q] = max(largest[v.q], int64(v.opt.size))
+			give[v.q.at] += int64(v.opt.size)
+			largest[v.q.at] = max(largest[v.q.at], int64(v.opt.size))
+		}
+		if !c.spare(v, chosen) && (poor == nil || v.q.at < poor.at) {
+			poor = v.q
 		}
 	}
 	slot := chipSlot(o.chip)
-	for q, n := range give {
-		if q.held[slot]-(n-largest[q]) <= q.guarantee[slot] {
-			return false
+	for i, n := range give {
+		if q := c.queues[i]; n > 0 && q.held[slot]-(n-largest[i]) <= q.guarantee[slot] && (poor == nil || i < poor.at) {
+			poor = q
 		}
 	}
-	return true
+	return poor
 }
 
 // lookMost is how many nodes are looked at for victims by rank, if enough are found among them: the cheapest of a thousand
@@ -347,17 +419,47 @@ func (c *Core) evict(w *work, o *option, n int32, a *ask, from whose, chosen map
 			return cmp.Or(cmp.Compare(x.class, y.class), cmp.Compare(x.lost, y.lost), cmp.Compare(y.w.number, x.w.number))
 		})
 	}
+	taken := list[:0]
 	for _, v := range list {
 		if enough() {
 			break
 		}
+		if v.w.Kind == Service && !c.spare(v.w, alsoChosen(chosen, taken)) {
+			continue
+		}
 		whole, cpu, memo = v.w.frees(n, whole, cpu, memo)
+		taken = append(taken, v)
+	}
+	if e.enough = enough(); !e.enough {
+		return e
+	}
+	for i := len(taken) - 1; i >= 0 && len(taken) > 1; i-- { // the dearest that are not needed stay
+		w0, c0, m0 := whole, cpu, memo
+		w1, c1, m1 := taken[i].w.frees(n, 0, 0, 0)
+		whole, cpu, memo = whole-w1, cpu-c1, memo-m1
+		if enough() {
+			taken = append(taken[:i], taken[i+1:]...)
+		} else {
+			whole, cpu, memo = w0, c0, m0
+		}
+	}
+	for _, v := range taken {
 		e.victims = append(e.victims, v.w)
 		e.class = max(e.class, v.class)
 		e.lost += v.lost
 	}
-	e.enough = enough()
 	return e
+}
+
+func alsoChosen(chosen map[*work]bool, more []victim) map[*work]bool {
+	all := make(map[*work]bool, len(chosen)+len(more))
+	for v := range chosen {
+		all[v] = true
+	}
+	for _, v := range more {
+		all[v.w] = true
+	}
+	return all
 }
 
 // victim is a job that may be made to leave, and what that loses.

@@ -63,8 +63,11 @@ func (c *Core) Explain(id string) (Explanation, bool) {
 	return e, true
 }
 
+// forEver is a time that nothing here lasts, and that fits a time.Duration: replicas have no end.
+const forEver = 100 * 365 * 24 * 3_600_000
+
 func span(ms int64) time.Duration {
-	d := time.Duration(ms) * time.Millisecond
+	d := time.Duration(min(ms, forEver)) * time.Millisecond
 	switch {
 	case d >= time.Hour:
 		return d.Round(time.Minute)
@@ -210,7 +213,7 @@ func (c *Core) heldFor(w *work, o *option) *hold {
 // windowFor is the window that keeps a job off what it would fit on.
 func (c *Core) windowFor(w *work, o *option) *window {
 	for _, n := range c.pools[o.pool].nodes {
-		if x := c.shut(w, n, c.goneIf(w, o)); x != nil && c.room.fits(n, &o.parts[0].ask) {
+		if x := c.shut(w, n, c.now, c.goneIf(w, o)); x != nil && c.room.fits(n, &o.parts[0].ask) {
 			return x
 		}
 	}

@@ -67,11 +67,18 @@ func (c *Core) tryAll() {
 	}
 }
 
-// shut is the window that keeps a job off a node, if it would run there until gone; nil if none does.
-func (c *Core) shut(w *work, n int32, gone int64) *window {
+// serviceLead is how long before a window begins replicas are no longer put on its nodes: they have no end, and a window far
+// away must not keep them off.
+const serviceLead = 3_600_000
+
+// shut is the window that keeps a job off a node, if it would run there from a start until gone; nil if none does.
+func (c *Core) shut(w *work, n int32, start, gone int64) *window {
+	if w.Kind == Service {
+		gone = start + serviceLead
+	}
 	for i := range c.windows {
 		x := &c.windows[i]
-		if x.Until <= c.now || gone <= x.From || x.Queue == w.q.Name && x.Queue != "" {
+		if x.Until <= start || gone <= x.From || x.Queue == w.q.Name && x.Queue != "" {
 			continue
 		}
 		if _, in := slices.BinarySearch(x.at, n); in {
