@@ -120,7 +120,12 @@ func TestRevokingEndsWhatAKeyMade(t *testing.T) {
 		c := h.key(t, b, n)
 		sister := h.key(t, owner, n)
 
-		wantKind(t, h.RevokeKey(ctx, c.Maker(), a.ProjectID, a.KeyID, false), fault.Conflict, "keep_children")
+		for _, keep := range []bool{false, true} { // not from below
+			wantKind(t, h.RevokeKey(ctx, c.Maker(), a.ProjectID, a.KeyID, keep), fault.Forbidden, "")
+			wantKind(t, h.RevokeKey(ctx, b.Maker(), a.ProjectID, a.KeyID, keep), fault.Forbidden, "")
+		}
+		narrow := h.key(t, owner, tenancy.NewKey{Name: "x", Role: tenancy.Owner, Scopes: tenancy.Ordinary})
+		wantKind(t, h.RevokeKey(ctx, narrow.Maker(), a.ProjectID, a.KeyID, true), fault.Forbidden, "") // nor from beside with less
 		must(t, h.RevokeKey(ctx, owner.Maker(), a.ProjectID, a.KeyID, true))
 		if h.alive(t, a) || !h.alive(t, b) || !h.alive(t, elsewhere) || !h.alive(t, c) {
 			t.Fatal("keep_children did not keep them, or kept the key itself")
@@ -185,8 +190,27 @@ func TestMembersKeysMakeMembersKeys(t *testing.T) {
 			t.Errorf("after her promotion the key made for another is %s", r)
 		}
 
-		wantKind(t, h.RemoveMember(ctx, bobs.Maker(), prj, "ann@example.org", false), fault.Conflict, "keep_children")
-		must(t, h.RemoveMember(ctx, bobs.Maker(), prj, "ann@example.org", true))
+		for _, keep := range []bool{false, true} {
+			wantKind(t, h.RemoveMember(ctx, bobs.Maker(), prj, "ann@example.org", keep), fault.Forbidden, "")
+		}
+		wantKind(t, only(h.PutMember(ctx, bobs.Maker(), prj, "ann@example.org", tenancy.Viewer)), fault.Forbidden, "")
+		must(t, h.RevokeKey(ctx, owner.Maker(), prj, made.KeyID, true)) // what is kept stays under her role
+		for _, r := range []tenancy.Role{tenancy.Viewer, tenancy.Owner} {
+			must(t, only(h.PutMember(ctx, owner.Maker(), prj, "ann@example.org", r)))
+			must(t, h.RevokeKey(ctx, owner.Maker(), prj, ann.KeyID, true))
+			if got := role(bobs); got != r {
+				t.Errorf("kept under a member who is %s it is %s", r, got)
+			}
+		}
+		wide := h.key(t, owner, tenancy.NewKey{Name: "x", Role: tenancy.Owner, Scopes: []tenancy.Scope{tenancy.Admin, tenancy.OrgWide}, Member: "cleo@example.org"})
+		narrow := h.key(t, owner, tenancy.NewKey{Name: "x", Role: tenancy.Owner, Scopes: tenancy.Ordinary})
+		wantKind(t, h.RemoveMember(ctx, narrow.Maker(), prj, "cleo@example.org", true), fault.Forbidden, "")
+		wantKind(t, only(h.PutMember(ctx, narrow.Maker(), prj, "cleo@example.org", tenancy.Developer)), fault.Forbidden, "")
+		must(t, only(h.PutMember(ctx, narrow.Maker(), prj, "cleo@example.org", tenancy.Owner))) // which takes nothing
+		must(t, h.RevokeKey(ctx, wide.Maker(), prj, wide.KeyID, false))                         // its own
+		must(t, only(h.PutMember(ctx, narrow.Maker(), prj, "cleo@example.org", tenancy.Developer)))
+		must(t, only(h.PutMember(ctx, narrow.Maker(), prj, "cleo@example.org", tenancy.Owner)))
+		must(t, h.RemoveMember(ctx, owner.Maker(), prj, "ann@example.org", true))
 		if h.alive(t, ann) || h.alive(t, made) || !h.alive(t, bobs) || role(bobs) != tenancy.Owner {
 			t.Errorf("kept: hers %v, made by hers %v, made for another %v as %s", h.alive(t, ann), h.alive(t, made), h.alive(t, bobs), role(bobs))
 		}
@@ -217,7 +241,8 @@ func TestTheOnlyOwnerCanGo(t *testing.T) {
 			must(t, err)
 			ann := h.key(t, owner, n)
 			below := h.key(t, ann, n)
-			for _, by := range []tenancy.Maker{ann.Maker(), below.Maker(), {OrgID: owner.OrgID, ProjectID: prj}} {
+			wantKind(t, end(below.Maker()), fault.Forbidden, "")
+			for _, by := range []tenancy.Maker{ann.Maker(), {OrgID: owner.OrgID, ProjectID: prj}} {
 				if err := end(by); fault.As(err).Code != "last_owner" {
 					t.Errorf("by %q: %v", by.KeyID, err)
 				}

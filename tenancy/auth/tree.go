@@ -28,12 +28,16 @@ func (t tree) makers(e *tenancy.Entry) (out []*tenancy.Entry) {
 }
 
 // role is what a key may do now: no more than the member that it belongs to, nor than any key that made it may do now.
-// A maker that was revoked while this key was kept says nothing any more.
+// A maker that was revoked while this key was kept says nothing any more itself; its member, if still one, does: else a
+// revocation would be a way around a demotion.
 func (t tree) role(e *tenancy.Entry) tenancy.Role {
 	r := own(e)
 	for _, m := range t.makers(e) {
-		if m.RevokedAt == nil {
+		switch {
+		case m.RevokedAt == nil:
 			r = tenancy.Lesser(r, own(m))
+		case m.MemberRole != "":
+			r = tenancy.Lesser(r, m.MemberRole)
 		}
 	}
 	return r

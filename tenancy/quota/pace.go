@@ -62,11 +62,7 @@ func (b *Book) admit(r *Reservation) error {
 	who, now := r.ask.Who, b.now()
 	guess := b.pace(who.Key).guess(&r.ask)
 	for i := range 1 + len(who.Above) {
-		subject := "This key"
-		if i > 0 {
-			subject = "A key that made this one"
-		}
-		if refused := b.rung(who, i).full(subject, guess, now); refused != nil {
+		if refused := b.rung(who, i).full(subject(i), guess, now); refused != nil {
 			refused.Rate = b.rate(who, now)
 			return refused
 		}
@@ -75,13 +71,45 @@ func (b *Book) admit(r *Reservation) error {
 	for i := range 1 + len(who.Above) {
 		x := b.rung(who, i)
 		x.pace.running++
-		if n := x.limits.RPM; n > 0 {
-			x.pace.requests = spend(x.pace.requests, now, 1, n)
-		}
+		x.once(now)
 		x.charge(guess, now)
 	}
 	r.Rate = b.rate(who, now)
 	return nil
+}
+
+// Count takes one request from the requests a minute of a key and those above it, for a request that is refused before
+// there is anything to reserve; a *Refusal, and nothing taken, when one of them has none left. So asking for nothing
+// that can be served is no way around limits.
+func (b *Book) Count(who *auth.Principal) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	for i := range 1 + len(who.Above) {
+		if refused := b.rung(who, i).fast(subject(i), now); refused != nil {
+			refused.Rate = b.rate(who, now)
+			return refused
+		}
+	}
+	for i := range 1 + len(who.Above) {
+		b.rung(who, i).once(now)
+	}
+	return nil
+}
+
+// subject names the i-th rung in a refusal.
+func subject(i int) string {
+	if i > 0 {
+		return "A key that made this one"
+	}
+	return "This key"
+}
+
+// once takes a request of those a minute.
+func (x rung) once(now time.Time) {
+	if n := x.limits.RPM; n > 0 {
+		x.pace.requests = spend(x.pace.requests, now, 1, n)
+	}
 }
 
 // leave gives the places back and corrects the tokens taken to those used.
@@ -102,24 +130,33 @@ func (x rung) charge(tokens int64, now time.Time) {
 
 // full is why the rung takes no request of so many tokens now; nil if it does.
 func (x rung) full(subject string, tokens int64, now time.Time) *Refusal {
-	refuse := func(after time.Duration, code, message, fix string) *Refusal {
-		return &Refusal{Fault: fault.New(fault.RateLimited, subject+message, fault.Code(code), fault.Fix("%s", fix)), After: after}
-	}
 	p, l := x.pace, x.limits
 	if l.Concurrency > 0 && p.running >= l.Concurrency {
-		return refuse(time.Second, "concurrency", " has as many requests running as it may have.", "Wait until one has ended.")
+		return refuse(time.Second, "concurrency", subject+" has as many requests running as it may have.", "Wait until one has ended.")
 	}
-	if l.RPM > 0 {
-		if over := excess(p.requests, now, 1, l.RPM); over > 0 {
-			return refuse(over, "requests_per_minute", " has made as many requests as it may make in a minute.", "Wait and try again.")
-		}
+	if refused := x.fast(subject, now); refused != nil {
+		return refused
 	}
 	if l.TPM > 0 {
 		if over := excess(p.tokens, now, tokens, l.TPM); over > 0 && p.tokens.After(now) {
-			return refuse(over, "tokens_per_minute", " has used as many tokens as it may use in a minute.", "Wait and try again.")
+			return refuse(over, "tokens_per_minute", subject+" has used as many tokens as it may use in a minute.", "Wait and try again.")
 		}
 	}
 	return nil
+}
+
+// fast is why the rung takes no further request in this minute; nil if it does.
+func (x rung) fast(subject string, now time.Time) *Refusal {
+	if n := x.limits.RPM; n > 0 {
+		if over := excess(x.pace.requests, now, 1, n); over > 0 {
+			return refuse(over, "requests_per_minute", subject+" has made as many requests as it may make in a minute.", "Wait and try again.")
+		}
+	}
+	return nil
+}
+
+func refuse(after time.Duration, code, message, fix string) *Refusal {
+	return &Refusal{Fault: fault.New(fault.RateLimited, message, fault.Code(code), fault.Fix("%s", fix)), After: after}
 }
 
 func (p *pace) guess(a *Ask) int64 {

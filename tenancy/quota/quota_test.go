@@ -480,3 +480,37 @@ func BenchmarkReserve(b *testing.B) {
 		r.Settle(20, 10, 5)
 	}
 }
+
+// A request that is refused before a reservation is one of the minute's, for the key and for those above it.
+func TestRefusedRequestsCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBook(budgets{}, time.Now)
+		p := who(tenancy.Limits{RPM: 2})
+		above := auth.Above{KeyID: "above", Key: id.Raw{9}, Limits: tenancy.Limits{RPM: 3}}
+		p.Above = []auth.Above{above}
+		for range 2 {
+			if err := b.Count(p); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := b.Count(p)
+		refused, ok := errors.AsType[*Refusal](err)
+		if !ok || refused.Fault.Code != "requests_per_minute" || refused.After <= 0 || refused.Rate.RemainingRequests != 0 || refused.Rate.LimitRequests != 2 {
+			t.Errorf("the third: %+v", err)
+		}
+		if _, err := b.Reserve(ask(p, 1)); kind(err) != fault.RateLimited {
+			t.Errorf("a reservation beside them: %v", err)
+		}
+		other := &auth.Principal{Key: id.Raw{8}, Above: p.Above}
+		if err := b.Count(other); err != nil { // the refused one took nothing from the key above
+			t.Error(err)
+		}
+		if err := b.Count(other); kind(err) != fault.RateLimited {
+			t.Errorf("more than the key above may have: %v", err)
+		}
+		time.Sleep(time.Minute)
+		if err := b.Count(p); err != nil {
+			t.Error(err)
+		}
+	})
+}
