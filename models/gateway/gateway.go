@@ -100,11 +100,11 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 	// 1. Who asks is in the call. What do they ask?
 	var err error
 	if f.fields, err = readFields(call.Body); err != nil {
-		return err
+		return g.counted(call.Who, err)
 	}
 	// 2. Resolve the public name.
 	if f.target, err = g.resolve(call.Who, f.fields.model); err != nil {
-		return err
+		return g.counted(call.Who, err)
 	}
 	// 3. Reserve, and open the record that will be the bill.
 	if err := f.reserve(ctx); err != nil {
@@ -132,6 +132,14 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 		return nil
 	}
 	return f.whole(ctx, to, stream)
+}
+
+// counted is the refusal of a request that comes to no reservation: it is one of the key's requests all the same.
+func (g *Gateway) counted(who *auth.Principal, refused error) error {
+	if over := g.Quota.Count(who); over != nil {
+		return over
+	}
+	return refused
 }
 
 func (g *Gateway) resolve(who *auth.Principal, name string) (*serve.Target, error) {

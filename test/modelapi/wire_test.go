@@ -129,6 +129,24 @@ func TestRateLimits(t *testing.T) {
 	expectError(t, r.chat(secret, body), 429, "tokens", "rate_limit_exceeded", "")
 }
 
+// Requests that name no model, or are no requests, are requests too.
+func TestRefusalsCountAgainstRateLimits(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 2})
+	for _, body := range []string{`{"model":"nobody","messages":` + question + `}`, `{"model"`} {
+		_, secret := r.key(tenancy.NewKey{Name: "k", Limits: tenancy.Limits{RPM: 2}})
+		for range 2 {
+			if a := r.chat(secret, body); a.status != 404 && a.status != 400 {
+				t.Errorf("%s: status %d", body, a.status)
+			}
+		}
+		a := r.chat(secret, body)
+		expectError(t, a, 429, "requests", "rate_limit_exceeded", "")
+		if a.header.Get("Retry-After") == "" || a.header.Get("X-Ratelimit-Remaining-Requests") != "0" {
+			t.Errorf("headers %v", a.header)
+		}
+	}
+}
+
 func TestModels(t *testing.T) {
 	r := newRig(t, openSQLite(t), pacedengine.Options{})
 	_, secret := r.key(tenancy.NewKey{Name: "k", Role: tenancy.Viewer})
