@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 	"github.com/triarch-ai/triarch/tenancy"
 )
@@ -35,6 +36,11 @@ func asks(t *testing.T, w *world) map[string][]furtherAsk {
 		add("create-route", scope, "POST", "/routes", fmt.Sprintf(`{"name":"r-%s","deployment":%q,%s}`, name, w.objects["deployment"], fields))
 		add("set-route", scope, "PUT", "/routes/"+w.objects["route"], "{"+fields+"}")
 	}
+	who := whoServes(w.who)
+	must(w.Serve.AddRoute(ctx, who, serve.RouteSpec{Name: "gone", Deployment: w.objects["deployment"], Shared: true}))(t)
+	add("remove-route", tenancy.Pricing, "DELETE", "/routes/gone", "")
+	must(w.Serve.Deploy(ctx, who, serve.DeploySpec{Name: "going", Model: w.objects["model"], Route: &serve.RouteSpec{Name: "going", Shared: true}}))(t)
+	add("remove-deployment", tenancy.Pricing, "DELETE", "/deployments/going", "")
 	for scope, in := range map[tenancy.Scope]struct {
 		org, prj string
 		by       tenancy.Maker

@@ -123,6 +123,8 @@ var furthers = []Further{
 	{ID: "create-route", When: "sharing", Scope: tenancy.OrgWide},
 	{ID: "set-route", When: "prices, or a deployment whose prices are higher", Scope: tenancy.Pricing, Or: tenancy.Owner},
 	{ID: "set-route", When: "sharing, or prices of a shared route", Scope: tenancy.OrgWide},
+	{ID: "remove-route", When: "a shared route, or the last one of a model version at more than the usual price,", Scope: tenancy.Pricing, Or: tenancy.Owner},
+	{ID: "remove-deployment", When: "such a route", Scope: tenancy.Pricing, Or: tenancy.Owner},
 	{ID: "list-members", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "put-member", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "remove-member", When: "another project", Scope: tenancy.OrgWide},

@@ -44,7 +44,7 @@ func (s *Server) serveOps() {
 		return logs(l, err)
 	})
 	op(s, "remove-deployment", "serving", "End a deployment and take its routes away", func(ctx context.Context, p *auth.Principal, in *DeploymentPath) (*out[api.Deployment], error) {
-		d, err := s.Serve.Remove(ctx, p.ProjectID, in.Deployment)
+		d, err := s.Serve.Remove(ctx, whoServes(p), in.Deployment)
 		return &out[api.Deployment]{deployment(d)}, err
 	})
 	s.routeOps()
@@ -104,7 +104,7 @@ func (s *Server) routeOps() {
 		return &out[api.Route]{route(r)}, err
 	})
 	op(s, "remove-route", "serving", "Remove a route", func(ctx context.Context, p *auth.Principal, in *RoutePath) (*none, error) {
-		return nil, s.Serve.RemoveRoute(ctx, p.ProjectID, in.Route)
+		return nil, s.Serve.RemoveRoute(ctx, whoServes(p), in.Route)
 	}, status(http.StatusNoContent))
 }
 

@@ -2,6 +2,7 @@ package serve
 
 import (
 	"context"
+	"slices"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/page"
@@ -108,10 +109,62 @@ func (s *Service) mayLead(ctx context.Context, who Who, r Route, d Deployment) e
 		return nil
 	}
 	usual, err := s.usual(ctx, d)
-	if err == nil && (r.PriceIn < usual.In || r.PriceOut < usual.Out) {
-		err = mayNotPrice("The route costs less than " + ref.Quote(d.Name) + " usually does, and cannot be moved there with this key.")
+	if err != nil {
+		return err
 	}
-	return err
+	if r.PriceIn < usual.In || r.PriceOut < usual.Out {
+		return mayNotPrice("The route costs less than " + ref.Quote(d.Name) + " usually does, and cannot be moved there with this key.")
+	}
+	old, err := s.Store.Deployment(ctx, who.Project, r.DeploymentID)
+	if err != nil || old.ModelVersion == d.ModelVersion {
+		return err
+	}
+	return s.mayLeave(ctx, who, old, []Route{r})
+}
+
+// mayEnd says whether who may take away those of d's routes that going names. Shared ones ask for Who.Pricing, and the
+// last ones of a model version for what mayLeave says.
+func (s *Service) mayEnd(ctx context.Context, who Who, d Deployment, going func(Route) bool) error {
+	all, err := s.Store.Routes(ctx, who.Project, page.All)
+	if err != nil {
+		return err
+	}
+	var gone []Route
+	for _, r := range all {
+		if !going(r) {
+			continue
+		}
+		if r.Shared && !who.Pricing {
+			return mayNotPrice("The route " + ref.Quote(r.Name) + " is shared with the organisation and cannot be removed with this key.")
+		}
+		gone = append(gone, r)
+	}
+	return s.mayLeave(ctx, who, d, gone)
+}
+
+// mayLeave says whether who may take routes from the model version of d. The last ones keep its price: where that is
+// above the installation's, a route made anew would cost less, so that they ask for Who.Pricing and Who.Lowering.
+func (s *Service) mayLeave(ctx context.Context, who Who, d Deployment, gone []Route) error {
+	base := s.base()
+	dear := slices.IndexFunc(gone, func(r Route) bool { return r.PriceIn > base.In || r.PriceOut > base.Out })
+	if dear < 0 || who.Pricing && who.Lowering {
+		return nil
+	}
+	all, err := s.Store.Routes(ctx, who.Project, page.All)
+	if err != nil {
+		return err
+	}
+	same, err := s.serving(ctx, d)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		if same[r.DeploymentID] && !slices.ContainsFunc(gone, func(g Route) bool { return g.ID == r.ID }) {
+			return nil
+		}
+	}
+	return fault.New(fault.Forbidden, "The price of "+d.Model+" is that of its last route, "+ref.Quote(gone[dear].Name)+", and above the usual: without that a new one would cost less.",
+		fault.Code("not_allowed"), fault.Fix("Make another route to it first, or use a key that may lower prices."))
 }
 
 func mayNotPrice(message string) error {
@@ -146,13 +199,18 @@ func (s *Service) usual(ctx context.Context, d Deployment) (Price, error) {
 			p, found = Price{max(p.In, r.PriceIn), max(p.Out, r.PriceOut)}, true
 		}
 	}
-	switch {
-	case found:
+	if found {
 		return p, nil
-	case s.Price != nil:
-		return *s.Price, nil
 	}
-	return DefaultPrice, nil
+	return s.base(), nil
+}
+
+// base is the price of a model version that nobody priced.
+func (s *Service) base() Price {
+	if s.Price != nil {
+		return *s.Price
+	}
+	return DefaultPrice
 }
 
 // serving says which deployments of the project serve the same model version as d, by id.

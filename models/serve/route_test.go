@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/storage/sql"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
@@ -68,5 +70,62 @@ func TestLoweringAndSharingAreRightsOfTheirOwn(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	})
+}
+
+// The price of a model version does not fall because its routes go: the last dear one stays, whichever way it would be
+// taken away, unless another route keeps the price or whoever asks may lower prices.
+func TestTheLastRouteKeepsThePrice(t *testing.T) {
+	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
+		ctx, w := t.Context(), newWorld(t, db)
+		s := w.service(nil)
+		s.Price = &serve.Price{In: 3, Out: 4}
+		developer, bounded := who, who
+		developer.Pricing, developer.Lowering, developer.Sharing = false, false, false
+		bounded.Lowering = false
+		other := w.version
+		other.ID = id.Default().New("mv")
+		other = must(db.Registry().Add(ctx, registry.Model{ID: id.Default().New("mdl"), Project: project, Name: "other"}, other))
+		must(0, w.deployOnce(ctx, s, "a"))
+		elsewhere := spec(1)
+		elsewhere.Name, elsewhere.Model, elsewhere.Route = "elsewhere", other.ID, nil
+		must(s.Deploy(ctx, who, elsewhere))
+		add := func(name string, by serve.Who, out int64, shared bool) {
+			must(s.AddRoute(ctx, by, serve.RouteSpec{Name: name, Deployment: "a", PriceIn: new(int64(3)), PriceOut: &out, Shared: shared}))
+		}
+		move := func(by serve.Who, to string) error {
+			_, err := s.SetRoute(ctx, by, "dear", serve.RouteChange{Deployment: to})
+			return err
+		}
+		remove := func(by serve.Who) error {
+			_, err := s.Remove(ctx, by, "a")
+			return err
+		}
+		add("dear", who, 5, false)
+		for _, by := range []serve.Who{developer, bounded} {
+			for way, err := range map[string]error{"removed": s.RemoveRoute(ctx, by, "dear"), "removed with its deployment": remove(by), "moved": move(by, "elsewhere")} {
+				if !fault.Is(err, fault.Forbidden) {
+					t.Errorf("the last dear route was %s: %v", way, err)
+				}
+			}
+		}
+		must(s.AddRoute(ctx, developer, serve.RouteSpec{Name: "keeps", Deployment: "a"}))
+		must(0, move(developer, "elsewhere"))
+		must(0, move(who, "a"))
+		must(0, s.RemoveRoute(ctx, developer, "dear"))
+		if err := s.RemoveRoute(ctx, developer, "keeps"); !fault.Is(err, fault.Forbidden) {
+			t.Errorf("the next last one was removed: %v", err)
+		}
+		must(0, s.RemoveRoute(ctx, who, "keeps"))
+
+		add("everybodys", who, 4, true)
+		add("usual", who, 4, false)
+		for way, err := range map[string]error{"by itself": s.RemoveRoute(ctx, developer, "everybodys"), "with its deployment": remove(developer)} {
+			if !fault.Is(err, fault.Forbidden) {
+				t.Errorf("a shared route was removed %s: %v", way, err)
+			}
+		}
+		must(0, s.RemoveRoute(ctx, bounded, "everybodys"))
+		must(0, remove(developer)) // at the usual price the last route keeps nothing
 	})
 }

@@ -436,7 +436,7 @@ func TestScaleAndRemove(t *testing.T) {
 		}
 		must(s.Scale(ctx, project, "m", 2))
 		w.settle(t, s)
-		d := must(s.Remove(ctx, project, "m"))
+		d := must(s.Remove(ctx, who, "m"))
 		must(0, s.Reconcile(ctx))
 		if _, ok := s.Snapshot().Lookup(project, org, "m"); ok {
 			t.Error("a removed deployment is routed to")
@@ -558,17 +558,17 @@ func TestRoutes(t *testing.T) {
 		}
 		long := strings.Repeat("n", meter.MaxModel)
 		must(s.AddRoute(ctx, who, serve.RouteSpec{Name: long, Deployment: "m", PriceIn: new(int64(1_000_000_000_000))}))
-		must(0, s.RemoveRoute(ctx, project, long))
+		must(0, s.RemoveRoute(ctx, who, long))
 		for field, bad := range map[string]serve.RouteSpec{"route.name": {Name: long + "n"}, "route.price_in": {Name: "x", PriceIn: new(int64(1_000_000_000_001))}} {
 			bad.Deployment = "m"
 			if _, err := s.AddRoute(ctx, who, bad); !fault.Is(err, fault.Invalid) || fault.As(err).Field != field {
 				t.Errorf("%s: %v", field, err)
 			}
 		}
-		if err := s.RemoveRoute(ctx, "prj_b", r.ID); !fault.Is(err, fault.NotFound) {
+		if err := s.RemoveRoute(ctx, serve.Who{Org: org, Project: "prj_b"}, r.ID); !fault.Is(err, fault.NotFound) {
 			t.Errorf("another project removes it: %v", err)
 		}
-		must(0, s.RemoveRoute(ctx, project, "public"))
+		must(0, s.RemoveRoute(ctx, who, "public"))
 		if _, ok := s.Snapshot().Lookup(project, org, "public"); ok {
 			t.Error("the removed route still leads somewhere")
 		}
@@ -715,7 +715,7 @@ func TestAnyCourseEndsAsAsked(t *testing.T) {
 				_ = s.Reconcile(ctx)
 			case 5:
 				if rapid.IntRange(0, 3).Draw(rt, "remove") == 0 && !gone {
-					must(s.Remove(ctx, project, d.ID))
+					must(s.Remove(ctx, who, d.ID))
 					gone = true
 				}
 			}
@@ -736,7 +736,7 @@ func TestAnyCourseEndsAsAsked(t *testing.T) {
 			rt.Fatalf("wanted %d: routed %v, %d jobs, %+v", want, ok, len(w.jobs.jobs), x)
 		}
 		if !gone {
-			must(s.Remove(ctx, project, d.ID))
+			must(s.Remove(ctx, who, d.ID))
 		}
 		for range 4 {
 			must(0, s.Reconcile(ctx))

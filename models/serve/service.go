@@ -242,13 +242,18 @@ func (s *Service) Scale(ctx context.Context, project, name string, replicas int)
 }
 
 // Remove takes a deployment, by id or name, and its routes away: the routes at once, the replicas by Reconcile, which
-// lets them finish what they are answering.
-func (s *Service) Remove(ctx context.Context, project, name string) (Deployment, error) {
-	d, err := s.find(ctx, project, name)
+// lets them finish what they are answering. It asks for what mayEnd says.
+func (s *Service) Remove(ctx context.Context, who Who, name string) (Deployment, error) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	d, err := s.find(ctx, who.Project, name)
 	if err != nil {
 		return Deployment{}, err
 	}
-	if err := s.Store.BeginRemove(ctx, project, d.ID); err != nil {
+	if err := s.mayEnd(ctx, who, d, func(r Route) bool { return r.DeploymentID == d.ID }); err != nil {
+		return Deployment{}, err
+	}
+	if err := s.Store.BeginRemove(ctx, who.Project, d.ID); err != nil {
 		return Deployment{}, err
 	}
 	s.reroute(ctx)
@@ -286,13 +291,22 @@ func (s *Service) Routes(ctx context.Context, project string, p page.Page) ([]Ro
 	return s.Store.Routes(ctx, project, p)
 }
 
-// RemoveRoute deletes a route, by id or name; what it led to stays.
-func (s *Service) RemoveRoute(ctx context.Context, project, name string) error {
-	r, err := s.Route(ctx, project, name)
+// RemoveRoute deletes a route, by id or name; what it led to stays. It asks for what mayEnd says.
+func (s *Service) RemoveRoute(ctx context.Context, who Who, name string) error {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	r, err := s.Route(ctx, who.Project, name)
 	if err != nil {
 		return err
 	}
-	if err := s.Store.RemoveRoute(ctx, project, r.ID); err != nil {
+	d, err := s.Store.Deployment(ctx, who.Project, r.DeploymentID)
+	if err != nil {
+		return err
+	}
+	if err := s.mayEnd(ctx, who, d, func(x Route) bool { return x.ID == r.ID }); err != nil {
+		return err
+	}
+	if err := s.Store.RemoveRoute(ctx, who.Project, r.ID); err != nil {
 		return err
 	}
 	s.reroute(ctx)
