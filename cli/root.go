@@ -170,18 +170,31 @@ func (a *app) checkOutput() error {
 	return nil
 }
 
-// client is the API client: flags, then TRIARCH_URL and TRIARCH_KEY, then the data directory's files.
+// client is the API client: flags, then TRIARCH_URL and TRIARCH_KEY, then the data directory's files. Where both are
+// the directory's and nothing proves the server to be its own, a control plane must hold the directory: once it is gone,
+// whoever takes its port would be sent the owner's key.
 func (a *app) client() (*api.Client, error) {
-	url := first(a.url, os.Getenv("TRIARCH_URL"), a.file("endpoint"))
+	named := first(a.url, os.Getenv("TRIARCH_URL"))
+	url := first(named, a.file("endpoint"))
 	if url == "" {
-		return nil, fault.New(fault.Unavailable, "Triarch is not running on "+a.data+".",
-			fault.Fix("Start it with `%s`, or name a running one with --url and --key", a.command("up")))
+		return nil, a.notRunning()
 	}
-	key := first(a.key, os.Getenv("TRIARCH_KEY"), a.file("owner.key"))
+	given := first(a.key, os.Getenv("TRIARCH_KEY"))
+	key := first(given, a.file("owner.key"))
 	if key == "" {
 		return nil, fault.New(fault.Unauthenticated, "No API key is known.", fault.Fix("Give one with --key or TRIARCH_KEY"))
 	}
+	if named == "" && given == "" && !strings.HasPrefix(url, "https://") {
+		if _, held := system.Holder(a.data); !held {
+			return nil, a.notRunning()
+		}
+	}
 	return api.New(url, key, api.WithHTTP(api.NewHTTP(a.pin(url)))), nil
+}
+
+func (a *app) notRunning() error {
+	return fault.New(fault.Unavailable, "Triarch is not running on "+a.data+".",
+		fault.Fix("Start it with `%s`, or name a running one with --url and --key", a.command("up")))
 }
 
 // pin is the hash of the certificate that the data directory's own server has; empty for any other server. Its
