@@ -3,7 +3,7 @@ GO      ?= go
 BIN     ?= bin/triarch
 DATA    ?= $(HOME)/.triarch
 LISTEN  ?= 127.0.0.1:8420
-LINT    ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+LINTER  ?= github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export CGO_ENABLED = 0
 SHELL       := /bin/bash
@@ -30,7 +30,7 @@ parity: ## install PyTorch, transformers, tokenizers and llama.cpp into .venv an
 	test/parity/run
 
 lint: ## run golangci-lint at the pinned version
-	$(GO) run $(LINT) run ./...
+	$(GO) run $(LINTER) run ./...
 
 bench: ## measure speed as ratios against peers in the same run (see docs/bench.md)
 	test/bench/run

@@ -159,7 +159,7 @@ func (t *talker) converse(ctx context.Context) error {
 		}
 		line := strings.TrimSpace(in.line)
 		switch {
-		case in.err == io.EOF || line == "/quit" || line == "/exit":
+		case errors.Is(in.err, io.EOF) || line == "/quit" || line == "/exit":
 			return t.unanswered(asked, failed)
 		case in.err != nil && !errors.Is(in.err, errLongLine):
 			return fault.Wrap(in.err, "reading the questions")

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/triarch-ai/triarch/tenancy"
 )
@@ -146,17 +147,18 @@ var furthers = []Further{
 
 // describe says in words what an operation asks for.
 func describe(e Endpoint) string {
-	text := "Needs the role " + string(e.Role) + " and the scope " + string(e.Scope) + "."
+	var text strings.Builder
+	text.WriteString("Needs the role " + string(e.Role) + " and the scope " + string(e.Scope) + ".")
 	for _, f := range furthers {
 		if f.ID == e.ID {
-			text += " With " + f.When + " also the scope " + string(f.Scope)
+			text.WriteString(" With " + f.When + " also the scope " + string(f.Scope))
 			if f.Or != "" {
-				text += " or the role " + string(f.Or)
+				text.WriteString(" or the role " + string(f.Or))
 			}
-			text += "."
+			text.WriteString(".")
 		}
 	}
-	return text
+	return text.String()
 }
 
 // find returns the table's line of a method and pattern.

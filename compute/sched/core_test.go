@@ -2,6 +2,7 @@ package sched
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -304,10 +305,14 @@ func (w *world) draw(t *rapid.T, i int) {
 		j.After = []string{rapid.SampledFrom(ids).Draw(t, "before")}
 	}
 	if err := w.submit(j, rapid.Int64Range(1, 200*minute).Draw(t, "long")); err != nil {
-		switch err.(type) {
-		case *Nearby, *Problem:
-		default:
-			t.Fatalf("%T %v", err, err)
+		{
+			var errCase0 *Nearby
+			var errCase1 *Problem
+			switch {
+			case errors.As(err, &errCase0), errors.As(err, &errCase1):
+			default:
+				t.Fatalf("%T %v", err, err)
+			}
 		}
 	}
 }

@@ -24,7 +24,6 @@ type queue struct {
 	fast      int64   // chips in use by jobs of the fast lane
 	all       int64   // chips in use
 	used      int64   // micro-units, decayed, of what was held beyond the guarantee
-	rest      int64   // of used: what has not made up a whole micro-unit yet, in milliseconds times rate
 	lanes     []*lane // waiting jobs by menu
 	waits     int
 	parked    []*work // waiting for something other than room: held, not before, after others

@@ -72,8 +72,11 @@ func (s *Server) Serve(l net.Listener) error {
 	s.ln, s.conns = l, map[*conn]struct{}{}
 	s.hand = handover{addr: l.Addr(), conns: make(chan net.Conn), closed: make(chan struct{})}
 	s.mu.Unlock()
-	broken := make(chan error, 1)
-	go func() { broken <- s.Std.Serve(&s.hand) }()
+	broken := make(chan struct{})
+	go func() {
+		defer close(broken)
+		_ = s.Std.Serve(&s.hand) // it ends because its listener is closed
+	}()
 	err := s.accept(l)
 	if s.closing.Load() {
 		return http.ErrServerClosed

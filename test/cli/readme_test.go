@@ -118,7 +118,7 @@ func (h *home) fields() {
 		}
 		got, want, may := map[string]bool{}, map[string]bool{}, map[string]bool{}
 		value.ForEach(func(k, _ gjson.Result) bool { got[k.String()] = true; return true })
-		for _, f := range strings.Split(strings.TrimPrefix(r[2], "a list of "), ", ") {
+		for f := range strings.SplitSeq(strings.TrimPrefix(r[2], "a list of "), ", ") {
 			name := strings.Trim(f, "[]`")
 			may[name] = true
 			if !strings.HasPrefix(f, "[") {

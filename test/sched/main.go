@@ -62,7 +62,7 @@ func main() {
 	fmt.Fprintf(r.out, "%d cores, %s, %s/%s\n", runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	parts := map[string]func(context.Context) error{"protocol": r.protocol, "pack": r.pack, "itp": r.itp, "expect": r.expect, "foresight": r.foresight,
 		"gavel": r.gavel, "million": r.million}
-	for _, name := range strings.Split(*only, ",") {
+	for name := range strings.SplitSeq(*only, ",") {
 		part, ok := parts[name]
 		if !ok {
 			fmt.Fprintf(os.Stderr, "there is no part %q\n", name)
@@ -73,7 +73,7 @@ func main() {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		r.out.Flush()
+		_ = r.out.Flush()
 	}
 	if r.missed > 0 {
 		fmt.Printf("\n%d targets missed\n", r.missed)
@@ -99,15 +99,16 @@ func (r *rig) told(what, format string, args ...any) {
 
 // itpFleet writes the fleet file of the ITP setting.
 func itpFleet() (string, error) {
-	b := "chips: [{name: gpu}]\nsites:\n"
+	var b strings.Builder
+	b.WriteString("chips: [{name: gpu}]\nsites:\n")
 	for i := range clusters {
-		b += fmt.Sprintf("  - {name: c%d, clusters: [cluster%02d]}\n", i+1, i+1)
+		b.WriteString(fmt.Sprintf("  - {name: c%d, clusters: [cluster%02d]}\n", i+1, i+1))
 	}
-	b += "nodes:\n"
+	b.WriteString("nodes:\n")
 	for i, n := range clusters {
-		b += fmt.Sprintf("  - {name: \"c%d-{}\", count: %d, in: c%d, chip: gpu, chips: 8}\n", i+1, n, i+1)
+		b.WriteString(fmt.Sprintf("  - {name: \"c%d-{}\", count: %d, in: c%d, chip: gpu, chips: 8}\n", i+1, n, i+1))
 	}
-	return temporary("itp-*.yaml", b)
+	return temporary("itp-*.yaml", b.String())
 }
 
 func temporary(pattern, text string) (string, error) {
@@ -153,11 +154,11 @@ func (r *rig) itp(ctx context.Context) error {
 	}
 	for _, p := range o.Policies {
 		s := by[p]
-		sites := ""
+		var sites strings.Builder
 		for _, x := range s.Sites {
-			sites += fmt.Sprintf(" %.0f", x.MeanCompletionS)
+			sites.WriteString(fmt.Sprintf(" %.0f", x.MeanCompletionS))
 		}
-		r.told(p, "mean completion %.0f s, p99 queueing %.0f s, by cluster%s", s.MeanCompletionS, s.P99QueueS, sites)
+		r.told(p, "mean completion %.0f s, p99 queueing %.0f s, by cluster%s", s.MeanCompletionS, s.P99QueueS, sites.String())
 	}
 	ours := by["triarch"]
 	r.row("mean completion below sjf-backfill", seconds(ours.MeanCompletionS), "< "+seconds(by["sjf-backfill"].MeanCompletionS), ours.MeanCompletionS < by["sjf-backfill"].MeanCompletionS)
@@ -228,11 +229,12 @@ func cpu() float64 {
 
 // gavel is Gavel's setting: three generations of chips, 36 of each.
 func (r *rig) gavel(ctx context.Context) error {
-	b := "chips:\n  - {name: k80, price: 0.45}\n  - {name: p100, price: 1.46}\n  - {name: v100, price: 2.48}\nsites: [{name: gavel}]\nnodes:\n"
+	var b strings.Builder
+	b.WriteString("chips:\n  - {name: k80, price: 0.45}\n  - {name: p100, price: 1.46}\n  - {name: v100, price: 2.48}\nsites: [{name: gavel}]\nnodes:\n")
 	for _, c := range []string{"k80", "p100", "v100"} {
-		b += fmt.Sprintf("  - {name: \"%s-{}\", count: 36, in: gavel, chip: %s, chips: 1}\n", c, c)
+		b.WriteString(fmt.Sprintf("  - {name: \"%s-{}\", count: 36, in: gavel, chip: %s, chips: 1}\n", c, c))
 	}
-	file, err := temporary("gavel-*.yaml", b)
+	file, err := temporary("gavel-*.yaml", b.String())
 	if err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ func (r *rig) pack(ctx context.Context) error {
 			}
 			all += gain / float64(len(lists))
 			r.row(what, fmt.Sprintf("%+.3f", gain), ">= -0.100", gain >= -0.1)
-			r.out.Flush()
+			_ = r.out.Flush()
 		}
 		r.row("mean, ties by "+ties, fmt.Sprintf("%+.3f", all), ">= +0.300", all >= 0.3)
 		r.told("mean of the lists not tuned on", "%+.3f", rest)

@@ -1,6 +1,7 @@
 package place
 
 import (
+	"maps"
 	"math/bits"
 	"slices"
 
@@ -205,12 +206,8 @@ func (x *Index) Clone() *Index {
 		names: make(map[string]int32, len(x.names)), chips: make(map[string]int16, len(x.chips)),
 		domains: slices.Clone(x.domains), mix: x.mix, version: x.version,
 	}
-	for k, v := range x.names {
-		c.names[k] = v
-	}
-	for k, v := range x.chips {
-		c.chips[k] = v
-	}
+	maps.Copy(c.names, x.names)
+	maps.Copy(c.chips, x.chips)
 	for i := range c.nodes {
 		n := &c.nodes[i]
 		n.free, n.sorted = slices.Clone(n.free), slices.Clone(n.sorted)

@@ -3,6 +3,7 @@ package place
 import (
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // DefaultClasses is how many classes an index remembers unless told otherwise, fewer where all together would
@@ -41,7 +42,6 @@ type class struct {
 	used    uint64 // when asked for last, in lookups
 	leaf    []int64
 	up      [][]int64 // up[0] the maxima of fanOut leaves each, up[1] of fanOut of those, ...
-	marked  []int32   // room for refresh
 	gang    gangCounts
 }
 
@@ -210,8 +210,8 @@ func (c *class) first() int32 {
 		return -1
 	}
 	at := 0
-	for l := len(c.up) - 1; l >= 0; l-- {
-		want := c.up[l][at]
+	for l, v := range slices.Backward(c.up) {
+		want := v[at]
 		if want == none {
 			return -1
 		}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 )
@@ -124,7 +125,8 @@ type Refusal struct {
 
 // String is the refusal in one line for people.
 func (r Refusal) String() string {
-	s := fmt.Sprintf("0 of %d nodes can hold it:", r.Nodes)
+	var s strings.Builder
+	s.WriteString(fmt.Sprintf("0 of %d nodes can hold it:", r.Nodes))
 	for _, p := range []struct {
 		n    int
 		what string
@@ -133,10 +135,10 @@ func (r Refusal) String() string {
 		{r.CPU, "too little free CPU"}, {r.Memory, "too little free memory"},
 	} {
 		if p.n > 0 {
-			s += fmt.Sprintf(" %d %s,", p.n, p.what)
+			s.WriteString(fmt.Sprintf(" %d %s,", p.n, p.what))
 		}
 	}
-	return s[:len(s)-1]
+	return s.String()[:len(s.String())-1]
 }
 
 // canonical is the list of allowed chips sorted and without repeats, so that equal sets are one class.

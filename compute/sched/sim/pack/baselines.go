@@ -3,6 +3,7 @@ package pack
 import (
 	"math"
 	"math/rand"
+	"slices"
 )
 
 // unfit marks a machine that cannot host the request.
@@ -113,12 +114,7 @@ func fgd(f *fleet, m *machine, w *want) (int64, int) {
 
 // seenBefore says that an earlier device has the same room, so that trying d again gives nothing new.
 func seenBefore(free []int64, d int) bool {
-	for _, f := range free[:d] {
-		if f == free[d] {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(free[:d], free[d])
 }
 
 func descent(less float64) int64 { return int64(100 * (1 / (1 + math.Exp(-less/1000)))) }

@@ -5,6 +5,7 @@
 package triarch
 
 import (
+	"slices"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/sched"
@@ -169,12 +170,7 @@ func job(w *sim.World, j int32, s *trace.Spec) sched.Job {
 }
 
 func allowed(list []string, name string) bool {
-	for _, x := range list {
-		if x == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(list, name)
 }
 
 // everyone is the queue of jobs that name none.
