@@ -75,7 +75,11 @@ func (c *Core) changes(w *work) []Change {
 		if w.q.ceiling[slot] == maxInt || w.menu.largest == 0 {
 			continue
 		}
-		if more := w.q.held[slot] + int64(w.menu.largest) - w.q.ceiling[slot]; more > 0 {
+		least := w.Need.Chips // elastic work can begin with fewer
+		if w.Need.Min > 0 {
+			least = w.Need.Min
+		}
+		if more := w.q.held[slot] + int64(least) - w.q.ceiling[slot]; more > 0 {
 			all = append(all, Change{Kind: "quota", Name: ch.Name, To: int(more), Cost: 1000 + more,
 				Reason: fmt.Sprintf("if queue %s might hold %d more of chip %s", w.q.Name, more, ch.Name),
 				apply:  func(j *Job, d *Core) { d.queueAt[j.Queue].ceiling[slot] += more }})

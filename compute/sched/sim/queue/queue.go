@@ -89,6 +89,8 @@ func Run(ctx context.Context, o Options) (*Output, error) {
 // complete fills defaults and refuses what cannot be.
 func (o *Options) complete() error {
 	switch {
+	case o.Expect < 0:
+		return fault.InvalidField("expect", "expect is %s; it must not be negative", o.Expect)
 	case o.Trace == "" && o.Throughputs == "":
 		return fault.New(fault.Invalid, "No trace is given.", fault.Field("trace"), fault.Fix("Name a file of jobs with --trace"))
 	case o.Fleet == "" && o.Nodes == 0 && (o.Trace != "" || o.Throughputs == ""):

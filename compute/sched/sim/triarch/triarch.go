@@ -49,6 +49,7 @@ func (p *Policy) Begin(w *sim.World) {
 		if n.Chip >= 0 {
 			x.Chip = f.Chips[n.Chip].Name
 		}
+		x.Block, x.Rack = where(f, &f.Nodes[i])
 		at[n.Name] = int32(i)
 		in.Nodes = append(in.Nodes, x)
 	}
@@ -206,6 +207,28 @@ func queues(f *fleet.Fleet) []sched.Queue {
 		out = append(out, sched.Queue{Name: everyone})
 	}
 	return out
+}
+
+// where is the block and the rack that a node stands in; of several blocks around it the innermost. Names are whole paths,
+// for the core wants a rack to be in one block.
+func where(f *fleet.Fleet, n *fleet.Node) (block, rack string) {
+	for d := n.Domain; d >= 0; d = f.Domains[d].Parent {
+		switch {
+		case f.Domains[d].Kind == "rack" && rack == "":
+			rack = path(f, d)
+		case f.Domains[d].Kind == "block" && block == "":
+			block = path(f, d)
+		}
+	}
+	return block, rack
+}
+
+func path(f *fleet.Fleet, d int32) string {
+	name := f.Domains[d].Name
+	for p := f.Domains[d].Parent; p >= 0; p = f.Domains[p].Parent {
+		name = f.Domains[p].Name + "/" + name
+	}
+	return name
 }
 
 // limited is an amount of a node as the core counts it: 0 where nobody gave a figure.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -171,5 +172,29 @@ func TestPlansAreTheSameEverywhere(t *testing.T) {
 	}
 	if got := fmt.Sprintf("%x", h.Sum(nil)); got != digest {
 		t.Errorf("the digest of %d actions is %s", len(log), got)
+	}
+}
+
+// A gang lies in as few racks as can be: the fleet file's topology reaches the core.
+func TestGangsKnowTheRacks(t *testing.T) {
+	const file = "chips: [{name: gpu}]\nsites: [{name: s}]\n" +
+		"topology: [{name: hall, kind: block, in: s}, {name: r1, kind: rack, in: hall}, {name: r2, kind: rack, in: hall}]\n" +
+		"nodes:\n  - {name: \"a-{}\", count: 3, in: r1, chip: gpu, chips: 8}\n  - {name: \"b-{}\", count: 3, in: r2, chip: gpu, chips: 8}\n"
+	f, err := fleet.Read(strings.NewReader(file), "fleet.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := func(id string, chips int32) trace.Job {
+		return trace.Job{Duration: time.Hour, Spec: trace.Spec{ID: id, Chips: chips, MinChips: chips, MaxChips: chips, Share: 1000, Preemptible: true}}
+	}
+	_, log := replay(t, []trace.Job{job("one", 8), job("gang", 24)}, f, policy(), sim.Options{})
+	for _, a := range log {
+		racks := map[int32]bool{}
+		for _, p := range a.Parts {
+			racks[f.Nodes[p.Node].Domain] = true
+		}
+		if len(racks) != 1 {
+			t.Errorf("job %d lies in %d racks: %+v", a.Job, len(racks), a.Parts)
+		}
 	}
 }
