@@ -15,7 +15,7 @@ import (
 func follow[T any](ctx context.Context, a *app, c *api.Client, resume string, look func(*api.Client) (T, bool, error)) (T, error) {
 	var away time.Time
 	for {
-		v, done, err := look(c)
+		v, done, err := sought(a, &c, !away.IsZero(), look)
 		switch {
 		case err == nil && done:
 			return v, nil
@@ -30,11 +30,6 @@ func follow[T any](ctx context.Context, a *app, c *api.Client, resume string, lo
 		case a.Now().Sub(away) > a.patience:
 			return v, a.reachable(err)
 		}
-		if !away.IsZero() {
-			if moved, err := a.client(); err == nil {
-				c = moved
-			}
-		}
 		select {
 		case <-ctx.Done():
 			if resume != "" {
@@ -44,4 +39,17 @@ func follow[T any](ctx context.Context, a *app, c *api.Client, resume string, lo
 		case <-time.After(a.again):
 		}
 	}
+}
+
+// sought is one look. At a server that was away the address is read anew, and while the data directory is nobody's, no key
+// is sent to whoever listens there now.
+func sought[T any](a *app, c **api.Client, away bool, look func(*api.Client) (T, bool, error)) (v T, done bool, err error) {
+	if away {
+		moved, err := a.client()
+		if err != nil {
+			return v, false, err
+		}
+		*c = moved
+	}
+	return look(*c)
 }
