@@ -37,7 +37,7 @@ const (
 )
 
 // refresh is how often the histories are looked at anew: their tables hold until then.
-const refresh = 30 * minute
+const refresh = hour
 
 // Features is what is known of a job when it arrives. Empty fields are not known.
 type Features struct {
@@ -136,7 +136,7 @@ func (j *job) age(now int64) int64 {
 type Book struct {
 	opt       Options
 	now       int64
-	refreshed int64 // the half hour of which the histories' tables are
+	refreshed int64 // the hour of which the histories' tables are
 	numbers   int64 // jobs and runs so far
 	histories map[string]*history
 	kinds     map[string]*kind
@@ -383,7 +383,7 @@ func (b *Book) Advance(now int64) {
 // longestGap is how much time is caught up with in steps when nobody told the time for long; what lies before is skipped.
 const longestGap = 7 * day
 
-// lookAnew brings the histories, their tables and the corrections up to a half hour.
+// lookAnew brings the histories, their tables and the corrections up to an hour.
 func (b *Book) lookAnew(at int64) {
 	days := at/day - max(b.refreshed, 0)/day
 	b.refreshed = at

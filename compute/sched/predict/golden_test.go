@@ -11,7 +11,7 @@ import (
 // The same history gives the same answers and the same bytes on every machine: the digest was made on amd64 and holds
 // on arm64. It changes only when the rule of prediction or the written form does.
 func TestAnswersAreTheSameEverywhere(t *testing.T) {
-	const want = "8e3a968cef29b5c2d501bc61ebc06504ae0b5e46b9e086c87addc9cf1a3b923d"
+	const want = "cce9251c59eac2b13a70d6aa32bbc11f82c52c7c82ac13255805510c1e829247"
 	b := New(Options{})
 	r := rand.New(rand.NewPCG(7, 7))
 	sum := sha256.New()
