@@ -24,16 +24,7 @@ func (p *Planner) follow(v job.View) error {
 			p.update(e, j, v)
 		}
 	}
-	var gone []string
-	for _, id := range slices.Sorted(maps.Keys(p.jobs)) {
-		if !open[id] {
-			gone = append(gone, id)
-		}
-	}
-	if len(gone) == 0 {
-		return nil
-	}
-	last, err := v.Find(gone)
+	gone, last, err := ended(v, p.jobs, open)
 	if err != nil {
 		return err
 	}
@@ -41,6 +32,19 @@ func (p *Planner) follow(v job.View) error {
 		p.end(p.jobs[id], last[id], ms(v.Now))
 	}
 	return nil
+}
+
+// ended is the known jobs that are not open any more, by id, and those of them that the store still has.
+func ended[T any](v job.View, known map[string]T, open map[string]bool) (gone []string, last map[string]job.Job, err error) {
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		if !open[id] {
+			gone = append(gone, id)
+		}
+	}
+	if len(gone) > 0 {
+		last, err = v.Find(gone)
+	}
+	return gone, last, err
 }
 
 // end tells of a job that has ended; the zero Job is one that was deleted.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"log/slog"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
@@ -77,16 +76,7 @@ func (h *history) catchUp(v job.View) error {
 	for i := range v.Jobs {
 		open[v.Jobs[i].ID] = !v.Jobs[i].State.Final()
 	}
-	var gone []string
-	for _, id := range slices.Sorted(maps.Keys(h.jobs)) {
-		if !open[id] {
-			gone = append(gone, id)
-		}
-	}
-	if len(gone) == 0 {
-		return nil
-	}
-	last, err := v.Find(gone)
+	gone, last, err := ended(v, h.jobs, open)
 	if err != nil {
 		return err
 	}

@@ -2,11 +2,12 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
-	"github.com/triarch-ai/triarch/compute/sched"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // maxWeight bounds weights.
@@ -91,7 +92,7 @@ func (p *Planner) nearest(chip string) string {
 	for _, c := range p.opt.Capacity.Chips {
 		names = append(names, c.Name)
 	}
-	return sched.Nearest(chip, names)
+	return nearest.Name(chip, slices.Sorted(slices.Values(names)))
 }
 
 // RemoveQuota takes the quota of a project away: it has weight 1, no guarantee and no ceiling then.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/triarch-ai/triarch/compute/sched"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // Window is a time in which nodes take no work but that of one project: maintenance, if there is none, or an advance
@@ -126,7 +127,7 @@ func (p *Planner) checkWindow(w Window, now time.Time) error {
 	names := p.opt.Capacity.names()
 	for _, n := range w.Nodes {
 		if !slices.Contains(names, n) {
-			return fault.InvalidField("nodes", "There is no node %q; the nearest is %q.", n, sched.Nearest(n, names))
+			return fault.InvalidField("nodes", "There is no node %q; the nearest is %q.", n, nearest.Name(n, slices.Sorted(slices.Values(names))))
 		}
 	}
 	return nil

@@ -121,9 +121,9 @@ func (c *Core) starts(w *work, ch *Change) bool {
 // Amend applies a change to a waiting job, which keeps its place in the order. The errors are those of Submit; then
 // nothing has changed.
 func (c *Core) Amend(now int64, id string, ch *Change) error {
-	w := c.jobs[id]
-	if w == nil || w.status != waiting {
-		return fmt.Errorf("sched: job %s does not wait", id)
+	w, err := c.waiter(id)
+	if err != nil {
+		return err
 	}
 	j := w.Job
 	j.Need.AnyOf = slices.Clone(j.Need.AnyOf)
@@ -135,26 +135,33 @@ func (c *Core) Amend(now int64, id string, ch *Change) error {
 	if err != nil {
 		return err
 	}
-	c.settle(now)
-	c.dequeue(w)
-	waited := w.waited + c.now - w.since
-	w.Job, w.q, w.menu = j, q, m
-	c.enqueue(w)
-	w.waited, w.since = waited, c.now
-	return nil
+	return c.rewait(now, id, func(w *work) { w.Job, w.q, w.menu = j, q, m })
 }
 
 // SetHold has a waiting job wait until it is released, or releases it.
 func (c *Core) SetHold(now int64, id string, held bool) error {
+	return c.rewait(now, id, func(w *work) { w.Hold = held })
+}
+
+// waiter is a job that waits.
+func (c *Core) waiter(id string) (*work, error) {
 	w := c.jobs[id]
 	if w == nil || w.status != waiting {
-		return fmt.Errorf("sched: job %s does not wait", id)
+		return nil, fmt.Errorf("sched: job %s does not wait", id)
+	}
+	return w, nil
+}
+
+// rewait changes a waiting job and has it wait anew, with the time it has waited so far.
+func (c *Core) rewait(now int64, id string, change func(*work)) error {
+	w, err := c.waiter(id)
+	if err != nil {
+		return err
 	}
 	c.settle(now)
 	c.dequeue(w)
-	waited := w.waited + c.now - w.since
-	w.Hold = held
+	w.waited += c.now - w.since
+	change(w)
 	c.enqueue(w)
-	w.waited, w.since = waited, c.now
 	return nil
 }

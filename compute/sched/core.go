@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/triarch-ai/triarch/compute/sched/predict"
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // Config holds what an operator may turn. Times are milliseconds; New fills in the defaults beside the fields.
@@ -259,7 +260,6 @@ func (c *Core) layPools() {
 		}
 		p.nodes = append(p.nodes, int32(i))
 		p.perNode = max(p.perNode, n.Chips)
-		p.cpu, p.memo = max(p.cpu, n.CPUMilli), max(p.memo, n.MemoryMiB)
 	}
 	slices.SortFunc(c.pools, func(a, b *pool) int { return cmp.Or(cmp.Compare(a.site, b.site), cmp.Compare(a.chip, b.chip)) })
 	for i, p := range c.pools {
@@ -308,7 +308,7 @@ func (c *Core) admit(j *Job) (*queue, *menu, error) {
 		for _, q := range c.queues {
 			names = append(names, q.Name)
 		}
-		return nil, nil, problem("queue", "queue %q is not known; the nearest is %q", j.Queue, Nearest(j.Queue, names))
+		return nil, nil, problem("queue", "queue %q is not known; the nearest is %q", j.Queue, nearest.Name(j.Queue, names))
 	}
 	key, plain := keyOf(j)
 	m := c.needs[key]

@@ -20,7 +20,6 @@ type queue struct {
 	guarantee []int64 // by chipSlot
 	ceiling   []int64 // by chipSlot; maxInt = none
 	held      []int64 // chips in use, by chipSlot
-	rate      int64   // micro-units an hour of what is held beyond the guarantee
 	fast      int64   // chips in use by jobs of the fast lane
 	all       int64   // chips in use
 	used      int64   // micro-units, decayed, of what was held beyond the guarantee
@@ -56,9 +55,6 @@ func (c *Core) layQueues(list []Queue) {
 		c.queueAt[q.Name] = q
 	}
 	slices.SortFunc(c.orgs, func(a, b *org) int { return cmp.Compare(a.name, b.name) })
-	for _, q := range c.queues {
-		q.rate = c.surplus(q)
-	}
 }
 
 // add counts a job that starts (1) or ends (-1).
@@ -90,10 +86,7 @@ func (c *Core) settle(now int64) {
 		return
 	}
 	for _, q := range c.queues {
-		if q.rate = c.surplus(q); q.rate == 0 {
-			continue
-		}
-		q.used += muldiv(q.rate, now-c.now, hour)
+		q.used += muldiv(c.surplus(q), now-c.now, hour)
 	}
 	c.now = now
 }

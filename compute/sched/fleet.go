@@ -3,7 +3,8 @@ package sched
 import (
 	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // Micro is one in the fixed-point numbers of this package: speeds, weights and values are millionths.
@@ -159,45 +160,9 @@ func unknownChip(name string, known map[string]int64) string {
 	for k := range known {
 		list = append(list, k)
 	}
-	if near := Nearest(name, list); near != "" {
+	slices.Sort(list)
+	if near := nearest.Name(name, list); near != "" {
 		return fmt.Sprintf("chip %q is not known; did you mean %q?", name, near)
 	}
 	return fmt.Sprintf("chip %q is not known", name)
-}
-
-// Nearest is the name among names that is most like the given one by edit distance, the first in order of equals; empty
-// if there are none.
-func Nearest(name string, names []string) string {
-	best, at := "", 1<<30
-	slices.Sort(names)
-	for _, n := range names {
-		if d := distance(strings.ToLower(name), strings.ToLower(n)); d < at {
-			best, at = n, d
-		}
-	}
-	return best
-}
-
-// distance counts the single-byte edits between two names (Levenshtein 1966).
-func distance(a, b string) int {
-	if len(a) > 256 || len(b) > 256 {
-		return 1 << 29
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -1,7 +1,5 @@
 package sched
 
-import "fmt"
-
 // Could says why a job could never run on the fleet, or nil; the errors are those of Submit. It keeps nothing of the job.
 func (c *Core) Could(j Job) error {
 	_, _, err := c.admit(&j)
@@ -10,17 +8,7 @@ func (c *Core) Could(j Job) error {
 
 // SetBegin has a waiting job not start before a time, as a back-off does; 0 = at once.
 func (c *Core) SetBegin(now int64, id string, at int64) error {
-	w := c.jobs[id]
-	if w == nil || w.status != waiting {
-		return fmt.Errorf("sched: job %s does not wait", id)
-	}
-	c.settle(now)
-	c.dequeue(w)
-	waited := w.waited + c.now - w.since
-	w.NotBefore = at
-	c.enqueue(w)
-	w.waited, w.since = waited, c.now
-	return nil
+	return c.rewait(now, id, func(w *work) { w.NotBefore = at })
 }
 
 // QueueState is a queue as it stands.

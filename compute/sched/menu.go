@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // part is a number of equal members of a gang, each on a node of its own.
@@ -27,8 +29,6 @@ type option struct {
 	size       int // chips in all
 	parts      []part
 	speed      int64 // of the whole, in Micro of one chip at the reference speed
-	price      int64 // micro-units an hour for the whole, at the chips' values
-	watts      int64
 	within     Level
 }
 
@@ -47,7 +47,6 @@ type pool struct {
 	at         int32   // among the pools
 	nodes      []int32 // by name
 	perNode    int     // chips of the largest node
-	cpu, memo  int64   // of the largest node
 }
 
 // Nearby is why a job can never run on a fleet, and the nearest that could.
@@ -153,7 +152,7 @@ func (c *Core) knownSites(names []string) error {
 	for i, name := range names {
 		if !slices.Contains(c.sites, name) {
 			reason := fmt.Sprintf("site %q is not known", name)
-			if near := Nearest(name, slices.Clone(c.sites)); near != "" {
+			if near := nearest.Name(name, c.sites); near != "" {
 				reason += fmt.Sprintf("; did you mean %q?", near)
 			}
 			return problem(fmt.Sprintf("sites[%d]", i), "%s", reason)
@@ -166,16 +165,8 @@ func (c *Core) knownSites(names []string) error {
 // cannot hold it.
 func (c *Core) option(p *pool, n *Need, ch Choice, size int) (option, bool) {
 	o := option{site: p.site, chip: p.chip, pool: p.at, size: size, within: n.Within, speed: muldiv(int64(max(1, size)), ch.Speed, 1)}
-	if p.chip >= 0 {
-		o.price = int64(size) * c.chips[p.chip].Value
-		o.watts = int64(size) * c.chips[p.chip].Watts
-	}
 	if size == 0 || n.Share > 0 && n.Share < Whole {
 		o.parts = []part{{1, ask{chips: size, share: cmp.Or(n.Share, Whole), cpu: n.CPUMilli, memo: n.MemoryMiB}}}
-		if o.size > 0 {
-			o.price = muldiv(o.price, int64(n.Share), Whole)
-			o.watts = muldiv(o.watts, int64(n.Share), Whole)
-		}
 		return o, c.hosts(p, &o)
 	}
 	whole := func(chips int) ask {

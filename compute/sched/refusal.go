@@ -33,8 +33,6 @@ type Explanation struct {
 	Want    int64
 	Reason  string // a sentence with the numbers
 	Ahead   int    // jobs of its queue that come before it
-	Expect  *Expected
-	Change  *Change // the cheapest change that would start it now; nil if none of the menu would
 }
 
 // Explain says why a job waits, as of the last plan. It costs nothing until it is asked.

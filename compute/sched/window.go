@@ -3,6 +3,8 @@ package sched
 import (
 	"fmt"
 	"slices"
+
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // Window is a time in which nodes take no work but that of one queue: maintenance, if the queue is empty, or an advance
@@ -36,7 +38,7 @@ func (c *Core) SetWindows(now int64, list []Window) error {
 		for _, name := range w.Nodes {
 			n, ok := c.nodeAt[name]
 			if !ok {
-				return problem(field+".nodes", "node %q is not known; the nearest is %q", name, Nearest(name, c.nodeNames()))
+				return problem(field+".nodes", "node %q is not known; the nearest is %q", name, nearest.Name(name, c.nodeNames()))
 			}
 			x.at = append(x.at, n)
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // class is what jobs with the same needs have in common.
@@ -76,7 +77,7 @@ func (w *World) rowOf(job *trace.Job, rows map[string]int32) (int32, error) {
 		i := slices.Index(w.opt.Speeds.Types, job.Type)
 		if i < 0 {
 			return 0, fault.New(fault.Invalid, fmt.Sprintf("Job %s (line %d) is of type %q, which the throughput table does not have.", job.ID, job.Line, job.Type),
-				fault.Field("type"), fault.Fix("The nearest is %q", trace.Nearest(job.Type, w.opt.Speeds.Types)))
+				fault.Field("type"), fault.Fix("The nearest is %q", nearest.Name(job.Type, w.opt.Speeds.Types)))
 		}
 		row = int32(i)
 		rows[job.Type] = row
@@ -190,7 +191,7 @@ func (w *World) chipsOf(s *trace.Spec) ([]int32, error) {
 		}
 		if !found {
 			return nil, fault.New(fault.Invalid, fmt.Sprintf("Job %s (line %d) names the chip %q, which the fleet does not have.", s.ID, s.Line, name),
-				fault.Field("chip_list"), fault.Fix("The nearest is %q", trace.Nearest(name, names)))
+				fault.Field("chip_list"), fault.Fix("The nearest is %q", nearest.Name(name, names)))
 		}
 	}
 	return out, nil

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/sched/sim"
-	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // Thresholds are the chip-times by which the policy las is swept where none is given; the best is shown.
@@ -51,5 +51,5 @@ func New(name string) (sim.Policy, error) {
 // Unknown is the error for a policy that is none of names.
 func Unknown(name string, names []string) error {
 	return fault.New(fault.Invalid, fmt.Sprintf("There is no policy %q.", name), fault.Field("policy"),
-		fault.Fix("The nearest is %q; there are %s", trace.Nearest(name, names), strings.Join(names, ", ")))
+		fault.Fix("The nearest is %q; there are %s", nearest.Name(name, names), strings.Join(names, ", ")))
 }

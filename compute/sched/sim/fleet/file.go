@@ -9,8 +9,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 const defaultRepair = 12 * time.Hour
@@ -224,7 +224,7 @@ func (b *builder) nowhere(e *entry, in string, more map[string]bool) {
 		known = append(known, name)
 	}
 	slices.Sort(known)
-	b.bad(e.fields["in"], e.path+".in", "there is no site or topology entry %q; the nearest is %q", in, trace.Nearest(in, known))
+	b.bad(e.fields["in"], e.path+".in", "there is no site or topology entry %q; the nearest is %q", in, nearest.Name(in, known))
 }
 
 // nodes adds a group of equal machines.
@@ -246,7 +246,7 @@ func (b *builder) nodes(n *yaml.Node, path string) {
 			for _, c := range b.f.Chips {
 				known = append(known, c.Name)
 			}
-			b.bad(e.fields["chip"], path+".chip", "there is no chip %q in this file; the nearest is %q", name, trace.Nearest(name, known))
+			b.bad(e.fields["chip"], path+".chip", "there is no chip %q in this file; the nearest is %q", name, nearest.Name(name, known))
 			return
 		}
 		price, power = b.f.Chips[node.Chip].Price, b.f.Chips[node.Chip].Power

@@ -8,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // queues reads the tree of queues, parents before children, and holds the guarantees against what there is.
@@ -54,7 +55,7 @@ func (b *builder) queues(root *entry) {
 				known = append(known, name)
 			}
 			slices.Sort(known)
-			b.bad(p.e.fields["parent"], p.e.path+".parent", "there is no queue %q; the nearest is %q", p.parent, trace.Nearest(p.parent, known))
+			b.bad(p.e.fields["parent"], p.e.path+".parent", "there is no queue %q; the nearest is %q", p.parent, nearest.Name(p.parent, known))
 			return
 		}
 		b.bad(p.e.node, p.e.path+".parent", "the parents of queue %s go round in a circle", p.q.Name)
@@ -82,7 +83,7 @@ func (b *builder) guarantees(e *entry) []Guarantee {
 		}
 		for i := 0; i < len(n.Content); i += 2 {
 			if name := n.Content[i].Value; b.chipNamed(name) < 0 {
-				b.bad(n.Content[i], path, "there is no chip %q in this file; the nearest is %q", name, trace.Nearest(name, known))
+				b.bad(n.Content[i], path, "there is no chip %q in this file; the nearest is %q", name, nearest.Name(name, known))
 			}
 		}
 	}

@@ -10,8 +10,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // reader walks a YAML document and keeps the first thing wrong with it, naming line and field.
@@ -55,7 +55,7 @@ func (r *reader) entry(n *yaml.Node, path string, known ...string) entry {
 		case key.Kind != yaml.ScalarNode:
 			r.bad(key, path, "a field's name must be a word")
 		case known != nil && !slices.Contains(known, key.Value):
-			r.bad(key, join(path, key.Value), "there is no such field; the nearest is %q", trace.Nearest(key.Value, known))
+			r.bad(key, join(path, key.Value), "there is no such field; the nearest is %q", nearest.Name(key.Value, known))
 		case e.fields[key.Value] != nil:
 			r.bad(key, join(path, key.Value), "it is given twice")
 		}

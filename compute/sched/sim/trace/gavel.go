@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // Throughputs says how many steps a second each type of job makes on each chip, alone on one of it.
@@ -114,7 +115,7 @@ func (t *Throughputs) find(field, name string) (int, error) {
 	c := slices.Index(t.Chips, name)
 	if c < 0 {
 		return 0, fault.New(fault.Invalid, fmt.Sprintf("The throughput table has no chip %q.", name), fault.Field(field),
-			fault.Fix("The nearest is %q", Nearest(name, t.Chips)))
+			fault.Fix("The nearest is %q", nearest.Name(name, t.Chips)))
 	}
 	return c, nil
 }

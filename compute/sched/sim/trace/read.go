@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // Options of reading a trace.
@@ -113,7 +114,7 @@ func formOf(t *table) (form, error) {
 		for _, c := range t.heads {
 			if f.may != nil && !slices.Contains(f.must, c) && !slices.Contains(f.may, c) {
 				return form{}, fault.New(fault.Invalid, fmt.Sprintf("%s has an unknown column %q.", t.file, c), fault.Field(c),
-					fault.Fix("The nearest known one is %q", Nearest(c, slices.Concat(f.must, f.may))))
+					fault.Fix("The nearest known one is %q", nearest.Name(c, slices.Concat(f.must, f.may))))
 			}
 		}
 		return f, nil

@@ -1,10 +1,11 @@
-package trace
+// Package nearest finds, for a word that is not known, the known one that was probably meant.
+package nearest
 
 import "strings"
 
-// Nearest is the name of names with the fewest letters to insert, drop, change or swap to get word; the first of equals,
+// Name is the name of names with the fewest letters to insert, drop, change or swap to get word; the first of equals,
 // empty for no names. Upper and lower case are the same; long words are compared by their first 64 bytes.
-func Nearest(word string, names []string) string {
+func Name(word string, names []string) string {
 	best, least := "", -1
 	word = strings.ToLower(word[:min(64, len(word))])
 	for _, n := range names {
