@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -46,6 +47,9 @@ func TestMain(m *testing.M) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	if os.Getenv("TRIARCH_TEST_WORKER") != "" {
+		fmt.Println("listening") // from here on SIGTERM is a request and no longer the end
+	}
 	err := Work(ctx, "", slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -287,6 +291,8 @@ func TestKilledWorkersEndInTheSameBits(t *testing.T) {
 	kills := 0
 	for done := false; !done; {
 		cmd := b.process()
+		heard := make(chan struct{})
+		cmd.Stdout = &firstWrite{heard: heard}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -307,6 +313,9 @@ func TestKilledWorkersEndInTheSameBits(t *testing.T) {
 			}
 			done = true
 		case <-kill:
+			if signal == syscall.SIGTERM { // a process that has not begun to listen dies of it, as of any signal
+				<-heard
+			}
 			if err := cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 				t.Fatal(err)
 			}
@@ -328,6 +337,17 @@ func TestKilledWorkersEndInTheSameBits(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("after %d kills: %s", kills, d)
 	}
+}
+
+// firstWrite closes heard when the process has written something.
+type firstWrite struct {
+	heard chan struct{}
+	once  sync.Once
+}
+
+func (w *firstWrite) Write(p []byte) (int, error) {
+	w.once.Do(func() { close(w.heard) })
+	return len(p), nil
 }
 
 // only keeps the points of a whose steps b has too.
