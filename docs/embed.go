@@ -4,8 +4,8 @@ package docs
 
 import _ "embed"
 
-// Terms is terms.md: a Markdown table of four columns (word, meaning, 词, 含义), the key phrase of each meaning
-// between ** marks.
+// Terms is terms.md: first a Markdown table of four columns (word, meaning, 词, 含义), the key phrase of each meaning
+// between ** marks; further words, which nobody learns, follow under a heading.
 //
 //go:embed terms.md
 var Terms string

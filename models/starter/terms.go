@@ -24,8 +24,12 @@ var Abilities = map[string]string{
 	"zh": "我知道Triarch的词语。请问我：账本是什么？",
 }
 
-// Terms reads the words out of docs/terms.md: all English ones, then all Chinese ones, in the table's order.
-func Terms() ([]Term, error) { return parseTerms(docs.Terms) }
+// Terms reads the words out of the first table of docs/terms.md, the one that is learnt: all English ones, then all
+// Chinese ones, in the table's order.
+func Terms() ([]Term, error) {
+	learnt, _, _ := strings.Cut(docs.Terms, "\n## ")
+	return parseTerms(learnt)
+}
 
 func parseTerms(table string) ([]Term, error) {
 	var en, zh []Term
