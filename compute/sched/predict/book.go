@@ -80,6 +80,8 @@ type kind struct {
 	chain   []*history
 	table   table
 	version int64 // counts the changes of the table
+	fresh   shape // of a run of which no job has started
+	freshOf int64 // the version it was made of
 	jobs    int   // live ones
 	last    *run  // the run that the next job may join
 	chips   int
@@ -95,16 +97,30 @@ type run struct {
 	ended  int64
 
 	version int64 // counts starts, stops and ends
-	table   table
-	of      stamp // what the table was made of
+	shape   shape
+	of      stamp // what the shape was made of
 	asked   stamp // when that was found to be so last
-	indexed memo
+}
+
+// shape is a run's table and the answer that it gave last.
+type shape struct {
+	table  table
+	index  memo
+	answer answer
 }
 
 // memo remembers the index of the age that was asked for last: of a run, most that wait have had no service.
 type memo struct {
 	age, index int64
 	known      bool
+}
+
+// answer remembers the estimate that was asked for last.
+type answer struct {
+	age    int64
+	levels [3]uint64
+	e      Estimate // for one chip
+	known  bool
 }
 
 // stamp is what a run's table depends on.
@@ -352,9 +368,7 @@ func (k *kind) fold() {
 		if i == 0 {
 			weight = rootWeight
 		}
-		var next table
-		next.fold(&h.done, &h.open, prior, weight*unit/16)
-		k.table = next
+		k.table.fold(&h.done, &h.open, prior, weight*unit/16)
 		prior = &k.table
 	}
 	k.version++
@@ -370,6 +384,9 @@ func service(ms int64) int64 { return min(max(ms, 0), latest) }
 // depend on how often it is called, as long as it is called once a week.
 func (b *Book) Advance(now int64) {
 	b.now = max(b.now, min(now, latest))
+	if b.refreshed >= 0 && b.now-b.refreshed < refresh {
+		return
+	}
 	last := b.now / refresh * refresh
 	first := max(b.refreshed+refresh, last-longestGap)
 	if b.refreshed < 0 {

@@ -28,6 +28,14 @@ var edges = func() (e [buckets + 1]int64) {
 	return e
 }()
 
+// middles[i] is the time halfway through bucket i, in milliseconds.
+var middles = func() (m [buckets]int64) {
+	for i := range m {
+		m[i] = (edges[i] + edges[i+1]) / 2
+	}
+	return m
+}()
+
 // bucketOf is the bucket of a duration in milliseconds.
 func bucketOf(ms int64) int {
 	if ms < edges[1] {

@@ -19,13 +19,14 @@ func (b *Book) Estimate(id string, attained int64) (Estimate, bool) {
 }
 
 func (b *Book) estimate(j *job, age, now int64) Estimate {
-	t := j.run.at(now)
-	e := Estimate{Index: j.run.index(t, age)}
-	e.Rank = e.Index * int64(max(j.chips, 1))
-	l := b.trust.cell(j, age).levels
-	e.P10 = t.quantile(age, l[0])
-	e.P50 = t.quantile(age, l[1])
-	e.P90 = t.quantile(age, l[2])
+	s, l := j.run.at(now), b.trust.cell(j, age).levels
+	a := &s.answer
+	if !a.known || a.age != age || a.levels != l {
+		i := s.indexAt(age)
+		*a = answer{age, l, Estimate{Index: i, Rank: i, P10: s.table.quantile(age, l[0]), P50: s.table.quantile(age, l[1]), P90: s.table.quantile(age, l[2])}, true}
+	}
+	e := a.e
+	e.Rank *= int64(max(j.chips, 1))
 	return e
 }
 
@@ -35,23 +36,26 @@ func (b *Book) Rank(id string, attained int64) (int64, bool) {
 	if j == nil {
 		return 0, false
 	}
-	return j.run.index(j.run.at(b.now), service(attained)) * int64(max(j.chips, 1)), true
+	return j.run.at(b.now).indexAt(service(attained)) * int64(max(j.chips, 1)), true
 }
 
-// index is the index of the run's table t at an age.
-func (r *run) index(t *table, age int64) int64 {
-	if m := &r.indexed; !m.known || m.age != age {
-		*m = memo{age: age, index: t.index(age), known: true}
+// indexAt is the index of the table at an age.
+func (s *shape) indexAt(age int64) int64 {
+	if m := &s.index; !m.known || m.age != age {
+		*m = memo{age: age, index: s.table.index(age), known: true}
 	}
-	return r.indexed.index
+	return s.index.index
 }
 
-// at is the table of a run. It depends on what happened and on the time, to the step, and on nothing else: not on how
+// at is the shape of a run. It depends on what happened and on the time, to the step, and on nothing else: not on how
 // often it was asked.
-func (r *run) at(now int64) *table {
+func (r *run) at(now int64) *shape {
+	if len(r.jobs) == 0 && r.ended == 0 {
+		return r.kind.unstarted()
+	}
 	want := stamp{run: r.version, kind: r.kind.version, at: now}
 	if r.asked == want {
-		return &r.table
+		return &r.shape
 	}
 	r.asked = want
 	want.at = 0
@@ -59,18 +63,29 @@ func (r *run) at(now int64) *table {
 		want.at = r.step(now)
 	}
 	if r.of == want {
-		return &r.table
+		return &r.shape
 	}
 	var open *[buckets]uint32
 	if len(r.jobs) > 0 {
-		open = new([buckets]uint32)
+		var ages [buckets]uint32
 		for _, j := range r.jobs {
-			open[bucketOf(j.age(want.at))]++
+			ages[bucketOf(j.age(want.at))]++
 		}
+		open = &ages
 	}
-	r.table.fold(&r.done, open, &r.kind.table, runWeight*unit/16)
-	r.of, r.indexed = want, memo{}
-	return &r.table
+	r.shape.table.fold(&r.done, open, &r.kind.table, runWeight*unit/16)
+	r.of, r.shape.index, r.shape.answer = want, memo{}, answer{}
+	return &r.shape
+}
+
+// unstarted is the shape of the runs of a kind of which no job has started yet: they have nothing of their own to tell, so
+// it is the same one.
+func (k *kind) unstarted() *shape {
+	if k.freshOf != k.version {
+		k.fresh.table.fold(&counts{}, nil, &k.table, runWeight*unit/16)
+		k.freshOf, k.fresh.index, k.fresh.answer = k.version, memo{}, answer{}
+	}
+	return &k.fresh
 }
 
 // step is the time at which the ages of a run are taken: whole minutes, and the older its oldest job the more of them,

@@ -60,17 +60,20 @@ var flat = func() (t table) {
 
 // fold mixes what was observed with a prior of the given weight: the mean of the posterior of a Dirichlet process.
 // open counts jobs that still run, by the bucket of their age: the mass of each is spread over what is longer, in
-// proportion, from the shortest up (Efron 1967; Susarla and Van Ryzin 1976).
+// proportion, from the shortest up (Efron 1967; Susarla and Van Ryzin 1976). The prior may be the table itself.
 func (t *table) fold(h *counts, open *[buckets]uint32, prior *table, weight uint64) {
 	var raw counts
-	scale := (weight << 30) / uint64(prior.tail[0])
+	scale, total, above := (weight<<30)/uint64(prior.tail[0]), uint64(0), prior.tail[0]
 	for i := range raw {
-		raw[i] = h[i] + uint64(prior.tail[i]-prior.tail[i+1])*scale>>30
+		below := prior.tail[i+1]
+		w := h[i] + uint64(above-below)*scale>>30
+		raw[i], above = w, below
+		total += w
 	}
 	if open != nil {
-		raw.redistribute(open)
+		total = raw.redistribute(open, total)
 	}
-	t.set(&raw)
+	t.set(&raw, total)
 }
 
 // oneFold is 1 in the fixed point of the factor by which redistribute stretches the tail; mostFold bounds it.
@@ -79,14 +82,17 @@ const (
 	mostFold = 1 << 44
 )
 
-// redistribute adds the mass of jobs that have not ended to the buckets above their ages.
-func (h *counts) redistribute(open *[buckets]uint32) {
-	rest, factor := h.total(), uint64(oneFold)
-	for i := range h {
-		rest -= h[i]
+// redistribute adds the mass of jobs that have not ended to the buckets above their ages. It is told the sum of the
+// weights and gives what that becomes.
+func (h *counts) redistribute(open *[buckets]uint32, total uint64) uint64 {
+	rest, sum, factor := total, uint64(0), uint64(oneFold)
+	for i, w := range h {
+		rest -= w
 		if factor != oneFold {
-			h[i] = stretch(h[i], factor)
+			w = stretch(w, factor)
+			h[i] = w
 		}
+		sum += w
 		if open[i] == 0 {
 			continue
 		}
@@ -102,6 +108,7 @@ func (h *counts) redistribute(open *[buckets]uint32) {
 		factor, _ = bits.Div64(hi, lo, above)
 		factor = min(factor, mostFold)
 	}
+	return sum
 }
 
 // stretch is w times factor, at most heaviest.
@@ -113,18 +120,14 @@ func stretch(w, factor uint64) uint64 {
 	return min(hi<<40|lo>>24, heaviest)
 }
 
-// set makes the table of weights, of which one at least is not 0.
-func (t *table) set(raw *counts) {
-	total := raw.total()
+// set makes the table of weights, of which one at least is not 0, and their sum.
+func (t *table) set(raw *counts, total uint64) {
 	shift := bits.Len64(total) - bits.Len64(fullMass-1)
+	right, left := uint(max(shift, 0))&63, uint(max(-shift, 0))&63
 	tail := uint64(0)
 	for i := buckets - 1; i >= 0; i-- {
 		tail += raw[i]
-		if shift >= 0 {
-			t.tail[i] = uint32(tail >> shift)
-		} else {
-			t.tail[i] = uint32(tail << -shift)
-		}
+		t.tail[i] = uint32(tail >> right << left)
 	}
 }
 
@@ -136,6 +139,9 @@ func (t *table) within(b int, age int64) uint64 {
 
 // index is the Gittins index of a job of this age as a time, in milliseconds: the least, over all bounds, of the time it
 // is expected to take up to the bound, divided by the chance that it ends before.
+//
+// The time expected up to a bound grows with the bound, and no chance is above that of all bounds: where the two make a
+// ratio that is not below the least so far, no later bound does.
 func (t *table) index(age int64) int64 {
 	b := bucketOf(age)
 	first := t.within(b, age)
@@ -143,21 +149,27 @@ func (t *table) index(age int64) int64 {
 	if all == 0 || age >= longest {
 		return 2 * min(age, longest)
 	}
-	var ended, spent uint64
+	ended, spent := first, first*uint64((age+edges[b+1])/2-age)
 	best, per := ^uint64(0), uint64(1)
-	for i := b; i < buckets; i++ {
-		begin, m := max(edges[i], age), uint64(t.tail[i]-t.tail[i+1])
-		if i == b {
-			m = first
-		}
+	if first > 0 {
+		best, per = spent+(all-ended)*uint64(edges[b+1]-age), ended
+	}
+	above := t.tail[b+1]
+	for i := b + 1; i < buckets; i++ {
+		below := t.tail[i+1]
+		m := uint64(above - below)
+		above = below
 		if m == 0 {
 			continue
 		}
 		ended += m
-		spent += m * uint64((begin+edges[i+1])/2-age)
+		spent += m * uint64(middles[i]-age)
 		took := spent + (all-ended)*uint64(edges[i+1]-age)
-		if hi, lo := bits.Mul64(took, per); less128(hi, lo, best, ended) {
+		hi, lo := bits.Mul64(took, per)
+		if less128(hi, lo, best, ended) {
 			best, per = took, ended
+		} else if !less128(hi, lo, best, all) {
+			break
 		}
 	}
 	return int64(best / per)

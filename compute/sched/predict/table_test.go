@@ -2,6 +2,7 @@ package predict
 
 import (
 	"math"
+	"math/big"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -150,10 +151,46 @@ func TestCertainDurationRanksByWhatIsLeft(t *testing.T) {
 	b := bucketOf(hour)
 	h[b] = 1 << 40
 	var m table
-	m.set(&h)
+	m.set(&h, h.total())
 	for _, age := range []int64{0, 10 * minute, 40 * minute, 50 * minute} {
 		if got, want := m.index(age), (edges[b]+edges[b+1])/2-age; got != want {
 			t.Errorf("at %d min the index is %d, not %d", age/minute, got, want)
 		}
 	}
+}
+
+// The index is the least over all bounds, though not all are looked at.
+func TestIndexLooksFarEnough(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h, open := someCounts(t)
+		var m table
+		m.fold(&h, &open, &flat, runWeight*unit/16)
+		age := rapid.Int64Range(0, longest-1).Draw(t, "age") >> rapid.IntRange(0, 30).Draw(t, "shift")
+		b := bucketOf(age)
+		first := m.within(b, age)
+		all := first + uint64(m.tail[b+1])
+		if all == 0 {
+			return
+		}
+		ended, spent, least := uint64(0), uint64(0), new(big.Rat)
+		for i := b; i < buckets; i++ {
+			mass := uint64(m.tail[i] - m.tail[i+1])
+			if i == b {
+				mass = first
+			}
+			if mass == 0 {
+				continue
+			}
+			ended += mass
+			spent += mass * uint64((max(edges[i], age)+edges[i+1])/2-age)
+			took := new(big.Int).SetUint64(spent + (all-ended)*uint64(edges[i+1]-age))
+			if x := new(big.Rat).SetFrac(took, new(big.Int).SetUint64(ended)); least.Sign() == 0 || x.Cmp(least) < 0 {
+				least = x
+			}
+		}
+		want := new(big.Int).Div(least.Num(), least.Denom())
+		if got := m.index(age); got != want.Int64() {
+			t.Fatalf("the index at %d is %d, not %d", age, got, want)
+		}
+	})
 }
