@@ -72,7 +72,7 @@ func (c *Core) layTwins(from *Core, twin map[*work]*work) {
 		x.org = orgs[q.org]
 		x.org.queues = append(x.org.queues, &x)
 		x.held, x.ceiling = slices.Clone(q.held), slices.Clone(q.ceiling)
-		x.lanes = make([]*lane, len(q.lanes))
+		x.lanes, x.live, x.open = make([]*lane, len(q.lanes)), make([]*lane, len(q.live)), nil
 		for i, l := range q.lanes {
 			if l == nil {
 				continue
@@ -83,6 +83,9 @@ func (c *Core) layTwins(from *Core, twin map[*work]*work) {
 				y.heap[k] = twin[w]
 			}
 			x.lanes[i] = &y
+			if len(y.heap) > 0 {
+				x.live[y.liveAt] = &y
+			}
 		}
 		x.parked = make([]*work, len(q.parked))
 		for i, w := range q.parked {

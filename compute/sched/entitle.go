@@ -24,6 +24,9 @@ type queue struct {
 	all       int64   // chips in use
 	used      int64   // micro-units, decayed, of what was held beyond the guarantee
 	lanes     []*lane // waiting jobs by menu
+	live      []*lane // of them those that have any, in no order
+	open      []*lane // of them those whose first may be tried, while a plan fills
+	elastic   int     // jobs that run and may run on fewer chips than they asked for
 	waits     int
 	parked    []*work // waiting for something other than room: held, not before, after others
 }
@@ -62,6 +65,9 @@ func (q *queue) add(w *work, sign int64) {
 	slot := chipSlot(w.opt.chip)
 	q.held[slot] += sign * int64(w.opt.size)
 	q.all += sign * int64(w.opt.size)
+	if w.Need.Min > 0 {
+		q.elastic += int(sign)
+	}
 	if w.fast {
 		q.fast += sign * int64(w.opt.size)
 	}
@@ -120,10 +126,11 @@ func (q *queue) within(o *option) bool {
 	return q.held[slot]+int64(o.size) <= q.guarantee[slot]
 }
 
-// next is the queue that is to choose now: of those with something to try, one that stays within its guarantee before
+// next is the queue that is to choose now, and its candidate: of those with something to try, one that stays within its guarantee before
 // all others, then the organisation and inside it the queue that is furthest below its share. Stage 2.
-func (c *Core) next() *queue {
+func (c *Core) next() (*queue, *work) {
 	var best *queue
+	var chosen *work
 	var bestOrg, bestOwn int64
 	bestFirst := false
 	for _, q := range c.queues {
@@ -131,20 +138,20 @@ func (c *Core) next() *queue {
 		if w == nil {
 			continue
 		}
-		first := q.guaranteed(w)
 		if len(c.queues) == 1 {
-			return q
+			return q, w
 		}
+		first := q.guaranteed(w)
 		ob, own := c.orgBurden(q.org), c.burden(q)
 		better := best == nil || first && !bestFirst
 		if !better && first == bestFirst {
 			better = cmp.Or(cmp.Compare(ob, bestOrg), cmp.Compare(q.org.name, best.org.name), cmp.Compare(own, bestOwn)) < 0
 		}
 		if better {
-			best, bestOrg, bestOwn, bestFirst = q, ob, own, first
+			best, chosen, bestOrg, bestOwn, bestFirst = q, w, ob, own, first
 		}
 	}
-	return best
+	return best, chosen
 }
 
 // guaranteed says whether some option of a job lies within the queue's guarantee.

@@ -46,8 +46,8 @@ func (c *Core) hold(w *work) {
 
 // heads says whether no job of its queue that waits comes before it: blocked ones that hold already do not count.
 func (c *Core) heads(w *work) bool {
-	for _, l := range w.q.lanes {
-		if l == nil || len(l.heap) == 0 || l.heap[0] == w || !c.before(l.heap[0], w) {
+	for _, l := range w.q.live {
+		if l.heap[0] == w || !c.before(l.heap[0], w) {
 			continue
 		}
 		if !c.holding(l.heap[0]) {

@@ -165,6 +165,9 @@ func (c *Core) late(w *work, o *option) int64 {
 // grow gives elastic work that was started or left with fewer chips than it asked for more of those that stand idle, where that saves
 // clearly more than the restart.
 func (c *Core) grow() {
+	if !slices.ContainsFunc(c.queues, func(q *queue) bool { return q.elastic > 0 }) {
+		return
+	}
 	for _, w := range slices.Clone(c.running) {
 		if w.Need.Min == 0 || w.opt.size >= w.menu.largest || w.Fixed || c.now-w.started < c.conf.MinRun {
 			continue

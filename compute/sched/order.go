@@ -10,6 +10,7 @@ import (
 type lane struct {
 	menu    *menu
 	heap    []*work
+	liveAt  int   // in its queue's live lanes, while it has jobs
 	refused int64 // the stamp of the room's changes when the first was refused what suits it best last
 	all     int64 // the same of when it was refused everything
 	tried   int64 // the stamp of moves when the first could displace nothing last
@@ -129,7 +130,7 @@ func (c *Core) enqueue(w *work) {
 	l := w.q.lane(w.menu)
 	l.refused, l.all, l.tried = 0, 0, 0
 	w.q.waits++
-	c.push(l, w)
+	c.push(w.q, l, w)
 }
 
 // parks says whether a job waits for something other than room. One that waits for a job that failed does so until it is
@@ -143,7 +144,7 @@ func (c *Core) dequeue(w *work) {
 	c.holds = slices.DeleteFunc(c.holds, func(h *hold) bool { return h.w == w })
 	if w.heapAt >= 0 {
 		l := w.q.lane(w.menu)
-		c.remove(l, w.heapAt)
+		c.remove(w.q, l, w.heapAt)
 		w.q.waits--
 		return
 	}
@@ -174,22 +175,44 @@ func (q *queue) lane(m *menu) *lane {
 	return q.lanes[m.id]
 }
 
-// candidate is the first job of a queue that may be tried: the best of the lanes' first that was not refused since room
-// last came back.
+// openLanes finds the lanes whose first was not refused since room last came back. Starting jobs gives no room back and
+// nobody comes to wait by it: while a plan fills, no lane opens.
+func (q *queue) openLanes(c *Core) {
+	q.open = q.open[:0]
+	for _, l := range q.live {
+		if l.isOpen(c) {
+			q.open = append(q.open, l)
+		}
+	}
+}
+
+func (l *lane) isOpen(c *Core) bool {
+	return len(l.heap) > 0 && *l.mark(c.idle) != c.stamp(l.menu, c.room.change)
+}
+
+// candidate is the first job of a queue that may be tried: the best of the open lanes' first.
 func (q *queue) candidate(c *Core) *work {
 	var best *work
-	for _, l := range q.lanes {
-		if l == nil || len(l.heap) == 0 || *l.mark(c.idle) == c.stamp(l.menu, c.room.change) {
+	for i := 0; i < len(q.open); {
+		l := q.open[i]
+		if !l.isOpen(c) {
+			last := len(q.open) - 1
+			q.open[i], q.open = q.open[last], q.open[:last]
 			continue
 		}
 		if w := l.heap[0]; best == nil || c.before(w, best) {
 			best = w
 		}
+		i++
 	}
 	return best
 }
 
-func (c *Core) push(l *lane, w *work) {
+func (c *Core) push(q *queue, l *lane, w *work) {
+	if len(l.heap) == 0 {
+		l.liveAt = len(q.live)
+		q.live = append(q.live, l)
+	}
 	w.heapAt = len(l.heap)
 	l.heap = append(l.heap, w)
 	c.up(l, w.heapAt)
@@ -227,11 +250,17 @@ func (l *lane) swap(i, k int) {
 	l.heap[i].heapAt, l.heap[k].heapAt = i, k
 }
 
-func (c *Core) remove(l *lane, i int) {
+func (c *Core) remove(q *queue, l *lane, i int) {
 	last := len(l.heap) - 1
 	l.swap(i, last)
 	l.heap[last].heapAt = -1
+	l.heap[last] = nil
 	l.heap = l.heap[:last]
+	if last == 0 {
+		end := q.live[len(q.live)-1]
+		q.live[l.liveAt], end.liveAt = end, l.liveAt
+		q.live = q.live[:len(q.live)-1]
+	}
 	if i < last {
 		c.down(l, i)
 		c.up(l, i)
@@ -247,8 +276,8 @@ const (
 
 // rerank asks history anew for those that wait, lane by lane in turn.
 func (c *Core) rerank(q *queue) {
-	for i, l := range q.lanes {
-		if l == nil || len(l.heap) == 0 || (c.stats.Rounds+int64(i))%lookPart != 0 {
+	for _, l := range q.live {
+		if (c.stats.Rounds+int64(l.menu.id))%lookPart != 0 {
 			continue
 		}
 		for _, w := range l.heap {
@@ -270,6 +299,9 @@ func (l *lane) mark(idle bool) *int64 {
 
 // stamp adds up counters of the pools of a menu, plus one: it has moved on if any of them has.
 func (c *Core) stamp(m *menu, counters []int64) int64 {
+	if len(m.pools) == 1 {
+		return 1 + counters[m.pools[0]]
+	}
 	sum := int64(1)
 	for _, p := range m.pools {
 		sum += counters[p]

@@ -106,8 +106,12 @@ func (c *Core) rankAnew() {
 		if c.now >= w.lookAt && !c.still && wanted[c.room.pool[w.seats[0].Node]] {
 			c.lookRunning(w)
 		}
+		key := w.key
+		if w.Priority < 0 { // it makes way whatever its rank
+			key = maxInt
+		}
 		for i := range w.seats {
-			c.worst[w.seats[i].Node] = max(c.worst[w.seats[i].Node], w.key)
+			c.worst[w.seats[i].Node] = max(c.worst[w.seats[i].Node], key)
 		}
 	}
 }
@@ -116,10 +120,7 @@ func (c *Core) rankAnew() {
 func (c *Core) wanted() []bool {
 	out := make([]bool, len(c.pools))
 	for _, q := range c.queues {
-		for _, l := range q.lanes {
-			if l == nil || len(l.heap) == 0 {
-				continue
-			}
+		for _, l := range q.live {
 			for _, p := range l.menu.pools {
 				out[p] = true
 			}
@@ -147,12 +148,14 @@ func (c *Core) due() int64 {
 // fill starts what can start: first on the chips that suit it best at the prices, then on what would stand idle.
 func (c *Core) fill() {
 	for c.idle = false; ; c.idle = true {
+		for _, q := range c.queues {
+			q.openLanes(c)
+		}
 		for {
-			q := c.next()
+			q, w := c.next()
 			if q == nil {
 				break
 			}
-			w := q.candidate(c)
 			l := q.lane(w.menu)
 			if c.start(w, l) {
 				continue
@@ -180,12 +183,39 @@ func (c *Core) backfill(first *work, l *lane) bool {
 	if len(c.holds) == 0 && len(c.windows) == 0 || !c.idleFor(l.menu) {
 		return false
 	}
+	failed := first
 	for i := 0; i < min(len(l.heap), backfillMost); i++ {
-		if w := l.heap[i]; w != first && c.lasting(w) < c.lasting(first) && c.start(w, l) {
+		w := l.heap[i]
+		if w == first || c.lasting(w) >= c.lasting(first) || c.noFreer(w, first) || c.noFreer(w, failed) {
+			continue
+		}
+		if c.start(w, l) {
 			return true
 		}
+		failed = w
 	}
 	return false
+}
+
+// noFreer says that a job of a menu cannot start where another of it could not: whatever kept the other off nodes keeps it
+// off them too, and its menu is such that more nodes never make it harder to place.
+func (c *Core) noFreer(w, other *work) bool {
+	if len(c.windows) > 0 || !c.idle && len(w.menu.options) > 1 {
+		return false
+	}
+	for i := range w.menu.options {
+		o := &w.menu.options[i]
+		if len(o.parts) > 1 || o.parts[0].members > 1 && o.within != AnyLevel && o.within != SameSite {
+			return false
+		}
+		gone, others := c.goneIf(w, o), c.goneIf(other, o)
+		for _, h := range c.holds {
+			if h.w != other && others > h.start && (h.w == w || gone <= h.start) && c.room.pool[h.nodes[0]] == o.pool {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // idleFor says whether some pool has as many chips idle as an entry of the menu takes there.

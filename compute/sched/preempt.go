@@ -47,8 +47,8 @@ func (c *Core) byBurden() []*queue {
 // those that have more than their rank to show are tried.
 func (c *Core) preemptFor(q *queue) bool {
 	var heads []*work
-	for _, l := range q.lanes {
-		if l == nil || len(l.heap) == 0 || l.tried == c.stamp(l.menu, c.moves) {
+	for _, l := range q.live {
+		if l.tried == c.stamp(l.menu, c.moves) {
 			continue
 		}
 		if w := l.heap[0]; c.ranked || w.Kind == Service || w.Priority > 0 || q.guaranteed(w) {
@@ -72,7 +72,7 @@ func (c *Core) preemptFor(q *queue) bool {
 				if c.yield(w, o) {
 					return true
 				}
-			case c.displace(w, o, others), c.displace(w, o, own), c.small(o) && c.displace(w, o, own|others):
+			case c.displace(w, o, others), c.displace(w, o, own), len(c.queues) > 1 && c.small(o) && c.displace(w, o, own|others):
 				return true
 			}
 		}

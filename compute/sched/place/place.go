@@ -143,7 +143,7 @@ func (r Refusal) String() string {
 
 // canonical is the list of allowed chips sorted and without repeats, so that equal sets are one class.
 func canonical(chips []string) []string {
-	if slices.IsSorted(chips) && len(slices.Compact(slices.Clone(chips))) == len(chips) {
+	if len(chips) == 1 || slices.IsSorted(chips) && len(slices.Compact(slices.Clone(chips))) == len(chips) {
 		return chips
 	}
 	out := slices.Clone(chips)
