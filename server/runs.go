@@ -89,7 +89,7 @@ func (s *Server) run(ctx context.Context, p *auth.Principal, name string) (api.R
 		return a, nil
 	}
 	a.Attempt, a.Restarts, a.Limits = j.Attempt, j.Restarts, j.Limits
-	if a.Reason == "" {
+	if a.Reason == "" && train.Shows(r, j) { // or a run that runs would have the reason of one that waits
 		a.Reason = j.Reason
 	}
 	return a, err

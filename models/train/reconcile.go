@@ -171,6 +171,26 @@ func (s *Service) jobSpec(ctx context.Context, r Run) (job.Spec, bool, error) {
 	}, true, nil
 }
 
+// during is the state of a run whose job has not ended.
+func during(s job.State) State {
+	switch s {
+	case job.Stopping:
+		return Stopping
+	case job.Running, job.Preempting: // one that makes way still saves its work
+		return Running
+	}
+	return Queued
+}
+
+// Shows says whether a run that was read before its job shows the job's state: else what the job says is of a moment
+// that the run has not seen yet.
+func Shows(r Run, j job.Job) bool {
+	if j.State.Final() {
+		return r.State != Queued && r.State != Running
+	}
+	return r.State == during(j.State)
+}
+
 // observe carries what the job has become over to the run.
 func (s *Service) observe(ctx context.Context, r Run, j job.Job) error {
 	if j.Restarts > 0 || j.State == job.Failed {
@@ -188,12 +208,8 @@ func (s *Service) observe(ctx context.Context, r Run, j job.Job) error {
 		return s.end(ctx, next, Failed, j.Reason, j.Fault)
 	case job.Cancelled:
 		return s.end(ctx, next, Cancelled, j.Reason, "")
-	case job.Stopping:
-		next.State = Stopping
-	case job.Running, job.Preempting: // one that makes way still saves its work
-		next.State = Running
 	default:
-		next.State = Queued
+		next.State = during(j.State)
 	}
 	if next.State == r.State && next.Reason == r.Reason && next.Fault == r.Fault && next.StartedAt.Equal(r.StartedAt) {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -338,6 +339,21 @@ func TestFailuresNameWhoMustAct(t *testing.T) {
 }
 
 // What fails for a passing reason is said and tried again: here the disk of the models is away for a while.
+// What a job says belongs to a run only while both are in the same state: they are read one after the other.
+func TestARunShowsItsJobsReasonOnlyInItsState(t *testing.T) {
+	want := map[train.State][]job.State{
+		train.Queued: {job.Queued, job.Starting}, train.Running: {job.Running, job.Preempting},
+		train.Stopping: {job.Stopping, job.Succeeded, job.Failed, job.Cancelled}, train.Registering: {job.Succeeded, job.Failed, job.Cancelled},
+	}
+	for state, shown := range want {
+		for _, s := range []job.State{job.Queued, job.Starting, job.Running, job.Preempting, job.Stopping, job.Succeeded, job.Failed, job.Cancelled} {
+			if got := train.Shows(train.Run{State: state}, job.Job{State: s}); got != slices.Contains(shown, s) {
+				t.Errorf("a run that is %s, its job %s: %v", state, s, got)
+			}
+		}
+	}
+}
+
 func TestPassingTroubleIsSaidAndTriedAgain(t *testing.T) {
 	w := newWorld(t, sqltest.Open(t, sqltest.SQLite(t)))
 	ctx, s := t.Context(), w.service(nil)
