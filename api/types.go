@@ -455,19 +455,42 @@ type Scale struct {
 
 // NewRoute asks for a public model name.
 type NewRoute struct {
-	Name       string `json:"name,omitempty" doc:"what callers put into model; default: the deployment's name"`
-	Deployment string `json:"deployment,omitempty" doc:"id or name"`
-	PriceIn    *int64 `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens; default: the highest that a route of the project to the same model version has, else the installation's price"`
-	PriceOut   *int64 `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens; default: as for prompt tokens"`
-	Shared     bool   `json:"shared,omitempty" doc:"every project of the organisation may use it"`
+	Name       string     `json:"name,omitempty" doc:"what callers put into model; default: the deployment's name"`
+	Deployment string     `json:"deployment,omitempty" doc:"id or name"`
+	PriceIn    *int64     `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens; default: the highest that a route of the project to the same model version has, else the installation's price"`
+	PriceOut   *int64     `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens; default: as for prompt tokens"`
+	Prices     *PriceCard `json:"prices,omitempty" doc:"the other prices; price_in and price_out come before its input and output"`
+	Shared     bool       `json:"shared,omitempty" doc:"every project of the organisation may use it"`
 }
 
 // RouteChange is what is to change of a route; what is left out stays as it is.
 type RouteChange struct {
-	Deployment string `json:"deployment,omitempty" doc:"id or name"`
-	PriceIn    *int64 `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens"`
-	PriceOut   *int64 `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens"`
-	Shared     *bool  `json:"shared,omitempty" doc:"every project of the organisation may use it"`
+	Deployment string     `json:"deployment,omitempty" doc:"id or name"`
+	PriceIn    *int64     `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens"`
+	PriceOut   *int64     `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens"`
+	Prices     *PriceCard `json:"prices,omitempty" doc:"the other prices; price_in and price_out come before its input and output"`
+	Shared     *bool      `json:"shared,omitempty" doc:"every project of the organisation may use it"`
+}
+
+// PriceCard names prices one by one; one that is left out stays as it is, or is the usual one of something new.
+// A price of cached input or of embedding of -1 follows that of input, one of reasoning that of output.
+type PriceCard struct {
+	Input       *int64 `json:"input,omitempty" yaml:"input" doc:"micro-units for 1,000,000 input tokens"`
+	CachedInput *int64 `json:"cached_input,omitempty" yaml:"cached_input" doc:"micro-units for 1,000,000 input tokens taken from a cache"`
+	Output      *int64 `json:"output,omitempty" yaml:"output" doc:"micro-units for 1,000,000 output tokens"`
+	Reasoning   *int64 `json:"reasoning,omitempty" yaml:"reasoning" doc:"micro-units for 1,000,000 output tokens of reasoning"`
+	Embedding   *int64 `json:"embedding,omitempty" yaml:"embedding" doc:"micro-units for 1,000,000 embedded tokens"`
+	Request     *int64 `json:"request,omitempty" yaml:"request" doc:"micro-units for each request"`
+}
+
+// Prices are what a route costs: micro-units for 1,000,000 tokens, and for each request.
+type Prices struct {
+	Input       int64 `json:"input"`
+	CachedInput int64 `json:"cached_input"`
+	Output      int64 `json:"output"`
+	Reasoning   int64 `json:"reasoning"`
+	Embedding   int64 `json:"embedding"`
+	Request     int64 `json:"request"`
 }
 
 // Route is a public model name of the model API.
@@ -477,6 +500,7 @@ type Route struct {
 	DeploymentID string    `json:"deployment_id"`
 	PriceIn      int64     `json:"price_in"`
 	PriceOut     int64     `json:"price_out"`
+	Prices       Prices    `json:"prices"`
 	Shared       bool      `json:"shared,omitempty"`
 	CreatedAt    time.Time `json:"created_at"`
 }
@@ -486,6 +510,9 @@ type Totals struct {
 	Requests         int64 `json:"requests"`
 	PromptTokens     int64 `json:"prompt_tokens"`
 	CompletionTokens int64 `json:"completion_tokens"`
+	CachedTokens     int64 `json:"cached_tokens,omitempty" doc:"of prompt_tokens: taken from a cache"`
+	ReasoningTokens  int64 `json:"reasoning_tokens,omitempty" doc:"of completion_tokens: reasoning"`
+	EmbeddingTokens  int64 `json:"embedding_tokens,omitempty"`
 	CostMicros       int64 `json:"cost_micros"`
 }
 

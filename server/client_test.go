@@ -275,8 +275,8 @@ func clientUsage(t *testing.T, w *world, c *api.Client) {
 	ctx := t.Context()
 	for i := range 3 {
 		e := must(w.ledger.Begin(&meter.Identity{Request: w.IDs.Raw(), Org: w.who.Org, Project: w.who.Project, Key: w.who.Key, Model: "pub",
-			PriceIn: 1_000_000, PriceOut: 2_000_000, Start: time.Now(), Kind: meter.Chat}))(t)
-		e.Settle(meter.Finished, 10, i)
+			Prices: meter.Flat(1_000_000, 2_000_000), Start: time.Now(), Kind: meter.Chat}))(t)
+		e.Settle(meter.Finished, meter.Usage{Input: 10, Output: int64(i)}, meter.Work{})
 	}
 	u := must(c.Usage(ctx, api.UsageQuery{Group: "model"}))(t)
 	want := api.Totals{Requests: 3, PromptTokens: 30, CompletionTokens: 3, CostMicros: 36}

@@ -48,8 +48,8 @@ func (w *world) fill(t *testing.T) {
 		must(w.Train.Submit(ctx, train.Who{Project: prj}, train.Spec{Model: name, Data: dv.ID, Recipe: train.Recipe{Steps: 10}}))(t)
 		must(w.Serve.Deploy(ctx, serve.Who{Org: w.who.OrgID, Project: prj}, serve.DeploySpec{Name: name, Model: mv.ID, Route: &serve.RouteSpec{Name: name}}))(t)
 		e := must(w.ledger.Begin(&meter.Identity{Request: w.IDs.Raw(), Org: w.who.Org, Project: w.who.Project, Key: must(id.ParseRaw(k.ID))(t),
-			Model: name, PriceIn: 1, PriceOut: 1, Start: time.Now(), Kind: meter.Chat}))(t)
-		e.Settle(meter.Finished, 1, 1)
+			Model: name, Prices: meter.Flat(1, 1), Start: time.Now(), Kind: meter.Chat}))(t)
+		e.Settle(meter.Finished, meter.Usage{Input: 1, Output: 1}, meter.Work{})
 	}
 	w.plan(t)
 }

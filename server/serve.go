@@ -10,6 +10,7 @@ import (
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
+	"github.com/triarch-ai/triarch/tenancy/meter"
 )
 
 // DeploymentPath names a deployment.
@@ -100,7 +101,7 @@ func (s *Server) routeOps() {
 		RoutePath
 		Body api.RouteChange
 	}) (*out[api.Route], error) {
-		r, err := s.Serve.SetRoute(ctx, whoServes(p), in.Route, serve.RouteChange(in.Body))
+		r, err := s.Serve.SetRoute(ctx, whoServes(p), in.Route, routeChange(in.Body))
 		return &out[api.Route]{route(r)}, err
 	})
 	op(s, "remove-route", "serving", "Remove a route", func(ctx context.Context, p *auth.Principal, in *RoutePath) (*none, error) {
@@ -114,8 +115,29 @@ func whoServes(p *auth.Principal) serve.Who {
 }
 
 func routeSpec(n api.NewRoute) serve.RouteSpec {
-	return serve.RouteSpec{Name: n.Name, Deployment: n.Deployment, PriceIn: n.PriceIn, PriceOut: n.PriceOut, Shared: n.Shared}
+	return serve.RouteSpec{Name: n.Name, Deployment: n.Deployment, Price: card(n.PriceIn, n.PriceOut, n.Prices), Shared: n.Shared}
 }
+
+func routeChange(c api.RouteChange) serve.RouteChange {
+	return serve.RouteChange{Deployment: c.Deployment, Price: card(c.PriceIn, c.PriceOut, c.Prices), Shared: c.Shared}
+}
+
+// card joins the two prices that have fields of their own with the rest; the fields come first.
+func card(in, out *int64, p *api.PriceCard) meter.Card {
+	var c meter.Card
+	if p != nil {
+		c = meter.Card(*p)
+	}
+	if in != nil {
+		c.Input = in
+	}
+	if out != nil {
+		c.Output = out
+	}
+	return c
+}
+
+func prices(p meter.Prices) api.Prices { return api.Prices(p.Resolved()) }
 
 func deployment(d serve.Deployment) api.Deployment {
 	return api.Deployment{ID: d.ID, Name: d.Name, Model: d.Model, ModelVersion: d.ModelVersion, Engine: d.Engine, Replicas: d.Replicas,
@@ -129,5 +151,5 @@ func replica(r serve.Replica) api.Replica {
 }
 
 func route(r serve.Route) api.Route {
-	return api.Route{ID: r.ID, Name: r.Name, DeploymentID: r.DeploymentID, PriceIn: r.PriceIn, PriceOut: r.PriceOut, Shared: r.Shared, CreatedAt: r.CreatedAt}
+	return api.Route{ID: r.ID, Name: r.Name, DeploymentID: r.DeploymentID, PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), Shared: r.Shared, CreatedAt: r.CreatedAt}
 }

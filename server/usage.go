@@ -59,9 +59,15 @@ func (s *Server) usage(ctx context.Context, p *auth.Principal, in *usageIn) (*ou
 	if err != nil {
 		return nil, err
 	}
-	return &out[api.Usage]{api.Usage{Totals: api.Totals(totals), Rows: l.Body.Items, Next: l.Body.Next}}, nil
+	return &out[api.Usage]{api.Usage{Totals: usageTotals(totals), Rows: l.Body.Items, Next: l.Body.Next}}, nil
 }
 
 func usageRow(r meter.Row) api.UsageRow {
-	return api.UsageRow{Name: r.Name, Totals: api.Totals(r.Totals)}
+	return api.UsageRow{Name: r.Name, Totals: usageTotals(r.Totals)}
+}
+
+// usageTotals leaves out what chips cost, which is the operator's to know.
+func usageTotals(t meter.Totals) api.Totals {
+	return api.Totals{Requests: t.Requests, PromptTokens: t.PromptTokens, CompletionTokens: t.CompletionTokens, CachedTokens: t.CachedTokens,
+		ReasoningTokens: t.ReasoningTokens, EmbeddingTokens: t.EmbeddingTokens, CostMicros: t.CostMicros}
 }

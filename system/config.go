@@ -64,7 +64,7 @@ func DefaultConfig() Config {
 	c.Limits.Streams = 4096
 	c.Limits.Drain = 10 * time.Second
 	c.Compute.MinRun, c.Compute.Round = 10*time.Minute, time.Minute
-	c.Price.In, c.Price.Out = serve.DefaultPrice.In, serve.DefaultPrice.Out
+	c.Price.In, c.Price.Out = serve.DefaultPrice.Input, serve.DefaultPrice.Output
 	return c
 }
 

@@ -363,7 +363,7 @@ func (s *System) openModels(ctx context.Context) error {
 		MaxImport: s.Config.Limits.Upload}
 	s.Train = &train.Service{Store: s.db.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
 		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version}
-	s.Serve = &serve.Service{Store: s.db.Serve(), Price: &serve.Price{In: s.Config.Price.In, Out: s.Config.Price.Out}, Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
+	s.Serve = &serve.Service{Store: s.db.Serve(), Price: new(meter.Flat(s.Config.Price.In, s.Config.Price.Out)), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
 		Rand: rand.Reader, Log: s.Log, MemoryLimit: memoryLimit(), OnChange: func(*serve.Table) { s.nudge() }}
 	s.onStop("models", func(context.Context) error {
 		s.Serve.Close()

@@ -207,8 +207,8 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 		h.Set(cutHeader, "budget")
 		outcome = meter.OutOfMoney
 	}
-	f.delivered(int(prompt.Int()), int(completion.Int())) // an answer that is too long is made already: it is given away
-	f.settle(outcome)                                     // before the client can ask again
+	f.delivered(meter.Usage{Input: prompt.Int(), Output: completion.Int()}) // an answer that is too long is made already: it is given away
+	f.settle(outcome)                                                       // before the client can ask again
 	to.WriteHeader(http.StatusOK)
 	_, _ = to.Write(body) // it was made for the client, taken or not
 	return nil
@@ -227,7 +227,7 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 	for {
 		c, err := s.Next()
 		if len(c.Data) > 0 {
-			if !f.delivered(c.Prompt, c.Completion) {
+			if !f.delivered(meter.Usage{Input: int64(c.Prompt), Output: int64(c.Completion)}) {
 				f.stop(to, s)
 				return
 			}

@@ -87,10 +87,10 @@ type flight struct {
 	res    *quota.Reservation
 	entry  meter.Entry
 
-	prompt, completion int  // tokens of what the client was given
-	counted            int  // of the prompt, if it was counted before; else 0
-	asked              bool // an engine may have had the request
-	settled            bool
+	used    meter.Usage // of what the client was given
+	counted int         // of the prompt, if it was counted before; else 0
+	asked   bool        // an engine may have had the request
+	settled bool
 }
 
 // Do runs one request. It returns an error only if nothing was written to the sink; a *quota.Refusal when money or
@@ -201,7 +201,7 @@ func (f *flight) bounds() (prompt, output, choices int) {
 func (f *flight) reserve(ctx context.Context) error {
 	prompt, output, choices := f.bounds()
 	ask := quota.Ask{
-		Who: f.call.Who, PriceIn: f.target.Route.PriceIn, PriceOut: f.target.Route.PriceOut,
+		Who: f.call.Who, Prices: f.target.Route.Prices.For(f.kind()),
 		Bytes: len(f.call.Body), Prompt: prompt, Output: output, Choices: choices,
 	}
 	if counter, ok := f.target.Engine.(engine.Counter); ok {
@@ -244,32 +244,37 @@ func (f *flight) identity() meter.Identity {
 	who, t := f.call.Who, f.target
 	i := meter.Identity{
 		Request: f.call.Request, Org: who.Org, Project: who.Project, Key: who.Key, Model: t.Route.Name,
-		PriceIn: t.Route.PriceIn, PriceOut: t.Route.PriceOut, Start: f.Now(), Kind: meter.Chat, Stream: f.fields.stream,
+		Prices: t.Route.Prices, Start: f.Now(), Kind: f.kind(), Stream: f.fields.stream,
 	}
 	i.Route, _ = id.ParseRaw(t.Route.ID) // ours, well-formed; a zero id still bills
 	i.Version, _ = id.ParseRaw(t.Version)
-	if f.call.Path == openai.CompletionPath {
-		i.Kind = meter.Completion
-	}
 	return i
 }
 
+func (f *flight) kind() meter.Kind {
+	if f.call.Path == openai.CompletionPath {
+		return meter.Completion
+	}
+	return meter.Chat
+}
+
 // delivered notes what the client has once the next write succeeds. It is false when that is more than was reserved:
-// then completion is noted up to what was reserved if it is an answer in one piece, and not at all of a stream, where
-// the caller keeps the piece back.
-func (f *flight) delivered(prompt, completion int) bool {
+// then the output is noted up to what was reserved if it is an answer in one piece, and not at all of a stream, where
+// the caller keeps the piece back. Parts that are larger than their whole are lies, and cut to it.
+func (f *flight) delivered(u meter.Usage) bool {
 	maxPrompt, maxCompletion := f.res.Bounds()
 	within := true
-	if prompt > maxPrompt || completion > maxCompletion {
+	if u.Input+u.Embedding > int64(maxPrompt) || u.Output > int64(maxCompletion) {
 		f.Log.Error("gateway: the engine gave more tokens than it was asked for", slog.String("request", f.call.RequestID),
-			slog.Int("prompt", prompt), slog.Int("completion", completion))
+			slog.Int64("prompt", u.Input+u.Embedding), slog.Int64("completion", u.Output))
 		within = false
 		if f.fields.stream {
-			completion = f.completion
+			u.Output, u.Reasoning = f.used.Output, f.used.Reasoning
 		}
 	}
-	f.prompt, f.completion = min(prompt, maxPrompt), min(completion, maxCompletion)
-	f.entry.Live(f.prompt, f.completion)
+	u.Input, u.Embedding, u.Output = min(u.Input, int64(maxPrompt)), min(u.Embedding, int64(maxPrompt)), min(u.Output, int64(maxCompletion))
+	f.used = u.Clamped()
+	f.entry.Live(f.used)
 	return within
 }
 
@@ -279,8 +284,8 @@ func (f *flight) settle(o meter.Outcome) {
 		return
 	}
 	f.settled = true
-	cost := f.entry.Settle(o, f.prompt, f.completion)
-	f.res.Settle(cost, f.prompt, f.completion)
+	cost := f.entry.Settle(o, f.used, meter.Work{})
+	f.res.Settle(cost, int(f.used.Input+f.used.Embedding), int(f.used.Output))
 }
 
 // left settles a request whose client went away while an engine worked on it. If it had nothing yet, the engine told no
@@ -290,7 +295,7 @@ func (f *flight) left(ctx context.Context) {
 	if f.settled {
 		return
 	}
-	if f.prompt+f.completion > 0 {
+	if f.used.Tokens() > 0 {
 		f.settle(meter.HungUp)
 		return
 	}
@@ -302,16 +307,16 @@ func (f *flight) left(ctx context.Context) {
 				slog.String("request", f.call.RequestID), slog.Any("error", err))
 		}
 	}
-	f.delivered(n, 0)
+	f.delivered(meter.Usage{Input: int64(n)})
 	f.settled = true
-	f.res.Forfeit(f.entry.Settle(meter.HungUp, f.prompt, 0), f.prompt, 0)
+	f.res.Forfeit(f.entry.Settle(meter.HungUp, f.used, meter.Work{}), int(f.used.Input), 0)
 }
 
 // finish settles what no other end did: refusals and failures before anything was delivered cost nothing.
 func (f *flight) finish() {
 	switch {
 	case f.settled:
-	case f.prompt+f.completion == 0:
+	case f.used.Tokens() == 0:
 		f.settled = true
 		f.entry.Void()
 		f.res.Settle(0, 0, 0)

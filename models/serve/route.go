@@ -7,6 +7,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/ref"
+	"github.com/triarch-ai/triarch/tenancy/meter"
 )
 
 // AddRoute makes a route to a deployment, by id or name. Prices ask for Who.Pricing, those below the usual ones of the
@@ -68,12 +69,7 @@ func (s *Service) SetRoute(ctx context.Context, who Who, name string, c RouteCha
 
 // over is the route as it is to be.
 func (c RouteChange) over(r Route) Route {
-	if c.PriceIn != nil {
-		r.PriceIn = *c.PriceIn
-	}
-	if c.PriceOut != nil {
-		r.PriceOut = *c.PriceOut
-	}
+	r.Prices = c.Price.Over(r.Prices)
 	if c.Shared != nil {
 		r.Shared = *c.Shared
 	}
@@ -82,7 +78,7 @@ func (c RouteChange) over(r Route) Route {
 
 // mayChange says whether who may make r of the route old as c asks.
 func mayChange(who Who, old, r Route, c RouteChange) error {
-	prices := c.PriceIn != nil || c.PriceOut != nil
+	prices := !c.Price.Empty()
 	switch {
 	case c.Shared != nil && !who.Sharing:
 		return mayNotShare("Sharing of a route cannot be changed with this key.")
@@ -90,7 +86,7 @@ func mayChange(who Who, old, r Route, c RouteChange) error {
 		return mayNotPrice("Prices of a route cannot be changed with this key.")
 	case prices && old.Shared && !who.Sharing:
 		return mayNotShare("The route is shared with the organisation: its prices cannot be changed with this key.")
-	case prices && !who.Lowering && (r.PriceIn < old.PriceIn || r.PriceOut < old.PriceOut):
+	case prices && !who.Lowering && r.Prices.Below(old.Prices):
 		return mayNotLower("Prices of a route cannot be lowered with this key.")
 	}
 	return nil
@@ -112,7 +108,7 @@ func (s *Service) mayLead(ctx context.Context, who Who, r Route, d Deployment) e
 	if err != nil {
 		return err
 	}
-	if r.PriceIn < usual.In || r.PriceOut < usual.Out {
+	if r.Prices.Below(usual) {
 		return mayNotPrice("The route costs less than " + ref.Quote(d.Name) + " usually does, and cannot be moved there with this key.")
 	}
 	old, err := s.Store.Deployment(ctx, who.Project, r.DeploymentID)
@@ -146,7 +142,7 @@ func (s *Service) mayEnd(ctx context.Context, who Who, d Deployment, going func(
 // above the installation's, a route made anew would cost less, so that they ask for Who.Pricing and Who.Lowering.
 func (s *Service) mayLeave(ctx context.Context, who Who, d Deployment, gone []Route) error {
 	base := s.base()
-	dear := slices.IndexFunc(gone, func(r Route) bool { return r.PriceIn > base.In || r.PriceOut > base.Out })
+	dear := slices.IndexFunc(gone, func(r Route) bool { return base.Below(r.Prices) })
 	if dear < 0 || who.Pricing && who.Lowering {
 		return nil
 	}
@@ -183,20 +179,20 @@ func mayNotShare(message string) error {
 
 // usual is the price of a deployment that nobody names one for: the highest that a route of the project to the same
 // model version has, or else the installation's.
-func (s *Service) usual(ctx context.Context, d Deployment) (Price, error) {
+func (s *Service) usual(ctx context.Context, d Deployment) (meter.Prices, error) {
 	routes, err := s.Store.Routes(ctx, d.Project, page.All)
 	if err != nil {
-		return Price{}, err
+		return meter.Prices{}, err
 	}
 	same, err := s.serving(ctx, d)
 	if err != nil {
-		return Price{}, err
+		return meter.Prices{}, err
 	}
-	var p Price
+	var p meter.Prices
 	found := false
 	for _, r := range routes {
 		if same[r.DeploymentID] {
-			p, found = Price{max(p.In, r.PriceIn), max(p.Out, r.PriceOut)}, true
+			p, found = p.Highest(r.Prices), true
 		}
 	}
 	if found {
@@ -206,7 +202,7 @@ func (s *Service) usual(ctx context.Context, d Deployment) (Price, error) {
 }
 
 // base is the price of a model version that nobody priced.
-func (s *Service) base() Price {
+func (s *Service) base() meter.Prices {
 	if s.Price != nil {
 		return *s.Price
 	}
@@ -231,7 +227,7 @@ func (s *Service) newRoute(ctx context.Context, who Who, spec RouteSpec, d Deplo
 	if len(spec.Name) > maxName {
 		return Route{}, fault.InvalidField("route.name", "A public name has at most %d bytes.", maxName)
 	}
-	if !who.Pricing && (spec.PriceIn != nil || spec.PriceOut != nil) {
+	if !who.Pricing && !spec.Price.Empty() {
 		return Route{}, mayNotPrice("Prices of a route cannot be set with this key.")
 	}
 	if !who.Sharing && spec.Shared {
@@ -243,18 +239,25 @@ func (s *Service) newRoute(ctx context.Context, who Who, spec RouteSpec, d Deplo
 	if err != nil {
 		return Route{}, err
 	}
-	r.PriceIn, r.PriceOut = usual.In, usual.Out
-	r = RouteChange{PriceIn: spec.PriceIn, PriceOut: spec.PriceOut}.over(r)
-	if !who.Lowering && (r.PriceIn < usual.In || r.PriceOut < usual.Out) {
+	r.Prices = spec.Price.Over(usual)
+	if !who.Lowering && r.Prices.Below(usual) {
 		return Route{}, mayNotLower("The route would cost less than " + ref.Quote(d.Name) + " usually does, which this key cannot ask for.")
 	}
 	return r, checkPrices(r)
 }
 
 func checkPrices(r Route) error {
-	for field, p := range map[string]int64{"route.price_in": r.PriceIn, "route.price_out": r.PriceOut} {
-		if p < 0 || p > MaxPrice {
-			return fault.InvalidField(field, "A price is 0 to %d micro-units for 1,000,000 tokens.", int64(MaxPrice))
+	for _, x := range []struct {
+		field string
+		price int64
+		same  bool // may follow another price
+	}{
+		{"route.price_in", r.Prices.Input, false}, {"route.price_out", r.Prices.Output, false},
+		{"route.prices.cached_input", r.Prices.CachedInput, true}, {"route.prices.reasoning", r.Prices.Reasoning, true},
+		{"route.prices.embedding", r.Prices.Embedding, true}, {"route.prices.request", r.Prices.Request, false},
+	} {
+		if x.price < 0 && !(x.same && x.price == meter.Same) || x.price > MaxPrice {
+			return fault.InvalidField(x.field, "A price is 0 to %d micro-units for 1,000,000 tokens, or for one request.", int64(MaxPrice))
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/storage/sql"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
+	"github.com/triarch-ai/triarch/tenancy/meter"
 )
 
 // Whoever may set prices but not lower them can raise them, and has a model at no less than usual by no way; whoever
@@ -17,7 +18,7 @@ func TestLoweringAndSharingAreRightsOfTheirOwn(t *testing.T) {
 	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
 		ctx, w := t.Context(), newWorld(t, db)
 		s := w.service(nil)
-		s.Price = &serve.Price{In: 3, Out: 4}
+		s.Price = new(meter.Flat(3, 4))
 		bounded, narrow := who, who
 		bounded.Lowering, narrow.Sharing = false, false
 		must(0, w.deployOnce(ctx, s, "a"))
@@ -31,27 +32,27 @@ func TestLoweringAndSharingAreRightsOfTheirOwn(t *testing.T) {
 			_, err := s.SetRoute(ctx, by, name, c)
 			return err
 		}
-		must(0, add(who, serve.RouteSpec{Name: "usual", PriceIn: new(int64(10)), PriceOut: new(int64(10))}))
-		must(0, add(who, serve.RouteSpec{Name: "free", PriceIn: new(int64(0))}))
+		must(0, add(who, serve.RouteSpec{Name: "usual", Price: meter.Card{Input: new(int64(10)), Output: new(int64(10))}}))
+		must(0, add(who, serve.RouteSpec{Name: "free", Price: meter.Card{Input: new(int64(0))}}))
 		must(0, add(who, serve.RouteSpec{Name: "everybodys", Shared: true}))
 		less, more, yes, no := new(int64(9)), new(int64(20)), new(true), new(false)
 		deploy := spec(1)
-		deploy.Name, deploy.Route = "c", &serve.RouteSpec{PriceOut: less}
+		deploy.Name, deploy.Route = "c", &serve.RouteSpec{Price: meter.Card{Output: less}}
 		_, deployed := s.Deploy(ctx, bounded, deploy)
 		for name, err := range map[string]error{
 			"deployed below the usual price":         deployed,
-			"a price in below the usual":             add(bounded, serve.RouteSpec{Name: "x", PriceIn: less}),
-			"a price out below the usual":            add(bounded, serve.RouteSpec{Name: "x", PriceOut: less}),
-			"a price in lowered":                     set(bounded, "usual", serve.RouteChange{PriceIn: less, PriceOut: more}),
-			"a price out lowered":                    set(bounded, "usual", serve.RouteChange{PriceOut: less}),
-			"a shared price lowered":                 set(bounded, "everybodys", serve.RouteChange{PriceOut: less}),
+			"a price in below the usual":             add(bounded, serve.RouteSpec{Name: "x", Price: meter.Card{Input: less}}),
+			"a price out below the usual":            add(bounded, serve.RouteSpec{Name: "x", Price: meter.Card{Output: less}}),
+			"a price in lowered":                     set(bounded, "usual", serve.RouteChange{Price: meter.Card{Input: less, Output: more}}),
+			"a price out lowered":                    set(bounded, "usual", serve.RouteChange{Price: meter.Card{Output: less}}),
+			"a shared price lowered":                 set(bounded, "everybodys", serve.RouteChange{Price: meter.Card{Output: less}}),
 			"a cheap route moved":                    set(bounded, "free", serve.RouteChange{Deployment: "b"}),
 			"shared without the right":               add(narrow, serve.RouteSpec{Name: "x", Shared: true}),
 			"made shared without the right":          set(narrow, "usual", serve.RouteChange{Shared: yes}),
 			"no longer shared without the right":     set(narrow, "everybodys", serve.RouteChange{Shared: no}),
-			"a shared price raised without":          set(narrow, "everybodys", serve.RouteChange{PriceIn: more}),
-			"a shared price lowered without":         set(narrow, "everybodys", serve.RouteChange{PriceIn: less}),
-			"unshared and lowered without the right": set(narrow, "everybodys", serve.RouteChange{Shared: no, PriceIn: less}),
+			"a shared price raised without":          set(narrow, "everybodys", serve.RouteChange{Price: meter.Card{Input: more}}),
+			"a shared price lowered without":         set(narrow, "everybodys", serve.RouteChange{Price: meter.Card{Input: less}}),
+			"unshared and lowered without the right": set(narrow, "everybodys", serve.RouteChange{Shared: no, Price: meter.Card{Input: less}}),
 		} {
 			if !fault.Is(err, fault.Forbidden) {
 				t.Errorf("%s: %v", name, err)
@@ -59,11 +60,11 @@ func TestLoweringAndSharingAreRightsOfTheirOwn(t *testing.T) {
 		}
 		for name, err := range map[string]error{
 			"the usual price":         add(bounded, serve.RouteSpec{Name: "same"}),
-			"a higher one":            add(bounded, serve.RouteSpec{Name: "dear", PriceIn: more, PriceOut: more}),
-			"raised":                  set(bounded, "usual", serve.RouteChange{PriceIn: more, PriceOut: more}),
+			"a higher one":            add(bounded, serve.RouteSpec{Name: "dear", Price: meter.Card{Input: more, Output: more}}),
+			"raised":                  set(bounded, "usual", serve.RouteChange{Price: meter.Card{Input: more, Output: more}}),
 			"a dear one moved":        set(bounded, "dear", serve.RouteChange{Deployment: "b"}),
 			"shared at what it costs": set(bounded, "dear", serve.RouteChange{Shared: yes}),
-			"lowered, not shared":     set(narrow, "same", serve.RouteChange{PriceIn: less}),
+			"lowered, not shared":     set(narrow, "same", serve.RouteChange{Price: meter.Card{Input: less}}),
 			"moved, not shared":       set(narrow, "same", serve.RouteChange{Deployment: "b"}),
 		} {
 			if err != nil {
@@ -79,7 +80,7 @@ func TestTheLastRouteKeepsThePrice(t *testing.T) {
 	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
 		ctx, w := t.Context(), newWorld(t, db)
 		s := w.service(nil)
-		s.Price = &serve.Price{In: 3, Out: 4}
+		s.Price = new(meter.Flat(3, 4))
 		developer, bounded := who, who
 		developer.Pricing, developer.Lowering, developer.Sharing = false, false, false
 		bounded.Lowering = false
@@ -91,7 +92,7 @@ func TestTheLastRouteKeepsThePrice(t *testing.T) {
 		elsewhere.Name, elsewhere.Model, elsewhere.Route = "elsewhere", other.ID, nil
 		must(s.Deploy(ctx, who, elsewhere))
 		add := func(name string, by serve.Who, out int64, shared bool) {
-			must(s.AddRoute(ctx, by, serve.RouteSpec{Name: name, Deployment: "a", PriceIn: new(int64(3)), PriceOut: &out, Shared: shared}))
+			must(s.AddRoute(ctx, by, serve.RouteSpec{Name: name, Deployment: "a", Price: meter.Card{Input: new(int64(3)), Output: &out}, Shared: shared}))
 		}
 		move := func(by serve.Who, to string) error {
 			_, err := s.SetRoute(ctx, by, "dear", serve.RouteChange{Deployment: to})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/page"
+	"github.com/triarch-ai/triarch/tenancy/meter"
 )
 
 // State is where a deployment stands.
@@ -72,9 +73,8 @@ type Route struct {
 	Project      string
 	Name         string // what callers put into "model"; unique in the project
 	DeploymentID string
-	PriceIn      int64 // micro-units for 1,000,000 prompt tokens
-	PriceOut     int64 // micro-units for 1,000,000 completion tokens
-	Shared       bool  // every project of the organisation may use it; then the name is unique among its shared ones
+	Prices       meter.Prices
+	Shared       bool // every project of the organisation may use it; then the name is unique among its shared ones
 	CreatedAt    time.Time
 }
 
@@ -94,24 +94,19 @@ type DeploySpec struct {
 
 // RouteSpec is a request for a route.
 type RouteSpec struct {
-	Name       string // default: the deployment's name
-	Deployment string // id or name; filled in by Deploy
-	PriceIn    *int64 // default: the usual price of the deployment, see AddRoute
-	PriceOut   *int64
+	Name       string     // default: the deployment's name
+	Deployment string     // id or name; filled in by Deploy
+	Price      meter.Card // what it does not name: the usual price of the deployment, see AddRoute
 	Shared     bool
 }
 
-// Price is what tokens cost, in micro-units for 1,000,000 of them.
-type Price struct{ In, Out int64 }
-
 // DefaultPrice is the price of a model that nobody priced, where the installation has no other.
-var DefaultPrice = Price{In: 1_000_000, Out: 2_000_000}
+var DefaultPrice = meter.Flat(1_000_000, 2_000_000)
 
 // RouteChange is what is to change of a route; what is nil or empty stays as it is.
 type RouteChange struct {
 	Deployment string // id or name
-	PriceIn    *int64
-	PriceOut   *int64
+	Price      meter.Card
 	Shared     *bool
 }
 

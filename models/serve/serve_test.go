@@ -233,7 +233,7 @@ func (w *world) settle(t *testing.T, s *serve.Service) {
 }
 
 func spec(replicas int) serve.DeploySpec {
-	return serve.DeploySpec{Model: "m", Engine: "fake", Replicas: replicas, Route: &serve.RouteSpec{PriceIn: new(int64(10)), PriceOut: new(int64(20))}}
+	return serve.DeploySpec{Model: "m", Engine: "fake", Replicas: replicas, Route: &serve.RouteSpec{Price: meter.Card{Input: new(int64(10)), Output: new(int64(20))}}}
 }
 
 func TestADeploymentServes(t *testing.T) {
@@ -254,7 +254,7 @@ func TestADeploymentServes(t *testing.T) {
 		w.settle(t, s)
 		d = must(s.Get(ctx, project, "m"))
 		x, ok := s.Snapshot().Lookup(project, org, "m")
-		if d.State != serve.Serving || d.Ready != 2 || d.Reason != "" || !ok || len(x.Endpoints) != 2 || x.Route.PriceOut != 20 ||
+		if d.State != serve.Serving || d.Ready != 2 || d.Reason != "" || !ok || len(x.Endpoints) != 2 || x.Route.Prices.Output != 20 ||
 			x.Version != w.version.ID || x.Context != 64 || x.Engine != engine.Engine(w.engine) {
 			t.Fatalf("%+v %+v", d, x)
 		}
@@ -460,7 +460,7 @@ func TestPricesAreForWhoMaySetThem(t *testing.T) {
 	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
 		ctx, w := t.Context(), newWorld(t, db)
 		s := w.service(nil)
-		s.Price = &serve.Price{In: 3, Out: 4}
+		s.Price = new(meter.Flat(3, 4))
 		developer := who
 		developer.Pricing, developer.Lowering, developer.Sharing = false, false, false
 		deploy := func(name string, r *serve.RouteSpec) (serve.Route, error) {
@@ -471,7 +471,7 @@ func TestPricesAreForWhoMaySetThem(t *testing.T) {
 			}
 			return s.Route(ctx, project, name)
 		}
-		for field, r := range map[string]serve.RouteSpec{"price_in": {PriceIn: new(int64(0))}, "price_out": {PriceOut: new(int64(9))}, "shared": {Shared: true}} {
+		for field, r := range map[string]serve.RouteSpec{"price_in": {Price: meter.Card{Input: new(int64(0))}}, "price_out": {Price: meter.Card{Output: new(int64(9))}}, "shared": {Shared: true}} {
 			if x, err := deploy("bad", &r); !fault.Is(err, fault.Forbidden) {
 				t.Errorf("deployed with %s: %+v, %v", field, x, err)
 			}
@@ -482,26 +482,26 @@ func TestPricesAreForWhoMaySetThem(t *testing.T) {
 			}
 		}
 		usual := must(s.AddRoute(ctx, developer, serve.RouteSpec{Name: "usual", Deployment: "first"}))
-		if usual.PriceIn != 3 || usual.PriceOut != 4 || usual.Shared {
+		if usual.Prices.Input != 3 || usual.Prices.Output != 4 || usual.Shared {
 			t.Errorf("the installation's price: %+v", usual)
 		}
-		for field, c := range map[string]serve.RouteChange{"price_in": {PriceIn: new(int64(0))}, "price_out": {PriceOut: new(int64(9))}, "shared": {Shared: new(false)}} {
+		for field, c := range map[string]serve.RouteChange{"price_in": {Price: meter.Card{Input: new(int64(0))}}, "price_out": {Price: meter.Card{Output: new(int64(9))}}, "shared": {Shared: new(false)}} {
 			if x, err := s.SetRoute(ctx, developer, "usual", c); !fault.Is(err, fault.Forbidden) {
 				t.Errorf("changed %s: %+v, %v", field, x, err)
 			}
 		}
 
-		must(s.SetRoute(ctx, who, "usual", serve.RouteChange{PriceIn: new(int64(100)), PriceOut: new(int64(1))}))
-		if again := must(deploy("again", &serve.RouteSpec{})); again.PriceIn != 100 || again.PriceOut != 1 {
+		must(s.SetRoute(ctx, who, "usual", serve.RouteChange{Price: meter.Card{Input: new(int64(100)), Output: new(int64(1))}}))
+		if again := must(deploy("again", &serve.RouteSpec{})); again.Prices.Input != 100 || again.Prices.Output != 1 {
 			t.Errorf("the same version again costs %+v", again)
 		}
-		if free := must(s.AddRoute(ctx, who, serve.RouteSpec{Name: "free", Deployment: "first", PriceIn: new(int64(0)), PriceOut: new(int64(0))})); free.PriceIn != 0 {
+		if free := must(s.AddRoute(ctx, who, serve.RouteSpec{Name: "free", Deployment: "first", Price: meter.Card{Input: new(int64(0)), Output: new(int64(0))}})); free.Prices.Input != 0 {
 			t.Errorf("a price of nothing by one who may: %+v", free)
 		}
 		if x, err := s.SetRoute(ctx, developer, "free", serve.RouteChange{Deployment: "again"}); !fault.Is(err, fault.Forbidden) {
 			t.Errorf("a free route was moved: %+v, %v", x, err)
 		}
-		if x := must(s.SetRoute(ctx, developer, "usual", serve.RouteChange{Deployment: "again"})); x.PriceIn != 100 || x.DeploymentID == usual.DeploymentID {
+		if x := must(s.SetRoute(ctx, developer, "usual", serve.RouteChange{Deployment: "again"})); x.Prices.Input != 100 || x.DeploymentID == usual.DeploymentID {
 			t.Errorf("a route that costs enough was not moved: %+v", x)
 		}
 		must(s.SetRoute(ctx, who, "usual", serve.RouteChange{Shared: new(true)}))
@@ -526,7 +526,7 @@ func TestRoutes(t *testing.T) {
 		ctx, w := t.Context(), newWorld(t, db)
 		s := w.service(nil)
 		must(s.Deploy(ctx, who, spec(1)))
-		r := must(s.AddRoute(ctx, who, serve.RouteSpec{Name: "public", Deployment: "m", PriceIn: new(int64(1)), PriceOut: new(int64(2)), Shared: true}))
+		r := must(s.AddRoute(ctx, who, serve.RouteSpec{Name: "public", Deployment: "m", Price: meter.Card{Input: new(int64(1)), Output: new(int64(2))}, Shared: true}))
 		w.settle(t, s)
 		for project, want := range map[string]bool{project: true, "prj_b": true} {
 			if x, ok := s.Snapshot().Lookup(project, org, "public"); ok != want || len(x.Endpoints) != 1 {
@@ -542,24 +542,24 @@ func TestRoutes(t *testing.T) {
 		if _, err := s.AddRoute(ctx, who, serve.RouteSpec{Name: "public", Deployment: "m"}); !fault.Is(err, fault.Conflict) {
 			t.Errorf("the name twice: %v", err)
 		}
-		changed := must(s.SetRoute(ctx, who, "public", serve.RouteChange{PriceIn: new(int64(5)), PriceOut: new(int64(6)), Shared: new(false)})) // at once: nobody pays a price that is gone
-		if x, ok := s.Snapshot().Lookup(project, org, "public"); !ok || x.Route.PriceOut != 6 || len(x.Endpoints) != 1 {
+		changed := must(s.SetRoute(ctx, who, "public", serve.RouteChange{Price: meter.Card{Input: new(int64(5)), Output: new(int64(6))}, Shared: new(false)})) // at once: nobody pays a price that is gone
+		if x, ok := s.Snapshot().Lookup(project, org, "public"); !ok || x.Route.Prices.Output != 6 || len(x.Endpoints) != 1 {
 			t.Errorf("after the change: %+v", x)
 		}
-		if _, ok := s.Snapshot().Lookup("prj_b", org, "public"); ok || changed.ID != r.ID || changed.PriceIn != 5 {
+		if _, ok := s.Snapshot().Lookup("prj_b", org, "public"); ok || changed.ID != r.ID || changed.Prices.Input != 5 {
 			t.Errorf("no longer shared: %+v", changed)
 		}
 		kept := must(s.SetRoute(ctx, who, "public", serve.RouteChange{Shared: new(true)})) // what is not named stays: above all a price
-		if want := changed; kept.PriceIn != want.PriceIn || kept.PriceOut != want.PriceOut || kept.DeploymentID != want.DeploymentID || !kept.Shared {
+		if want := changed; kept.Prices.Input != want.Prices.Input || kept.Prices.Output != want.Prices.Output || kept.DeploymentID != want.DeploymentID || !kept.Shared {
 			t.Errorf("only sharing was to change: %+v, was %+v", kept, want)
 		}
-		if free := must(s.SetRoute(ctx, who, "public", serve.RouteChange{PriceOut: new(int64(0))})); free.PriceIn != 5 || free.PriceOut != 0 || !free.Shared {
+		if free := must(s.SetRoute(ctx, who, "public", serve.RouteChange{Price: meter.Card{Output: new(int64(0))}})); free.Prices.Input != 5 || free.Prices.Output != 0 || !free.Shared {
 			t.Errorf("a price of nothing that was asked for: %+v", free)
 		}
 		long := strings.Repeat("n", meter.MaxModel)
-		must(s.AddRoute(ctx, who, serve.RouteSpec{Name: long, Deployment: "m", PriceIn: new(int64(1_000_000_000_000))}))
+		must(s.AddRoute(ctx, who, serve.RouteSpec{Name: long, Deployment: "m", Price: meter.Card{Input: new(int64(1_000_000_000_000))}}))
 		must(0, s.RemoveRoute(ctx, who, long))
-		for field, bad := range map[string]serve.RouteSpec{"route.name": {Name: long + "n"}, "route.price_in": {Name: "x", PriceIn: new(int64(1_000_000_000_001))}} {
+		for field, bad := range map[string]serve.RouteSpec{"route.name": {Name: long + "n"}, "route.price_in": {Name: "x", Price: meter.Card{Input: new(int64(1_000_000_000_001))}}} {
 			bad.Deployment = "m"
 			if _, err := s.AddRoute(ctx, who, bad); !fault.Is(err, fault.Invalid) || fault.As(err).Field != field {
 				t.Errorf("%s: %v", field, err)
@@ -604,8 +604,8 @@ func TestBadRequestsNameTheField(t *testing.T) {
 		"max_context":     func(d *serve.DeploySpec) { d.MaxContext = 65 },
 		"memory_bytes":    func(d *serve.DeploySpec) { d.MemoryBytes = -1 },
 		"route.name":      func(d *serve.DeploySpec) { d.Route.Name = "a b" },
-		"route.price_in":  func(d *serve.DeploySpec) { d.Route.PriceIn = new(int64(-1)) },
-		"route.price_out": func(d *serve.DeploySpec) { d.Route.PriceOut = new(int64(1 << 62)) },
+		"route.price_in":  func(d *serve.DeploySpec) { d.Route.Price.Input = new(int64(-1)) },
+		"route.price_out": func(d *serve.DeploySpec) { d.Route.Price.Output = new(int64(1 << 62)) },
 	} {
 		d := spec(1)
 		spoil(&d)

@@ -60,7 +60,7 @@ type Service struct {
 	// MemoryLimit is the memory that replicas may need on this machine, bytes; 0 for no check.
 	MemoryLimit int64
 	// Price is that of a model version that nobody priced; nil is DefaultPrice.
-	Price *Price
+	Price *meter.Prices
 	// Patience is how long a pass waits for a model's files to be laid out before it goes on; 0 is 50 ms.
 	Patience time.Duration
 	// OnChange, when set, is told after a Table was published that differs from the one before. It must not block.

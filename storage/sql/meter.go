@@ -23,7 +23,9 @@ var _ meter.Store = (*Meter)(nil)
 func (db *DB) Meter() *Meter { return &Meter{db} }
 
 const recordColumns = `node, segment, slot, request_id, org_id, project_id, key_id, route_id, version_id, model, kind, stream,
- outcome, day, started_at, ended_at, price_in, price_out, prompt_tokens, completion_tokens, cost_micros`
+ outcome, day, started_at, ended_at, price_in, price_cached, price_out, price_reasoning, price_embedding, price_request, price_version, tag,
+ backend, chip, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, embedding_tokens, cost_micros, first_token_micros,
+ chip_millis, chip_nanos`
 
 // shipRows is how many records one statement inserts. The statement is parsed once for each call of Ship.
 const shipRows = 100
@@ -31,11 +33,14 @@ const shipRows = 100
 // shipText inserts records that have all in common but what is said for each: most of a batch does, and each value that
 // is not bound again is time won.
 func shipText(rows int) string {
-	one := "(CAST(? AS BIGINT), CAST(? AS TEXT)" + strings.Repeat(", CAST(? AS BIGINT)", 7) + ")"
+	one := "(CAST(? AS BIGINT), CAST(? AS TEXT)" + strings.Repeat(", CAST(? AS BIGINT)", 13) + ")"
 	text, big := "CAST(? AS TEXT)", "CAST(? AS BIGINT)"
-	return "INSERT INTO usage_records (node, segment, org_id, project_id, key_id, route_id, version_id, model, kind, day, price_in, price_out," +
-		" slot, request_id, stream, outcome, started_at, ended_at, prompt_tokens, completion_tokens, cost_micros) SELECT " +
-		strings.Join([]string{text, big, text, text, text, text, text, text, big, text, big, big}, ", ") + ", v.* FROM (VALUES " +
+	return "INSERT INTO usage_records (node, segment, org_id, project_id, key_id, route_id, version_id, model, kind, day," +
+		" price_version, tag, backend, chip, price_in, price_cached, price_out, price_reasoning, price_embedding, price_request," +
+		" slot, request_id, stream, outcome, started_at, ended_at, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens," +
+		" embedding_tokens, cost_micros, first_token_micros, chip_millis, chip_nanos) SELECT " +
+		strings.Join([]string{text, big, text, text, text, text, text, text, big, text, text, text, text, text, big, big, big, big, big, big}, ", ") +
+		", v.* FROM (VALUES " +
 		one + strings.Repeat(", "+one, rows-1) + ") AS v WHERE 1 = 1 ON CONFLICT (node, segment, slot) DO NOTHING"
 }
 
@@ -44,7 +49,8 @@ var shipOne, shipMany = shipText(1), shipText(shipRows)
 // alike says whether two records have all in common but what shipText says for each.
 func (b *bill) alike(r, s *meter.Record) bool {
 	return r.Node == s.Node && r.Segment == s.Segment && r.Org == s.Org && r.Project == s.Project && r.Key == s.Key && r.Route == s.Route &&
-		r.Version == s.Version && r.Model == s.Model && r.Kind == s.Kind && r.PriceIn == s.PriceIn && r.PriceOut == s.PriceOut && b.day(r) == b.day(s)
+		r.Version == s.Version && r.Model == s.Model && r.Kind == s.Kind && r.Prices == s.Prices && r.PriceVer == s.PriceVer && r.Tag == s.Tag &&
+		r.Backend == s.Backend && r.Work.Chip == s.Work.Chip && b.day(r) == b.day(s)
 }
 
 // Ship stores records and adds those that were new to the sums of their days, in one transaction.
@@ -135,11 +141,24 @@ func (b *bill) sort(records []meter.Record) []*meter.Record {
 func (b *bill) bind(records []*meter.Record) {
 	r := records[0]
 	b.args = append(b.args[:0], r.Node, r.Segment, b.name("org_", r.Org), b.name("prj_", r.Project), b.name("key_", r.Key),
-		b.name("rte_", r.Route), b.name("mv_", r.Version), r.Model, int64(r.Kind), b.day(r), r.PriceIn, r.PriceOut)
+		b.name("rte_", r.Route), b.name("mv_", r.Version), r.Model, int64(r.Kind), b.day(r),
+		b.optional("pv_", r.PriceVer), r.Tag, b.optional("bk_", r.Backend), r.Work.Chip)
+	for _, p := range r.Prices.Each() {
+		b.args = append(b.args, p)
+	}
 	for _, r := range records {
 		b.args = append(b.args, r.Slot, "req_"+r.Request.String(), bit(r.Stream), int64(r.Outcome), r.Start.UnixMicro(), r.End.UnixMicro(),
-			r.Prompt, r.Completion, r.CostMicros)
+			r.Usage.Input, r.Usage.Output, r.Usage.Cached, r.Usage.Reasoning, r.Usage.Embedding, r.CostMicros,
+			r.Work.FirstToken.Microseconds(), r.Work.ChipMillis, r.Work.ChipNanos)
 	}
+}
+
+// optional is the text of an id, empty for none.
+func (b *bill) optional(noun string, raw id.Raw) string {
+	if raw == (id.Raw{}) {
+		return ""
+	}
+	return b.name(noun, raw)
 }
 
 // name is the text of an id; the same few come again and again.
@@ -166,10 +185,7 @@ func (b *bill) add(r *meter.Record) {
 		t = &meter.Totals{}
 		b.sums[d] = t
 	}
-	t.Requests++
-	t.PromptTokens += r.Prompt
-	t.CompletionTokens += r.Completion
-	t.CostMicros += r.CostMicros
+	t.Add(r)
 }
 
 // day is the key of a sum.
@@ -184,18 +200,45 @@ func addDays(ctx context.Context, tx *Tx, sums map[day]*meter.Totals) error {
 	slices.SortFunc(keys, func(a, b day) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 	for _, d := range keys {
 		t := sums[d]
-		if _, err := tx.Exec(ctx, `INSERT INTO usage_days (day, org_id, project_id, key_id, route_id, model, requests,
- prompt_tokens, completion_tokens, cost_micros) VALUES (?,?,?,?,?,?,?,?,?,?)
- ON CONFLICT (day, org_id, project_id, key_id, route_id, model) DO UPDATE SET requests = usage_days.requests + excluded.requests,
- prompt_tokens = usage_days.prompt_tokens + excluded.prompt_tokens,
- completion_tokens = usage_days.completion_tokens + excluded.completion_tokens,
- cost_micros = usage_days.cost_micros + excluded.cost_micros`,
-			d.day, d.org, d.project, d.key, d.route, d.model, t.Requests, t.PromptTokens, t.CompletionTokens, t.CostMicros); err != nil {
+		if _, err := tx.Exec(ctx, addDay, append([]any{d.day, d.org, d.project, d.key, d.route, d.model}, values(t)...)...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// totalNames are the columns of meter.Totals, in the order of values and targets.
+var totalNames = []string{"requests", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "embedding_tokens", "cost_micros",
+	"chip_millis", "chip_nanos"}
+
+func values(t *meter.Totals) []any {
+	return []any{t.Requests, t.PromptTokens, t.CompletionTokens, t.CachedTokens, t.ReasoningTokens, t.EmbeddingTokens, t.CostMicros, t.ChipMillis, t.ChipNanos}
+}
+
+func targets(t *meter.Totals) []any {
+	return []any{&t.Requests, &t.PromptTokens, &t.CompletionTokens, &t.CachedTokens, &t.ReasoningTokens, &t.EmbeddingTokens, &t.CostMicros, &t.ChipMillis,
+		&t.ChipNanos}
+}
+
+// listed joins what a text makes of each column of the totals; % in it is the column.
+func listed(each string, names []string) string {
+	var out []string
+	for _, n := range names {
+		out = append(out, strings.ReplaceAll(each, "%", n))
+	}
+	return strings.Join(out, ", ")
+}
+
+const dayKey = "day, org_id, project_id, key_id, route_id, model"
+
+var (
+	addDay = "INSERT INTO usage_days (" + dayKey + ", " + listed("%", totalNames) + ") VALUES (?,?,?,?,?,?," + listed("?", totalNames) +
+		") ON CONFLICT (" + dayKey + ") DO UPDATE SET " + listed("% = usage_days.% + excluded.%", totalNames)
+	totalColumns = listed("CAST(COALESCE(SUM(%), 0) AS BIGINT)", totalNames)
+	// sumRecords makes the roll-up from the records.
+	sumRecords = "SELECT " + dayKey + ", COUNT(*), " + listed("CAST(SUM(%) AS BIGINT)", totalNames[1:]) + " FROM usage_records GROUP BY " + dayKey
+	allDays    = "SELECT " + dayKey + ", " + listed("%", totalNames) + " FROM usage_days"
+)
 
 // Spent sums the stored costs by key, project and organisation.
 func (m *Meter) Spent(ctx context.Context) (map[id.Raw]int64, error) {
@@ -222,9 +265,6 @@ func (m *Meter) Spent(ctx context.Context) (map[id.Raw]int64, error) {
 	return out, err
 }
 
-const totalColumns = `CAST(COALESCE(SUM(requests), 0) AS BIGINT), CAST(COALESCE(SUM(prompt_tokens), 0) AS BIGINT),
- CAST(COALESCE(SUM(completion_tokens), 0) AS BIGINT), CAST(COALESCE(SUM(cost_micros), 0) AS BIGINT)`
-
 var groupColumns = map[meter.Group]string{
 	meter.ByDay: "day", meter.ByModel: "model", meter.ByKey: "key_id", meter.ByProject: "project_id",
 }
@@ -240,12 +280,12 @@ func (m *Meter) Usage(ctx context.Context, f meter.Filter) (meter.Totals, []mete
 	var rows []meter.Row
 	err := m.db.Read(ctx, func(tx *Tx) error {
 		err := tx.QueryRow(ctx, "SELECT "+totalColumns+" FROM usage_days"+where, args...).
-			Scan(&totals.Requests, &totals.PromptTokens, &totals.CompletionTokens, &totals.CostMicros)
+			Scan(targets(&totals)...)
 		if err != nil || !grouped {
 			return err
 		}
 		rows, err = All(ctx, tx, func(s Scanner) (r meter.Row, err error) {
-			return r, s.Scan(&r.Name, &r.Requests, &r.PromptTokens, &r.CompletionTokens, &r.CostMicros)
+			return r, s.Scan(append([]any{&r.Name}, targets(&r.Totals)...)...)
 		}, "SELECT "+column+", "+totalColumns+" FROM usage_days"+where+" GROUP BY "+column, args...)
 		return err
 	})
@@ -280,19 +320,25 @@ func (m *Meter) Records(ctx context.Context, node string, segment int64) ([]mete
 
 func scanRecord(s Scanner) (meter.Record, error) {
 	var r meter.Record
-	var request, org, project, key, route, ver, dayText string
-	var kind, stream, outcome, start, end int64
+	var request, org, project, key, route, ver, dayText, priceVer, backend string
+	var kind, stream, outcome, start, end, first int64
+	p, u := &r.Prices, &r.Usage
 	err := s.Scan(&r.Node, &r.Segment, &r.Slot, &request, &org, &project, &key, &route, &ver, &r.Model, &kind, &stream, &outcome,
-		&dayText, &start, &end, &r.PriceIn, &r.PriceOut, &r.Prompt, &r.Completion, &r.CostMicros)
+		&dayText, &start, &end, &p.Input, &p.CachedInput, &p.Output, &p.Reasoning, &p.Embedding, &p.Request, &priceVer, &r.Tag, &backend, &r.Work.Chip,
+		&u.Input, &u.Output, &u.Cached, &u.Reasoning, &u.Embedding, &r.CostMicros, &first, &r.Work.ChipMillis, &r.Work.ChipNanos)
 	if err != nil {
 		return r, err
 	}
 	r.Kind, r.Stream, r.Outcome = meter.Kind(kind), stream == 1, meter.Outcome(outcome)
 	r.Start, r.End = fromMicros(start), fromMicros(end)
+	r.Work.FirstToken = time.Duration(first) * time.Microsecond
 	for _, x := range []struct {
 		to   *id.Raw
 		text string
-	}{{&r.Request, request}, {&r.Org, org}, {&r.Project, project}, {&r.Key, key}, {&r.Route, route}, {&r.Version, ver}} {
+	}{{&r.Request, request}, {&r.Org, org}, {&r.Project, project}, {&r.Key, key}, {&r.Route, route}, {&r.Version, ver}, {&r.PriceVer, priceVer}, {&r.Backend, backend}} {
+		if x.text == "" {
+			continue
+		}
 		if *x.to, err = id.ParseRaw(x.text); err != nil {
 			return r, fault.Wrap(err, "reading a usage record")
 		}
@@ -300,15 +346,15 @@ func scanRecord(s Scanner) (meter.Record, error) {
 	return r, nil
 }
 
-// sumRecords makes the roll-up from the records.
-const sumRecords = `SELECT day, org_id, project_id, key_id, route_id, model, COUNT(*), CAST(SUM(prompt_tokens) AS BIGINT),
- CAST(SUM(completion_tokens) AS BIGINT), CAST(SUM(cost_micros) AS BIGINT)
- FROM usage_records GROUP BY day, org_id, project_id, key_id, route_id, model`
-
-const allDays = `SELECT day, org_id, project_id, key_id, route_id, model, requests, prompt_tokens, completion_tokens, cost_micros FROM usage_days`
-
 // hugeRecords are those whose cost a database could not compute without overflowing; there are hardly any.
-const hugeRecords = `price_in >= 1000000000 OR price_out >= 1000000000 OR prompt_tokens >= 1000000000 OR completion_tokens >= 1000000000`
+const hugeRecords = `price_in >= 1000000000 OR price_out >= 1000000000 OR price_cached >= 1000000000 OR price_reasoning >= 1000000000 OR
+ price_embedding >= 1000000000 OR price_request >= 1000000000000 OR prompt_tokens >= 1000000000 OR completion_tokens >= 1000000000 OR
+ embedding_tokens >= 1000000000`
+
+// dueOf is meter.Bill in SQL.
+const dueOf = `CASE WHEN outcome <> 1 AND prompt_tokens + completion_tokens + embedding_tokens = 0 THEN 0 ELSE
+ ((prompt_tokens - cached_tokens) * price_in + cached_tokens * price_cached + (completion_tokens - reasoning_tokens) * price_out +
+ reasoning_tokens * price_reasoning + embedding_tokens * price_embedding + price_request * 1000000 + 999999) / 1000000 END`
 
 // Check compares costs with counts and prices, looks for requests booked twice, and compares the sums by day with the records, both ways.
 func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
@@ -323,7 +369,7 @@ func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
 			{&b.Records, "SELECT COUNT(*) FROM usage_records"},
 			{&b.Rollups, "SELECT COUNT(*) FROM usage_days"},
 			{&priced, "SELECT COUNT(*) FROM usage_records WHERE CASE WHEN " + hugeRecords + ` THEN 0
- WHEN cost_micros <> (prompt_tokens * price_in + completion_tokens * price_out + 999999) / 1000000 THEN 1 ELSE 0 END = 1`},
+ WHEN cost_micros <> ` + dueOf + " THEN 1 ELSE 0 END = 1"},
 			{&doubled, "SELECT COUNT(*) FROM (SELECT request_id FROM usage_records GROUP BY request_id HAVING COUNT(*) > 1) AS twice"},
 		} {
 			if err := tx.QueryRow(ctx, q.text).Scan(q.into); err != nil {
@@ -335,7 +381,7 @@ func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
 			return err
 		}
 		for _, r := range huge {
-			if r.CostMicros != meter.Cost(r.Prompt, r.Completion, r.PriceIn, r.PriceOut) {
+			if r.CostMicros != meter.Bill(r.Outcome, r.Usage, r.Prices) {
 				priced++
 			}
 		}
@@ -365,7 +411,7 @@ func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
 func scanDay(s Scanner) (day, error) {
 	var d day
 	var t meter.Totals
-	return d, s.Scan(&d.day, &d.org, &d.project, &d.key, &d.route, &d.model, &t.Requests, &t.PromptTokens, &t.CompletionTokens, &t.CostMicros)
+	return d, s.Scan(append([]any{&d.day, &d.org, &d.project, &d.key, &d.route, &d.model}, targets(&t)...)...)
 }
 
 // Rebuild writes the sums by day anew from the records.
@@ -379,8 +425,7 @@ func (m *Meter) Rebuild(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, "DELETE FROM usage_days"); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO usage_days (day, org_id, project_id, key_id, route_id, model, requests,
- prompt_tokens, completion_tokens, cost_micros) `+sumRecords)
+		_, err := tx.Exec(ctx, "INSERT INTO usage_days ("+dayKey+", "+listed("%", totalNames)+") "+sumRecords)
 		return err
 	})
 }

@@ -20,12 +20,19 @@ func usageRecord(n int) meter.Record {
 		Node: "node", Segment: 5, Slot: int64(n),
 		Identity: meter.Identity{
 			Request: id.Raw{0: 1, 15: byte(n)}, Org: id.Raw{1: 1}, Project: id.Raw{2: byte(n % 2)}, Key: id.Raw{3: byte(n % 3)},
-			Route: id.Raw{4: 1}, Version: id.Raw{5: 1}, Model: "starter", PriceIn: 1_000_001, PriceOut: 2_000_000,
+			Route: id.Raw{4: 1}, Version: id.Raw{5: 1}, Model: "starter",
+			Prices:   meter.Prices{Input: 1_000_001, CachedInput: 100_000, Output: 2_000_000, Reasoning: 3_000_000, Embedding: 10_000, Request: 3},
+			PriceVer: id.Raw{6: 1}, Tag: "team-ä",
 			Start: time.Date(2026, 1, 1+n%4, 23, 59, 59, 0, time.UTC), Kind: meter.Chat, Stream: n%2 == 0,
 		},
-		End: time.Date(2026, 1, 9, 0, 0, 0, 1000, time.UTC), Outcome: meter.Finished, Prompt: p, Completion: c,
+		End: time.Date(2026, 1, 9, 0, 0, 0, 1000, time.UTC), Outcome: meter.Finished,
+		Usage:   meter.Usage{Input: p, Cached: p / 2, Output: c, Reasoning: c / 3, Embedding: int64(n % 5)},
+		Backend: id.Raw{7: 1}, Work: meter.Work{Chip: "cpu", ChipMillis: int64(n), ChipNanos: 7 * int64(n), FirstToken: time.Duration(n) * time.Millisecond},
 	}
-	r.CostMicros = meter.Cost(p, c, r.PriceIn, r.PriceOut)
+	if n%10 == 9 { // killed before anything was delivered
+		r.Outcome, r.Usage, r.PriceVer, r.Backend = meter.Cut, meter.Usage{}, id.Raw{}, id.Raw{}
+	}
+	r.CostMicros = meter.Bill(r.Outcome, r.Usage, r.Prices)
 	return r
 }
 
@@ -55,10 +62,7 @@ func TestShipIsIdempotent(t *testing.T) {
 		}
 		var want meter.Totals
 		for _, r := range all {
-			want.Requests++
-			want.PromptTokens += r.Prompt
-			want.CompletionTokens += r.Completion
-			want.CostMicros += r.CostMicros
+			want.Add(&r)
 		}
 		totals, rows, err := m.Usage(ctx, meter.Filter{Group: meter.ByDay})
 		if err != nil || totals != want || len(rows) != 4 || rows[0].Name != "2026-01-01" || rows[0].Requests != 15 {
@@ -112,9 +116,9 @@ func TestRebuildAndCheck(t *testing.T) {
 		m, ctx := db.Meter(), t.Context()
 		wrong := usageRecords(10)
 		wrong[3].CostMicros++
-		wrong[4].PriceIn = 1_000_000_000_000_000 // no database can multiply this
-		wrong[4].Prompt = 4_000_000_000
-		wrong[4].CostMicros = meter.Cost(wrong[4].Prompt, wrong[4].Completion, wrong[4].PriceIn, wrong[4].PriceOut)
+		wrong[4].Prices.Input = 1_000_000_000_000_000 // no database can multiply this
+		wrong[4].Usage.Input = 4_000_000_000
+		wrong[4].CostMicros = meter.Cost(wrong[4].Usage, wrong[4].Prices)
 		if err := m.Ship(ctx, wrong); err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +171,7 @@ func TestLedgerToDatabase(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e.Settle(meter.Finished, n, n)
+			e.Settle(meter.Finished, meter.Usage{Input: int64(n), Output: int64(n)}, meter.Work{})
 		}
 		s := &meter.Shipper{Ledger: l, Store: db.Meter()}
 		books, err := s.Verify(t.Context())

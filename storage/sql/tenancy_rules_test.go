@@ -12,6 +12,7 @@ import (
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
+	"github.com/triarch-ai/triarch/tenancy/meter"
 	"github.com/triarch-ai/triarch/tenancy/quota"
 )
 
@@ -55,7 +56,7 @@ func TestNobodyExceedsTheBudgetOfAMaker(t *testing.T) {
 			}
 			for range 200 {
 				if p := keys[1+r.IntN(len(keys)-1)]; len(open) < 5 {
-					x, err := book.Reserve(quota.Ask{Who: p, PriceIn: 1_000_000, PriceOut: 1_000_000, Prompt: 5, Output: 1 + r.IntN(20)})
+					x, err := book.Reserve(quota.Ask{Who: p, Prices: meter.Flat(1_000_000, 1_000_000), Prompt: 5, Output: 1 + r.IntN(20)})
 					if err == nil {
 						open, whose, served = append(open, x), append(whose, p), served+1
 					} else if refused++; !fault.Is(err, fault.NoMoney) {

@@ -107,11 +107,11 @@ func run(t *rapid.T, l *Ledger) (map[id.Raw]*promise, map[id.Raw]*Entry) {
 		switch rapid.SampledFrom([]string{"live", "live", "settle", "void"}).Draw(t, "do") {
 		case "live":
 			p.prompt, p.completion = 9, p.completion+rapid.IntRange(1, 5).Draw(t, "tokens")
-			e.Live(p.prompt, p.completion)
+			e.Live(tokens(p.prompt, p.completion))
 			continue
 		case "settle":
 			p.state = slotDone
-			e.Settle(Finished, p.prompt, p.completion)
+			e.Settle(Finished, tokens(p.prompt, p.completion), Work{})
 		case "void":
 			p.state, p.void = slotDone, true
 			e.Void()
@@ -124,7 +124,7 @@ func run(t *rapid.T, l *Ledger) (map[id.Raw]*promise, map[id.Raw]*Entry) {
 // tear picks at most one record and zeroes a piece of its identity or of its settled part.
 func tear(t *rapid.T, model map[id.Raw]*promise) (id.Raw, func(string, []byte) []byte) {
 	victim := raw(uint64(rapid.IntRange(0, 60).Draw(t, "victim")))
-	part := rapid.SampledFrom([][2]int{{0, offLive}, {offEnd, recordSize}}).Draw(t, "part")
+	part := rapid.SampledFrom([][2]int{{0, offLive}, {offBackend, offEnd}, {offEnd, recordSize}}).Draw(t, "part")
 	from := rapid.IntRange(part[0], part[1]-1).Draw(t, "from")
 	p := model[victim]
 	return victim, func(_ string, data []byte) []byte {
@@ -139,6 +139,7 @@ func tear(t *rapid.T, model map[id.Raw]*promise) (id.Raw, func(string, []byte) [
 			case string(b) == before: // zeros were there already
 			case from < offLive:
 				p.state = slotTorn
+			case from < offEnd: // who was asked is not known any more
 			default:
 				p.state, p.void = slotOpen, false
 				if Outcome(before[offOutcome]) == voided {
@@ -162,11 +163,11 @@ func compareWithModel(t *rapid.T, s *shelf, model map[id.Raw]*promise, torn id.R
 			}
 		case !ok:
 			t.Fatalf("request %s is not booked", r)
-		case int(g.Prompt) != p.prompt || int(g.Completion) != p.completion:
-			t.Fatalf("request %s booked %d/%d, promised %d/%d (torn %v)", r, g.Prompt, g.Completion, p.prompt, p.completion, r == torn)
+		case g.Usage != tokens(p.prompt, p.completion):
+			t.Fatalf("request %s booked %+v, promised %d/%d (torn %v)", r, g.Usage, p.prompt, p.completion, r == torn)
 		case (g.Outcome == Cut) != (p.state == slotOpen):
 			t.Fatalf("request %s has outcome %s in state %d", r, g.Outcome, p.state)
-		case g.CostMicros != Cost(g.Prompt, g.Completion, g.PriceIn, g.PriceOut):
+		case g.CostMicros != Bill(g.Outcome, g.Usage, g.Prices):
 			t.Fatalf("request %s costs %d", r, g.CostMicros)
 		}
 	}
@@ -183,7 +184,7 @@ func TestTruncatedSegment(t *testing.T) {
 	for n := range uint64(8) {
 		i := identity(n)
 		e, _ := l.Begin(&i)
-		e.Settle(Finished, 1, int(n))
+		e.Settle(Finished, tokens(1, int(n)), Work{})
 	}
 	shut(t, l)
 	files, _ := filepath.Glob(filepath.Join(dir, "*.seg"))
@@ -212,16 +213,18 @@ func FuzzSegment(f *testing.F) {
 	i := identity(1)
 	putIdentity(b[headerSize:], &i)
 	f.Add(bytes.Clone(b))
-	putSettled(b[headerSize:], Finished, 1, 2, time.UnixMicro(5))
+	putSettled(b[headerSize:], Finished, tokens(1, 2), Work{Chip: "cpu", ChipMillis: 3}, time.UnixMicro(5))
 	f.Add(bytes.Clone(b))
 	f.Add(b[:headerSize+recordSize+7])
+	f.Add(segment1(3))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		slots := (len(data) - headerSize) / recordSize
-		if slots <= 0 {
+		if len(data) < headerSize {
 			return
 		}
-		headerVersion(data)
-		s := &segment{number: 5, data: bytes.Clone(data), slots: int64(slots)}
+		s := &segment{number: 5, data: bytes.Clone(data), size: slotSize(data)}
+		if s.slots = int64(len(data)-headerSize) / s.size; s.slots == 0 {
+			return
+		}
 		var first []Record
 		for pass := range 2 {
 			l := &Ledger{}
@@ -268,12 +271,12 @@ func child(dir string) {
 				if err != nil {
 					panic(err)
 				}
-				tokens := rand.IntN(40)
-				for c := 1; c <= tokens; c++ {
-					e.Live(7, c)
+				made := rand.IntN(40)
+				for c := 1; c <= made; c++ {
+					e.Live(tokens(7, c))
 					syscall.Write(1, fmt.Appendf(nil, "%d %d %d\n", g, n, c))
 				}
-				e.Settle(Finished, 7, tokens)
+				e.Settle(Finished, tokens(7, made), Work{})
 			}
 		}()
 	}
@@ -314,14 +317,14 @@ func TestKilled(t *testing.T) {
 		ship(t, l, s)
 		booked := s.byRequest()
 		for r, c := range delivered {
-			if over := int(booked[r].Completion) - c; over < 0 || over > 1 {
-				t.Errorf("trial %d: request %s: delivered %d, booked %d", trial, r, c, booked[r].Completion)
+			if over := int(booked[r].Usage.Output) - c; over < 0 || over > 1 {
+				t.Errorf("trial %d: request %s: delivered %d, booked %d", trial, r, c, booked[r].Usage.Output)
 			}
 		}
 		cut += l.Recovered().Cut
 		over := 0
 		for r, b := range booked {
-			if b.Completion > 0 && delivered[r] == 0 {
+			if b.Usage.Output > 0 && delivered[r] == 0 {
 				over++
 			}
 		}

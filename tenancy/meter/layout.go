@@ -4,65 +4,82 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
-	"math"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
 	"github.com/triarch-ai/triarch/internal/id"
 )
 
-// A segment is one file: a header page, then slots of recordSize bytes, one request each. A slot never crosses a
-// disk sector of 512 bytes. Integers are in the byte order of the machine: a ledger is read where it was written.
+// A segment is one file: a header page, then slots of recordSize bytes, one request each. A slot is a disk sector of
+// 512 bytes. Integers are in the byte order of the machine: a ledger is read where it was written.
 //
-//	identity  [0,216)    what Begin knows; checksum in the last 4 bytes
-//	live      [216,224)  one 64-bit word, prompt tokens low and completion tokens high; replaced in place
-//	settled   [224,256)  what Settle knows; checksum in the last 4 bytes
+//	identity  [0,376)    what Begin knows; checksum in the last 4 bytes
+//	live      [376,392)  two 64-bit words, replaced in place: output tokens high and input tokens low (embedded ones for
+//	                     an embedding), then reasoning tokens high and cached ones low
+//	backend   [392,412)  who was asked; checksum in the last 4 bytes
+//	settled   [416,512)  what Settle knows; checksum in the last 4 bytes
 //
 // A slot whose identity does not match its checksum was never promised to anybody. A slot with a good identity and
-// no good settled part was open when its process died: its live word is what had been delivered.
+// no good settled part was open when its process died: its live words are what had been delivered.
 const (
-	recordSize = 256
+	recordSize = 512
 	headerSize = 4096
-	version    = 1
+	version    = 2
 
 	offNode = 64 // in the header: the ledger's name, zeros after it
 
-	offStart    = 8
-	offRequest  = 16
-	offOrg      = 32
-	offProject  = 48
-	offKey      = 64
-	offRoute    = 80
-	offVersion  = 96
-	offPriceIn  = 112
-	offPriceOut = 120
-	offModelLen = 128
-	offModel    = 129
-	offIdentSum = 212
-	offLive     = 216
-	offEnd      = 224
-	offCost     = 232
-	offPrompt   = 240
-	offComplete = 244
-	offOutcome  = 248
-	offSetSum   = 252
+	offKind       = 4
+	offStream     = 5
+	offTagLen     = 6
+	offModelLen   = 7
+	offStart      = 8
+	offRequest    = 16
+	offOrg        = 32
+	offProject    = 48
+	offKey        = 64
+	offRoute      = 80
+	offVersion    = 96
+	offPriceVer   = 112
+	offPrices     = 128 // six of 8 bytes, in the order of Prices.Each
+	offModel      = 176
+	offTag        = 304
+	offIdentSum   = 372
+	offLive       = 376
+	offParts      = 384
+	offBackend    = 392
+	offBackSum    = 408
+	offEnd        = 416
+	offCost       = 424
+	offInput      = 432
+	offOutput     = 436
+	offCached     = 440
+	offReasoning  = 444
+	offEmbedding  = 448
+	offFirstToken = 452 // microseconds
+	offChipMillis = 456
+	offChipNanos  = 464
+	offOutcome    = 472
+	offChipLen    = 473
+	offChip       = 474
+	offSetSum     = 508
 )
 
 var (
-	magicRecord = [4]byte{'T', 'R', 'L', '1'}
+	magicRecord = [4]byte{'T', 'R', 'L', '2'}
 	magicFile   = [8]byte{'T', 'R', 'I', 'L', 'E', 'D', 'G', 'E'}
 	castagnoli  = crc32.MakeTable(crc32.Castagnoli)
 	order       = binary.NativeEndian
 )
 
-// settledSalt separates the checksum of an all-zero settled part from zero.
+// settledSalt separates the checksum of an all-zero part from zero.
 const settledSalt = 0x5e77
 
 func putIdentity(b []byte, i *Identity) {
 	copy(b[0:4], magicRecord[:])
-	b[4], b[5] = byte(i.Kind), 0
+	b[offKind], b[offStream] = byte(i.Kind), 0
 	if i.Stream {
-		b[5] = 1
+		b[offStream] = 1
 	}
 	order.PutUint64(b[offStart:], uint64(i.Start.UnixMicro()))
 	copy(b[offRequest:], i.Request[:])
@@ -71,10 +88,12 @@ func putIdentity(b []byte, i *Identity) {
 	copy(b[offKey:], i.Key[:])
 	copy(b[offRoute:], i.Route[:])
 	copy(b[offVersion:], i.Version[:])
-	order.PutUint64(b[offPriceIn:], uint64(i.PriceIn))
-	order.PutUint64(b[offPriceOut:], uint64(i.PriceOut))
-	n := copy(b[offModel:offModel+MaxModel], i.Model)
-	b[offModelLen] = byte(n)
+	copy(b[offPriceVer:], i.PriceVer[:])
+	for n, p := range i.Prices.Each() {
+		order.PutUint64(b[offPrices+8*n:], uint64(p))
+	}
+	b[offModelLen] = byte(copy(b[offModel:offModel+MaxModel], clean(i.Model, MaxModel)))
+	b[offTagLen] = byte(copy(b[offTag:offTag+MaxTag], CleanTag(i.Tag)))
 	order.PutUint32(b[offIdentSum:], crc32.Checksum(b[:offIdentSum], castagnoli))
 }
 
@@ -83,53 +102,103 @@ func getIdentity(b []byte, i *Identity) bool {
 	if [4]byte(b[0:4]) != magicRecord || order.Uint32(b[offIdentSum:]) != crc32.Checksum(b[:offIdentSum], castagnoli) {
 		return false
 	}
-	n := int(b[offModelLen])
-	if n > MaxModel {
+	model, tag := int(b[offModelLen]), int(b[offTagLen])
+	if model > MaxModel || tag > MaxTag {
 		return false
 	}
 	*i = Identity{
-		Kind: Kind(b[4]), Stream: b[5] == 1,
+		Kind: Kind(b[offKind]), Stream: b[offStream] == 1,
 		Start:   time.UnixMicro(int64(order.Uint64(b[offStart:]))).UTC(),
 		Request: id.Raw(b[offRequest:]), Org: id.Raw(b[offOrg:]), Project: id.Raw(b[offProject:]),
-		Key: id.Raw(b[offKey:]), Route: id.Raw(b[offRoute:]), Version: id.Raw(b[offVersion:]),
-		PriceIn: int64(order.Uint64(b[offPriceIn:])), PriceOut: int64(order.Uint64(b[offPriceOut:])),
-		Model: string(b[offModel : offModel+n]),
+		Key: id.Raw(b[offKey:]), Route: id.Raw(b[offRoute:]), Version: id.Raw(b[offVersion:]), PriceVer: id.Raw(b[offPriceVer:]),
+		Prices: getPrices(b), Model: string(b[offModel : offModel+model]), Tag: string(b[offTag : offTag+tag]),
 	}
 	return true
 }
 
-// liveWord is the live word in place. Segments are mapped at page boundaries, so it is aligned.
-func liveWord(b []byte) *uint64 { return (*uint64)(unsafe.Pointer(&b[offLive])) }
+func getPrices(b []byte) Prices {
+	at := func(n int) int64 { return int64(order.Uint64(b[offPrices+8*n:])) }
+	return Prices{Input: at(0), CachedInput: at(1), Output: at(2), Reasoning: at(3), Embedding: at(4), Request: at(5)}
+}
 
-func packLive(prompt, completion uint32) uint64 { return uint64(completion)<<32 | uint64(prompt) }
+// putLive replaces the live words, the parts first: what is read of them is clamped to the whole. Segments are mapped
+// at page boundaries, so the words are aligned.
+func putLive(b []byte, u Usage) {
+	in := u.Input
+	if Kind(b[offKind]) == Embedding {
+		in = u.Embedding
+	}
+	atomic.StoreUint64((*uint64)(unsafe.Pointer(&b[offParts])), packLive(u.Cached, u.Reasoning))
+	atomic.StoreUint64((*uint64)(unsafe.Pointer(&b[offLive])), packLive(in, u.Output))
+}
 
-func unpackLive(w uint64) (prompt, completion uint32) { return uint32(w), uint32(w >> 32) }
+func getLive(b []byte) Usage {
+	in, out := unpackLive(order.Uint64(b[offLive:]))
+	cached, reasoning := unpackLive(order.Uint64(b[offParts:]))
+	u := Usage{Input: int64(in), Cached: int64(cached), Output: int64(out), Reasoning: int64(reasoning)}
+	if Kind(b[offKind]) == Embedding {
+		u.Input, u.Embedding = 0, int64(in)
+	}
+	return u.Clamped()
+}
+
+func packLive(low, high int64) uint64 { return uint64(clamp32(high))<<32 | uint64(clamp32(low)) }
+
+func putBackend(b []byte, backend id.Raw) {
+	copy(b[offBackend:], backend[:])
+	order.PutUint32(b[offBackSum:], backendSum(b))
+}
+
+func backendSum(b []byte) uint32 {
+	return crc32.Update(settledSalt, castagnoli, b[offBackend:offBackSum])
+}
+
+// getBackend is zero when nobody was asked or what stands there is torn.
+func getBackend(b []byte) id.Raw {
+	if order.Uint32(b[offBackSum:]) != backendSum(b) {
+		return id.Raw{}
+	}
+	return id.Raw(b[offBackend:])
+}
 
 func settledSum(b []byte) uint32 {
 	return crc32.Update(settledSalt, castagnoli, b[offEnd:offSetSum])
 }
 
 // putSettled writes the settled part, pricing it with the identity's prices, and returns the cost.
-func putSettled(b []byte, o Outcome, prompt, completion uint32, end time.Time) int64 {
-	cost := Cost(int64(prompt), int64(completion), int64(order.Uint64(b[offPriceIn:])), int64(order.Uint64(b[offPriceOut:])))
+func putSettled(b []byte, o Outcome, u Usage, w Work, end time.Time) int64 {
+	u = u.Clamped()
+	for n, v := range [...]int64{u.Input, u.Output, u.Cached, u.Reasoning, u.Embedding} {
+		order.PutUint32(b[offInput+4*n:], clamp32(v))
+	}
+	cost := Bill(o, getCounts(b), getPrices(b))
 	order.PutUint64(b[offEnd:], uint64(end.UnixMicro()))
 	order.PutUint64(b[offCost:], uint64(cost))
-	order.PutUint32(b[offPrompt:], prompt)
-	order.PutUint32(b[offComplete:], completion)
+	order.PutUint32(b[offFirstToken:], clamp32(w.FirstToken.Microseconds()))
+	order.PutUint64(b[offChipMillis:], natural(w.ChipMillis))
+	order.PutUint64(b[offChipNanos:], natural(w.ChipNanos))
 	b[offOutcome] = byte(o)
+	b[offChipLen] = byte(copy(b[offChip:offChip+MaxChip], clean(w.Chip, MaxChip)))
 	order.PutUint32(b[offSetSum:], settledSum(b))
 	return cost
 }
 
+func getCounts(b []byte) Usage {
+	at := func(n int) int64 { return int64(order.Uint32(b[offInput+4*n:])) }
+	return Usage{Input: at(0), Output: at(1), Cached: at(2), Reasoning: at(3), Embedding: at(4)}
+}
+
 // getSettled reads the settled part into r; false when there is none or its checksum does not match.
 func getSettled(b []byte, r *Record) bool {
-	if b[offOutcome] == 0 || order.Uint32(b[offSetSum:]) != settledSum(b) {
+	chip := int(b[offChipLen])
+	if b[offOutcome] == 0 || chip > MaxChip || order.Uint32(b[offSetSum:]) != settledSum(b) {
 		return false
 	}
 	r.End = time.UnixMicro(int64(order.Uint64(b[offEnd:]))).UTC()
 	r.CostMicros = int64(order.Uint64(b[offCost:]))
-	r.Prompt = int64(order.Uint32(b[offPrompt:]))
-	r.Completion = int64(order.Uint32(b[offComplete:]))
+	r.Usage = getCounts(b)
+	r.Work = Work{Chip: string(b[offChip : offChip+chip]), ChipMillis: int64(order.Uint64(b[offChipMillis:])),
+		ChipNanos: int64(order.Uint64(b[offChipNanos:])), FirstToken: time.Duration(order.Uint32(b[offFirstToken:])) * time.Microsecond}
 	r.Outcome = Outcome(b[offOutcome])
 	return true
 }
@@ -144,9 +213,13 @@ const (
 	slotDone                   // settled
 )
 
-// readSlot classifies a slot and fills r with as much as is whole.
+// readSlot classifies a slot of either format and fills r with as much as is whole.
 func readSlot(b []byte, r *Record) slotState {
-	if !getIdentity(b, &r.Identity) {
+	identity, settled := getIdentity, getSettled
+	if len(b) == recordSize1 {
+		identity, settled = getIdentity1, getSettled1
+	}
+	if !identity(b, &r.Identity) {
 		for _, c := range b {
 			if c != 0 {
 				return slotTorn
@@ -154,10 +227,22 @@ func readSlot(b []byte, r *Record) slotState {
 		}
 		return slotEmpty
 	}
-	if getSettled(b, r) {
+	if len(b) == recordSize {
+		r.Backend = getBackend(b)
+	}
+	if settled(b, r) {
 		return slotDone
 	}
 	return slotOpen
+}
+
+// cutSlot settles an open slot from its live words.
+func cutSlot(b []byte, end time.Time) {
+	if len(b) == recordSize1 {
+		settle1(b, end)
+		return
+	}
+	putSettled(b, Cut, getLive(b), Work{}, end)
 }
 
 func putHeader(b []byte, node string, number int64, slots int) {
@@ -179,15 +264,27 @@ func headerVersion(b []byte) uint32 {
 	return order.Uint32(b[8:])
 }
 
+// slotSize is the size of a segment's slots. Where the header does not tell, the first record that begins like one does.
+func slotSize(data []byte) int64 {
+	switch headerVersion(data) {
+	case 0:
+	case 1:
+		return recordSize1
+	default:
+		return recordSize
+	}
+	for off := headerSize; off+recordSize1 <= len(data); off += recordSize1 {
+		switch [4]byte(data[off : off+4]) {
+		case magicRecord1:
+			return recordSize1
+		case magicRecord:
+			if (off-headerSize)%recordSize == 0 {
+				return recordSize
+			}
+		}
+	}
+	return recordSize
+}
+
 // headerNode is the name of the ledger that a whole header was written for.
 func headerNode(b []byte) string { return string(bytes.TrimRight(b[offNode:headerSize-4], "\x00")) }
-
-func clamp32(n int) uint32 {
-	if n < 0 {
-		return 0
-	}
-	if n > math.MaxUint32 {
-		return math.MaxUint32
-	}
-	return uint32(n)
-}

@@ -13,12 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/id"
 )
 
 // Options tune a ledger; the zero value is right for production.
 type Options struct {
-	Slots       int           // records per segment file; 0 = 16384 (4 MiB)
-	MaxSegments int           // segments that may wait for shipping before requests are refused; 0 = 256 (1 GiB)
+	Slots       int           // records per segment file; 0 = 16384 (8 MiB)
+	MaxSegments int           // segments that may wait for shipping before requests are refused; 0 = 256 (2 GiB)
 	SyncEvery   time.Duration // pause between group commits; 0 = 15 ms, which with the commit itself stays below 20; negative = only at Sync
 	Now         func() time.Time
 	Log         *slog.Logger
@@ -179,23 +180,28 @@ func (l *Ledger) Begin(i *Identity) (Entry, error) {
 	}
 }
 
-// Live replaces the counts of what the client has, by one atomic store. Call it before each write to the client
+// Asked notes which deployment or which provider's model is asked now; the last one stays.
+func (e *Entry) Asked(backend id.Raw) {
+	putBackend(e.seg.slot(e.slot), backend)
+	e.seg.touch()
+}
+
+// Live replaces the counts of what the client has, by two atomic stores. Call it before each write to the client
 // with the totals that include the write.
-func (e *Entry) Live(prompt, completion int) {
-	atomic.StoreUint64(liveWord(e.seg.slot(e.slot)), packLive(clamp32(prompt), clamp32(completion)))
+func (e *Entry) Live(u Usage) {
+	putLive(e.seg.slot(e.slot), u)
 	e.seg.touch()
 }
 
 // Settle ends the request with its final counts and returns the cost in micro-units. Only the first Settle or Void
 // of an entry counts; later ones return 0.
-func (e *Entry) Settle(o Outcome, prompt, completion int) int64 {
+func (e *Entry) Settle(o Outcome, u Usage, w Work) int64 {
 	if e.seg == nil {
 		return 0
 	}
-	p, c := clamp32(prompt), clamp32(completion)
 	b := e.seg.slot(e.slot)
-	atomic.StoreUint64(liveWord(b), packLive(p, c))
-	cost := putSettled(b, o, p, c, e.l.opt.Now())
+	putLive(b, u)
+	cost := putSettled(b, o, u, w, e.l.opt.Now())
 	e.close(true)
 	return cost
 }
@@ -207,8 +213,8 @@ func (e *Entry) Void() {
 		return
 	}
 	b := e.seg.slot(e.slot)
-	atomic.StoreUint64(liveWord(b), 0)
-	putSettled(b, voided, 0, 0, e.l.opt.Now())
+	putLive(b, Usage{})
+	putSettled(b, voided, Usage{}, Work{}, e.l.opt.Now())
 	e.close(false)
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"math/big"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
@@ -78,9 +75,11 @@ func raw(n uint64) id.Raw {
 func identity(n uint64) Identity {
 	return Identity{
 		Request: raw(n), Org: raw(1), Project: raw(2), Key: raw(3), Route: raw(4), Version: raw(5), Model: "starter",
-		PriceIn: 1_000_000, PriceOut: 2_000_000, Start: time.UnixMicro(1_800_000_000_000_000).UTC(), Kind: Chat, Stream: n%2 == 0,
+		Prices: Flat(1_000_000, 2_000_000).Resolved(), PriceVer: raw(6), Tag: "team-a", Start: time.UnixMicro(1_800_000_000_000_000).UTC(), Kind: Chat, Stream: n%2 == 0,
 	}
 }
+
+func tokens(in, out int) Usage { return Usage{Input: int64(in), Output: int64(out)} }
 
 func open(t testing.TB, dir string, slots int) *Ledger {
 	t.Helper()
@@ -113,11 +112,14 @@ func TestRecordSurvives(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.Live(10, 3)
-	if cost := e.Settle(Finished, 10, 5); cost != 20 {
+	used := Usage{Input: 10, Cached: 4, Output: 5, Reasoning: 2}
+	work := Work{Chip: "nvidia-h100-sxm", ChipMillis: 1 << 40, ChipNanos: 1 << 50, FirstToken: 1234 * time.Microsecond}
+	e.Asked(raw(9))
+	e.Live(tokens(10, 3))
+	if cost := e.Settle(Finished, used, work); cost != 20 {
 		t.Errorf("cost %d, want 20", cost)
 	}
-	if e.Settle(Finished, 99, 99) != 0 {
+	if e.Settle(Finished, tokens(99, 99), Work{}) != 0 {
 		t.Error("a second Settle had an effect")
 	}
 	shut(t, l)
@@ -129,7 +131,7 @@ func TestRecordSurvives(t *testing.T) {
 	if diff := cmp.Diff(want, got.Identity); diff != "" {
 		t.Error(diff)
 	}
-	if got.Prompt != 10 || got.Completion != 5 || got.CostMicros != 20 || got.Outcome != Finished || got.Node != "node" {
+	if got.Usage != used || got.Work != work || got.Backend != raw(9) || got.CostMicros != 20 || got.Outcome != Finished || got.Node != "node" {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -138,12 +140,12 @@ func TestLongModelIsCut(t *testing.T) {
 	b := make([]byte, recordSize)
 	i := identity(1)
 	for range 100 {
-		i.Model += "x"
+		i.Model, i.Tag = i.Model+"x", i.Tag+"y"
 	}
 	putIdentity(b, &i)
 	var got Identity
-	if !getIdentity(b, &got) || got.Model != i.Model[:MaxModel] {
-		t.Errorf("model %q", got.Model)
+	if !getIdentity(b, &got) || got.Model != i.Model[:MaxModel] || got.Tag != i.Tag[:MaxTag] {
+		t.Errorf("model %q, tag %q", got.Model, got.Tag)
 	}
 }
 
@@ -189,7 +191,7 @@ func TestRotationShipsOnceAndDrops(t *testing.T) {
 		case n%10 == 5:
 			e.Void()
 		default:
-			e.Settle(Finished, int(n), 1)
+			e.Settle(Finished, tokens(int(n), 1), Work{})
 		}
 		if n%7 == 0 {
 			ship(t, l, s)
@@ -202,7 +204,7 @@ func TestRotationShipsOnceAndDrops(t *testing.T) {
 	if st := l.Stats(); st.Open != 1 || st.Unshipped != 0 || st.Segments != 2 {
 		t.Errorf("stats %+v, want the held segment and the active one", st)
 	}
-	held[0].Settle(HungUp, 1, 1)
+	held[0].Settle(HungUp, tokens(1, 1), Work{})
 	ship(t, l, s)
 	if st := l.Stats(); st.Open != 0 || st.Segments != 1 {
 		t.Errorf("stats %+v, want the active segment alone", st)
@@ -224,14 +226,14 @@ func TestVerifyFindsALie(t *testing.T) {
 	for n := range uint64(2) {
 		i := identity(n)
 		e, _ := l.Begin(&i)
-		e.Settle(Finished, 1, 1)
+		e.Settle(Finished, tokens(1, 1), Work{})
 	}
 	ship(t, l, s)
 	for k, r := range s.rows {
 		if k[1] == 0 {
 			delete(s.rows, k)
 		} else {
-			r.Completion++
+			r.Usage.Output++
 			s.rows[k] = r
 		}
 	}
@@ -260,7 +262,7 @@ func TestStoreDownLosesNothing(t *testing.T) {
 			}
 			break
 		}
-		e.Settle(Finished, 1, 1)
+		e.Settle(Finished, tokens(1, 1), Work{})
 		if sh.Flush(t.Context()) == nil {
 			t.Fatal("the store was down")
 		}
@@ -299,7 +301,7 @@ func TestNoRoomRefusesAndRecovers(t *testing.T) {
 			}
 			continue
 		}
-		e.Settle(Finished, 1, 1)
+		e.Settle(Finished, tokens(1, 1), Work{})
 		served++
 	}
 	if served != 2 {
@@ -313,55 +315,13 @@ func TestNoRoomRefusesAndRecovers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.Settle(Finished, 1, 1)
+	e.Settle(Finished, tokens(1, 1), Work{})
 	s := newShelf()
 	ship(t, l, s)
 	if len(s.rows) != 3 {
 		t.Errorf("%d rows, want 3", len(s.rows))
 	}
 	shut(t, l)
-}
-
-func TestCostRoundsUpOnce(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		p, c := rapid.Int64Range(0, 1<<32).Draw(t, "prompt"), rapid.Int64Range(0, 1<<32).Draw(t, "completion")
-		price := rapid.OneOf(rapid.Int64Range(0, 1<<30), rapid.Int64Min(0))
-		in, out := price.Draw(t, "in"), price.Draw(t, "out")
-		sum := new(big.Int).Add(new(big.Int).Mul(big.NewInt(p), big.NewInt(in)), new(big.Int).Mul(big.NewInt(c), big.NewInt(out)))
-		want := new(big.Int).Add(sum, big.NewInt(999_999))
-		want.Div(want, big.NewInt(1_000_000))
-		if most := big.NewInt(math.MaxInt64); want.Cmp(most) > 0 {
-			want = most
-		}
-		if got := Cost(p, c, in, out); big.NewInt(got).Cmp(want) != 0 {
-			t.Fatalf("Cost(%d,%d,%d,%d) = %d, want %s", p, c, in, out, got, want)
-		}
-	})
-	if got := Cost(1, 0, 1, 0); got != 1 {
-		t.Errorf("the smallest cost is %d, want 1", got)
-	}
-	if got := Cost(-5, 0, 10, 0); got != 0 {
-		t.Errorf("negative tokens cost %d", got)
-	}
-}
-
-// What is affordable is paid for, and one token more is not.
-func TestAffordable(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		amount := rapid.OneOf(rapid.Int64Range(0, 5000), rapid.Int64Range(0, 1<<40), rapid.Int64Min(0))
-		money, in, out := amount.Draw(t, "money"), amount.Draw(t, "in"), amount.Draw(t, "out")
-		p := rapid.Int64Range(0, 1<<32).Draw(t, "prompt")
-		c := Affordable(money, p, in, out)
-		if c > 0 && Cost(p, c, in, out) > money {
-			t.Fatalf("%d tokens cost %d, there is %d", c, Cost(p, c, in, out), money)
-		}
-		if more := Cost(p, c+1, in, out); c < math.MaxInt64 && more <= money && more < math.MaxInt64 {
-			t.Fatalf("%d tokens are affordable, and %d cost %d of %d", c, c+1, more, money)
-		}
-	})
-	if got := Affordable(-1, 0, 1, 1); got != 0 {
-		t.Errorf("no money buys %d", got)
-	}
 }
 
 func TestConcurrentRequestsAllBooked(t *testing.T) {
@@ -380,9 +340,9 @@ func TestConcurrentRequestsAllBooked(t *testing.T) {
 					return
 				}
 				for c := range 3 {
-					e.Live(g, c)
+					e.Live(tokens(g, c))
 				}
-				e.Settle(Finished, g, 3)
+				e.Settle(Finished, tokens(g, 3), Work{})
 				if n%9 == 0 {
 					if err := sh.Flush(t.Context()); err != nil {
 						t.Error(err)
@@ -412,8 +372,8 @@ func BenchmarkRecord(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		e.Live(10, 1)
-		e.Settle(Finished, 10, 1)
+		e.Live(tokens(10, 1))
+		e.Settle(Finished, tokens(10, 1), Work{})
 		if n%10000 == 0 {
 			if err := s.Flush(b.Context()); err != nil {
 				b.Fatal(fmt.Sprint(err))
@@ -435,7 +395,7 @@ func TestALedgerOfAnotherNameIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.Settle(Finished, 1, 1)
+	e.Settle(Finished, tokens(1, 1), Work{})
 	shut(t, l)
 	if _, err := Open(dir, "other", Options{SyncEvery: -1}); !fault.Is(err, fault.Conflict) {
 		t.Fatalf("opened under another name: %v", err)
@@ -463,7 +423,7 @@ func TestTheGroupCommitKeepsItsPause(t *testing.T) {
 		for n := range 40 { // at every phase of the period
 			time.Sleep(time.Duration(n) * 700 * time.Microsecond)
 			synctest.Wait()
-			e.Live(10, n)
+			e.Live(tokens(10, n))
 			if !e.seg.dirty.Load() {
 				t.Fatal("a count that was stored is not waiting for the disk")
 			}
@@ -473,6 +433,6 @@ func TestTheGroupCommitKeepsItsPause(t *testing.T) {
 				t.Fatalf("count %d is not on the disk after 15 ms", n)
 			}
 		}
-		e.Settle(Finished, 10, 40)
+		e.Settle(Finished, tokens(10, 40), Work{})
 	})
 }

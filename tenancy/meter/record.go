@@ -7,9 +7,9 @@
 package meter
 
 import (
-	"math"
-	"math/bits"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/triarch-ai/triarch/internal/id"
 )
@@ -24,15 +24,34 @@ type Identity struct {
 	Route    id.Raw
 	Version  id.Raw // model version
 	Model    string // public name of the route, at most MaxModel bytes (longer ones are cut)
-	PriceIn  int64  // micro-units per million prompt tokens
-	PriceOut int64  // micro-units per million completion tokens
+	Prices   Prices // a record has them Resolved
+	PriceVer id.Raw // which version of the route's prices these are; zero where nobody keeps versions
+	Tag      string // the caller's, for charging back; at most MaxTag bytes (longer ones are cut)
 	Start    time.Time
 	Kind     Kind
 	Stream   bool
 }
 
-// MaxModel is how many bytes of the model's name a record keeps.
-const MaxModel = 71
+// How many bytes of the model's name and of the caller's tag a record keeps.
+const (
+	MaxModel = 71
+	MaxTag   = 64
+)
+
+// CleanTag is what a record keeps of a tag.
+func CleanTag(tag string) string { return clean(tag, MaxTag) }
+
+// clean is what every database takes of a text: whole characters up to a number of bytes, none of them zero.
+func clean(s string, most int) string {
+	if len(s) > most || !utf8.ValidString(s) || strings.IndexByte(s, 0) >= 0 {
+		s = strings.ReplaceAll(strings.ToValidUTF8(s, ""), "\x00", "")
+		for len(s) > most {
+			_, n := utf8.DecodeLastRuneInString(s)
+			s = s[:len(s)-n]
+		}
+	}
+	return s
+}
 
 // Kind is the endpoint that was called. The numbers are stored; never renumber.
 type Kind uint8
@@ -41,17 +60,21 @@ type Kind uint8
 const (
 	Chat       Kind = 1
 	Completion Kind = 2
+	Embedding  Kind = 3
+	Response   Kind = 4 // of the OpenAI dialect's responses
+	Message    Kind = 5 // of the Anthropic dialect
+	Generate   Kind = 6 // of the Google dialect
+	Rerank     Kind = 7
+	Moderation Kind = 8
 )
 
-// String is the word stored in the database.
+// String is the word for people and files.
 func (k Kind) String() string {
-	switch k {
-	case Chat:
-		return "chat"
-	case Completion:
-		return "completion"
+	words := [...]string{"other", "chat", "completion", "embedding", "response", "message", "generate", "rerank", "moderation"}
+	if int(k) < len(words) {
+		return words[k]
 	}
-	return "other"
+	return words[0]
 }
 
 // Outcome says how a request ended. The numbers are stored; never renumber.
@@ -84,56 +107,22 @@ type Record struct {
 	Identity
 	End        time.Time
 	Outcome    Outcome
-	Prompt     int64 // tokens
-	Completion int64 // tokens, over all choices
+	Usage      Usage
+	Backend    id.Raw // the deployment or the provider's model that was asked last; zero when none was
+	Work       Work
 	CostMicros int64
 }
 
+// Work is what a request took of the machines, as far as its gateway lived to see it.
+type Work struct {
+	Chip       string        // class of chip that worked on it, at most MaxChip bytes; empty for outside providers
+	ChipMillis int64         // milliseconds of one chip
+	ChipNanos  int64         // what they cost the operator, in thousandths of a micro-unit
+	FirstToken time.Duration // from Start to the first byte for the client, whole microseconds; 0 when there was none
+}
+
+// MaxChip is how many bytes of a class of chip a record keeps.
+const MaxChip = 32
+
 // Day is the UTC day a record is booked on: that of its start.
 func (r *Record) Day() string { return r.Start.UTC().Format(time.DateOnly) }
-
-// Cost is the price of a request in micro-units: prompt and completion tokens at their prices per million tokens,
-// rounded up once. It is exact wherever the result fits; beyond, it is the largest int64. Negative numbers count as 0.
-func Cost(prompt, completion, priceIn, priceOut int64) int64 {
-	hi, lo := worth(prompt, completion, priceIn, priceOut)
-	lo, carry := bits.Add64(lo, million-1, 0) // to round up
-	if hi += carry; hi >= million {
-		return math.MaxInt64
-	}
-	q, _ := bits.Div64(hi, lo, million)
-	return int64(min(q, math.MaxInt64))
-}
-
-// Affordable is how many completion tokens money pays for once the prompt is paid: the largest c for which
-// Cost(prompt, c, priceIn, priceOut) <= money. It is 0 when not even the prompt is paid, and the largest int64 when
-// tokens cost nothing.
-func Affordable(money, prompt, priceIn, priceOut int64) int64 {
-	if money < 0 {
-		return 0
-	}
-	hi, lo := bits.Mul64(uint64(money), million)
-	inHi, inLo := worth(prompt, 0, priceIn, 0)
-	lo, borrow := bits.Sub64(lo, inLo, 0)
-	hi, borrow = bits.Sub64(hi, inHi, borrow)
-	switch {
-	case borrow != 0:
-		return 0
-	case priceOut <= 0 || hi >= uint64(priceOut):
-		return math.MaxInt64
-	}
-	q, _ := bits.Div64(hi, lo, uint64(priceOut))
-	return int64(min(q, math.MaxInt64))
-}
-
-const million = 1_000_000
-
-// worth is a cost in millionths of micro-units, 128 bits wide; two products of 63 bits each cannot overflow it.
-func worth(prompt, completion, priceIn, priceOut int64) (hi, lo uint64) {
-	hi, lo = bits.Mul64(natural(prompt), natural(priceIn))
-	h, l := bits.Mul64(natural(completion), natural(priceOut))
-	lo, carry := bits.Add64(lo, l, 0)
-	hi, _ = bits.Add64(hi, h, carry)
-	return hi, lo
-}
-
-func natural(n int64) uint64 { return uint64(max(n, 0)) }

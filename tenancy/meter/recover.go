@@ -88,8 +88,7 @@ func (l *Ledger) recoverSlots(s *segment) {
 			continue
 		case slotOpen:
 			l.recovered.Cut++
-			p, c := unpackLive(*liveWord(b))
-			putSettled(b, Cut, p, c, l.opt.Now())
+			cutSlot(b, l.opt.Now())
 			s.dirty.Store(true)
 		case slotDone:
 			if r.Outcome == voided {

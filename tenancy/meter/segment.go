@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,6 +21,7 @@ type segment struct {
 	path   string
 	data   []byte // header page, then slots
 	slots  int64
+	size   int64 // of a slot
 
 	next    atomic.Int64 // slots handed out; may run past slots
 	closed  atomic.Int64 // slots settled or voided
@@ -47,8 +49,8 @@ func segmentNumber(name string) (int64, bool) {
 }
 
 func (s *segment) slot(i int64) []byte {
-	off := headerSize + i*recordSize
-	return s.data[off : off+recordSize : off+recordSize]
+	off := headerSize + i*s.size
+	return s.data[off : off+s.size : off+s.size]
 }
 
 func (s *segment) touch() {
@@ -78,7 +80,7 @@ func createSegment(dir, node string, number int64, slots int) (*segment, error) 
 	if err := durable.SyncDir(dir); err != nil {
 		return nil, err
 	}
-	return mapSegment(f, path, number, int64(slots))
+	return mapSegment(f, path, number, headerSize+int64(slots)*recordSize)
 }
 
 func fillSegment(f *os.File, node string, number int64, slots int) error {
@@ -95,12 +97,15 @@ func fillSegment(f *os.File, node string, number int64, slots int) error {
 	return f.Sync()
 }
 
-func mapSegment(f *os.File, path string, number, slots int64) (*segment, error) {
-	data, err := unix.Mmap(int(f.Fd()), 0, headerSize+int(slots)*recordSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+// mapSegment maps the first length bytes of a file, at least a header.
+func mapSegment(f *os.File, path string, number, length int64) (*segment, error) {
+	data, err := unix.Mmap(int(f.Fd()), 0, int(length), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return nil, os.NewSyscallError("mmap", err)
 	}
-	return &segment{number: number, path: path, data: data, slots: slots, used: slots}, nil
+	size := slotSize(data)
+	slots := (length - headerSize) / size
+	return &segment{number: number, path: path, data: data, slots: slots, size: size, used: slots}, nil
 }
 
 // openSegment maps an existing file. A file cut short gives the slots it still has.
@@ -114,11 +119,14 @@ func openSegment(path string, number int64) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	slots := (st.Size() - headerSize) / recordSize
-	if st.Size() < headerSize || slots <= 0 || slots > maxSlots {
+	if st.Size() < headerSize+recordSize1 || st.Size() > headerSize+maxSlots*recordSize {
 		return nil, errNoSegment
 	}
-	return mapSegment(f, path, number, slots)
+	s, err := mapSegment(f, path, number, st.Size())
+	if err == nil && s.slots == 0 {
+		return nil, errors.Join(errNoSegment, s.unmap())
+	}
+	return s, err
 }
 
 // sync writes what changed to the disk.

@@ -49,7 +49,25 @@ type Totals struct {
 	Requests         int64 `json:"requests"`
 	PromptTokens     int64 `json:"prompt_tokens"`
 	CompletionTokens int64 `json:"completion_tokens"`
+	CachedTokens     int64 `json:"cached_tokens"`    // of PromptTokens
+	ReasoningTokens  int64 `json:"reasoning_tokens"` // of CompletionTokens
+	EmbeddingTokens  int64 `json:"embedding_tokens"`
 	CostMicros       int64 `json:"cost_micros"`
+	ChipMillis       int64 `json:"chip_millis"` // milliseconds of one chip
+	ChipNanos        int64 `json:"chip_nanos"`  // what they cost the operator, in thousandths of a micro-unit
+}
+
+// Add books a record.
+func (t *Totals) Add(r *Record) {
+	t.Requests++
+	t.PromptTokens += r.Usage.Input
+	t.CompletionTokens += r.Usage.Output
+	t.CachedTokens += r.Usage.Cached
+	t.ReasoningTokens += r.Usage.Reasoning
+	t.EmbeddingTokens += r.Usage.Embedding
+	t.CostMicros += r.CostMicros
+	t.ChipMillis += r.Work.ChipMillis
+	t.ChipNanos += r.Work.ChipNanos
 }
 
 // Row is the totals of one group.

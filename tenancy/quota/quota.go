@@ -106,12 +106,12 @@ func (b *Book) Spent(of id.Raw) int64 {
 
 // Ask is a request for a reservation.
 type Ask struct {
-	Who               *auth.Principal
-	PriceIn, PriceOut int64 // micro-units per million tokens
-	Bytes             int   // of the request, for the estimate of its tokens
-	Prompt            int   // no more prompt tokens than this, for certain
-	Output            int   // no more completion tokens than this for each choice, for certain
-	Choices           int   // how many choices are generated; at least 1
+	Who     *auth.Principal
+	Prices  meter.Prices // for this kind of call
+	Bytes   int          // of the request, for the estimate of its tokens
+	Prompt  int          // no more prompt tokens than this, for certain; embedded ones are of the prompt
+	Output  int          // no more completion tokens than this for each choice, for certain
+	Choices int          // how many choices are generated; at least 1
 	// Count asks for the exact number of prompt tokens; nil when nobody can tell. It is only called when the bound
 	// does not fit the money. A fault of kind Invalid says that the request is at fault; any other error that there is
 	// no count now, which is not a want of money.
@@ -283,7 +283,7 @@ func (b *Book) room(who *auth.Principal, cost int64) (free int64, limited, busy 
 
 // hold takes the upper bound of the cost with this many prompt tokens from all who pay, or nothing.
 func (b *Book) hold(r *Reservation, prompt int) bool {
-	cost := meter.Cost(int64(prompt), int64(r.Output)*int64(r.ask.Choices), r.ask.PriceIn, r.ask.PriceOut)
+	cost := meter.Bound(int64(prompt), int64(r.Output)*int64(r.ask.Choices), r.ask.Prices)
 	free, limited, _ := b.room(r.ask.Who, cost)
 	r.bound = limited
 	if limited && cost > free {
@@ -307,27 +307,26 @@ func (b *Book) worthCounting(r *Reservation) bool {
 	if r.ask.Count == nil {
 		return false
 	}
-	least := meter.Cost(1, int64(r.Output)*int64(r.ask.Choices), r.ask.PriceIn, r.ask.PriceOut)
+	least := meter.Bound(1, int64(r.Output)*int64(r.ask.Choices), r.ask.Prices)
 	free, _, busy := b.room(r.ask.Who, least)
 	if !busy { // it may run alone, with its output cut
-		least = meter.Cost(1, int64(r.ask.Choices), r.ask.PriceIn, r.ask.PriceOut)
+		least = meter.Bound(1, int64(r.ask.Choices), r.ask.Prices)
 	}
 	return free >= least
 }
 
 // cut lets a request that is alone on the accounts that are short run for as many tokens as their money pays.
 func (b *Book) cut(r *Reservation) bool {
-	in, out := r.ask.PriceIn, r.ask.PriceOut
-	full := meter.Cost(int64(r.prompt), int64(r.Output)*int64(r.ask.Choices), in, out)
+	full := meter.Bound(int64(r.prompt), int64(r.Output)*int64(r.ask.Choices), r.ask.Prices)
 	free, _, busy := b.room(r.ask.Who, full)
-	if busy || free <= 0 || out <= 0 {
+	if busy || free <= 0 {
 		return false
 	}
-	each := meter.Affordable(free, int64(r.prompt), in, out) / int64(r.ask.Choices)
+	each := meter.Affordable(free, int64(r.prompt), r.ask.Prices) / int64(r.ask.Choices)
 	if each < 1 || each >= int64(r.Output) {
 		return false
 	}
 	r.Output, r.Cut = int(each), true
-	b.take(r, meter.Cost(int64(r.prompt), each*int64(r.ask.Choices), in, out))
+	b.take(r, meter.Bound(int64(r.prompt), each*int64(r.ask.Choices), r.ask.Prices))
 	return true
 }

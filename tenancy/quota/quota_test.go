@@ -27,7 +27,7 @@ func who(l tenancy.Limits) *auth.Principal {
 
 // ask is a request of 10 prompt tokens (bound 40) and at most out completion tokens at 1 and 2 micro-units each.
 func ask(p *auth.Principal, out int) Ask {
-	return Ask{Who: p, PriceIn: 1_000_000, PriceOut: 2_000_000, Bytes: 40, Prompt: 40, Output: out, Choices: 1,
+	return Ask{Who: p, Prices: meter.Flat(1_000_000, 2_000_000), Bytes: 40, Prompt: 40, Output: out, Choices: 1,
 		Count: func() (int, error) { return 10, nil }}
 }
 
@@ -170,7 +170,7 @@ func TestNeverBelowZero(t *testing.T) {
 			r := open[i]
 			mp, mc := r.Bounds()
 			pr, c := rapid.IntRange(0, mp).Draw(t, "prompt"), rapid.IntRange(0, mc).Draw(t, "completion")
-			r.Settle(meter.Cost(int64(pr), int64(c), r.ask.PriceIn, r.ask.PriceOut), pr, c)
+			r.Settle(meter.Cost(meter.Usage{Input: int64(pr), Output: int64(c)}, r.ask.Prices), pr, c)
 			open = append(open[:i], open[i+1:]...)
 		}
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
@@ -178,7 +178,7 @@ func TestNeverBelowZero(t *testing.T) {
 				settle(rapid.IntRange(0, len(open)-1).Draw(t, "which"))
 			} else {
 				a := ask(p, rapid.IntRange(1, 100).Draw(t, "out"))
-				a.PriceOut = rapid.Int64Range(0, 3_000_000).Draw(t, "price")
+				a.Prices.Output = rapid.Int64Range(0, 3_000_000).Draw(t, "price")
 				a.Choices = rapid.IntRange(1, 3).Draw(t, "n")
 				if r, err := b.Reserve(a); err == nil {
 					open = append(open, r)
@@ -232,7 +232,7 @@ func TestNoTreeExceedsAnyBound(t *testing.T) {
 				i := rapid.IntRange(0, len(open)-1).Draw(t, "which")
 				mp, mc := open[i].Bounds()
 				pr, c := rapid.IntRange(0, min(mp, 40)).Draw(t, "prompt"), rapid.IntRange(0, min(mc, 90)).Draw(t, "completion")
-				open[i].Settle(meter.Cost(int64(pr), int64(c), 1_000_000, 2_000_000), pr, c)
+				open[i].Settle(meter.Cost(meter.Usage{Input: int64(pr), Output: int64(c)}, meter.Flat(1_000_000, 2_000_000)), pr, c)
 				open = append(open[:i], open[i+1:]...)
 			} else if p := rapid.SampledFrom(keys).Draw(t, "who"); true {
 				r, err := b.Reserve(ask(p, rapid.IntRange(1, 90).Draw(t, "out")))
@@ -358,7 +358,7 @@ func TestNothingOverflows(t *testing.T) {
 		p := who(tenancy.Limits{})
 		var open []*Reservation
 		for range 4 {
-			a := Ask{Who: p, PriceIn: amount.Draw(t, "in"), PriceOut: amount.Draw(t, "out"), Bytes: 40,
+			a := Ask{Who: p, Prices: meter.Flat(amount.Draw(t, "in"), amount.Draw(t, "out")), Bytes: 40,
 				Prompt: rapid.IntRange(0, 1<<28).Draw(t, "prompt"), Output: rapid.IntRange(1, 1<<30).Draw(t, "output"),
 				Choices: rapid.IntRange(1, 1<<18).Draw(t, "choices")}
 			if r, err := b.Reserve(a); err == nil {

@@ -94,7 +94,7 @@ func tenants(ctx context.Context, db *sql.DB) (*auth.Keyring, *serve.Target, str
 	if err != nil {
 		return nil, nil, "", err
 	}
-	target := &serve.Target{Route: serve.Route{ID: ids.New("rte"), Org: o.ID, Project: p.ID, Name: "bench", PriceIn: 1_000_000, PriceOut: 2_000_000},
+	target := &serve.Target{Route: serve.Route{ID: ids.New("rte"), Org: o.ID, Project: p.ID, Name: "bench", Prices: meter.Flat(1_000_000, 2_000_000)},
 		Version: ids.New("mv"), Context: 8192, Engine: &native.Driver{}}
 	return ring, target, secret, ring.Refresh(ctx)
 }

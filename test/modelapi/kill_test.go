@@ -227,8 +227,8 @@ func checkBooks(t *testing.T, trial int, dir string, delivered map[string]int) i
 	for _, rec := range r.records() {
 		booked["req_"+rec.Request.String()] = rec
 		sum.Requests++
-		sum.PromptTokens += rec.Prompt
-		sum.CompletionTokens += rec.Completion
+		sum.PromptTokens += rec.Usage.Input
+		sum.CompletionTokens += rec.Usage.Output
 		sum.CostMicros += rec.CostMicros
 	}
 	if sum != totals || p.book.Spent(raw(t, p.by.OrgID)) != totals.CostMicros {
@@ -236,8 +236,8 @@ func checkBooks(t *testing.T, trial int, dir string, delivered map[string]int) i
 	}
 	for rid, n := range delivered {
 		rec, ok := booked[rid]
-		if over := rec.Completion - int64(n); !ok || over < 0 || over > 1 {
-			t.Errorf("trial %d: request %s got %d tokens and is billed %d", trial, rid, n, rec.Completion)
+		if over := rec.Usage.Output - int64(n); !ok || over < 0 || over > 1 {
+			t.Errorf("trial %d: request %s got %d tokens and is billed %d", trial, rid, n, rec.Usage.Output)
 		}
 	}
 	return p.ledger.Recovered().Cut

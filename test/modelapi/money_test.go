@@ -157,8 +157,8 @@ func TestHangUps(t *testing.T) {
 	}
 	for _, rec := range r.records() {
 		tokens, ok := got["req_"+rec.Request.String()]
-		if !ok || rec.Completion < int64(tokens) || rec.Outcome != meter.HungUp || rec.Prompt != int64(promptLen) {
-			t.Errorf("a client that read %d tokens is billed %d/%d, outcome %s", tokens, rec.Prompt, rec.Completion, rec.Outcome)
+		if !ok || rec.Usage.Output < int64(tokens) || rec.Outcome != meter.HungUp || rec.Usage.Input != int64(promptLen) {
+			t.Errorf("a client that read %d tokens is billed %d/%d, outcome %s", tokens, rec.Usage.Input, rec.Usage.Output, rec.Outcome)
 		}
 	}
 	if r.book.Spent(raw(t, key.ID)) != totals.CostMicros {

@@ -108,7 +108,7 @@ func build(ctx context.Context, db *sql.DB, ledgerDir string, replicas ...string
 func (p *parts) addRoute(name string, in, out int64, context int, e engine.Engine, replicas ...string) {
 	ids := id.Default()
 	t := &serve.Target{Route: serve.Route{ID: ids.New("rte"), Org: p.by.OrgID, Project: p.by.ProjectID, Name: name,
-		PriceIn: in, PriceOut: out, CreatedAt: time.Unix(1_800_000_000, 0)}, Version: ids.New("mv"), Context: context, Engine: e}
+		Prices: meter.Flat(in, out), CreatedAt: time.Unix(1_800_000_000, 0)}, Version: ids.New("mv"), Context: context, Engine: e}
 	for _, addr := range replicas {
 		t.Endpoints = append(t.Endpoints, engine.Endpoint{Replica: "rep_" + addr, Addr: addr, Secret: engineSecret})
 	}
