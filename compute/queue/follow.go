@@ -192,7 +192,7 @@ func (p *Planner) update(e *entry, j *job.Job, v job.View) {
 	case job.Starting, job.Running:
 		if e.start != nil && j.Attempt >= e.start.attempt {
 			e.start = nil
-			p.core.Began(j.ID, ms(j.Standing.PlacedAt))
+			p.core.Began(now, j.ID, ms(j.Standing.PlacedAt))
 		}
 		if !e.running && e.stop == nil {
 			p.note(j.ID, errUnasked)

@@ -75,9 +75,14 @@ func (c *Core) Recall(id string, waited int64, ran bool) {
 }
 
 // Began tells that a job whose start was decided earlier, and waited for others to leave, runs only since then.
-func (c *Core) Began(id string, at int64) {
+func (c *Core) Began(now int64, id string, at int64) {
 	if w := c.jobs[id]; w != nil && w.status == running {
-		w.started = max(w.started, min(at, c.now))
+		c.settle(now)
+		began := max(w.started, min(at, c.now))
+		if w.runSince == w.started { // not a move, which does not begin the claim to run undisturbed anew
+			w.runSince = began
+		}
+		w.started = began
 	}
 }
 

@@ -213,3 +213,24 @@ func TestElasticWorkShrinksAndGrows(t *testing.T) {
 		t.Errorf("it does not rest: %+v", p.Actions)
 	}
 }
+
+// A start that waited for others to leave begins its time undisturbed only when it really begins.
+func TestTheMinimumRunCountsFromTheRealStart(t *testing.T) {
+	w := newWorld(t, Config{MinRun: 10 * minute}, fleetOf(1, 4, Queue{Name: "guest"}, Queue{Name: "owner", Guarantee: []Count{{"a", 4}}}))
+	must(0, w.submit(Job{ID: "borrower", Queue: "guest", Need: Need{Chips: 4}}, 1000*minute))
+	if p := w.plan(); len(p.Actions) != 1 {
+		t.Fatalf("%+v", p.Actions)
+	}
+	began := w.now + 3*minute
+	w.now = began
+	w.c.Began(w.now, "borrower", began)
+	must(0, w.submit(Job{ID: "owned", Queue: "owner", Need: Need{Chips: 4}}, 100*minute))
+	for ; w.now < began+10*minute; w.now += minute {
+		if p := w.plan(); len(p.Actions) != 0 {
+			t.Fatalf("after %d minutes: %+v", (w.now-began)/minute, p.Actions)
+		}
+	}
+	if p := w.plan(); len(p.Actions) != 2 {
+		t.Fatalf("%+v", p.Actions)
+	}
+}
