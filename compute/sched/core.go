@@ -174,6 +174,7 @@ type Core struct {
 	memo     evictions
 	holds    []*hold
 	windows  []window
+	edge     int64              // when the next of them begins or ends, as of the last plan
 	children map[string][]*work // those that wait for a job to succeed
 
 	price    []int64 // by chip: how scarce it is, in Micro

@@ -65,7 +65,7 @@ func (c *Core) lookAhead(horizon int64) map[string]int64 {
 		}
 		next := p.Next
 		if len(ends) > 0 {
-			next = ends[0].at // what rounds between ends would change is little in a world without surprises
+			next = min(ends[0].at, d.appointed()) // what rounds between would change is little in a world without surprises
 		}
 		if next == maxInt || next <= now && len(ends) == 0 {
 			break

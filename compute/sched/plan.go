@@ -49,6 +49,10 @@ func (c *Core) Plan(now int64) Plan {
 	// 1. What is feasible was found when the jobs came: their menus. What waits for other things is looked at again.
 	c.settle(now)
 	c.acts = nil
+	if len(c.windows) > 0 && c.now >= c.edge { // a window began or ended
+		c.edge = c.nextWindow()
+		c.tryAll()
+	}
 	for _, q := range c.queues {
 		if len(q.parked) > 0 {
 			c.unpark(q)
@@ -131,6 +135,18 @@ func (c *Core) wanted() []bool {
 
 // due is when the core should be asked again though nothing happened.
 func (c *Core) due() int64 {
+	at := c.appointed()
+	for _, q := range c.queues {
+		if q.waits > 0 {
+			at = min(at, c.round)
+		}
+	}
+	return at
+}
+
+// appointed is the next time at which something may start because of the time alone: a window begins or ends before those
+// that wait for room, or a job may begin.
+func (c *Core) appointed() int64 {
 	at := int64(maxInt)
 	for _, q := range c.queues {
 		for _, w := range q.parked {
@@ -139,7 +155,7 @@ func (c *Core) due() int64 {
 			}
 		}
 		if q.waits > 0 {
-			at = min(at, c.round, c.nextWindow())
+			at = min(at, c.nextWindow())
 		}
 	}
 	return at

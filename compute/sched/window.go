@@ -49,6 +49,7 @@ func (c *Core) SetWindows(now int64, list []Window) error {
 	slices.SortFunc(all, func(a, b window) int { return int(min(max(a.From-b.From, -1), 1)) })
 	c.settle(now)
 	c.windows = all
+	c.edge = c.nextWindow()
 	c.tryAll()
 	return nil
 }
