@@ -171,7 +171,7 @@ func (p *Planner) named(s string) string {
 // QueueView is a queue as it stands.
 type QueueView struct {
 	Row
-	Held    map[string]int64 // chips in use by class
+	Held    map[string]int64 // chips in use by class, a part of one as one
 	Waiting int              // jobs that wait for room
 	Parked  int              // jobs that wait for something else: held, a later beginning, other jobs
 	Running int              // jobs
@@ -196,7 +196,7 @@ func (p *Planner) Queues() []QueueView {
 	for i, s := range states {
 		v := QueueView{Row: p.rows[s.Name], Held: map[string]int64{}, Waiting: s.Waiting, Parked: s.Parked, Running: s.Running, Used: s.Used, Next: s.Next}
 		for _, h := range s.Held {
-			v.Held[h.Chip] = h.Chips
+			v.Held[h.Chip] = (h.Milli + sched.Whole - 1) / sched.Whole
 		}
 		if all > 0 {
 			v.Share = float64(s.Burden) / float64(all)

@@ -53,7 +53,7 @@ func BenchmarkReclaim(b *testing.B) {
 					}
 					before = c.stats.Preempted
 				}
-				b.ReportMetric(float64(c.queueAt["owner"].held[1]), "reclaimed-chips")
+				b.ReportMetric(float64(c.queueAt["owner"].held[1]/Whole), "reclaimed-chips")
 			}
 		})
 	}

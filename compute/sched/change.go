@@ -75,14 +75,14 @@ func (c *Core) changes(w *work) []Change {
 		if w.q.ceiling[slot] == maxInt || w.menu.largest == 0 {
 			continue
 		}
-		least := w.Need.Chips // elastic work can begin with fewer
+		least := w.menu.charge // elastic work can begin with fewer
 		if w.Need.Min > 0 {
-			least = w.Need.Min
+			least = int64(w.Need.Min) * Whole
 		}
-		if more := w.q.held[slot] + int64(least) - w.q.ceiling[slot]; more > 0 {
+		if more := (w.q.held[slot] + least - w.q.ceiling[slot] + Whole - 1) / Whole; w.q.held[slot]+least > w.q.ceiling[slot] {
 			all = append(all, Change{Kind: "quota", Name: ch.Name, To: int(more), Cost: 1000 + more,
 				Reason: fmt.Sprintf("if queue %s might hold %d more of chip %s", w.q.Name, more, ch.Name),
-				apply:  func(j *Job, d *Core) { d.queueAt[j.Queue].ceiling[slot] += more }})
+				apply:  func(j *Job, d *Core) { d.queueAt[j.Queue].ceiling[slot] += more * Whole }})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Change) int { return cmp.Compare(a.Cost, b.Cost) })

@@ -189,6 +189,7 @@ type Core struct {
 	trust    *correction
 	promises []promise
 	idle     bool // fill gives out what would stand idle
+	shares   bool // a share of a chip was given out
 	renewed  bool // this plan began a round
 	ranked   bool // and in it ranks are compared
 
@@ -451,6 +452,7 @@ func (c *Core) occupy(w *work, o *option, seats []Seat) {
 		w.first = c.now
 	}
 	w.status, w.opt, w.seats, w.started, w.ran, w.overhead = running, o, seats, c.now, true, overhead
+	c.shares = c.shares || o.shares()
 	w.waited += c.now - w.since
 	w.fast = w.urgent == urgentFast && w.Kind == Evaluation
 	c.history.Start(w.ID, w.Attained, overhead, c.now)

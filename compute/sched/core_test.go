@@ -148,12 +148,14 @@ func (w *world) check() {
 				w.t.Fatalf("node %s has %d CPU and gave %d", n.Name, n.CPUMilli, cpu[s.Node])
 			}
 		}
-		held[w.jobs[id].Queue+"/"+a.Chip] += int64(a.Size)
+		for _, s := range a.Seats {
+			held[w.jobs[id].Queue+"/"+a.Chip] += int64(s.Chips) * int64(s.Share)
+		}
 	}
 	for _, q := range w.fleet.Queues {
 		for _, c := range q.Ceiling {
-			if n := held[q.Name+"/"+c.Chip]; n > c.Chips {
-				w.t.Fatalf("queue %s holds %d chips beyond its ceiling %d", q.Name, n, c.Chips)
+			if n := held[q.Name+"/"+c.Chip]; n > c.Chips*Whole {
+				w.t.Fatalf("queue %s holds %d thousandths beyond its ceiling %d", q.Name, n, c.Chips)
 			}
 		}
 	}

@@ -17,11 +17,11 @@ type queue struct {
 	Queue
 	org       *org
 	at        int
-	guarantee []int64 // by chipSlot
+	guarantee []int64 // by chipSlot, like all amounts here in thousandths of a chip: a share counts as what it is
 	ceiling   []int64 // by chipSlot; maxInt = none
-	held      []int64 // chips in use, by chipSlot
-	fast      int64   // chips in use by jobs of the fast lane
-	all       int64   // chips in use
+	held      []int64 // in use, by chipSlot
+	fast      int64   // in use by jobs of the fast lane
+	all       int64   // in use
 	used      int64   // micro-units, decayed, of what was held beyond the guarantee
 	lanes     []*lane // waiting jobs by menu
 	live      []*lane // of them those that have any, in no order
@@ -41,10 +41,10 @@ func (c *Core) layQueues(list []Queue) {
 			q.ceiling[k] = maxInt
 		}
 		for _, g := range in.Guarantee {
-			q.guarantee[chipSlot(c.chipAt[g.Chip])] = g.Chips
+			q.guarantee[chipSlot(c.chipAt[g.Chip])] = g.Chips * Whole
 		}
 		for _, g := range in.Ceiling {
-			q.ceiling[chipSlot(c.chipAt[g.Chip])] = g.Chips
+			q.ceiling[chipSlot(c.chipAt[g.Chip])] = g.Chips * Whole
 		}
 		o := orgs[in.Org]
 		if o == nil {
@@ -63,13 +63,13 @@ func (c *Core) layQueues(list []Queue) {
 // add counts a job that starts (1) or ends (-1).
 func (q *queue) add(w *work, sign int64) {
 	slot := chipSlot(w.opt.chip)
-	q.held[slot] += sign * int64(w.opt.size)
-	q.all += sign * int64(w.opt.size)
+	q.held[slot] += sign * w.opt.charge
+	q.all += sign * w.opt.charge
 	if w.Need.Min > 0 {
 		q.elastic += int(sign)
 	}
 	if w.fast {
-		q.fast += sign * int64(w.opt.size)
+		q.fast += sign * w.opt.charge
 	}
 }
 
@@ -78,7 +78,7 @@ func (q *queue) add(w *work, sign int64) {
 func (c *Core) surplus(q *queue) (rate int64) {
 	for i, ch := range c.chips {
 		if over := q.held[chipSlot(i)] - q.guarantee[chipSlot(i)]; over > 0 {
-			rate += over * max(1, ch.Value)
+			rate += muldiv(over, max(1, ch.Value), Whole)
 		}
 	}
 	return rate
@@ -123,7 +123,7 @@ func (c *Core) orgBurden(o *org) (sum int64) {
 // within says whether a queue stays inside its guarantee with an option more.
 func (q *queue) within(o *option) bool {
 	slot := chipSlot(o.chip)
-	return q.held[slot]+int64(o.size) <= q.guarantee[slot]
+	return q.held[slot]+o.charge <= q.guarantee[slot]
 }
 
 // next is the queue that is to choose now, and its candidate: of those with something to try, one that stays within its guarantee before

@@ -70,7 +70,7 @@ func (c *Core) trade(w *work, pairs *int) (best swap) {
 
 // allows says whether a queue stays below its ceiling with an option more.
 func (q *queue) allows(o *option) bool {
-	return q.held[chipSlot(o.chip)]+int64(o.size) <= q.ceiling[chipSlot(o.chip)]
+	return q.held[chipSlot(o.chip)]+o.charge <= q.ceiling[chipSlot(o.chip)]
 }
 
 // left is what a job is taken to have left for weighing moves: between the middle and the late quantile, for durations

@@ -48,6 +48,12 @@ type Count struct {
 	Chips int64
 }
 
+// Portion is an amount of a class, in thousandths of a chip.
+type Portion struct {
+	Chip  string
+	Milli int64
+}
+
 // Queue is where the jobs of one project wait.
 type Queue struct {
 	Name      string

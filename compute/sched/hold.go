@@ -183,6 +183,9 @@ func (c *Core) freeAt(n int32, a *ask) (int64, bool) {
 	if len(runs) > 1 {
 		slices.SortFunc(runs, func(x, y *work) int { return cmp.Or(cmp.Compare(x.goneBy, y.goneBy), cmp.Compare(x.number, y.number)) })
 	}
+	if c.divided(n, a) {
+		return c.freeAtShares(n, a, runs)
+	}
 	whole, cpu, memo := int(f.whole), f.cpu, f.memo
 	for _, r := range runs {
 		whole, cpu, memo = r.gives(n, whole, cpu, memo)
@@ -193,7 +196,7 @@ func (c *Core) freeAt(n int32, a *ask) (int64, bool) {
 	return 0, false
 }
 
-// gives adds what a job would leave on a node; of shares a little too much: the others on the chip end too.
+// gives adds what a job of whole chips, or of CPU alone, would leave on a node.
 func (w *work) gives(n int32, whole int, cpu, memo int64) (int, int64, int64) {
 	k := 0
 	for i := range w.opt.parts {

@@ -15,7 +15,7 @@ func (c *Core) SetBegin(now int64, id string, at int64) error {
 type QueueState struct {
 	Name, Org          string
 	Weight, OrgWeight  int64   // in Micro
-	Held               []Count // chips in use by class
+	Held               []Portion // in use by class
 	Guarantee, Ceiling []Count
 	Waiting            int    // for room
 	Parked             int    // for something else: held, not before, after others
@@ -33,7 +33,7 @@ func (c *Core) Queues() []QueueState {
 			Waiting: q.waits, Parked: len(q.parked), Used: q.used, Burden: c.burden(q)}
 		for k, ch := range c.chips {
 			if n := q.held[chipSlot(k)]; n > 0 {
-				s.Held = append(s.Held, Count{ch.Name, n})
+				s.Held = append(s.Held, Portion{ch.Name, n})
 			}
 		}
 		var first *work

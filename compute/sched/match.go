@@ -183,9 +183,9 @@ func (c *Core) larger(w *work) {
 		if o.size <= w.opt.size {
 			return
 		}
-		more := int64(o.size)
+		more := o.charge
 		if o.chip == w.opt.chip {
-			more -= int64(w.opt.size)
+			more -= w.opt.charge
 		}
 		if now-c.wall(w, o, w.est.P50) < 2*moveGain*c.conf.restart(o.size) || w.q.held[chipSlot(o.chip)]+more > w.q.ceiling[chipSlot(o.chip)] {
 			continue

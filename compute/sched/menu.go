@@ -26,10 +26,21 @@ type ask struct {
 type option struct {
 	site, chip int // chip -1 = CPU only
 	pool       int32
-	size       int // chips in all
+	size       int   // chips in all
+	charge     int64 // what it counts in quotas, in thousandths of a chip
 	parts      []part
+	each       ask   // what one whole chip takes, of an option of whole chips
 	speed      int64 // of the whole, in Micro of one chip at the reference speed
 	within     Level
+}
+
+// askOf is what a seat of the option takes of its node.
+func (o *option) askOf(s *Seat) ask {
+	if o.each.chips == 0 {
+		return o.parts[0].ask
+	}
+	n := int64(s.Chips)
+	return ask{int(n), Whole, n * o.each.cpu, n * o.each.memo}
 }
 
 // menu is the finite list of ways to run a job, and the class of jobs that have just the same one.
@@ -38,6 +49,7 @@ type menu struct {
 	key     string   // what it is known by
 	options []option // sizes from the largest down, inside a size by site and chip
 	largest int      // chips of the largest
+	charge  int64    // of it
 	pools   []int32  // of the options
 }
 
@@ -82,7 +94,7 @@ func (c *Core) menuOf(j *Job, q *queue) (*menu, error) {
 		}
 		for size := ch.Chips; ; size = max(j.Need.Min, size/2) {
 			switch o, ok := c.option(p, &j.Need, ch, size); {
-			case ok && q.ceiling[chipSlot(p.chip)] < int64(size):
+			case ok && q.ceiling[chipSlot(p.chip)] < o.charge:
 				over = true
 			case ok:
 				m.options = append(m.options, o)
@@ -99,7 +111,7 @@ func (c *Core) menuOf(j *Job, q *queue) (*menu, error) {
 	}
 	slices.SortStableFunc(m.options, func(a, b option) int { return cmp.Compare(b.size, a.size) })
 	for _, o := range m.options {
-		m.largest = max(m.largest, o.size)
+		m.largest, m.charge = max(m.largest, o.size), max(m.charge, o.charge)
 		if p := o.pool; !slices.Contains(m.pools, p) {
 			m.pools = append(m.pools, p)
 		}
@@ -164,14 +176,16 @@ func (c *Core) knownSites(names []string) error {
 // option lays a size out over the nodes of a pool: as few nodes as can be, all full but the last. False if the empty pool
 // cannot hold it.
 func (c *Core) option(p *pool, n *Need, ch Choice, size int) (option, bool) {
-	o := option{site: p.site, chip: p.chip, pool: p.at, size: size, within: n.Within, speed: muldiv(int64(max(1, size)), ch.Speed, 1)}
+	o := option{site: p.site, chip: p.chip, pool: p.at, size: size, charge: int64(size) * Whole, within: n.Within, speed: muldiv(int64(max(1, size)), ch.Speed, 1)}
 	if size == 0 || n.Share > 0 && n.Share < Whole {
 		o.parts = []part{{1, ask{chips: size, share: cmp.Or(n.Share, Whole), cpu: n.CPUMilli, memo: n.MemoryMiB}}}
+		o.charge = int64(size) * int64(o.parts[0].ask.share)
 		return o, c.hosts(p, &o)
 	}
 	whole := func(chips int) ask {
 		return ask{chips, Whole, int64(chips) * n.CPUMilli, int64(chips) * n.MemoryMiB}
 	}
+	o.each = whole(1)
 	per := p.perNode
 	if per == 0 || n.Within == SameNode && size > per {
 		return o, false

@@ -116,7 +116,7 @@ func (c *Core) fastLane(w *work) bool {
 	if w.Kind != Evaluation || w.Limit <= 0 || w.Limit > c.conf.Fast {
 		return false
 	}
-	return w.q.fast == 0 || w.q.fast+int64(w.menu.largest) <= muldiv(w.q.all, c.conf.FastPart, Micro)
+	return w.q.fast == 0 || w.q.fast+w.menu.charge <= muldiv(w.q.all, c.conf.FastPart, Micro)
 }
 
 // enqueue has a job wait, for room or for what must come before.

@@ -261,7 +261,7 @@ func (c *Core) start(w *work, l *lane) bool {
 	}
 	for _, o := range list {
 		slot := chipSlot(o.chip)
-		if held := w.q.held[slot]; held+int64(o.size) > w.q.ceiling[slot] {
+		if held := w.q.held[slot]; held+o.charge > w.q.ceiling[slot] {
 			continue
 		}
 		if seats := c.place(w, o); seats != nil {

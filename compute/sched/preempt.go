@@ -9,10 +9,16 @@ import (
 // where the victims complete a placement. Stage 6.
 func (c *Core) preempt() {
 	for _, q := range c.byBurden() {
+		behind := false
 		for range 64 { // a plan is bounded; the next one goes on
-			if !c.preemptFor(q) {
+			if c.preemptFor(q) {
+				if behind = c.shares; behind { // who had to leave one chip would move to the next that is claimed, and be safe there
+					continue
+				}
+			} else if !behind {
 				break
 			}
+			behind = false
 			c.fill() // victims that are elastic, and what fits beside
 		}
 	}
@@ -144,7 +150,11 @@ func (c *Core) outranks(w *work, o *option, v *work) bool {
 // loss is what preempting a job loses, in chip-milliseconds, within its class: elastic work is shrunk first, then goes
 // what is borrowed, then the rest.
 func (c *Core) loss(v *work) (class int, lost int64) {
-	lost = muldiv(int64(max(1, v.opt.size)), c.attained(v)-v.saved+c.conf.restart(v.opt.size), 1)
+	weight := v.opt.charge
+	if weight == 0 { // CPU alone
+		weight = Whole
+	}
+	lost = muldiv(weight, c.attained(v)-v.saved+c.conf.restart(v.opt.size), Whole)
 	slot := chipSlot(v.opt.chip)
 	switch {
 	case v.Need.Min > 0 && v.opt.size > v.Need.Min:
@@ -210,7 +220,7 @@ func (c *Core) displace(w *work, o *option, from whose) bool {
 // yield has running jobs of a queue that is at its ceiling make way for one of the same queue that goes before them.
 func (c *Core) yield(w *work, o *option) bool {
 	slot := chipSlot(o.chip)
-	need := w.q.held[slot] + int64(o.size) - w.q.ceiling[slot]
+	need := w.q.held[slot] + o.charge - w.q.ceiling[slot]
 	var list []victim
 	for _, v := range c.running {
 		if v.q != w.q || v.opt.chip != o.chip || v.opt.site != o.site {
@@ -231,7 +241,7 @@ func (c *Core) yield(w *work, o *option) bool {
 		}
 		if c.spare(v.w, chosen) {
 			chosen[v.w] = true
-			need -= int64(v.w.opt.size)
+			need -= v.w.opt.charge
 		}
 	}
 	return need <= 0 && c.takeOver(w, o, chosen)
@@ -314,8 +324,8 @@ func (c *Core) lawful(w *work, o *option, chosen map[*work]bool) *queue {
 	var poor *queue
 	for v := range chosen {
 		if v.q != w.q {
-			give[v.q.at] += int64(v.opt.size)
-			largest[v.q.at] = max(largest[v.q.at], int64(v.opt.size))
+			give[v.q.at] += v.opt.charge
+			largest[v.q.at] = max(largest[v.q.at], v.opt.charge)
 		}
 		if !c.spare(v, chosen) && (poor == nil || v.q.at < poor.at) {
 			poor = v.q
@@ -397,6 +407,9 @@ func (e *evicted) before(f *evicted) bool {
 
 // evict is the cheapest set of jobs on a node whose leaving makes room for a member.
 func (c *Core) evict(w *work, o *option, n int32, a *ask, from whose, chosen map[*work]bool) evicted {
+	if c.divided(n, a) {
+		return c.evictShares(w, o, n, a, from, chosen)
+	}
 	e := evicted{node: n}
 	f := &c.room.free[n]
 	whole, cpu, memo := int(f.whole), f.cpu, f.memo

@@ -31,6 +31,7 @@ type Explanation struct {
 	Bound   string // the constraint that binds, in a word: "hold", "begin", "after", "ceiling", "held", "window", "room", "scattered", "order"
 	Have    int64  // of what binds
 	Want    int64
+	Unit    string // of the two: "chips", "thousandths" of a chip for a job that asks for a share, "ms", "jobs"; empty where they say nothing
 	Reason  string // a sentence with the numbers
 	Ahead   int    // jobs of its queue that come before it
 }
@@ -53,7 +54,7 @@ func (c *Core) Explain(id string) (Explanation, bool) {
 	case len(w.After) > 0:
 		e.Bound, e.Reason = "after", fmt.Sprintf("It waits for job %s to succeed.", w.After[0])
 	case w.NotBefore > c.now:
-		e.Bound, e.Want = "begin", w.NotBefore-c.now
+		e.Bound, e.Want, e.Unit = "begin", w.NotBefore-c.now, "ms"
 		e.Reason = fmt.Sprintf("It begins in %s at the earliest.", span(e.Want))
 	default:
 		c.refused(w, &e)
@@ -80,7 +81,7 @@ func (c *Core) whyHere(w *work) string {
 	o := w.opt
 	what := "CPU alone"
 	if o.chip >= 0 {
-		what = fmt.Sprintf("%d of chip %s", o.size, c.chips[o.chip].Name)
+		what = fmt.Sprintf("%s of chip %s", amount(o.charge), c.chips[o.chip].Name)
 	}
 	s := fmt.Sprintf("It runs on %s at site %s", what, c.sites[o.site])
 	if best := c.best(w.menu); len(w.menu.options) > 1 && best != nil && best.chip >= 0 && o.chip >= 0 {
@@ -93,9 +94,9 @@ func (c *Core) whyHere(w *work) string {
 	}
 	if slot := chipSlot(o.chip); w.q.guarantee[slot] > 0 || len(c.queues) > 1 {
 		if over := w.q.held[slot] - w.q.guarantee[slot]; over > 0 {
-			s += fmt.Sprintf(". Its queue holds %d beyond its guarantee of %d, and gives them back when they are claimed", over, w.q.guarantee[slot])
+			s += fmt.Sprintf(". Its queue holds %s beyond its guarantee of %s, and gives them back when they are claimed", amount(over), amount(w.q.guarantee[slot]))
 		} else {
-			s += fmt.Sprintf(". Its queue is within its guarantee of %d", w.q.guarantee[slot])
+			s += fmt.Sprintf(". Its queue is within its guarantee of %s", amount(w.q.guarantee[slot]))
 		}
 	}
 	return s + "."
@@ -138,32 +139,38 @@ func (c *Core) refusedEntry(w *work, o *option, near bool, e *Explanation) {
 	fits, most := c.couldSit(pool, o)
 	idle := c.room.pools[pool].idle
 	switch {
-	case w.q.held[slot]+int64(o.size) > w.q.ceiling[slot]:
-		e.Stage, e.Bound, e.Have, e.Want = Entitled, "ceiling", w.q.ceiling[slot]-w.q.held[slot], int64(o.size)
-		e.Reason = fmt.Sprintf("Queue %s may hold %d of %s, holds %d, and the job asks for %d.", w.q.Name, w.q.ceiling[slot], name, w.q.held[slot], o.size)
+	case w.q.held[slot]+o.charge > w.q.ceiling[slot]:
+		e.Stage, e.Bound = Entitled, "ceiling"
+		e.Have, e.Want, e.Unit = o.counted(w.q.ceiling[slot]-w.q.held[slot], o.charge)
+		e.Reason = fmt.Sprintf("Queue %s may hold %s of %s, holds %s, and the job asks for %s.", w.q.Name, amount(w.q.ceiling[slot]), name, amount(w.q.held[slot]), amount(o.charge))
 	case fits && c.heldFor(w, o) != nil:
 		h := c.heldFor(w, o)
 		e.Stage, e.Bound, e.Have, e.Want = Reserved, "held", h.start-c.now, c.lasts(w, o)
+		e.Unit = "ms"
 		e.Reason = fmt.Sprintf("What would fit is held for job %s, which starts there within %s, and this job may take %s.", h.w.ID, span(e.Have), span(e.Want))
 	case fits && c.windowFor(w, o) != nil:
 		x := c.windowFor(w, o)
 		e.Stage, e.Bound, e.Have, e.Want = Reserved, "window", max(0, x.From-c.now), c.lasts(w, o)
+		e.Unit = "ms"
 		begins := "which has begun"
 		if e.Have > 0 {
 			begins = "which begins in " + span(e.Have).String()
 		}
 		e.Reason = fmt.Sprintf("What would fit is kept for %s, %s and ends in %s, and this job may take %s.", x.ID, begins, span(x.Until-c.now), span(e.Want))
 	case fits && e.Ahead > 0:
-		e.Stage, e.Bound, e.Have, e.Want = Ordered, "order", 0, int64(e.Ahead)
+		e.Stage, e.Bound, e.Have, e.Want, e.Unit = Ordered, "order", 0, int64(e.Ahead), "jobs"
 		e.Reason = fmt.Sprintf("%d jobs of queue %s come before it.", e.Ahead, w.q.Name)
 	case fits:
 		e.Stage, e.Bound = Matched, "price"
 		e.Reason = fmt.Sprintf("There is room on %s at site %s, and the next plan will look at it.", name, site)
+	case o.shares():
+		e.Stage, e.Bound, e.Have, e.Want, e.Unit = Placed, "room", c.roomiest(pool), o.charge, "thousandths"
+		e.Reason = fmt.Sprintf("No %s at site %s has %d thousandths free beside the CPU and memory that the job needs; the most free of one is %d.", name, site, e.Want, e.Have)
 	case idle >= int64(o.size) && o.size > 0:
-		e.Stage, e.Bound, e.Have, e.Want = Placed, "scattered", int64(most), int64(o.parts[0].ask.chips)
+		e.Stage, e.Bound, e.Have, e.Want, e.Unit = Placed, "scattered", int64(most), int64(o.parts[0].ask.chips), "chips"
 		e.Reason = fmt.Sprintf("%d of %s are free at site %s, but not side by side: a node has at most %d free, and the job needs %s.", idle, name, site, most, shape(o))
 	default:
-		e.Stage, e.Bound, e.Have, e.Want = Placed, "room", idle, int64(o.size)
+		e.Stage, e.Bound, e.Have, e.Want, e.Unit = Placed, "room", idle, int64(o.size), "chips"
 		e.Reason = fmt.Sprintf("%d of %s are free at site %s and the job needs %d.", idle, name, site, o.size)
 		if o.size == 0 {
 			e.Reason = fmt.Sprintf("No node at site %s has the CPU and memory left that the job needs.", site)
@@ -259,10 +266,10 @@ func (c *Core) whyNoVictims(w *work, o *option) string {
 	switch slot := chipSlot(o.chip); {
 	case w.q.guarantee[slot] == 0:
 	case w.q.held[slot] >= w.q.guarantee[slot]:
-		return fmt.Sprintf(" Its queue has its guarantee of %d, so nobody makes way for it.", w.q.guarantee[slot])
+		return fmt.Sprintf(" Its queue has its guarantee of %s, so nobody makes way for it.", amount(w.q.guarantee[slot]))
 	default:
-		return fmt.Sprintf(" With it its queue would hold %d beyond its guarantee of %d, and for that nobody makes way.",
-			w.q.held[slot]+int64(o.size)-w.q.guarantee[slot], w.q.guarantee[slot])
+		return fmt.Sprintf(" With it its queue would hold %s beyond its guarantee of %s, and for that nobody makes way.",
+			amount(w.q.held[slot]+o.charge-w.q.guarantee[slot]), amount(w.q.guarantee[slot]))
 	}
 	return ""
 }

@@ -95,13 +95,7 @@ func (r *room) file(n int32, in bool) {
 // fits says whether a member can sit on a node as it is.
 func (r *room) fits(n int32, a *ask) bool {
 	f := &r.free[n]
-	if !f.open || f.counted && (f.cpu < a.cpu || f.memo < a.memo) {
-		return false
-	}
-	if a.chips > 0 && a.share < Whole {
-		return f.tightest(int32(a.share)) >= 0
-	}
-	return int(f.whole) >= a.chips
+	return f.open && f.holds(a)
 }
 
 // tightest is the device with the least room that suffices for a share.
