@@ -65,6 +65,9 @@ func (c *Core) recognise(w *work, held []Held) (*option, []Seat, error) {
 }
 
 func (c *Core) sitDown(o *option, held []Held) []Seat {
+	if o.mixed {
+		return c.sitOn(o, held)
+	}
 	var seats []Seat
 	pool := o.pool
 	k := 0
@@ -88,6 +91,22 @@ func (c *Core) sitDown(o *option, held []Held) []Seat {
 	if k != len(held) {
 		c.unplace(o, seats)
 		return nil
+	}
+	return seats
+}
+
+// sitOn is sitDown for a gang over unlike nodes: any seats of its size are an entry of its menu.
+func (c *Core) sitOn(o *option, held []Held) []Seat {
+	var seats []Seat
+	for _, h := range held {
+		n, ok := c.nodeAt[h.Node]
+		s := Seat{Node: n, Chips: int32(h.Chips), Share: Whole, Devices: h.Devices}
+		a := o.askOf(&s)
+		if !ok || c.room.pool[n] != o.pool || h.Chips < 1 || h.Share != 0 || len(s.Devices) != h.Chips || !c.sit(&s, &a) {
+			c.unplace(o, seats)
+			return nil
+		}
+		seats = append(seats, s)
 	}
 	return seats
 }

@@ -473,21 +473,17 @@ func (c *Core) occupy(w *work, o *option, seats []Seat) {
 
 // stand gives back the seats of a running job, and only them.
 func (c *Core) stand(w *work) {
-	for i, k := 0, 0; i < len(w.opt.parts); i++ {
-		for range w.opt.parts[i].members {
-			c.leave(&w.seats[k], &w.opt.parts[i].ask)
-			k++
-		}
+	for k := range w.seats {
+		a := w.opt.askOf(&w.seats[k])
+		c.leave(&w.seats[k], &a)
 	}
 }
 
 // sitAgain takes them again.
 func (c *Core) sitAgain(w *work) {
-	for i, k := 0, 0; i < len(w.opt.parts); i++ {
-		for range w.opt.parts[i].members {
-			c.sit(&w.seats[k], &w.opt.parts[i].ask)
-			k++
-		}
+	for k := range w.seats {
+		a := w.opt.askOf(&w.seats[k])
+		c.sit(&w.seats[k], &a)
 	}
 }
 

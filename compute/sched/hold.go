@@ -62,14 +62,27 @@ func (c *Core) holding(w *work) bool {
 }
 
 // earliest finds the nodes on which an option can start first, when jobs end by their P90.
-func (c *Core) earliest(w *work, o *option) *hold {
-	pool := o.pool
+func (c *Core) earliest(w *work, o *option) (best *hold) {
+	for _, nodes := range c.groups(c.pools[o.pool], o.within) {
+		earliest := c.earliestOn
+		if o.mixed {
+			earliest = c.earliestSpread
+		}
+		if h := earliest(w, o, nodes); h != nil && (best == nil || h.start < best.start) {
+			best = h
+		}
+	}
+	return best
+}
+
+// earliestOn is earliest among some nodes.
+func (c *Core) earliestOn(w *work, o *option, nodes []int32) *hold {
 	h := &hold{w: w, owed: w.q.guaranteedFor(o)}
 	for i := range o.parts {
 		pt := &o.parts[i]
 		first := make([]when, 0, pt.members)
 		seen := c.freeing(o, i)
-		for _, n := range c.pools[pool].nodes {
+		for _, n := range nodes {
 			if c.nodes[n].State != Up || slices.Contains(h.nodes, n) || c.heldAlready(n) {
 				continue
 			}
@@ -198,14 +211,10 @@ func (c *Core) freeAt(n int32, a *ask) (int64, bool) {
 
 // gives adds what a job of whole chips, or of CPU alone, would leave on a node.
 func (w *work) gives(n int32, whole int, cpu, memo int64) (int, int64, int64) {
-	k := 0
-	for i := range w.opt.parts {
-		b := &w.opt.parts[i].ask
-		for range w.opt.parts[i].members {
-			if w.seats[k].Node == n {
-				whole, cpu, memo = whole+b.chips, cpu+b.cpu, memo+b.memo
-			}
-			k++
+	for k := range w.seats {
+		if w.seats[k].Node == n {
+			b := w.opt.askOf(&w.seats[k])
+			whole, cpu, memo = whole+b.chips, cpu+b.cpu, memo+b.memo
 		}
 	}
 	return whole, cpu, memo

@@ -14,7 +14,7 @@ func (c *Core) SetBegin(now int64, id string, at int64) error {
 // QueueState is a queue as it stands.
 type QueueState struct {
 	Name, Org          string
-	Weight, OrgWeight  int64   // in Micro
+	Weight, OrgWeight  int64     // in Micro
 	Held               []Portion // in use by class
 	Guarantee, Ceiling []Count
 	Waiting            int    // for room

@@ -29,6 +29,7 @@ type option struct {
 	size       int   // chips in all
 	charge     int64 // what it counts in quotas, in thousandths of a chip
 	parts      []part
+	mixed      bool  // over unlike nodes: the parts are what the empty pool would give
 	each       ask   // what one whole chip takes, of an option of whole chips
 	speed      int64 // of the whole, in Micro of one chip at the reference speed
 	within     Level
@@ -59,6 +60,7 @@ type pool struct {
 	at         int32   // among the pools
 	nodes      []int32 // by name
 	perNode    int     // chips of the largest node
+	groups     [SameSite + 1][][]int32
 }
 
 // Nearby is why a job can never run on a fleet, and the nearest that could.
@@ -173,8 +175,8 @@ func (c *Core) knownSites(names []string) error {
 	return nil
 }
 
-// option lays a size out over the nodes of a pool: as few nodes as can be, all full but the last. False if the empty pool
-// cannot hold it.
+// option lays a size out over the nodes of a pool: on one node what one can hold, else on as few as can be, all full but
+// the last. False if the empty pool cannot hold it.
 func (c *Core) option(p *pool, n *Need, ch Choice, size int) (option, bool) {
 	o := option{site: p.site, chip: p.chip, pool: p.at, size: size, charge: int64(size) * Whole, within: n.Within, speed: muldiv(int64(max(1, size)), ch.Speed, 1)}
 	if size == 0 || n.Share > 0 && n.Share < Whole {
@@ -186,13 +188,18 @@ func (c *Core) option(p *pool, n *Need, ch Choice, size int) (option, bool) {
 		return ask{chips, Whole, int64(chips) * n.CPUMilli, int64(chips) * n.MemoryMiB}
 	}
 	o.each = whole(1)
-	per := p.perNode
+	per, same := c.alike(p, &o.each)
 	if per == 0 || n.Within == SameNode && size > per {
 		return o, false
 	}
-	if size <= per {
+	switch {
+	case size <= per:
 		o.parts = []part{{1, whole(size)}}
-	} else {
+	case !same:
+		o.mixed = true
+		o.parts = c.layout(p, &o)
+		return o, o.parts != nil
+	default:
 		o.parts = []part{{size / per, whole(per)}}
 		if rest := size % per; rest > 0 {
 			o.parts = append(o.parts, part{1, whole(rest)})
@@ -203,23 +210,7 @@ func (c *Core) option(p *pool, n *Need, ch Choice, size int) (option, bool) {
 
 // hosts says whether the pool, empty, has the nodes an option needs, inside one part of the topology if it must be.
 func (c *Core) hosts(p *pool, o *option) bool {
-	if o.within != SameRack && o.within != SameBlock {
-		return c.enough(p.nodes, o)
-	}
-	parts := map[[2]string][]int32{}
-	for _, n := range p.nodes {
-		key := [2]string{c.nodes[n].Block, c.nodes[n].Rack}
-		if o.within == SameBlock {
-			key[1] = ""
-		}
-		parts[key] = append(parts[key], n)
-	}
-	for _, nodes := range parts {
-		if c.enough(nodes, o) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.groups(p, o.within), func(nodes []int32) bool { return c.enough(nodes, o) })
 }
 
 // enough says whether these nodes, empty, have room for all members.

@@ -312,21 +312,22 @@ func (c *Core) seatAll(pool int32, o *option, may func(int32) bool) []Seat {
 		return nil
 	}
 	var seats []Seat
-	if c.seating != nil && o.size > 0 {
+	switch {
+	case o.mixed:
+		seats = c.spread(pool, o, may)
+	case c.seating != nil && o.size > 0:
 		seats = c.seating.choose(c, o, may)
-	} else {
+	default:
 		seats = c.tightest(pool, o, may)
 	}
 	if seats == nil || !c.within(seats, o.within) {
 		return nil
 	}
-	for i, k := 0, 0; i < len(o.parts); i++ {
-		for range o.parts[i].members {
-			if !c.sit(&seats[k], &o.parts[i].ask) {
-				c.unplace(o, seats[:k])
-				return nil
-			}
-			k++
+	for k := range seats {
+		a := o.askOf(&seats[k])
+		if !c.sit(&seats[k], &a) {
+			c.unplace(o, seats[:k])
+			return nil
 		}
 	}
 	return seats
@@ -357,14 +358,9 @@ func (c *Core) unplace(o *option, seats []Seat) {
 	}
 	pool := o.pool
 	before := c.room.change[pool]
-	for i, k := 0, 0; i < len(o.parts) && k < len(seats); i++ {
-		for range o.parts[i].members {
-			if k == len(seats) {
-				break
-			}
-			c.leave(&seats[k], &o.parts[i].ask)
-			k++
-		}
+	for k := range seats {
+		a := o.askOf(&seats[k])
+		c.leave(&seats[k], &a)
 	}
 	c.room.change[pool] = before
 }

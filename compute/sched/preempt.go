@@ -249,6 +249,9 @@ func (c *Core) yield(w *work, o *option) bool {
 
 // attempt is displace with some queues barred; it names a queue that would give too much.
 func (c *Core) attempt(w *work, o *option, from whose) (done bool, poor *queue) {
+	if o.mixed {
+		return c.attemptSpread(w, o, from)
+	}
 	pool := o.pool
 	may := c.usable(w, o)
 	chosen := map[*work]bool{}

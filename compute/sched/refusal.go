@@ -166,6 +166,10 @@ func (c *Core) refusedEntry(w *work, o *option, near bool, e *Explanation) {
 	case o.shares():
 		e.Stage, e.Bound, e.Have, e.Want, e.Unit = Placed, "room", c.roomiest(pool), o.charge, "thousandths"
 		e.Reason = fmt.Sprintf("No %s at site %s has %d thousandths free beside the CPU and memory that the job needs; the most free of one is %d.", name, site, e.Want, e.Have)
+	case o.mixed && idle >= int64(o.size):
+		e.Stage, e.Bound, e.Have, e.Want, e.Unit = Placed, "scattered", int64(c.together(pool, o)), int64(o.size), "chips"
+		e.Reason = fmt.Sprintf("%d of %s are free at site %s, but not on whole nodes: those that are free and one more have %d%s, and the job needs %d.",
+			idle, name, site, e.Have, inside(o.within), o.size)
 	case idle >= int64(o.size) && o.size > 0:
 		e.Stage, e.Bound, e.Have, e.Want, e.Unit = Placed, "scattered", int64(most), int64(o.parts[0].ask.chips), "chips"
 		e.Reason = fmt.Sprintf("%d of %s are free at site %s, but not side by side: a node has at most %d free, and the job needs %s.", idle, name, site, most, shape(o))
@@ -217,8 +221,12 @@ func (c *Core) heldFor(w *work, o *option) *hold {
 
 // windowFor is the window that keeps a job off what it would fit on.
 func (c *Core) windowFor(w *work, o *option) *window {
+	a := &o.parts[0].ask
+	if o.mixed {
+		a = &o.parts[len(o.parts)-1].ask
+	}
 	for _, n := range c.pools[o.pool].nodes {
-		if x := c.shut(w, n, c.now, c.goneIf(w, o)); x != nil && c.room.fits(n, &o.parts[0].ask) {
+		if x := c.shut(w, n, c.now, c.goneIf(w, o)); x != nil && c.room.fits(n, a) {
 			return x
 		}
 	}
@@ -232,6 +240,14 @@ func (c *Core) lasts(w *work, o *option) int64 {
 		t = min(t, w.Limit)
 	}
 	return t
+}
+
+// inside says which part of the topology a job must not leave.
+func inside(l Level) string {
+	if l != SameRack && l != SameBlock {
+		return ""
+	}
+	return " inside one " + l.String()
 }
 
 func shape(o *option) string {
