@@ -1,6 +1,11 @@
 package sim
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
+)
 
 // Start runs a waiting job on a placement: as many chips as it asks for (an elastic one from MinChips to MaxChips).
 // The parts are copied.
@@ -93,7 +98,8 @@ func (w *World) check(j int32, parts []Part, doing string) error {
 	if len(parts) == 0 {
 		return w.wrong(doing, j, "the placement is empty")
 	}
-	total, whole := int32(0), 0
+	total, whole, most := int32(0), 0, int32(0)
+	kin := w.pools[w.node[max(0, min(int(parts[0].Node), len(w.node)-1))].pool].kin
 	for i := range parts {
 		p := &parts[i]
 		if p.Node < 0 || int(p.Node) >= len(w.node) {
@@ -105,29 +111,56 @@ func (w *World) check(j int32, parts []Part, doing string) error {
 			return w.wrong(doing, j, "node %s is down", w.fleet.Nodes[p.Node].Name)
 		case p.Chips < 0 || len(parts) > 1 && p.Chips == 0:
 			return w.wrong(doing, j, "it is given %d chips of node %s", p.Chips, w.fleet.Nodes[p.Node].Name)
-		case n.pool != w.node[parts[0].Node].pool:
-			return w.wrong(doing, j, "its nodes %s and %s differ in site, chip or size", w.fleet.Nodes[parts[0].Node].Name, w.fleet.Nodes[p.Node].Name)
+		case !slices.Contains(kin, n.pool):
+			return w.wrong(doing, j, "its nodes %s and %s differ in site or chip", w.fleet.Nodes[parts[0].Node].Name, w.fleet.Nodes[p.Node].Name)
 		}
 		for k := range i {
 			if parts[k].Node == p.Node {
 				return w.wrong(doing, j, "node %s is named twice", w.fleet.Nodes[p.Node].Name)
 			}
 		}
-		if total += p.Chips; p.Chips == w.pools[n.pool].Size {
+		could := w.could(p.Node, spec)
+		if most = max(most, could); p.Chips == could {
 			whole++
 		}
+		total += p.Chips
 	}
-	pool := &w.pools[w.node[parts[0].Node].pool]
 	switch {
-	case !w.classes[js.class].allows(w.node[parts[0].Node].pool):
+	case !w.allowed(js.class, parts, kin):
 		return w.wrong(doing, j, "node %s is of a site or chip that it may not use", w.fleet.Nodes[parts[0].Node].Name)
 	case total < spec.MinChips || total > spec.MaxChips:
 		return w.wrong(doing, j, "it is given %d chips and asks for %d to %d", total, spec.MinChips, spec.MaxChips)
-	case len(parts) > 1 && (total <= pool.Size || whole < len(parts)-1):
-		return w.wrong(doing, j, "%d chips are spread over %d nodes of %d", total, len(parts), pool.Size)
+	case len(parts) > 1 && (total <= most || whole < len(parts)-1):
+		return w.wrong(doing, j, "%d chips are spread over %d nodes of up to %d", total, len(parts), most)
 	}
 	js.chips = total
 	return w.checkRoom(j, parts, doing)
+}
+
+// allowed says whether a job may use the pool of its one part, or one of those that a gang may lie over.
+func (w *World) allowed(class int32, parts []Part, kin []int32) bool {
+	c := &w.classes[class]
+	if len(parts) == 1 {
+		return c.allows(w.node[parts[0].Node].pool)
+	}
+	return slices.ContainsFunc(kin, c.allows)
+}
+
+// could is how many chips of a job a node could hold if it were empty.
+func (w *World) could(node int32, s *trace.Spec) int32 {
+	n := &w.fleet.Nodes[node]
+	fits := int64(n.Chips)
+	if s.Chips == 0 || s.CPU|s.Memory == 0 {
+		return int32(fits)
+	}
+	asked := int64(s.Chips)
+	if s.CPU > 0 {
+		fits = min(fits, n.CPU/max(1, (s.CPU+asked-1)/asked))
+	}
+	if s.Memory > 0 {
+		fits = min(fits, n.Memory/max(1, (s.Memory+asked-1)/asked))
+	}
+	return int32(fits)
 }
 
 // checkRoom says whether each part fits in what is free on its node.
@@ -211,7 +244,15 @@ func (w *World) release(j int32) {
 	if node.Chips == 0 {
 		took = d.Milliseconds()
 	}
-	js.cost += mulDiv(took, node.Price, hourMillis)
+	price := node.Price
+	if len(js.more) > 1 { // of the mean of its chips
+		sum := int64(0)
+		for _, p := range js.more {
+			sum += int64(p.Chips) * w.fleet.Nodes[p.Node].Price
+		}
+		price = sum / int64(js.chips)
+	}
+	js.cost += mulDiv(took, price, hourMillis)
 	w.occupy(j, -w.milli(j))
 	if js.more == nil {
 		w.give(j, &js.first)

@@ -101,8 +101,17 @@ func (w *World) makeClass(site, row int32, s *trace.Spec) (class, error) {
 		if s.Chips > 0 && (len(chips) > 0 && !slices.Contains(chips, pl.Chip) || w.speedOf(row, pl.Chip) == 0) {
 			continue
 		}
-		holds := w.holds(pl, s)
-		most = max(most, holds)
+		holds, together := w.holds(pl, s), int64(0)
+		for _, k := range pl.kin {
+			if len(pl.kin) > 1 && s.Chips > 0 && s.Share == 1000 {
+				whole, _ := w.wholes(&w.pools[k], s)
+				together += whole
+			}
+		}
+		most = max(most, holds, together)
+		if together >= int64(max(1, s.MinChips)) && s.MinChips > w.pools[pl.kin[0]].Size { // a gang over unlike nodes
+			holds = together
+		}
 		if holds >= int64(max(1, s.MinChips)) {
 			c.pools = append(c.pools, int32(p))
 		}
@@ -118,30 +127,30 @@ func (w *World) makeClass(site, row int32, s *trace.Spec) (class, error) {
 
 // holds is the largest number of chips that a job with these needs could have on the empty pool; 1 or 0 for CPU only.
 func (w *World) holds(pl *pool, s *trace.Spec) int64 {
-	var total, best int64
-	for _, i := range pl.Nodes {
-		n := &w.fleet.Nodes[i]
-		fits := int64(n.Chips)
-		if s.Chips == 0 {
-			if s.CPU <= n.CPU && s.Memory <= n.Memory {
+	if s.Chips == 0 {
+		for _, i := range pl.Nodes {
+			if n := &w.fleet.Nodes[i]; s.CPU <= n.CPU && s.Memory <= n.Memory {
 				return 1
 			}
-			continue
 		}
-		if s.CPU > 0 {
-			fits = min(fits, n.CPU/max(1, (s.CPU+int64(s.Chips)-1)/int64(s.Chips)))
-		}
-		if s.Memory > 0 {
-			fits = min(fits, n.Memory/max(1, (s.Memory+int64(s.Chips)-1)/int64(s.Chips)))
-		}
-		if best = max(best, fits); fits == int64(n.Chips) {
-			total += fits
-		}
+		return 0
 	}
+	total, best := w.wholes(pl, s)
 	if s.Share < 1000 {
 		return min(1, best)
 	}
 	return max(total, best)
+}
+
+// wholes is how many chips the nodes have that a job could use as a whole, and the most that it could use of one.
+func (w *World) wholes(pl *pool, s *trace.Spec) (total, best int64) {
+	for _, i := range pl.Nodes {
+		fits := int64(w.could(i, s))
+		if best = max(best, fits); fits == int64(w.fleet.Nodes[i].Chips) {
+			total += fits
+		}
+	}
+	return total, best
 }
 
 // refusal says why no empty fleet could run the job and what is the nearest thing that would fit.

@@ -23,6 +23,8 @@ func (w *World) FitIn(j, pool, chips int32) ([]Part, bool) {
 	switch {
 	case chips == 0 || spec.Share < 1000:
 		return w.fitSmall(j, p)
+	case len(p.kin) > 1 && chips > w.pools[p.kin[0]].Size:
+		return w.fitUnlike(j, p, chips)
 	case int64(chips) > p.free:
 		return nil, false
 	case chips <= p.Size:
@@ -88,6 +90,34 @@ func (w *World) fitGang(j int32, p *pool, chips int32) ([]Part, bool) {
 		w.scratch = append(w.scratch, Part{Node: node, Chips: rest, Device: -1})
 	}
 	return w.scratch, true
+}
+
+// fitUnlike is fitGang over all pools of a site and chip: wholly free nodes, the largest first, and for what is then
+// missing the best node for it.
+func (w *World) fitUnlike(j int32, p *pool, chips int32) ([]Part, bool) {
+	for _, k := range p.kin {
+		pl := &w.pools[k]
+		cpu, memory := w.portion(j, pl.Size)
+		level := &pl.level[pl.Size]
+		for slot := level.next(0); slot >= 0 && chips > pl.Size; slot = level.next(slot + 1) {
+			node := pl.Nodes[slot]
+			if n := &w.node[node]; cpu <= n.cpu && memory <= n.memory {
+				w.scratch = append(w.scratch, Part{Node: node, Chips: pl.Size, Device: -1})
+				chips -= pl.Size
+			}
+		}
+		for i := len(p.kin) - 1; i >= 0; i-- { // the smallest nodes first
+			last := &w.pools[p.kin[i]]
+			if chips > last.Size {
+				continue
+			}
+			if node := w.best(j, last, chips, chips); node >= 0 {
+				w.scratch = append(w.scratch, Part{Node: node, Chips: chips, Device: -1})
+				return w.scratch, true
+			}
+		}
+	}
+	return nil, false
 }
 
 // fitSmall places a share of a chip (where the least room suffices) or CPU only work (where the least CPU suffices).

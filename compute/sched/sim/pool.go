@@ -28,7 +28,8 @@ type pool struct {
 	Pool
 	free  int64 // wholly free chips on nodes that are up
 	up    int32
-	level []set // by number of wholly free chips: the slots of the nodes that have so many
+	kin   []int32 // the pools of the same site and chip, the largest nodes first: a gang may lie over all of them
+	level []set   // by number of wholly free chips: the slots of the nodes that have so many
 	table []int64
 }
 
@@ -63,6 +64,12 @@ func (w *World) makePools() {
 	}
 	for p := range w.pools {
 		pl := &w.pools[p]
+		for k := range w.pools {
+			if o := &w.pools[k]; o.Site == pl.Site && o.Chip == pl.Chip {
+				pl.kin = append(pl.kin, int32(k))
+			}
+		}
+		slices.SortStableFunc(pl.kin, func(a, b int32) int { return int(w.pools[b].Size - w.pools[a].Size) })
 		pl.level = make([]set, pl.Size+1)
 		for l := range pl.level {
 			pl.level[l] = newSet(len(pl.Nodes))

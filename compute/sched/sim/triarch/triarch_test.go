@@ -198,3 +198,27 @@ func TestGangsKnowTheRacks(t *testing.T) {
 		}
 	}
 }
+
+// A gang that only nodes of unlike size together can hold runs, under the core and under the baselines.
+func TestGangsOverUnlikeNodes(t *testing.T) {
+	const file = "chips: [{name: gpu}]\nsites: [{name: s}]\nnodes:\n" +
+		"  - {name: big, in: s, chip: gpu, chips: 8, price: 2}\n  - {name: \"small-{}\", count: 2, in: s, chip: gpu, chips: 4, price: 1}\n"
+	f, err := fleet.Read(strings.NewReader(file), "fleet.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := func(id string, chips int32) trace.Job {
+		return trace.Job{Duration: time.Hour, Spec: trace.Spec{ID: id, Chips: chips, MinChips: chips, MaxChips: chips, Share: 1000, Preemptible: true}}
+	}
+	for _, p := range []sim.Policy{policy(), baseline.FIFO(true), baseline.FIFO(false)} {
+		r, log := replay(t, []trace.Job{job("gang", 16), job("rest", 13)}, f, p, sim.Options{})
+		for i, x := range r.Records {
+			if x.State != sim.Done {
+				t.Errorf("%T: job %d is %d: %v", p, i, x.State, r.Refusals)
+			}
+		}
+		if len(log) == 0 || len(log[0].Parts) != 3 {
+			t.Errorf("%T: %+v", p, log)
+		}
+	}
+}
