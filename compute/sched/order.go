@@ -1,9 +1,6 @@
 package sched
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // lane holds the waiting jobs of a queue that have one menu, the first of them in front. If the first does not fit
 // anywhere, none of them does.
@@ -19,22 +16,23 @@ type lane struct {
 // before is the order inside a queue, stage 3: starved, priority, the fast lane, a deadline that presses, the rank by
 // what is left, arrival.
 func (c *Core) before(a, b *work) bool {
-	return cmp.Or(
-		cmp.Compare(b.replica(), a.replica()),
-		cmp.Compare(b.Priority, a.Priority),
-		cmp.Compare(a.urgent, b.urgent),
-		starvedFirst(a, b),
-		cmp.Compare(a.key, b.key),
-		cmp.Compare(a.number, b.number)) < 0
+	switch {
+	case a.replica() != b.replica():
+		return a.replica()
+	case a.Priority != b.Priority:
+		return a.Priority > b.Priority
+	case a.urgent != b.urgent:
+		return a.urgent < b.urgent
+	case a.urgent == urgentStarved: // by arrival: among many that starved, rank would pass the longest for ever
+		return a.number < b.number
+	case a.key != b.key:
+		return a.key < b.key
+	}
+	return a.number < b.number
 }
 
-// replica is 1 for a replica of a service, whose place is before all batch work.
-func (w *work) replica() int {
-	if w.Kind == Service {
-		return 1
-	}
-	return 0
-}
+// replica says of a job that it is one of a service, whose place is before all batch work.
+func (w *work) replica() bool { return w.Kind == Service }
 
 // urgency puts what is not ranked by length first: a replica, what starved, the fast lane and what somebody sits before, a
 // deadline that presses; then everything else.
@@ -307,12 +305,4 @@ func (c *Core) stamp(m *menu, counters []int64) int64 {
 		sum += counters[p]
 	}
 	return sum
-}
-
-// starvedFirst has what starved go by arrival: among many that starved, rank would pass the longest for ever.
-func starvedFirst(a, b *work) int {
-	if a.urgent == urgentStarved && b.urgent == urgentStarved {
-		return cmp.Compare(a.number, b.number)
-	}
-	return 0
 }

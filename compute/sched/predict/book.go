@@ -79,11 +79,12 @@ type kind struct {
 	key     string
 	chain   []*history
 	table   table
-	version int64 // counts the changes of the table
-	fresh   shape // of a run of which no job has started
-	freshOf int64 // the version it was made of
-	jobs    int   // live ones
-	last    *run  // the run that the next job may join
+	version int64  // counts the changes of the table
+	prior   counts // the table's weights for its runs
+	fresh   shape  // of a run of which no job has started
+	madeOf  int64  // the version that the two were made of
+	jobs    int    // live ones
+	last    *run   // the run that the next job may join
 	chips   int
 }
 

@@ -73,7 +73,11 @@ func (r *run) at(now int64) *shape {
 		}
 		open = &ages
 	}
-	r.shape.table.fold(&r.done, open, &r.kind.table, runWeight*unit/16)
+	var done *counts
+	if r.ended > 0 {
+		done = &r.done
+	}
+	r.shape.table.mix(done, open, r.kind.weights())
 	r.of, r.shape.index, r.shape.answer = want, memo{}, answer{}
 	return &r.shape
 }
@@ -81,11 +85,18 @@ func (r *run) at(now int64) *shape {
 // unstarted is the shape of the runs of a kind of which no job has started yet: they have nothing of their own to tell, so
 // it is the same one.
 func (k *kind) unstarted() *shape {
-	if k.freshOf != k.version {
-		k.fresh.table.fold(&counts{}, nil, &k.table, runWeight*unit/16)
-		k.freshOf, k.fresh.index, k.fresh.answer = k.version, memo{}, answer{}
-	}
+	k.weights()
 	return &k.fresh
+}
+
+// weights are those of a kind's table as the prior of its runs.
+func (k *kind) weights() *counts {
+	if k.madeOf != k.version {
+		k.table.weigh(&k.prior, runWeight*unit/16)
+		k.fresh.table.mix(nil, nil, &k.prior)
+		k.madeOf, k.fresh.index, k.fresh.answer = k.version, memo{}, answer{}
+	}
+	return &k.prior
 }
 
 // step is the time at which the ages of a run are taken: whole minutes, and the older its oldest job the more of them,

@@ -62,12 +62,29 @@ var flat = func() (t table) {
 // open counts jobs that still run, by the bucket of their age: the mass of each is spread over what is longer, in
 // proportion, from the shortest up (Efron 1967; Susarla and Van Ryzin 1976). The prior may be the table itself.
 func (t *table) fold(h *counts, open *[buckets]uint32, prior *table, weight uint64) {
-	var raw counts
-	scale, total, above := (weight<<30)/uint64(prior.tail[0]), uint64(0), prior.tail[0]
-	for i := range raw {
-		below := prior.tail[i+1]
-		w := h[i] + uint64(above-below)*scale>>30
-		raw[i], above = w, below
+	var w counts
+	prior.weigh(&w, weight)
+	t.mix(h, open, &w)
+}
+
+// weigh gives the weights that stand for a table as a prior of the given weight.
+func (t *table) weigh(w *counts, weight uint64) {
+	scale, above := (weight<<30)/uint64(t.tail[0]), t.tail[0]
+	for i := range w {
+		below := t.tail[i+1]
+		w[i], above = uint64(above-below)*scale>>30, below
+	}
+}
+
+// mix is fold with the prior's weights; nil for h or open: there are none.
+func (t *table) mix(h *counts, open *[buckets]uint32, prior *counts) {
+	raw, total := *prior, uint64(0)
+	if h != nil {
+		for i, w := range h {
+			raw[i] += w
+		}
+	}
+	for _, w := range raw {
 		total += w
 	}
 	if open != nil {
@@ -85,8 +102,13 @@ const (
 // redistribute adds the mass of jobs that have not ended to the buckets above their ages. It is told the sum of the
 // weights and gives what that becomes.
 func (h *counts) redistribute(open *[buckets]uint32, total uint64) uint64 {
-	rest, sum, factor := total, uint64(0), uint64(oneFold)
-	for i, w := range h {
+	sum, factor, from := uint64(0), uint64(oneFold), 0
+	for ; from < buckets && open[from] == 0; from++ {
+		sum += h[from]
+	}
+	rest := total - sum
+	for i := from; i < buckets; i++ {
+		w := h[i]
 		rest -= w
 		if factor != oneFold {
 			w = stretch(w, factor)
