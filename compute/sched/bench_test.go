@@ -3,8 +3,27 @@ package sched
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"syscall"
 	"testing"
 )
+
+// cpuSeconds is the processor time of this process: what a decision costs on a machine that others use too.
+func cpuSeconds(b *testing.B) float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+}
+
+// reportMemory tells what is in use, in MB.
+func reportMemory(b *testing.B) {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.HeapAlloc)/1e6, "MB")
+}
 
 // sizes are whole-chip sizes as they are common in recorded traces, most often one.
 var sizes = []int{1, 1, 1, 1, 1, 2, 2, 4, 8, 8, 16, 32}
@@ -45,7 +64,7 @@ func BenchmarkReclaim(b *testing.B) {
 					}
 				}
 				b.StartTimer()
-				before := c.stats.Preempted
+				before, start := c.stats.Preempted, cpuSeconds(b)
 				for c.queueAt["owner"].waits > 0 {
 					c.Plan(30 * minute)
 					if c.stats.Preempted == before {
@@ -53,14 +72,19 @@ func BenchmarkReclaim(b *testing.B) {
 					}
 					before = c.stats.Preempted
 				}
+				b.StopTimer()
+				b.ReportMetric(cpuSeconds(b)-start, "cpu-s")
 				b.ReportMetric(float64(c.queueAt["owner"].held[1]/Whole), "reclaimed-chips")
+				reportMemory(b)
+				runtime.KeepAlive(c)
+				b.StartTimer()
 			}
 		})
 	}
 }
 
-// BenchmarkExpect looks ahead for 10,000 jobs that wait.
-func BenchmarkExpect(b *testing.B) {
+// crowded is a full fleet of 6,250 nodes and 10,000 jobs that wait.
+func crowded(b *testing.B) *Core {
 	c, long := full(b, 6250, Queue{Name: "q"})
 	r := rand.New(rand.NewPCG(3, 4))
 	for i := range 10_000 {
@@ -71,12 +95,36 @@ func BenchmarkExpect(b *testing.B) {
 		}
 	}
 	c.Plan(minute)
+	return c
+}
+
+// BenchmarkExplain asks why jobs wait, of 10,000.
+func BenchmarkExplain(b *testing.B) {
+	c := crowded(b)
+	b.ReportAllocs()
+	start := cpuSeconds(b)
+	b.ResetTimer()
+	for i := 0; b.Loop(); i++ {
+		if e, ok := c.Explain(fmt.Sprintf("wait%d", i%10_000)); !ok || e.Reason == "" {
+			b.Fatalf("%+v", e)
+		}
+	}
+	b.ReportMetric((cpuSeconds(b)-start)/float64(b.N)*1e6, "cpu-us")
+}
+
+// BenchmarkExpect looks ahead for 10,000 jobs that wait.
+func BenchmarkExpect(b *testing.B) {
+	c := crowded(b)
+	start := cpuSeconds(b)
 	b.ResetTimer()
 	for b.Loop() {
 		if n := len(c.Expect(1000 * 24 * 60 * minute)); n < 9000 {
 			b.Fatalf("only %d are expected to start", n)
 		}
 	}
+	b.ReportMetric((cpuSeconds(b)-start)/float64(b.N), "cpu-s")
+	reportMemory(b)
+	runtime.KeepAlive(c)
 }
 
 // BenchmarkSteady is a fleet at nine tenths with departures: each decision ends one job and starts another.
@@ -89,6 +137,7 @@ func BenchmarkSteady(b *testing.B) {
 			now, n := int64(minute), 0
 			b.ReportAllocs()
 			b.ResetTimer()
+			start := cpuSeconds(b)
 			for b.Loop() {
 				v := c.running[r.IntN(len(c.running))]
 				size := v.opt.size
@@ -103,6 +152,9 @@ func BenchmarkSteady(b *testing.B) {
 				}
 				c.Plan(now)
 			}
+			b.ReportMetric(float64(b.N)/(cpuSeconds(b)-start), "decisions/cpu-s")
+			reportMemory(b)
+			runtime.KeepAlive(c)
 		})
 	}
 }

@@ -134,6 +134,7 @@ type work struct {
 	urgent   int
 	doomed   string // a job it waits for that did not succeed
 	heapAt   int    // in its lane
+	ahead    int    // how many of its queue come before it, as of queue.sorted
 
 	opt      *option
 	seats    []Seat

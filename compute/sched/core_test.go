@@ -364,3 +364,37 @@ func TestNeedsAreForgotten(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// How many come before a job is the same whether one is asked for or all, and after the order has changed.
+func TestAheadOfAll(t *testing.T) {
+	c, err := New(Config{}, fleetOf(1, 8, Queue{Name: "q"}), known{}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	submit := func(i int) {
+		if err := c.Submit(int64(i), Job{ID: fmt.Sprint(i), Queue: "q", Priority: i * 7 % 5, Need: Need{Chips: 1 + i%8}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 60 {
+		submit(i)
+		if i%20 != 19 {
+			continue
+		}
+		c.Plan(int64(i))
+		for id, w := range c.jobs {
+			if w.status == running {
+				continue
+			}
+			want := 0
+			for _, x := range c.jobs {
+				if x != w && x.status == waiting && c.before(x, w) {
+					want++
+				}
+			}
+			if e, _ := c.Explain(id); e.Ahead != want {
+				t.Errorf("after %d jobs %d come before %s, it says %d", i+1, want, id, e.Ahead)
+			}
+		}
+	}
+}

@@ -26,6 +26,9 @@ type queue struct {
 	lanes     []*lane // waiting jobs by menu
 	live      []*lane // of them those that have any, in no order
 	open      []*lane // of them those whose first may be tried, while a plan fills
+	changes   int64   // counts what may have changed the order of those that wait
+	counted   int64   // changes when somebody asked for a job's place in it last
+	sorted    int64   // changes when all places were noted last
 	elastic   int     // jobs that run and may run on fewer chips than they asked for
 	waits     int
 	parked    []*work // waiting for something other than room: held, not before, after others

@@ -66,6 +66,7 @@ func (c *Core) look(w *work) {
 	if w.ran {
 		restart = c.conf.restart(w.menu.largest)
 	}
+	w.q.changes++
 	w.key = c.conf.Rule.Waiting(w.est, w.menu.largest, restart, w.waited+c.now-w.since)
 	w.urgent = c.urgency(w)
 }
@@ -211,6 +212,7 @@ func (c *Core) push(q *queue, l *lane, w *work) {
 		l.liveAt = len(q.live)
 		q.live = append(q.live, l)
 	}
+	q.changes++
 	w.heapAt = len(l.heap)
 	l.heap = append(l.heap, w)
 	c.up(l, w.heapAt)
@@ -249,6 +251,7 @@ func (l *lane) swap(i, k int) {
 }
 
 func (c *Core) remove(q *queue, l *lane, i int) {
+	q.changes++
 	last := len(l.heap) - 1
 	l.swap(i, last)
 	l.heap[last].heapAt = -1

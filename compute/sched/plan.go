@@ -221,7 +221,7 @@ func (c *Core) noFreer(w, other *work) bool {
 	}
 	for i := range w.menu.options {
 		o := &w.menu.options[i]
-		if len(o.parts) > 1 || o.parts[0].members > 1 && o.within != AnyLevel && o.within != SameSite {
+		if o.mixed || len(o.parts) > 1 || o.parts[0].members > 1 && o.within != AnyLevel && o.within != SameSite {
 			return false
 		}
 		gone, others := c.goneIf(w, o), c.goneIf(other, o)

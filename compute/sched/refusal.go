@@ -2,6 +2,7 @@ package sched
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -115,12 +116,18 @@ func (c *Core) refused(w *work, e *Explanation) {
 	}
 }
 
-// aheadOf counts the jobs of a queue that come before one of them.
+// aheadOf counts the jobs of a queue that come before one of them. Whoever asks for a second one, with nothing changed since,
+// asks for many: then they are sorted once.
 func (c *Core) aheadOf(w *work) (n int) {
-	for _, l := range w.q.lanes {
-		if l == nil {
-			continue
+	q := w.q
+	if w.heapAt >= 0 && q.counted == q.changes {
+		if q.sorted != q.changes {
+			c.number(q)
 		}
+		return w.ahead
+	}
+	q.counted = q.changes
+	for _, l := range q.live {
 		for _, x := range l.heap {
 			if x != w && c.before(x, w) {
 				n++
@@ -128,6 +135,24 @@ func (c *Core) aheadOf(w *work) (n int) {
 		}
 	}
 	return n
+}
+
+// number notes of each job of a queue that waits for room how many come before it.
+func (c *Core) number(q *queue) {
+	all := make([]*work, 0, q.waits)
+	for _, l := range q.live {
+		all = append(all, l.heap...)
+	}
+	slices.SortFunc(all, func(a, b *work) int {
+		if c.before(a, b) {
+			return -1
+		}
+		return 1
+	})
+	for i, w := range all {
+		w.ahead = i
+	}
+	q.sorted = q.changes
 }
 
 func (c *Core) refusedEntry(w *work, o *option, near bool, e *Explanation) {

@@ -1,9 +1,10 @@
 // Command sched holds the scheduling core against published and measured figures on real traces, which are not part of the
 // repository, and prints a table of what was reached and what was wanted:
 //
-//	go run ./test/sched -traces DIR [-only protocol,pack,itp,expect,foresight,gavel,million] [-instants N]
+//	go run ./test/sched -traces DIR [-only protocol,pack,itp,expect,foresight,gavel,speed,million] [-instants N]
 //
-// DIR holds openb/, itp/ and gavel/ as published. It exits with 1 when a target is missed.
+// DIR holds openb/, itp/ and gavel/ as published. Part speed runs the Go benchmarks of this repository, in whose folder it
+// must be called. It exits with 1 when a target is missed.
 package main
 
 import (
@@ -15,7 +16,6 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -31,20 +31,22 @@ type rig struct {
 	traces   string
 	instants int
 	jobs     int
+	profile  string
 	out      *tabwriter.Writer
 	missed   int
 }
 
 func main() {
 	r := &rig{out: tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)}
-	only := flag.String("only", "protocol,pack,itp,expect,foresight,gavel,million", "parts to run")
+	only := flag.String("only", "protocol,pack,itp,expect,foresight,gavel,speed,million", "parts to run")
 	flag.StringVar(&r.traces, "traces", "", "folder of the traces")
 	flag.IntVar(&r.instants, "instants", 100, "instants at which foresight is tried")
-	profile := flag.String("cpuprofile", "", "write a profile of the processor to this file")
+	flag.StringVar(&r.profile, "cpuprofile", "", "write a profile of the processor to this file; of part million that of triarch")
 	flag.IntVar(&r.jobs, "jobs", 1_000_000, "jobs of part million")
+	alone := flag.String("alone", "", "replay part million under this policy only and print its figures")
 	flag.Parse()
-	if *profile != "" {
-		f, err := os.Create(*profile)
+	if r.profile != "" && (*alone != "" || *only != "million") {
+		f, err := os.Create(r.profile)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -59,9 +61,16 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
+	if *alone != "" {
+		if err := r.replayAlone(context.Background(), *alone); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	fmt.Fprintf(r.out, "%d cores, %s, %s/%s\n", runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	parts := map[string]func(context.Context) error{"protocol": r.protocol, "pack": r.pack, "itp": r.itp, "expect": r.expect, "foresight": r.foresight,
-		"gavel": r.gavel, "million": r.million}
+		"gavel": r.gavel, "speed": r.speed, "million": r.million}
 	for name := range strings.SplitSeq(*only, ",") {
 		part, ok := parts[name]
 		if !ok {
@@ -190,41 +199,6 @@ func (r *rig) expect(ctx context.Context) error {
 	r.row("started by P50", fmt.Sprintf("%.1f %%", e.P50Percent), "45 to 55 %", e.P50Percent >= 45 && e.P50Percent <= 55)
 	r.row("started by P90", fmt.Sprintf("%.1f %%", e.P90Percent), "85 to 95 %", e.P90Percent >= 85 && e.P90Percent <= 95)
 	return nil
-}
-
-// million is a million jobs resampled from ITP.
-func (r *rig) million(ctx context.Context) error {
-	o, err := r.itpOptions("fifo", "triarch")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(o.Fleet)
-	o.Jobs, o.Load = r.jobs, 0.85
-	runtime.GOMAXPROCS(1)
-	var took float64
-	for _, p := range o.Policies {
-		one := o
-		one.Policies = []string{p}
-		before := cpu()
-		by, out, err := r.replay(ctx, one)
-		if err != nil {
-			return err
-		}
-		took = cpu() - before
-		r.told(p, "%.1f CPU-seconds with the drawing of the jobs, %.1f s in all, %d preemptions, %.0f MB", took, by[p].WallS, by[p].Preemptions, out.MemoryMB)
-	}
-	want := 60 * float64(r.jobs) / 1e6
-	r.row(fmt.Sprintf("%d jobs, one core, CPU-seconds", r.jobs), fmt.Sprintf("%.1f", took), fmt.Sprintf("<= %.0f", want), took <= want)
-	return nil
-}
-
-// cpu is the processor time of this process so far, in seconds.
-func cpu() float64 {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0
-	}
-	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
 }
 
 // gavel is Gavel's setting: three generations of chips, 36 of each.

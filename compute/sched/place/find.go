@@ -36,6 +36,14 @@ func (x *Index) search(c *class, s Scope) int32 {
 	}
 	best, worth, equals := int32(-1), int64(none), 0
 	for i := lo; i < hi; i++ {
+		if i%fanOut == 0 && s.Ties == nil && len(c.up) > 0 {
+			for i+fanOut <= hi && c.up[0][i/fanOut] <= worth { // nothing better there
+				i += fanOut
+			}
+			if i == hi {
+				break
+			}
+		}
 		w := c.leaf[i]
 		if w == none || w < worth || s.Without != nil && s.Without(x.nodes[i].slot) {
 			continue

@@ -2,6 +2,7 @@ package place
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 	"sort"
 )
@@ -77,6 +78,7 @@ type gangCounts struct {
 	on      bool
 	block   int32 // members that stay together on a node
 	nodes   []int32
+	some    []uint64 // of the nodes those that can hold any
 	domains []int64
 }
 
@@ -87,6 +89,11 @@ func (g *gangCounts) update(x *Index, position, hosts int32) {
 		return
 	}
 	g.nodes[position] = hosts
+	if bit := uint64(1) << (position % 64); hosts > 0 {
+		g.some[position/64] |= bit
+	} else {
+		g.some[position/64] &^= bit
+	}
 	for d := x.nodes[position].domain; d >= 0; d = x.domains[d].parent {
 		g.domains[d] += delta
 	}
@@ -100,7 +107,10 @@ func (g *gangCounts) count(x *Index, c *class, block int32) {
 	g.on, g.block = true, block
 	g.nodes = slices.Grow(g.nodes[:0], len(x.nodes))[:len(x.nodes)]
 	g.domains = slices.Grow(g.domains[:0], len(x.domains))[:len(x.domains)]
+	words := (len(x.nodes) + 63) / 64
+	g.some = slices.Grow(g.some[:0], words)[:words]
 	clear(g.nodes)
+	clear(g.some)
 	clear(g.domains)
 	for i := range x.nodes {
 		g.update(x, int32(i), int32(c.hosts(&x.nodes[i])))
@@ -156,7 +166,7 @@ func (x *Index) FindGang(g Gang, s Scope) ([]Place, bool) {
 	}
 	c := x.class(&g.Member)
 	c.gang.count(x, c, int32(block))
-	r := room{x: x, ask: c.ask, nodes: c.gang.nodes, domains: c.gang.domains, block: block}
+	r := room{x: x, ask: c.ask, nodes: c.gang.nodes, some: c.gang.some, domains: c.gang.domains, block: block}
 	if s.Without != nil {
 		r.leaveOut(s)
 	}
@@ -231,21 +241,33 @@ type room struct {
 	x       *Index
 	ask     Ask
 	nodes   []int32
+	some    []uint64 // the nodes that count
 	domains []int64
 	block   int
 }
 
+// next is the first position from lo on of a node that counts, hi if there is none below it.
+func (r *room) next(lo, hi int32) int32 {
+	for w := lo / 64; lo < hi; lo, w = (w+1)*64, w+1 {
+		if word := r.some[w] >> (lo % 64); word != 0 {
+			return min(hi, lo+int32(bits.TrailingZeros64(word)))
+		}
+	}
+	return hi
+}
+
 // leaveOut counts anew without the nodes that are left out.
 func (r *room) leaveOut(s Scope) {
-	r.nodes, r.domains = slices.Clone(r.nodes), slices.Clone(r.domains)
-	for i := range r.nodes {
-		if r.nodes[i] == 0 || !s.Without(r.x.nodes[i].slot) {
+	r.some, r.domains = slices.Clone(r.some), slices.Clone(r.domains)
+	lo, hi := r.x.bounds(s.Domain) // elsewhere nobody looks
+	for i := r.next(int32(lo), int32(hi)); i < int32(hi); i = r.next(i+1, int32(hi)) {
+		if !s.Without(r.x.nodes[i].slot) {
 			continue
 		}
 		for d := r.x.nodes[i].domain; d >= 0; d = r.x.domains[d].parent {
 			r.domains[d] -= int64(r.nodes[i])
 		}
-		r.nodes[i] = 0
+		r.some[i/64] &^= 1 << (i % 64)
 	}
 }
 
@@ -254,9 +276,8 @@ func (r *room) leaveOut(s Scope) {
 func (r *room) candidates(within Domain, blocks int64) []int32 {
 	var out []int32
 	lo, hi := r.x.bounds(within)
-	for d := range r.x.domains {
-		e := &r.x.domains[d]
-		if d >= int(within) && int(e.lo) >= lo && int(e.hi) <= hi && r.domains[d] >= blocks {
+	for d := int(within); d < len(r.x.domains) && int(r.x.domains[d].lo) < hi; d++ { // domains are in preorder
+		if e := &r.x.domains[d]; int(e.lo) >= lo && int(e.hi) <= hi && r.domains[d] >= blocks {
 			out = append(out, int32(d))
 		}
 	}
@@ -332,17 +353,19 @@ func (r *room) parts(d int32) []part {
 		for int(next) < len(r.x.domains) && r.x.domains[next].lo < i {
 			next++
 		}
-		if int(next) < len(r.x.domains) && r.x.domains[next].lo == i && r.x.nodes[i].domain != d {
+		until, child := e.hi, int(next) < len(r.x.domains) && r.x.domains[next].lo < e.hi
+		if child {
+			until = r.x.domains[next].lo
+		}
+		for i = r.next(i, until); i < until; i = r.next(i+1, until) {
+			out = append(out, part{domain: -1, node: i, room: int64(r.nodes[i])})
+		}
+		if child {
 			if r.domains[next] > 0 {
 				out = append(out, part{domain: next, room: r.domains[next]})
 			}
 			i = r.x.domains[next].hi
-			continue
 		}
-		if r.nodes[i] > 0 {
-			out = append(out, part{domain: -1, node: i, room: int64(r.nodes[i])})
-		}
-		i++
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -172,6 +173,11 @@ func benchSteady(b *testing.B, nodes int, gangs []place.Gang, mix []place.Weight
 	}
 	b.ReportMetric(float64(b.N)/(cpuSeconds(b)-start), "decisions/cpu-s")
 	b.ReportMetric(100*float64(s.refused)/float64(b.N), "refused_%")
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	b.ReportMetric(float64(m.HeapAlloc)/1e6, "MB")
+	runtime.KeepAlive(s)
 }
 
 // BenchmarkDecisions is one job placed or refused, in steady state at 90 % load with departures, on one core.

@@ -15,7 +15,7 @@ var own = []struct {
 }{
 	{"triarch", func(s *setting) (sim.Policy, error) {
 		p := triarch.New(sched.Config{}, sched.Learned(predict.New(predict.Options{})))
-		p.Expect = s.o.Expect
+		p.Expect, p.Explain = s.o.Expect, s.o.Explain
 		return p, nil
 	}},
 }

@@ -38,6 +38,7 @@ type Options struct {
 	MeasureFrom int     // measure only these jobs in the order of submission; both 0: all
 	MeasureTo   int
 	Checkpoint  time.Duration // 0: sim.DefaultCheckpoint
+	Explain     time.Duration // policy triarch keeps why each job waits, and looks again as often as this; 0: it keeps nothing
 	Expect      time.Duration // policy triarch says as often as this when waiting jobs will start; 0: never
 
 	Clock    func() time.Time                                        // measures decisions a second
@@ -89,6 +90,8 @@ func Run(ctx context.Context, o Options) (*Output, error) {
 // complete fills defaults and refuses what cannot be.
 func (o *Options) complete() error {
 	switch {
+	case o.Explain < 0:
+		return fault.InvalidField("explain", "explain is %s; it must not be negative", o.Explain)
 	case o.Expect < 0:
 		return fault.InvalidField("expect", "expect is %s; it must not be negative", o.Expect)
 	case o.Trace == "" && o.Throughputs == "":
@@ -198,5 +201,9 @@ func (s *setting) replay(ctx context.Context, name string) (*report.Summary, err
 	if err != nil {
 		return nil, err
 	}
-	return report.Make(name, r, s.fleet, s.o.Clock().Sub(began)), nil
+	sum := report.Make(name, r, s.fleet, s.o.Clock().Sub(began))
+	if own, ok := p.(interface{ Explained() int64 }); ok {
+		sum.Explanations = own.Explained()
+	}
+	return sum, nil
 }

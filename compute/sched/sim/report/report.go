@@ -36,7 +36,8 @@ type Summary struct {
 	Cost             float64 `json:"cost"`
 	Currency         string  `json:"currency,omitempty"`
 
-	Expected *Expected `json:"expected_start,omitempty"`
+	Expected     *Expected `json:"expected_start,omitempty"`
+	Explanations int64     `json:"explanations,omitempty"` // of why a job waits, worked out and kept
 
 	SpanS         float64        `json:"span_s"` // first submission to last event
 	Decisions     int64          `json:"decisions"`

@@ -29,11 +29,18 @@ type Policy struct {
 	// Expect has the policy say when jobs that wait will start, as often as this; 0 = never.
 	Expect   time.Duration
 	expected time.Duration
+
+	// Explain has the policy work out and keep why each job waits: in the plan that refuses it first, and again as often as
+	// this for all that wait; 0 = never. It changes no decision.
+	Explain   time.Duration
+	explained time.Duration
+	reasons   map[string]sched.Explanation
+	told      int64
 }
 
 // New makes the policy of a configuration and a history that has seen nothing.
 func New(conf sched.Config, h sched.History) *Policy {
-	return &Policy{conf: conf, history: h, number: map[string]int32{}}
+	return &Policy{conf: conf, history: h, number: map[string]int32{}, reasons: map[string]sched.Explanation{}}
 }
 
 // Begin implements sim.Beginner.
@@ -80,6 +87,9 @@ func (p *Policy) Step(w *sim.World, events []sim.Event) {
 	for i := range plan.Actions {
 		p.carryOut(w, &plan.Actions[i])
 	}
+	if p.Explain > 0 {
+		p.explain(w, events, plan.Actions)
+	}
 	if p.Expect > 0 && w.Now() >= p.expected {
 		for id, e := range p.core.Await(horizon) {
 			w.Expect(p.number[id], time.Duration(e.P50)*time.Millisecond, time.Duration(e.P90)*time.Millisecond)
@@ -90,6 +100,55 @@ func (p *Policy) Step(w *sim.World, events []sim.Event) {
 		p.wake = next
 		w.WakeAt(next)
 	}
+}
+
+// explain keeps why the jobs wait that began to with this step, and all that do when it is time again.
+func (p *Policy) explain(w *sim.World, events []sim.Event, actions []sched.Action) {
+	for i := range actions {
+		if actions[i].Verb == sched.Start {
+			delete(p.reasons, actions[i].Job)
+		}
+	}
+	if w.Now() >= p.explained {
+		p.explained = w.Now() + p.Explain
+		for id, j := range p.number {
+			p.keep(w, id, j)
+		}
+		return
+	}
+	for _, e := range events {
+		switch e.Kind {
+		case sim.Submitted, sim.Failed:
+			p.keep(w, w.Spec(e.Job).ID, e.Job)
+		case sim.Ended: // one that was withdrawn while it waited
+			delete(p.reasons, w.Spec(e.Job).ID)
+		}
+	}
+	for i := range actions {
+		if actions[i].Verb == sched.Preempt {
+			p.keep(w, actions[i].Job, p.number[actions[i].Job])
+		}
+	}
+}
+
+// keep keeps why a job waits, if it does.
+func (p *Policy) keep(w *sim.World, id string, j int32) {
+	if w.State(j) != sim.Waiting {
+		return
+	}
+	if e, ok := p.core.Explain(id); ok {
+		p.reasons[id] = e
+		p.told++
+	}
+}
+
+// Explained is how many explanations were worked out.
+func (p *Policy) Explained() int64 { return p.told }
+
+// Reason is why a job waits, as it was kept last.
+func (p *Policy) Reason(id string) (sched.Explanation, bool) {
+	e, ok := p.reasons[id]
+	return e, ok
 }
 
 // horizon is how far expectations look ahead, in milliseconds.

@@ -175,6 +175,33 @@ func TestPlansAreTheSameEverywhere(t *testing.T) {
 	}
 }
 
+// Keeping why each job waits changes no decision, and what is kept names a stage and is true: the job waits.
+func TestExplainingChangesNothing(t *testing.T) {
+	f, err := fleet.Uniform(4, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	jobs := drawn(600, 2, hours/3)
+	_, plain := replay(t, jobs, f, policy(), sim.Options{})
+	p, most := policy(), 0
+	p.Explain = time.Minute
+	o := sim.Options{Progress: func(int, int, time.Duration) {
+		for id, e := range p.reasons {
+			if p.number[id] == 0 && id != "j0" || e.Stage == 0 || e.Reason == "" || e.Running {
+				t.Errorf("of %s is kept %+v", id, e)
+			}
+		}
+		most = max(most, len(p.reasons))
+	}}
+	_, told := replay(t, jobs, f, p, o)
+	if diff := cmp.Diff(plain, told); diff != "" {
+		t.Fatal(diff)
+	}
+	if p.Explained() < 600 || len(p.reasons) != 0 || most == 0 {
+		t.Errorf("%d explanations were worked out, at most %d were seen at once, and %d are left of jobs that ended", p.Explained(), most, len(p.reasons))
+	}
+}
+
 // A gang lies in as few racks as can be: the fleet file's topology reaches the core.
 func TestGangsKnowTheRacks(t *testing.T) {
 	const file = "chips: [{name: gpu}]\nsites: [{name: s}]\n" +
