@@ -79,5 +79,7 @@ type Chunk struct {
 	Data       []byte // to forward; may be empty when only the counts moved; valid until the next Next
 	Prompt     int    // prompt tokens so far, 0 while unknown; never falls
 	Completion int    // completion tokens over all choices so far, Data included; never falls
+	Cached     int    // of Prompt: taken from the engine's prompt cache, as far as it tells
+	Reasoning  int    // of Completion: reasoning, as far as the engine tells
 	Done       bool   // Data ends with the event that closes the stream ("data: [DONE]")
 }

@@ -193,9 +193,8 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 		}
 		return brokeOff(err)
 	}
-	usage := gjson.GetBytes(body, "usage")
-	prompt, completion := usage.Get("prompt_tokens"), usage.Get("completion_tokens")
-	if prompt.Type != gjson.Number || completion.Type != gjson.Number || prompt.Int() < 0 || completion.Int() < 0 {
+	used, ok := engine.ReadUsage(gjson.GetBytes(body, "usage"))
+	if !ok {
 		return brokeOff(errors.New("gateway: the answer has no usage"))
 	}
 	h := to.Header()
@@ -207,8 +206,8 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 		h.Set(cutHeader, "budget")
 		outcome = meter.OutOfMoney
 	}
-	f.delivered(meter.Usage{Input: prompt.Int(), Output: completion.Int()}) // an answer that is too long is made already: it is given away
-	f.settle(outcome)                                                       // before the client can ask again
+	f.delivered(used) // an answer that is too long is made already: it is given away
+	f.settle(outcome) // before the client can ask again
 	to.WriteHeader(http.StatusOK)
 	_, _ = to.Write(body) // it was made for the client, taken or not
 	return nil
@@ -227,7 +226,7 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 	for {
 		c, err := s.Next()
 		if len(c.Data) > 0 {
-			if !f.delivered(meter.Usage{Input: int64(c.Prompt), Output: int64(c.Completion)}) {
+			if !f.delivered(meter.Usage{Input: int64(c.Prompt), Cached: int64(c.Cached), Output: int64(c.Completion), Reasoning: int64(c.Reasoning)}) {
 				f.stop(to, s)
 				return
 			}

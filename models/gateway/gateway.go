@@ -90,6 +90,7 @@ type flight struct {
 	used    meter.Usage // of what the client was given
 	counted int         // of the prompt, if it was counted before; else 0
 	asked   bool        // an engine may have had the request
+	doubted bool        // its counts were found to be impossible
 	settled bool
 }
 
@@ -260,10 +261,16 @@ func (f *flight) kind() meter.Kind {
 
 // delivered notes what the client has once the next write succeeds. It is false when that is more than was reserved:
 // then the output is noted up to what was reserved if it is an answer in one piece, and not at all of a stream, where
-// the caller keeps the piece back. Parts that are larger than their whole are lies, and cut to it.
-func (f *flight) delivered(u meter.Usage) bool {
+// the caller keeps the piece back. What cannot be true is read as it costs the caller least.
+func (f *flight) delivered(told meter.Usage) bool {
 	maxPrompt, maxCompletion := f.res.Bounds()
 	within := true
+	u, lied := told.Honest(f.target.Route.Prices)
+	if lied && !f.doubted {
+		f.doubted = true
+		f.Log.Error("gateway: the engine tells counts that cannot be true", slog.String("request", f.call.RequestID), slog.Any("told", told),
+			slog.Any("booked", u))
+	}
 	if u.Input+u.Embedding > int64(maxPrompt) || u.Output > int64(maxCompletion) {
 		f.Log.Error("gateway: the engine gave more tokens than it was asked for", slog.String("request", f.call.RequestID),
 			slog.Int64("prompt", u.Input+u.Embedding), slog.Int64("completion", u.Output))

@@ -25,6 +25,21 @@ func (u Usage) Clamped() Usage {
 	return u
 }
 
+// Honest is the usage without what cannot be true, each time the reading that costs the caller least: negative counts are
+// 0, and a part larger than its whole is all of it or nothing, whichever is cheaper at p. It says whether that changed
+// anything.
+func (u Usage) Honest(p Prices) (Usage, bool) {
+	h := u.Clamped()
+	p = p.Resolved()
+	if u.Cached > h.Input && p.CachedInput > p.Input {
+		h.Cached = 0
+	}
+	if u.Reasoning > h.Output && p.Reasoning > p.Output {
+		h.Reasoning = 0
+	}
+	return h, h != u
+}
+
 // Same in place of a price of cached input, of reasoning or of embedding says that it is that of what it is a part or
 // a kind of: of Input, of Output, of Input. Any negative number means it.
 const Same = -1

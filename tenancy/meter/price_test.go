@@ -103,6 +103,32 @@ func TestAffordable(t *testing.T) {
 	}
 }
 
+// Whatever an engine tells, nothing that it could have meant costs less than what is booked.
+func TestHonestIsTheCheapestReading(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		u, p := drawUsage(t), drawPrices(t)
+		h, changed := u.Honest(p)
+		if h.Clamped() != h || changed != (h != u) {
+			t.Fatalf("%+v became %+v, %v", u, h, changed)
+		}
+		if got, _ := h.Honest(p); got != h {
+			t.Fatalf("%+v is not honest yet", h)
+		}
+		readings := []Usage{u.Clamped()}
+		if u.Cached > u.Input {
+			readings = append(readings, Usage{Input: h.Input, Output: h.Output, Reasoning: h.Reasoning, Embedding: h.Embedding})
+		}
+		if u.Reasoning > u.Output {
+			readings = append(readings, Usage{Input: h.Input, Cached: h.Cached, Output: h.Output, Embedding: h.Embedding})
+		}
+		for _, r := range readings {
+			if Cost(h, p) > Cost(r, p) {
+				t.Fatalf("%+v costs %d, read as %+v %d", h, Cost(h, p), r, Cost(r, p))
+			}
+		}
+	})
+}
+
 func TestNothingUsedCostsNothingUnlessItIsComplete(t *testing.T) {
 	p := Prices{Request: 7}
 	if got := Bill(Finished, Usage{}, p); got != 7 {

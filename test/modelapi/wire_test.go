@@ -363,6 +363,48 @@ func TestOverrunningWhole(t *testing.T) {
 	}
 }
 
+// What of an answer was cached or reasoning is billed as that, streamed or not, and what cannot be true to the caller's advantage.
+func TestPartsOfUsage(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{})
+	prices := meter.Prices{Input: 1_000_000, CachedInput: 100_000, Output: 2_000_000, Reasoning: 5_000_000, Embedding: meter.Same, Request: 3}
+	whole := func(usage string) []engine.Chunk { return []engine.Chunk{{Data: []byte(`{"usage":{` + usage + `}}`)}} }
+	streamed := func(c engine.Chunk) []engine.Chunk {
+		c.Data, c.Done = []byte("data: x\n\ndata: [DONE]\n\n"), true
+		return []engine.Chunk{{Data: []byte("data: x\n\n"), Prompt: c.Prompt}, c}
+	}
+	for name, c := range map[string]struct {
+		chunks []engine.Chunk
+		want   meter.Usage
+		cost   int64
+	}{
+		"whole": {whole(`"prompt_tokens":50,"completion_tokens":10,"prompt_tokens_details":{"cached_tokens":40},"completion_tokens_details":{"reasoning_tokens":4}`),
+			meter.Usage{Input: 50, Cached: 40, Output: 10, Reasoning: 4}, 10 + 4 + 12 + 20 + 3},
+		"stream": {streamed(engine.Chunk{Prompt: 50, Completion: 10, Cached: 40, Reasoning: 4}),
+			meter.Usage{Input: 50, Cached: 40, Output: 10, Reasoning: 4}, 10 + 4 + 12 + 20 + 3},
+		"more cached than read":   {whole(`"prompt_tokens":50,"completion_tokens":10,"prompt_tokens_details":{"cached_tokens":99}`), meter.Usage{Input: 50, Cached: 50, Output: 10}, 5 + 20 + 3},
+		"more reasoned than made": {streamed(engine.Chunk{Prompt: 50, Completion: 10, Reasoning: 99}), meter.Usage{Input: 50, Output: 10}, 50 + 20 + 3},
+		"negative":                {whole(`"prompt_tokens":-50,"completion_tokens":-1,"prompt_tokens_details":{"cached_tokens":-9}`), meter.Usage{}, 3},
+		"beyond the bounds":       {whole(`"prompt_tokens":9e15,"completion_tokens":9e15,"prompt_tokens_details":{"cached_tokens":9e15}`), meter.Usage{Input: 100, Cached: 100, Output: 10}, 10 + 20 + 3},
+	} {
+		key, secret := r.funded(1000)
+		r.addRoute("faulty", 0, 0, 100, &faulty{chunks: c.chunks, kind: map[bool]string{true: "application/json"}[len(c.chunks) == 1]}, "x")
+		r.routes.targets["faulty"].Route.Prices = prices
+		if a := r.chat(secret, `{"model":"faulty","stream":`+strconv.FormatBool(len(c.chunks) > 1)+`,"max_tokens":10,"messages":[]}`); a.status != 200 {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+		if got := r.totals(key.ID); got.CostMicros != c.cost || got.CachedTokens != c.want.Cached || got.ReasoningTokens != c.want.Reasoning {
+			t.Errorf("%s: totals %+v", name, got)
+		}
+		rec := r.records()
+		if got := rec[len(rec)-1]; got.Usage != c.want || got.CostMicros != c.cost || got.Prices != prices.Resolved() {
+			t.Errorf("%s: booked %+v for %d", name, got.Usage, got.CostMicros)
+		}
+	}
+	if books, err := r.db.Meter().Check(t.Context()); err != nil || len(books.Faults) > 0 {
+		t.Errorf("%+v, %v", books, err)
+	}
+}
+
 // What an engine sends behind the end of a stream reaches nobody.
 func TestBehindTheEnd(t *testing.T) {
 	r := newRig(t, openSQLite(t), pacedengine.Options{})

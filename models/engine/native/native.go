@@ -153,5 +153,5 @@ func (e *events) Close() error {
 
 func (e *events) Next() (engine.Chunk, error) {
 	b, err := e.ev.Next()
-	return engine.Chunk{Data: b, Prompt: e.ev.Prompt, Completion: e.ev.Completion, Done: e.ev.Done}, err
+	return engine.Chunk{Data: b, Prompt: e.ev.Prompt, Completion: e.ev.Completion, Cached: e.ev.Cached, Reasoning: e.ev.Reasoning, Done: e.ev.Done}, err
 }

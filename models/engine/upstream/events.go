@@ -9,7 +9,7 @@ import (
 )
 
 // Events reads a stream of server-sent events as whole events, drops comments, and keeps the running token counts
-// that a comment of the form ": t PROMPT COMPLETION" tells.
+// that a comment of the form ": t PROMPT COMPLETION [CACHED [REASONING]]" tells.
 type Events struct {
 	R *Response
 
@@ -19,10 +19,11 @@ type Events struct {
 
 	// Prompt and Completion are the counts of the events handed out so far; Done is set once the event that ends the
 	// stream, "data: [DONE]", was among them: it is the last one, and what comes behind it is dropped.
-	Prompt, Completion int
-	Done               bool
+	// Cached and Reasoning are parts of the counts: tokens from the engine's prompt cache, and tokens of reasoning.
+	Prompt, Completion, Cached, Reasoning int
+	Done                                  bool
 
-	aheadPrompt, aheadCompletion int // told by comments since the last whole event
+	ahead [4]int // told by comments since the last whole event: prompt, completion, cached, reasoning
 }
 
 const (
@@ -114,7 +115,9 @@ func (e *Events) events() []byte {
 		switch text := trimEnd(line); {
 		case len(text) == 0:
 			if has {
-				e.Prompt, e.Completion = max(e.Prompt, e.aheadPrompt), max(e.Completion, e.aheadCompletion)
+				for i, n := range [...]*int{&e.Prompt, &e.Completion, &e.Cached, &e.Reasoning} {
+					*n = max(*n, e.ahead[i])
+				}
 				out += copy(b[out:], line)
 			}
 			if has = false; e.Done {
@@ -155,15 +158,20 @@ func trimEnd(line []byte) []byte {
 	return line
 }
 
-// count reads "PROMPT COMPLETION"; anything else is a comment like others.
+// count reads "PROMPT COMPLETION", and what may follow of them; anything else is a comment like others.
 func (e *Events) count(text []byte) {
-	p, c, ok := bytes.Cut(text, []byte(" "))
-	if !ok {
-		return
+	var told [4]int
+	n := 0
+	for more := true; more; n++ {
+		var word []byte
+		word, text, more = bytes.Cut(text, []byte(" "))
+		v, err := strconv.ParseUint(string(word), 10, 31)
+		if err != nil || n == len(told) {
+			return
+		}
+		told[n] = int(v)
 	}
-	prompt, err1 := strconv.ParseUint(string(p), 10, 31)
-	completion, err2 := strconv.ParseUint(string(c), 10, 31)
-	if err1 == nil && err2 == nil {
-		e.aheadPrompt, e.aheadCompletion = int(prompt), int(completion)
+	if n >= 2 {
+		e.ahead = told
 	}
 }

@@ -280,7 +280,7 @@ func TestEventsInAnyPieces(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		nl := rapid.SampledFrom([]string{"\n", "\r\n"}).Draw(t, "line end")
 		var wire, want strings.Builder
-		tokens := 0
+		tokens, cached, reasoning := 0, 0, 0
 		for range rapid.IntRange(1, 12).Draw(t, "events") {
 			for range rapid.IntRange(0, 2).Draw(t, "held back") {
 				tokens++
@@ -290,7 +290,17 @@ func TestEventsInAnyPieces(t *testing.T) {
 				wire.WriteString(": ping" + nl + nl)
 			}
 			tokens++
-			fmt.Fprintf(&wire, ": t 7 %d%s", tokens, nl)
+			more := rapid.SampledFrom([]string{"", " 3", " 3 2", " 3 2 1", " x"}).Draw(t, "more")
+			fmt.Fprintf(&wire, ": t 7 %d%s%s", tokens, more, nl)
+			switch more {
+			case " 3 2 1", " x": // a comment like others
+				fmt.Fprintf(&wire, ": t 7 %d%s", tokens, nl)
+			case " 3 2":
+				reasoning = 2
+				fallthrough
+			case " 3":
+				cached = 3
+			}
 			for range rapid.IntRange(1, 2).Draw(t, "lines") {
 				line := "data: " + rapid.StringMatching(`[a-z:{} ]{0,40}`).Draw(t, "data") + fmt.Sprintf("#%d", tokens) + nl
 				wire.WriteString(line)
@@ -320,7 +330,7 @@ func TestEventsInAnyPieces(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got.String() != want.String() || ev.Completion != total {
+		if got.String() != want.String() || ev.Completion != total || ev.Cached != cached || ev.Reasoning != reasoning {
 			t.Fatalf("got %q\nwant %q", got.String(), want.String())
 		}
 	})

@@ -240,6 +240,7 @@ func (e *Engine) place(g group) bool {
 	if lead.choice == 0 { // the prompt counts once, however many choices and groups it has
 		e.stats.prompt.Add(uint64(len(lead.input)))
 		e.stats.cached.Add(uint64(lead.pos))
+		lead.stream.cachedTokens.Add(int64(lead.pos))
 	}
 	return true
 }

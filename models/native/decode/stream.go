@@ -33,6 +33,7 @@ type Stream struct {
 	engine       *Engine
 	ctx          context.Context
 	promptTokens int
+	cachedTokens atomic.Int64
 	cancelled    atomic.Bool
 	unwatch      func() bool
 	ready        chan struct{} // capacity 1: something changed
@@ -52,6 +53,9 @@ func newStream(ctx context.Context, e *Engine, choices, promptTokens int) *Strea
 		ready: make(chan struct{}, 1), ring: make([]Event, max(e.opt.Buffer, 2*choices))}
 	return s
 }
+
+// CachedTokens is how many of the prompts' tokens were found in the cache, as far as they have been admitted.
+func (s *Stream) CachedTokens() int { return int(s.cachedTokens.Load()) }
 
 // PromptTokens is the number of tokens in all prompts together.
 func (s *Stream) PromptTokens() int { return s.promptTokens }

@@ -49,7 +49,7 @@ func (s *server) writeWhole(w http.ResponseWriter, m *served, c *call, st *decod
 		b = c.appendProbs(append(b, `,"logprobs":`...), &ch.probs)
 		b = append(appendString(append(b, `,"finish_reason":`...), ch.finish), '}')
 	}
-	b = append(appendUsage(append(b, `],"usage":`...), st.PromptTokens(), tokens), "}\n"...)
+	b = append(appendUsage(append(b, `],"usage":`...), st.PromptTokens(), tokens, st.CachedTokens()), "}\n"...)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	_ = http.NewResponseController(w).SetWriteDeadline(s.now().Add(writeTime))
@@ -66,6 +66,7 @@ type sse struct {
 	head         []byte // every chunk's beginning, up to its choices
 	buf          []byte // not yet sent
 	prompt, done int    // tokens
+	cached       func() int
 	probs        []probs
 }
 
@@ -83,7 +84,7 @@ func (s *server) writeStream(w http.ResponseWriter, m *served, c *call, st *deco
 		}
 		return rc.Flush() == nil
 	}
-	o := &sse{c: c, m: m, prompt: st.PromptTokens(), buf: make([]byte, 0, 4096), head: c.open([]byte("data: "), ".chunk")}
+	o := &sse{c: c, m: m, prompt: st.PromptTokens(), cached: st.CachedTokens, buf: make([]byte, 0, 4096), head: c.open([]byte("data: "), ".chunk")}
 	if c.Logprobs {
 		o.probs = make([]probs, len(c.Prompts)*c.N)
 	}
@@ -110,6 +111,9 @@ func (s *server) writeStream(w http.ResponseWriter, m *served, c *call, st *deco
 func (o *sse) count() {
 	o.buf = strconv.AppendInt(append(o.buf, ": t "...), int64(o.prompt), 10)
 	o.buf = strconv.AppendInt(append(o.buf, ' '), int64(o.done), 10)
+	if n := o.cached(); n > 0 {
+		o.buf = strconv.AppendInt(append(o.buf, ' '), int64(n), 10)
+	}
 	o.buf = append(o.buf, '\n')
 }
 
@@ -190,7 +194,7 @@ func (o *sse) end() {
 	if o.c.usage {
 		o.count()
 		o.buf = append(append(o.buf, o.head...), `],"usage":`...)
-		o.buf = append(appendUsage(o.buf, o.prompt, o.done), "}\n\n"...)
+		o.buf = append(appendUsage(o.buf, o.prompt, o.done, o.cached()), "}\n\n"...)
 	}
 	o.count()
 	o.buf = append(o.buf, "data: [DONE]\n\n"...)
@@ -224,10 +228,13 @@ func (c *call) open(b []byte, suffix string) []byte {
 	return append(b, `,"choices":[`...)
 }
 
-func appendUsage(b []byte, prompt, completion int) []byte {
+func appendUsage(b []byte, prompt, completion, cached int) []byte {
 	b = strconv.AppendInt(append(b, `{"prompt_tokens":`...), int64(prompt), 10)
 	b = strconv.AppendInt(append(b, `,"completion_tokens":`...), int64(completion), 10)
 	b = strconv.AppendInt(append(b, `,"total_tokens":`...), int64(prompt+completion), 10)
+	if cached > 0 {
+		b = append(strconv.AppendInt(append(b, `,"prompt_tokens_details":{"cached_tokens":`...), int64(cached), 10), '}')
+	}
 	return append(b, '}')
 }
 

@@ -2,8 +2,11 @@ package worker
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/tidwall/gjson"
 )
 
 // complete asks for a completion and returns its only choice's text, its finish reason and its usage.
@@ -90,6 +93,12 @@ func TestScopesAndNames(t *testing.T) {
 	r.complete("/v1/completions", `{"prompt":`+long+`,"max_tokens":1}`)
 	if cached() == before {
 		t.Error("the same scope did not find it")
+	}
+	_, plain := r.call("POST", "/v1/completions", `{"prompt":`+long+`,"max_tokens":1}`)
+	_, stream := r.call("POST", "/v1/completions", `{"prompt":`+long+`,"max_tokens":1,"stream":true}`)
+	n := gjson.Get(plain, "usage.prompt_tokens_details.cached_tokens").Int()
+	if told := fmt.Sprintf(": t %d 1 %d\n", gjson.Get(plain, "usage.prompt_tokens").Int(), n); n < 16 || !strings.Contains(stream, told) {
+		t.Errorf("cached tokens are not told: %s\n%s", plain, stream)
 	}
 	res, err := r.do(t.Context(), "POST", "/v1/completions", `{"prompt":"a","model":"public/name","max_tokens":1}`)
 	if err != nil {
