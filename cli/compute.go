@@ -316,7 +316,8 @@ func (a *app) windowCommand() *cobra.Command {
 		return a.Value(w, func() { table([]api.Window{w}) })
 	})
 	add.Long = "Keeps nodes free for a time: for maintenance, or with --queue for the work of one project. Work that would not be gone\n" +
-		"when it begins does not start there before; what runs there then is left alone."
+		"when it begins does not start there before. What runs there is asked to end in time before maintenance, saves its work if\n" +
+		"it can and waits again; before a reservation it is left alone."
 	add.Flags().StringSliceVar(&n.Nodes, "nodes", nil, "names of nodes, with commas")
 	add.Flags().StringVar(&from, "from", "", "a time such as 2026-01-31T18:00:00Z, or from now such as +2h (default now)")
 	add.Flags().StringVar(&until, "until", "", "a time, or from now such as +4h")

@@ -37,9 +37,11 @@ type Ask struct {
 	TimeLimit time.Duration `json:"time_limit_ns,omitempty"` // longest time of one attempt; 0: none
 	Deadline  time.Time     `json:"deadline,omitzero"`       // it should have ended by then
 	NotBefore time.Time     `json:"not_before,omitzero"`     // it does not start earlier
-	After     []string      `json:"after,omitempty"`         // ids of jobs of its project that must have succeeded first
+	After     []string      `json:"after,omitempty"`         // ids of jobs and arrays of its project that must have succeeded first
 	Hold      bool          `json:"hold,omitempty"`          // it waits until it is released
 	Saves     bool          `json:"saves,omitempty"`         // it saves its work on SIGTERM and loses nothing by a preemption
+
+	Member *Member `json:"member,omitempty"` // which element of an array it is; nil: of none
 
 	Group      string `json:"group,omitempty"`      // of a Service: the deployment it is a replica of
 	GroupMin   int    `json:"group_min,omitempty"`  // of a Service: never fewer replicas of the group for others' sake
@@ -75,6 +77,8 @@ func (a Ask) Validate() error {
 		return fault.New(fault.Invalid, "Work for the fast lane needs a time limit.", fault.Field("time_limit"), fault.Fix("Give one, such as --time-limit 10m"))
 	case a.GroupMin < 0 || a.GroupMin > MaxChips || a.Disruption < 0 || a.Disruption > MaxChips:
 		return fault.InvalidField("group_min", "Numbers of replicas cannot be negative.")
+	case a.Member != nil && (!IsArray(a.Member.Array) || a.Member.Count < 1 || a.Member.Count > MaxArray || a.Member.Limit < 0):
+		return fault.InvalidField("array", "An array has 1 to %d elements.", MaxArray)
 	case !plain(a.User + a.Group + strings.Join(a.ChipTypes, "") + strings.Join(a.After, "")):
 		return fault.InvalidField("chip_types", "Names are UTF-8 text without NUL.")
 	}
@@ -140,7 +144,7 @@ type Standing struct {
 	Held      bool          `json:"held,omitempty"`      // somebody wants it to wait
 	Placement *Placement    `json:"placement,omitempty"` // of the newest attempt; nil while it is queued
 	PlacedAt  time.Time     `json:"placed_at,omitzero"`  // when that was decided
-	For       string        `json:"for,omitempty"`       // while Preempting: the job it makes way for; empty: it was asked to begin anew
+	For       string        `json:"for,omitempty"`       // while Preempting: the job or maintenance it makes way for; empty: it was asked to begin anew
 	Preempted int           `json:"preempted,omitempty"` // how often it made way
 	Overdue   bool          `json:"overdue,omitempty"`   // it is ended, or ended, because it reached its time limit
 	Ran       time.Duration `json:"ran_ns,omitempty"`    // running time of the attempts that have ended

@@ -71,6 +71,10 @@ type Command struct {
 	Argv  []string          `json:"argv"`            // program and arguments; Self, AttemptDir and JobDir are replaced anywhere in them
 	Env   []string          `json:"env,omitempty"`   // "NAME=value", added to a small fixed environment (PATH, HOME, TMPDIR, LANG, TZ)
 	Files map[string][]byte `json:"files,omitempty"` // relative name -> content, written 0600 into the attempt's folder before the start
+	// Dir is the working directory: StateDir or OutDir, which are the job's and outlast attempts; empty: the attempt's folder.
+	Dir string `json:"dir,omitempty"`
+	// Literal has Argv and Env stay as they are: nothing in them is replaced. It is for words of people.
+	Literal bool `json:"literal,omitempty"`
 }
 
 // Restart says how often and how soon a job that died is tried again.
@@ -78,7 +82,10 @@ type Restart struct {
 	// Max is the number of restarts in a row; the row ends when an attempt stays up for Healthy. 0 = never.
 	Max int `json:"max"`
 	// Forever restarts whatever happens, even after exit code 0: for replicas.
-	Forever     bool          `json:"forever"`
+	Forever bool `json:"forever"`
+	// Innocent has a job whose attempt ended through no doing of its own (the machine restarted, all was taken down) tried
+	// again even if Max is 0, as a batch system does. ExitMachine and ExitStopped are exit codes like others then.
+	Innocent    bool          `json:"innocent,omitempty"`
 	BackoffBase time.Duration `json:"backoff_base_ns"` // wait before the first restart of a row, then doubled; default 1 s
 	BackoffMax  time.Duration `json:"backoff_max_ns"`  // longest wait; default 1 min
 	Healthy     time.Duration `json:"healthy_ns"`      // an attempt that lived this long begins a new row; default 10 min
@@ -121,6 +128,7 @@ type Job struct {
 	NextStartAt time.Time // not before this; set during back-off
 
 	Standing  Standing // what scheduling has made of it
+	Tally     *Tally   // of a job that stands for a whole array: what became of its elements; not stored
 	Discarded bool     // its state/ and out/ folders are no longer needed (Keeper.Discard)
 	Revision  int64    // counts the changes of the stored row; the Store compares it
 }
@@ -132,6 +140,12 @@ type Filter struct {
 	State State
 	Open  bool // only jobs whose state is not final
 	Limit int  // at most so many, the newest first; 0 = 1000
+	Name  string
+	Array string // id of an array, for its elements
+	// Element is one of them by its index; nil: all.
+	Element *int
+	// Fold leaves of each array the element that leads it, which counts as open while any is. State is not looked at then.
+	Fold bool
 	// After begins after the job of this key: its time of creation in microseconds since 1970 and its id.
 	After page.Key
 }

@@ -97,11 +97,13 @@ func (k *Keeper) Create(ctx context.Context, s Spec) (Job, error) {
 
 // Admit says why a job could never run here, or nil; it makes nothing. Its spec is checked by Spec.Validate, not here.
 func (k *Keeper) Admit(ctx context.Context, j Job) error {
+	have, err := k.opt.Store.Find(ctx, j.Ask.After)
+	if err != nil {
+		return err
+	}
 	for _, id := range j.Ask.After {
-		if _, err := k.opt.Store.Get(ctx, j.Project, id); fault.Is(err, fault.NotFound) {
+		if have[id].Project != j.Project {
 			return fault.InvalidField("after", "There is no job %s to wait for.", id)
-		} else if err != nil {
-			return err
 		}
 	}
 	return k.opt.Planner.Admit(ctx, j)
@@ -109,7 +111,15 @@ func (k *Keeper) Admit(ctx context.Context, j Job) error {
 
 // Get finds a job of a project. A queued job's Reason says why it waits and what would change that; that of a job
 // which the last pass could not bring forward says why.
+// An array is found as one job with a Tally, an element also by the array's id and its index.
 func (k *Keeper) Get(ctx context.Context, project, id string) (Job, error) {
+	if IsArray(id) {
+		return k.array(ctx, project, id)
+	}
+	id, err := k.locate(ctx, project, id)
+	if err != nil {
+		return Job{}, err
+	}
 	j, err := k.opt.Store.Get(ctx, project, id)
 	return k.explained(j), err
 }
@@ -117,8 +127,13 @@ func (k *Keeper) Get(ctx context.Context, project, id string) (Job, error) {
 // List gives jobs of a project, the newest first.
 func (k *Keeper) List(ctx context.Context, project string, f Filter) ([]Job, error) {
 	jobs, err := k.opt.Store.List(ctx, project, f)
+	if err == nil && f.Fold {
+		jobs, err = k.folded(ctx, jobs)
+	}
 	for i := range jobs {
-		jobs[i] = k.explained(jobs[i])
+		if jobs[i].Tally == nil {
+			jobs[i] = k.explained(jobs[i])
+		}
 	}
 	return jobs, err
 }
@@ -126,18 +141,20 @@ func (k *Keeper) List(ctx context.Context, project string, f Filter) ([]Job, err
 // Cancel asks for a job to end and says so durably before it returns. A job that was only queued is cancelled at
 // once, a running one is stopping until its attempt has ended, and one in a final state is returned unchanged.
 func (k *Keeper) Cancel(ctx context.Context, project, id, reason string) (Job, error) {
-	return k.change(ctx, project, id, func(j *Job) bool {
-		switch j.State {
-		case Queued:
-			j.State, j.EndedAt = Cancelled, k.now()
-		case Starting, Running, Preempting:
-			j.State = Stopping
-		default:
-			return false
-		}
-		j.Reason, j.Fault, j.NextStartAt = reason, "", time.Time{}
-		return true
-	})
+	return k.change(ctx, project, id, func(j *Job) bool { return k.cancel(j, reason) })
+}
+
+func (k *Keeper) cancel(j *Job, reason string) bool {
+	switch j.State {
+	case Queued:
+		j.State, j.EndedAt = Cancelled, k.now()
+	case Starting, Running, Preempting:
+		j.State = Stopping
+	default:
+		return false
+	}
+	j.Reason, j.Fault, j.NextStartAt = reason, "", time.Time{}
+	return true
 }
 
 // Discard says that the state and results of an ended job are no longer needed: Collect gives their room back.
@@ -177,6 +194,13 @@ func notEnded(id string) error {
 
 // Logs reads the output of an attempt of a job, 0 meaning the newest, from an offset of at most limit bytes.
 func (k *Keeper) Logs(ctx context.Context, project, id string, attempt int, offset int64, limit int) (LogChunk, error) {
+	if IsArray(id) {
+		return LogChunk{}, fault.New(fault.Invalid, "An array has no output of its own.", fault.Field("job"), fault.Fix("Name an element, such as %s_0.", id))
+	}
+	id, err := k.locate(ctx, project, id)
+	if err != nil {
+		return LogChunk{}, err
+	}
 	j, err := k.opt.Store.Get(ctx, project, id)
 	if err != nil {
 		return LogChunk{}, err

@@ -17,6 +17,7 @@ type View struct {
 	Now  time.Time
 	Jobs []Job // every job of every project that was open at the beginning of the pass, in order of creation
 	// Find gives those of the ids that are jobs, open or ended, of any project.
+	// The id of an array gives a job that stands for it, see Store.Find.
 	Find func(ids []string) (map[string]Job, error)
 }
 
@@ -29,7 +30,7 @@ type Start struct {
 // Stop is a running job that makes way.
 type Stop struct {
 	Job    string
-	For    string // the job that takes its place
+	For    string // the job that takes its place, or the maintenance that takes its nodes
 	Reason string // a sentence for the user
 }
 
@@ -96,12 +97,15 @@ func (f *FIFO) Plan(_ context.Context, v View) (Plan, error) {
 	})
 	var p Plan
 	ahead, waiting := 0, map[string]string{}
+	turns := Turns(v)
 	for _, j := range queue {
 		need := f.slots(j)
 		why, begins, err := j.Blocked(v)
 		switch {
 		case err != nil:
 			return Plan{}, err
+		case turns[j.ID] != "":
+			waiting[j.ID] = turns[j.ID]
 		case why != "":
 			waiting[j.ID] = why
 			p.Due = sooner(p.Due, begins)
@@ -181,7 +185,7 @@ func (k *Keeper) schedule(ctx context.Context, jobs []Job) (due time.Time, err e
 	for i := range jobs {
 		at[jobs[i].ID] = &jobs[i]
 	}
-	view := View{Now: k.now(), Jobs: jobs, Find: func(ids []string) (map[string]Job, error) { return k.opt.Store.Find(ctx, ids) }}
+	view := View{Now: k.now(), Jobs: jobs, Find: remembered(func(ids []string) (map[string]Job, error) { return k.opt.Store.Find(ctx, ids) })}
 	p, err := k.opt.Planner.Plan(ctx, view)
 	if err != nil {
 		return due, fmt.Errorf("planning: %w", err)
@@ -203,6 +207,36 @@ func (k *Keeper) schedule(ctx context.Context, jobs []Job) (due time.Time, err e
 		try(s.Job, func(j *Job) error { return k.begin(ctx, j, s.Placement) })
 	}
 	return p.Due, errors.Join(errs...)
+}
+
+// remembered asks for each id once: of an array that waits, each element waits for the same.
+func remembered(find func([]string) (map[string]Job, error)) func([]string) (map[string]Job, error) {
+	seen := map[string]*Job{} // nil: there is none
+	return func(ids []string) (map[string]Job, error) {
+		out := make(map[string]Job, len(ids))
+		var ask []string
+		for _, id := range ids {
+			if j, ok := seen[id]; !ok {
+				ask = append(ask, id)
+			} else if j != nil {
+				out[id] = *j
+			}
+		}
+		if len(ask) == 0 {
+			return out, nil
+		}
+		got, err := find(ask)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ask {
+			seen[id] = nil
+			if j, ok := got[id]; ok {
+				seen[id], out[id] = &j, j
+			}
+		}
+		return out, nil
+	}
 }
 
 // makeWay notes durably that a job makes way, and then asks its attempt to end.

@@ -11,6 +11,8 @@ type Store interface {
 	// Create adds a job with Revision 1. If a job of the same project, kind and non-empty owner exists, it
 	// changes nothing and returns fault.Conflict.
 	Create(ctx context.Context, j Job) error
+	// CreateAll adds jobs with Revision 1, all or none; they have no owners.
+	CreateAll(ctx context.Context, js []Job) error
 	// Get finds a job of a project.
 	Get(ctx context.Context, project, id string) (Job, error)
 	// List gives jobs of a project, the newest first.
@@ -20,9 +22,14 @@ type Store interface {
 	// Update replaces a job if its stored revision is still j.Revision, and adds one to the stored revision;
 	// otherwise it changes nothing and returns fault.Conflict.
 	Update(ctx context.Context, j Job) error
+	// UpdateAll is Update for several jobs, all or none.
+	UpdateAll(ctx context.Context, js []Job) error
+	// Tally counts the elements of arrays of any project. It is the keeper's.
+	Tally(ctx context.Context, arrays []string) (map[string]Tally, error)
 	// Delete forgets a job of a project.
 	Delete(ctx context.Context, project, id string) error
-	// Find gives those of the ids that are jobs of any project. It is the keeper's.
+	// Find gives those of the ids that are jobs of any project. The id of an array gives a job that stands for it, with
+	// its id, project and Tally.Prospect as its state. It is the keeper's.
 	Find(ctx context.Context, ids []string) (map[string]Job, error)
 }
 

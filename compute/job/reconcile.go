@@ -163,9 +163,7 @@ func (k *Keeper) start(ctx context.Context, j *Job) error {
 		return nil
 	}
 	cmd := j.Command
-	if devices := j.Standing.Placement.Devices(); devices != "" {
-		cmd.Env = append(slices.Clone(cmd.Env), EnvDevices+"="+devices)
-	}
+	cmd.Env = append(slices.Clone(cmd.Env), j.env()...)
 	err := k.opt.Executor.Start(ctx, Task{Job: j.ID, Attempt: j.Attempt, Command: cmd, CPUs: j.CPUs,
 		MemoryBytes: j.MemoryBytes, Grace: j.Grace})
 	switch {

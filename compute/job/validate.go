@@ -81,6 +81,9 @@ func (c Command) Validate() error {
 			return fault.InvalidField("command.env", "An environment entry reads NAME=value, UTF-8 text of at most %d bytes without NUL.", maxWordBytes)
 		}
 	}
+	if c.Dir != "" && c.Dir != StateDir && c.Dir != OutDir {
+		return fault.InvalidField("command.dir", "A command's working directory is %s, %s or its attempt's.", StateDir, OutDir)
+	}
 	return validateFiles(c.Files)
 }
 

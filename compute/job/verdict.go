@@ -17,7 +17,7 @@ type verdict struct {
 // judge decides what becomes of a job whose newest attempt ended with e. It is pure.
 func judge(j Job, e Exit, now time.Time) verdict {
 	v := verdict{restarts: j.Restarts, streak: j.Streak}
-	again := j.Restart.Forever || j.Restart.Max > 0
+	again := j.Restart.Forever || j.Restart.Max > 0 || j.Restart.Innocent
 	switch {
 	case j.State == Stopping && j.Standing.Overdue:
 		v.state, v.reason, v.fault = Failed, j.Reason, FaultProgram
@@ -42,8 +42,8 @@ func judge(j Job, e Exit, now time.Time) verdict {
 	if !j.AttemptAt.IsZero() && now.Sub(j.AttemptAt) >= j.Restart.Healthy {
 		v.streak = 0
 	}
-	machine := e.Code == ExitMachine && e.Lost == ""          // it may take long to mend, and then goes on
-	innocent := e.Lost == LostMachine || e.Stopped || machine // neither the job nor its luck is to blame
+	machine := e.Code == ExitMachine && e.Lost == "" && !j.Restart.Innocent // it may take long to mend, and then goes on
+	innocent := e.Lost == LostMachine || e.Stopped || machine               // neither the job nor its luck is to blame
 	if !again || !j.Restart.Forever && (e.NotStarted != "" || !innocent && v.streak >= j.Restart.Max) {
 		v.state = Failed
 		if j.Restart.Max > 0 && e.NotStarted == "" {

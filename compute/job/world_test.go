@@ -143,8 +143,7 @@ func (w *world) List(_ context.Context, project string, f job.Filter) (out []job
 	w.moment()
 	for _, id := range slices.Backward(w.order) {
 		j, ok := w.rows[id]
-		if ok && j.Project == project && (f.Kind == "" || f.Kind == j.Kind) && (f.Owner == "" || f.Owner == j.Owner) &&
-			(f.State == "" || f.State == j.State) && (!f.Open || !j.State.Final()) {
+		if ok && j.Project == project && kept(w.rows, j, f) && (f.Limit == 0 || len(out) < f.Limit) {
 			out = append(out, j)
 		}
 	}
@@ -193,13 +192,87 @@ func (w *world) Delete(_ context.Context, project, id string) error {
 
 func (w *world) Find(_ context.Context, ids []string) (map[string]job.Job, error) {
 	w.moment()
-	out := map[string]job.Job{}
-	for _, id := range ids {
-		if j, ok := w.rows[id]; ok {
-			out[id] = j
+	return found(w.rows, ids), nil
+}
+
+func (w *world) CreateAll(_ context.Context, js []job.Job) error {
+	w.moment()
+	for _, j := range js {
+		w.rows[j.ID] = j
+		w.order = append(w.order, j.ID)
+	}
+	return w.done()
+}
+
+func (w *world) UpdateAll(_ context.Context, js []job.Job) error {
+	w.moment()
+	for _, j := range js {
+		if w.rows[j.ID].Revision != j.Revision {
+			return fault.New(fault.Conflict, "stale")
 		}
 	}
-	return out, nil
+	for _, j := range js {
+		j.Revision++
+		w.rows[j.ID] = j
+	}
+	return w.done()
+}
+
+func (w *world) Tally(context.Context, []string) (map[string]job.Tally, error) {
+	return tallies(w.rows), nil
+}
+
+// kept says whether a job passes a filter; of an array that is folded the leading element does.
+func kept(all map[string]job.Job, j job.Job, f job.Filter) bool {
+	m := j.Ask.Member
+	if f.Fold && m != nil {
+		if m.Index != m.First {
+			return false
+		}
+		t := tallies(all)[m.Array]
+		if f.Open && t.State().Final() {
+			return false
+		}
+		f.Open = false
+	}
+	return (f.Kind == "" || f.Kind == j.Kind) && (f.Owner == "" || f.Owner == j.Owner) && (f.State == "" || f.State == j.State) &&
+		(!f.Open || !j.State.Final()) && (f.Name == "" || f.Name == j.Name) && (f.Array == "" || m != nil && m.Array == f.Array) &&
+		(f.Element == nil || m != nil && m.Index == *f.Element)
+}
+
+func tallies(all map[string]job.Job) map[string]job.Tally {
+	out := map[string]job.Tally{}
+	for _, j := range all {
+		m := j.Ask.Member
+		if m == nil {
+			continue
+		}
+		t := out[m.Array]
+		if t.States == nil {
+			t.States = map[job.State]int{}
+		}
+		t.States[j.State]++
+		out[m.Array] = t
+	}
+	return out
+}
+
+// found are the jobs and arrays of ids.
+func found(all map[string]job.Job, ids []string) map[string]job.Job {
+	out := map[string]job.Job{}
+	for _, id := range ids {
+		if j, ok := all[id]; ok {
+			out[id] = j
+		}
+		if t, ok := tallies(all)[id]; ok {
+			for _, j := range all {
+				if m := j.Ask.Member; m != nil && m.Array == id {
+					out[id] = job.Job{ID: id, Spec: job.Spec{Project: j.Project}, State: t.Prospect()}
+				}
+			}
+		}
+	}
+	return out
 }
 
 func (w *world) wrong(format string, args ...any) {

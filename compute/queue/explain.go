@@ -24,7 +24,7 @@ type Change struct {
 // Explanation is why a job is where it is.
 type Explanation struct {
 	Stage  string // of the plan that refused it: feasible, entitled, ordered, matched, reserved, preempted or placed; empty if none did
-	Bound  string // what binds, in a word: see sched.Explanation; also "room being made", "start" and "back-off"
+	Bound  string // what binds, in a word: see sched.Explanation; also "room being made", "start", "array" and "back-off"
 	Have   int64  // of what binds
 	Want   int64
 	Ahead  int // jobs of its queue that come before it
@@ -56,6 +56,8 @@ func (p *Planner) why(id string) Explanation {
 		return Explanation{}
 	case e.words != "":
 		return Explanation{Bound: "after", Reason: e.words}
+	case e.turn != "" && !e.job.Standing.Held:
+		return Explanation{Bound: "array", Have: int64(e.job.Ask.Member.Limit), Want: int64(e.job.Ask.Member.Count), Reason: e.turn}
 	case e.free:
 		return Explanation{}
 	case e.outside != "":
@@ -72,6 +74,8 @@ func (p *Planner) why(id string) Explanation {
 		out.Stage = x.Stage.String()
 	}
 	switch {
+	case e.running:
+		out.Reason += p.leaving(&e.job)
 	case x.Stage == sched.Placed:
 		out.Reason += p.drained(e)
 	case x.Bound == "begin":

@@ -95,7 +95,8 @@ func (p *Planner) add(j *job.Job, v job.View) {
 		p.core.Recall(j.ID, started-ms(j.CreatedAt)-s.Attained, true)
 		return
 	}
-	e.held, e.begin = j.Standing.Held, later(j.Ask.NotBefore, j.NextStartAt)
+	e.turn = p.turns[j.ID]
+	e.held, e.begin = j.Standing.Held || e.turn != "", later(j.Ask.NotBefore, j.NextStartAt)
 	s.Hold = e.held
 	if j.Attempt == 0 {
 		p.depend(e, &s, v)
@@ -204,7 +205,8 @@ func (p *Planner) update(e *entry, j *job.Job, v job.View) {
 func (p *Planner) queued(e *entry, v job.View) {
 	now, j := ms(v.Now), &e.job
 	begin := later(j.Ask.NotBefore, j.NextStartAt)
-	held := j.Standing.Held || e.words != ""
+	e.turn = p.turns[j.ID]
+	held := j.Standing.Held || e.words != "" || e.turn != ""
 	if e.running && (e.start == nil || held || begin.After(v.Now)) {
 		p.requeue(e, now)
 	}
@@ -215,7 +217,7 @@ func (p *Planner) queued(e *entry, v job.View) {
 		if why, err := j.Behind(v); err == nil {
 			e.words = why
 		}
-		held = j.Standing.Held || e.words != ""
+		held = j.Standing.Held || e.words != "" || e.turn != ""
 	}
 	if held != e.held {
 		p.note(j.ID, p.core.SetHold(now, j.ID, held))

@@ -19,6 +19,7 @@ type history struct {
 	keep     Memory
 	log      *slog.Logger
 	used     map[string]int64 // as saved last: what the first core begins with
+	state    sched.State      // likewise
 	jobs     map[string]bool  // the book's open jobs -> whether it believes that they run
 	services map[string]bool  // replicas: the book is not told of them
 	now      int64
@@ -33,6 +34,7 @@ type kept struct {
 	Used   map[string]int64 `json:"used"` // by project, micro-units
 	Jobs   map[string]bool  `json:"jobs"`
 	Book   []byte           `json:"book"` // in predict's form
+	State  sched.State      `json:"state,omitzero"`
 }
 
 const keptFormat = 1
@@ -56,7 +58,7 @@ func recall(keep Memory, log *slog.Logger) *history {
 	if err == nil && k.Format == keptFormat {
 		var b *predict.Book
 		if b, err = predict.Read(k.Book); err == nil {
-			h.book, h.used = b, k.Used
+			h.book, h.used, h.state = b, k.Used, k.State
 			maps.Copy(h.jobs, k.Jobs)
 		}
 	}
@@ -176,16 +178,16 @@ const (
 )
 
 // save writes what was learnt, if it is time to.
-func (h *history) save(now time.Time, used map[string]int64, jobs map[string]*entry) {
+func (h *history) save(now time.Time, used map[string]int64, state func() sched.State) {
 	age := now.Sub(h.saved)
 	if age < 0 || age >= saveLate || h.changed && age >= saveSoon {
-		if err := h.write(now, used, jobs); err != nil {
+		if err := h.write(now, used, state()); err != nil {
 			h.log.Warn("what was learnt of durations cannot be saved; it is tried again", "error", err)
 		}
 	}
 }
 
-func (h *history) write(now time.Time, used map[string]int64, jobs map[string]*entry) error {
+func (h *history) write(now time.Time, used map[string]int64, state sched.State) error {
 	h.saved, h.changed = now, false
 	if h.keep == nil {
 		return nil
@@ -194,7 +196,7 @@ func (h *history) write(now time.Time, used map[string]int64, jobs map[string]*e
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(kept{keptFormat, used, h.jobs, book})
+	text, err := json.Marshal(kept{keptFormat, used, h.jobs, book, state})
 	if err != nil {
 		return err
 	}

@@ -130,6 +130,9 @@ func (p *Planner) orderFree(e *entry, v job.View, out *job.Plan) {
 	if err != nil {
 		why = "It is not known what became of the jobs that it waits for."
 	}
+	if why == "" {
+		why = p.turns[e.job.ID]
+	}
 	if e.words = why; why == "" {
 		out.Starts = append(out.Starts, job.Start{Job: e.job.ID})
 	}

@@ -34,6 +34,11 @@ type Planner struct {
 	stale   bool        // it must be made anew
 	rows    map[string]Row
 	marks   []NodeMark
+	windows []Window // those that are not over, as of when the core was made
+	closed  map[string]bool
+	turns   map[string]string // elements of arrays that wait for others of theirs, and why
+	ripe    time.Time         // when what runs may make way that may not now; zero if nobody waits for that
+	rounds  int64             // of the core, as of the last pass
 	jobs    map[string]*entry
 	ordered int64 // starts decided so far: the order in which they are carried out
 	view    job.View
@@ -47,6 +52,7 @@ type entry struct {
 	outside string    // why the core does not know it; empty if it does
 	free    bool      // it asks for nothing that is counted: it is started by the planner itself
 	words   string    // why the planner itself has it wait
+	turn    string    // why it waits for others of its array
 	running bool      // the core has given it a place
 	held    bool      // the core was told that it waits for a person, or for a job that will not succeed
 	begin   time.Time // before which the core was told not to start it
@@ -81,11 +87,12 @@ func New(opt Options) *Planner {
 }
 
 // Plan implements job.Planner: 1 the core learns what has changed since the last pass, 2 it plans, 3 its actions become
-// decisions, 4 decisions that can be carried out now become orders. What was learnt is saved at last.
+// decisions, 4 decisions that can be carried out now become orders, beside those that clear nodes for maintenance. What was
+// learnt is saved at last.
 func (p *Planner) Plan(ctx context.Context, v job.View) (job.Plan, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.view = v
+	p.view, p.turns = v, job.Turns(v)
 	now := ms(v.Now)
 	if p.core == nil || p.stale || p.strange(v) {
 		if err := p.begin(ctx, v); err != nil {
@@ -95,6 +102,10 @@ func (p *Planner) Plan(ctx context.Context, v job.View) (job.Plan, error) {
 		return job.Plan{}, err
 	}
 	p.told(v)
+	stops, due := p.clear(v)
+	if !p.ripe.IsZero() && !v.Now.Before(p.ripe) {
+		p.core.Again(now)
+	}
 	plan := p.core.Plan(now)
 	for i := range plan.Actions {
 		p.take(&plan.Actions[i])
@@ -103,8 +114,24 @@ func (p *Planner) Plan(ctx context.Context, v job.View) (job.Plan, error) {
 	if plan.Next < 1<<53 {
 		out.Due = sooner(out.Due, time.UnixMilli(plan.Next))
 	}
-	p.hist.save(v.Now, p.core.Used(), p.jobs)
+	out.Stops = append(out.Stops, stops...)
+	out.Due = sooner(sooner(out.Due, due), p.ripens())
+	if n := p.core.Rounds(); n != p.rounds {
+		p.rounds, p.hist.changed = n, true
+		p.core.Await(horizon.Milliseconds()) // what people are told is held against what comes
+	}
+	p.hist.save(v.Now, p.core.Used(), p.core.State)
 	return out, nil
+}
+
+// ripens notes when it is worth asking for room again that may not be taken now, in whole seconds: many that began one
+// after another are one question.
+func (p *Planner) ripens() time.Time {
+	p.ripe = time.Time{}
+	if at := p.core.Ripe(); at < 1<<53 {
+		p.ripe = time.UnixMilli((at + 999) / 1000 * 1000)
+	}
+	return p.ripe
 }
 
 // strange says whether a job came of a project that the core has no queue for.
@@ -154,9 +181,9 @@ func (p *Planner) begin(ctx context.Context, v job.View) error {
 	for project := range open { // a project that is gone while its jobs still end
 		kept[project] = Row{Quota: Quota{Project: project}, Org: project}
 	}
-	used := p.hist.used
+	used, state := p.hist.used, p.hist.state
 	if p.core != nil {
-		used = p.core.Used()
+		used, state = p.core.Used(), p.core.State()
 	}
 	core, err := sched.New(p.opt.Conf, p.fleet(kept, marks), p.hist, ms(v.Now))
 	if err != nil {
@@ -168,6 +195,7 @@ func (p *Planner) begin(ctx context.Context, v job.View) error {
 	core.SetUsed(used)
 	core.Align()
 	p.core, p.rows, p.marks, p.stale, p.jobs = core, kept, marks, false, map[string]*entry{}
+	p.windows, p.closed = p.standing(windows, v.Now), map[string]bool{}
 	if err := p.hist.catchUp(v); err != nil {
 		p.stale = true
 		return err
@@ -177,6 +205,7 @@ func (p *Planner) begin(ctx context.Context, v job.View) error {
 			p.add(&v.Jobs[i], v)
 		}
 	}
+	core.Restore(state)
 	return nil
 }
 
@@ -241,7 +270,7 @@ func (p *Planner) Close() error {
 	if p.core == nil {
 		return nil
 	}
-	return p.hist.write(p.opt.Now(), p.core.Used(), p.jobs)
+	return p.hist.write(p.opt.Now(), p.core.Used(), p.core.State())
 }
 
 func (p *Planner) changed() {

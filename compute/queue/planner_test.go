@@ -45,7 +45,7 @@ func TestABorrowedGuaranteeComesBack(t *testing.T) {
 		!strings.Contains(x.Reason, "1 jobs that borrow it have not yet run for 1m0s") || x.P50.IsZero() || x.P90.Before(x.P50) {
 		t.Errorf("%+v", x)
 	}
-	w.run(39*time.Second, time.Second) // the round after its minimum run
+	w.run(30*time.Second, time.Second) // its minimum run
 	if got := w.get(borrower.ID); got.State != job.Preempting || !strings.Contains(got.Reason, "whose queue was below its guarantee") {
 		t.Fatalf("the borrower is %s: %s", got.State, got.Reason)
 	}
@@ -72,6 +72,64 @@ func TestABorrowedGuaranteeComesBack(t *testing.T) {
 	w.run(10*time.Minute, time.Second)
 	if got := w.get(borrower.ID); got.State != job.Succeeded || len(w.broken) > 0 {
 		t.Errorf("the borrower is %s: %s; %v", got.State, got.Reason, w.broken)
+	}
+}
+
+// A guarantee is taken back when the minimum run of what borrows it has passed, and at once if it has: not only at rounds.
+func TestAGuaranteeWaitsForNoRound(t *testing.T) {
+	for _, ran := range []time.Duration{20 * time.Second, 2 * time.Minute} {
+		w := newWorld(sched.Config{Round: 3_600_000, MinRun: 60_000}, 2, "slot=8")
+		w.clock = w.clock.Add(time.Second) // the round of the hour is over
+		w.quotas["a"] = queue.Quota{Project: "a", Guarantee: map[string]int64{"slot": 4}}
+		w.quotas["b"] = queue.Quota{Project: "b"}
+		w.restart()
+		borrower := must(w.submit("b", "borrower", 0, slots(8)))(t)
+		w.run(ran, time.Second)
+		must(w.submit("a", "owner", time.Minute, slots(4)))(t)
+		w.run(max(2*time.Second, 60*time.Second-ran), time.Second)
+		early := w.get(borrower.ID)
+		w.run(2*time.Second, time.Second)
+		if got := w.get(borrower.ID); got.State != job.Preempting || ran < time.Minute && early.State != job.Running {
+			t.Errorf("after %s the borrower is %s, and is %s later", ran, early.State, got.State)
+		}
+	}
+}
+
+// A new planner decides as the one before it would have: with the prices, what was held and what was said of starts.
+func TestAPlannerGoesOnWhereTheOldOneWas(t *testing.T) {
+	history := func(restart bool) (out []string) {
+		w := newWorld(sched.Config{Round: 60_000, MinRun: 60_000}, 2, "slow=8@one", "fast=4@two")
+		w.quotas["a"] = queue.Quota{Project: "a"}
+		w.quotas["b"] = queue.Quota{Project: "b"}
+		w.restart()
+		any := func(n int, types ...string) job.Ask { return job.Ask{Chips: n, ChipTypes: types} }
+		for i := range 12 {
+			p := []string{"a", "b"}[i%2]
+			must(w.submit(p, "small", time.Duration(3+i%5)*time.Minute, any(1+i%3, "fast", "slow")))(t)
+		}
+		w.run(5*time.Minute, time.Second)
+		gang := must(w.submit("a", "gang", 10*time.Minute, any(8, "slow")))(t)
+		w.run(61*time.Second, time.Second)
+		for range 3 {
+			if restart {
+				w.restart()
+			}
+			must(w.submit("b", "late", 30*time.Minute, any(2, "fast", "slow")))(t)
+			w.run(10*time.Second, time.Second)
+		}
+		x := w.planner.Explain(w.get(gang.ID))
+		out = append(out, x.Bound, x.Reason)
+		for _, id := range w.order {
+			j := w.get(id)
+			out = append(out, string(j.State), j.Reason, j.Standing.PlacedAt.String())
+			if at := j.Standing.Placement; at != nil {
+				out = append(out, at.Chip)
+			}
+		}
+		return out
+	}
+	if d := cmp.Diff(history(false), history(true)); d != "" {
+		t.Error(d)
 	}
 }
 

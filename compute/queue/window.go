@@ -11,8 +11,9 @@ import (
 )
 
 // Window is a time in which nodes take no work but that of one project: maintenance, if there is none, or an advance
-// reservation. Work that would not be gone when it begins, by its P90 or its limit, does not start there before; what
-// runs there when it begins is left alone.
+// reservation. Work that would not be gone when it begins, by its P90 or its limit, does not start there before. What runs
+// there when a reservation begins is left alone; before maintenance it is asked to end in time, with its grace, and waits
+// again.
 type Window struct {
 	Name        string // unique; letters, digits, dots, dashes and underscores
 	Nodes       []string
@@ -172,10 +173,7 @@ func (p *Planner) ahead(list []Window, rows map[string]Row, now time.Time) (out 
 		if !w.Until.After(now) || ms(w.Until) <= ms(w.From) || w.Project != "" && rows[w.Project].Name == "" {
 			continue
 		}
-		x := sched.Window{ID: "maintenance window " + w.Name, From: ms(w.From), Until: ms(w.Until), Queue: w.Project}
-		if w.Project != "" {
-			x.ID = "reservation " + w.Name
-		}
+		x := sched.Window{ID: windowID(&w), From: ms(w.From), Until: ms(w.Until), Queue: w.Project}
 		for _, n := range w.Nodes {
 			if slices.Contains(names, n) {
 				x.Nodes = append(x.Nodes, n)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/compute/queue"
+	"github.com/triarch-ai/triarch/compute/sched"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
@@ -157,5 +158,86 @@ func TestWindowsOutliveWhatTheyName(t *testing.T) {
 	w.run(2*time.Second, time.Second)
 	if d := cmp.Diff(job.Running, w.get(j.ID).State); d != "" {
 		t.Error(d, w.get(j.ID).Reason)
+	}
+}
+
+// Before maintenance begins what runs there is asked to end in time, keeps its work and waits again; nothing else takes
+// its place. It says so beforehand, a killed keeper asks as the living one would have, and nodes beside go on.
+func TestMaintenanceClearsItsNodes(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		w := newWorld(sched.Config{Round: 10_000, MinRun: 3_600_000}, 2, "slot=4@one", "slot=4@two") // nobody else makes them leave
+		ctx := t.Context()
+		grace := func(s *job.Spec) { s.Grace = 20 * time.Second }
+		first := must(w.submit("a", "first", 30*time.Minute, slots(4), grace))(t)
+		second := must(w.submit("a", "second", 30*time.Minute, slots(4), grace))(t)
+		w.run(2*time.Minute, time.Second)
+		busy := map[string]job.Job{}
+		for _, j := range []job.Job{first, second} {
+			busy[w.get(j.ID).Standing.Placement.Seats[0].Node] = j
+		}
+		from := w.clock.Add(10 * time.Minute)
+		must(w.planner.AddWindow(ctx, queue.Window{Name: "fan", Nodes: []string{"one"}, From: from, Until: from.Add(time.Hour)}))(t)
+		w.run(2*time.Second, time.Second)
+		on := busy["one"]
+		want := "Node one is kept for maintenance window fan from " + from.Format(time.RFC3339) + " on: if it still runs, it is asked to end at " + from.Add(-25*time.Second).Format(time.RFC3339)
+		if x := w.planner.Explain(w.get(on.ID)); !strings.Contains(x.Reason, want) {
+			t.Errorf("beforehand it is told %q", x.Reason)
+		}
+		short := must(w.submit("a", "short", time.Second, job.Ask{Chips: 1, TimeLimit: 5 * time.Second}))(t)
+		w.run(10*time.Minute-29*time.Second, time.Second)
+		if got := w.get(on.ID); got.State != job.Running {
+			t.Fatalf("27 s before, it is %s: %s", got.State, got.Reason)
+		}
+		if kill {
+			w.restart()
+		}
+		w.run(3*time.Second, time.Second)
+		if got := w.get(on.ID); got.State != job.Preempting || !strings.Contains(got.Reason, "It made way for maintenance window fan on one, which begins at "+from.Format(time.RFC3339)) {
+			t.Fatalf("24 s before, it is %s: %s", got.State, got.Reason)
+		}
+		if kill {
+			w.restart()
+		}
+		w.run(10*time.Second, time.Second)
+		got := w.get(on.ID)
+		if got.State != job.Queued || got.Standing.Preempted != 1 || got.Restarts != 0 || got.Standing.Ran < 11*time.Minute {
+			t.Fatalf("when it begins, it is %s: %+v", got.State, got.Standing)
+		}
+		if x := w.planner.Explain(got); x.Bound != "window" && x.Bound != "room" || !w.clock.Before(from) {
+			t.Errorf("at %s it waits because %+v", w.clock, x)
+		}
+		if got := w.get(short.ID); got.Attempt != 0 {
+			t.Errorf("what would have fitted before began on nodes that are being cleared: %+v", got)
+		}
+		if got := w.get(busy["two"].ID); got.State != job.Running || got.Attempt != 1 {
+			t.Errorf("the other is %s, attempt %d", got.State, got.Attempt)
+		}
+		w.run(2*time.Hour, 10*time.Second)
+		if got := w.get(on.ID); got.State != job.Succeeded || got.Attempt != 2 || len(w.broken) > 0 {
+			t.Errorf("in the end it is %s: %s; %v", got.State, got.Reason, w.broken)
+		}
+	}
+}
+
+// Maintenance that begins at once clears its nodes at once; a reservation leaves what runs alone.
+func TestMaintenanceAtOnce(t *testing.T) {
+	w := newWorld(quick, 2, "slot=8")
+	j := must(w.submit("a", "work", 10*time.Minute, slots(8)))(t)
+	w.run(5*time.Second, time.Second)
+	must(w.planner.AddWindow(t.Context(), queue.Window{Name: "now", Nodes: []string{"here-slot"}, Until: w.clock.Add(time.Hour)}))(t)
+	w.run(time.Second, time.Second)
+	if got := w.get(j.ID); got.State != job.Preempting {
+		t.Errorf("it is %s: %s", got.State, got.Reason)
+	}
+	w.run(30*time.Minute, time.Second)
+	if got := w.get(j.ID); got.State != job.Queued || got.Attempt != 1 {
+		t.Errorf("it is %s, attempt %d", got.State, got.Attempt)
+	}
+	if err := w.planner.RemoveWindow(t.Context(), "now"); err != nil {
+		t.Fatal(err)
+	}
+	w.run(15*time.Minute, time.Second)
+	if got := w.get(j.ID); got.State != job.Succeeded {
+		t.Errorf("it is %s: %s", got.State, got.Reason)
 	}
 }

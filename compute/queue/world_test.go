@@ -309,7 +309,7 @@ func (r rows) Get(_ context.Context, project, id string) (job.Job, error) {
 
 func (r rows) List(_ context.Context, project string, f job.Filter) (out []job.Job, _ error) {
 	for _, id := range slices.Backward(r.order) {
-		if j := r.rows[id]; j.Project == project && (!f.Open || !j.State.Final()) {
+		if j := r.rows[id]; j.Project == project && kept(r.rows, j, f) && (f.Limit == 0 || len(out) < f.Limit) {
 			out = append(out, j)
 		}
 	}
@@ -340,13 +340,89 @@ func (r rows) Update(_ context.Context, j job.Job) error {
 func (r rows) Delete(_ context.Context, _, id string) error { delete(r.rows, id); return nil }
 
 func (r rows) Find(_ context.Context, ids []string) (map[string]job.Job, error) {
-	out := map[string]job.Job{}
-	for _, id := range ids {
-		if j, ok := r.rows[id]; ok {
-			out[id] = j
+	return found(r.rows, ids), nil
+}
+
+func (r rows) CreateAll(_ context.Context, js []job.Job) error {
+	r.moment()
+	for _, j := range js {
+		r.rows[j.ID] = j
+		r.order = append(r.order, j.ID)
+	}
+	r.moment()
+	return nil
+}
+
+func (r rows) UpdateAll(_ context.Context, js []job.Job) error {
+	r.moment()
+	for _, j := range js {
+		if r.rows[j.ID].Revision != j.Revision {
+			return fault.New(fault.Conflict, "stale")
 		}
 	}
-	return out, nil
+	for _, j := range js {
+		j.Revision++
+		r.rows[j.ID] = j
+	}
+	r.moment()
+	return nil
+}
+
+func (r rows) Tally(context.Context, []string) (map[string]job.Tally, error) {
+	return tallies(r.rows), nil
+}
+
+// kept says whether a job passes a filter; of an array that is folded the leading element does.
+func kept(all map[string]job.Job, j job.Job, f job.Filter) bool {
+	m := j.Ask.Member
+	if f.Fold && m != nil {
+		if m.Index != m.First {
+			return false
+		}
+		t := tallies(all)[m.Array]
+		if f.Open && t.State().Final() {
+			return false
+		}
+		f.Open = false
+	}
+	return (f.Kind == "" || f.Kind == j.Kind) && (f.Owner == "" || f.Owner == j.Owner) && (f.State == "" || f.State == j.State) &&
+		(!f.Open || !j.State.Final()) && (f.Name == "" || f.Name == j.Name) && (f.Array == "" || m != nil && m.Array == f.Array) &&
+		(f.Element == nil || m != nil && m.Index == *f.Element)
+}
+
+func tallies(all map[string]job.Job) map[string]job.Tally {
+	out := map[string]job.Tally{}
+	for _, j := range all {
+		m := j.Ask.Member
+		if m == nil {
+			continue
+		}
+		t := out[m.Array]
+		if t.States == nil {
+			t.States = map[job.State]int{}
+		}
+		t.States[j.State]++
+		out[m.Array] = t
+	}
+	return out
+}
+
+// found are the jobs and arrays of ids.
+func found(all map[string]job.Job, ids []string) map[string]job.Job {
+	out := map[string]job.Job{}
+	for _, id := range ids {
+		if j, ok := all[id]; ok {
+			out[id] = j
+		}
+		if t, ok := tallies(all)[id]; ok {
+			for _, j := range all {
+				if m := j.Ask.Member; m != nil && m.Array == id {
+					out[id] = job.Job{ID: id, Spec: job.Spec{Project: j.Project}, State: t.Prospect()}
+				}
+			}
+		}
+	}
+	return out
 }
 
 // executor starts the processes.

@@ -31,6 +31,11 @@ func TestACoreBeginsAnew(t *testing.T) {
 			}
 		}
 		again.SetUsed(w.c.Used())
+		w.c.Await(100 * minute)
+		again.Restore(w.c.State())
+		if diff := cmp.Diff(w.c.State(), again.State()); diff != "" {
+			t.Fatalf("what is carried from round to round differs: %s", diff)
+		}
 		later := w.now + 7*minute
 		if diff := cmp.Diff(w.c.Plan(later).Actions, again.Plan(later).Actions); diff != "" {
 			t.Fatalf("the plans differ: %s", diff)

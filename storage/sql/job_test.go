@@ -207,3 +207,82 @@ func TestJobUpdatesDoNotOverlap(t *testing.T) {
 		}
 	})
 }
+
+// Arrays are made and changed whole, listed as one line, and counted.
+func TestArrays(t *testing.T) {
+	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
+		s, ctx := db.Jobs(), t.Context()
+		make := func(project string, minute, first, n int) (all []job.Job) {
+			arr := jobIDs.New(job.ArrayNoun)
+			indices := []int{}
+			for i := range n {
+				indices = append(indices, first+i)
+			}
+			for _, m := range job.Members(arr, indices, 2) {
+				j := aJob(project, "", minute)
+				j.Ask.Member = m
+				all = append(all, j)
+			}
+			return all
+		}
+		single := aJob("prj_a", "", 3)
+		a, b := make("prj_a", 1, 5, 4), make("prj_a", 2, 0, 2)
+		for _, all := range [][]job.Job{a, b, {single}, make("prj_b", 1, 0, 3)} {
+			if err := s.CreateAll(ctx, all); err != nil {
+				t.Fatal(err)
+			}
+		}
+		twice := make("prj_a", 1, 0, 3)
+		twice[2].ID = a[0].ID
+		if err := s.CreateAll(ctx, twice); err == nil {
+			t.Error("a job is there twice")
+		}
+		list := func(f job.Filter) (ids []string) {
+			got, err := s.List(ctx, "prj_a", f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, j := range got {
+				ids = append(ids, j.ID)
+			}
+			return ids
+		}
+		six := 6
+		if d := cmp.Diff([]string{a[1].ID}, list(job.Filter{Array: a[0].Ask.Member.Array, Element: &six})); d != "" {
+			t.Error(d)
+		}
+		if d := cmp.Diff([]string{single.ID, b[0].ID, a[0].ID}, list(job.Filter{Fold: true})); d != "" {
+			t.Error("folded:", d)
+		}
+		at := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
+		for i, state := range []job.State{job.Succeeded, job.Succeeded, job.Failed, job.Succeeded} {
+			a[i].State, a[i].StartedAt, a[i].EndedAt = state, at.Add(time.Duration(i)*time.Minute), at.Add(time.Duration(10-i)*time.Minute)
+		}
+		b[0].State = job.Succeeded
+		if err := s.UpdateAll(ctx, append(b[:1:1], a...)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.UpdateAll(ctx, []job.Job{b[1], a[0]}); !fault.Is(err, fault.Conflict) {
+			t.Errorf("a stale one among several: %v", err)
+		}
+		if got, err := s.Get(ctx, "prj_a", b[1].ID); err != nil || got.Revision != 1 {
+			t.Errorf("the other was changed: %+v, %v", got, err)
+		}
+		if d := cmp.Diff([]string{single.ID, b[0].ID}, list(job.Filter{Fold: true, Open: true})); d != "" {
+			t.Error("open and folded:", d)
+		}
+		arrs := []string{a[0].Ask.Member.Array, b[0].Ask.Member.Array, "arr_unknown"}
+		got, err := s.Tally(ctx, arrs)
+		want := map[string]job.Tally{
+			arrs[0]: {States: map[job.State]int{job.Succeeded: 3, job.Failed: 1}, StartedAt: at, EndedAt: at.Add(10 * time.Minute)},
+			arrs[1]: {States: map[job.State]int{job.Succeeded: 1, job.Queued: 1}},
+		}
+		if d := cmp.Diff(want, got); d != "" || err != nil {
+			t.Error(d, err)
+		}
+		found, err := s.Find(ctx, []string{arrs[0], arrs[1], arrs[2], single.ID})
+		if err != nil || len(found) != 3 || found[arrs[0]].State != job.Failed || found[arrs[1]].State != job.Running || found[arrs[1]].Project != "prj_a" {
+			t.Errorf("%+v, %v", found, err)
+		}
+	})
+}

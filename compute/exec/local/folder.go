@@ -38,6 +38,7 @@ type task struct {
 	Attempt     int      `json:"attempt"`
 	Argv        []string `json:"argv"`
 	Env         []string `json:"env"`
+	Dir         string   `json:"dir,omitempty"` // working directory, absolute; empty: the attempt's folder
 	CPUs        int      `json:"cpus,omitempty"`
 	MemoryBytes int64    `json:"memory_bytes,omitempty"`
 	GraceMillis int64    `json:"grace_ms"`

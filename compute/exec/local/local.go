@@ -189,6 +189,9 @@ func (x *Executor) render(t job.Task, jobDir, dir string) error {
 		}
 	}
 	r := strings.NewReplacer(job.Self, x.opt.Self, job.AttemptDir, dir, job.JobDir, jobDir)
+	if t.Command.Literal {
+		r = strings.NewReplacer()
+	}
 	argv := make([]string, len(t.Command.Argv))
 	for i, a := range t.Command.Argv {
 		argv[i] = r.Replace(a)
@@ -204,7 +207,11 @@ func (x *Executor) render(t job.Task, jobDir, dir string) error {
 	for _, e := range t.Command.Env {
 		env = append(env, r.Replace(e)) // the last of equal names counts
 	}
-	return writeJSON(dir, taskFile, task{Protocol: protocol, Job: t.Job, Attempt: t.Attempt, Argv: argv, Env: env,
+	at := ""
+	if t.Command.Dir != "" {
+		at = filepath.Join(jobDir, t.Command.Dir)
+	}
+	return writeJSON(dir, taskFile, task{Protocol: protocol, Job: t.Job, Attempt: t.Attempt, Argv: argv, Env: env, Dir: at,
 		CPUs: t.CPUs, MemoryBytes: t.MemoryBytes, GraceMillis: t.Grace.Milliseconds(), LogBytes: x.opt.LogBytes,
 		LogKeep: x.opt.LogKeep, Cgroup: x.opt.Cgroup})
 }

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -245,7 +246,7 @@ func (s *supervisor) start() (*exec.Cmd, error) {
 
 func (s *supervisor) command() *exec.Cmd {
 	cmd := exec.Command(s.task.Argv[0], s.task.Argv[1:]...)
-	cmd.Dir, cmd.Env = s.dir, s.task.Env
+	cmd.Dir, cmd.Env = cmp.Or(s.task.Dir, s.dir), s.task.Env
 	cmd.Stdout, cmd.Stderr = s.output, s.output
 	cmd.ExtraFiles = []*os.File{s.jobLock}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
