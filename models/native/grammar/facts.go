@@ -21,7 +21,7 @@ const (
 var typeBits = map[string]int{"null": tNull, "boolean": tBoolean, "integer": tInteger, "number": tInteger | tFraction,
 	"string": tString, "array": tArray, "object": tObject}
 
-// part is a schema that a value must satisfy together with others. spent says which of its unions have been resolved.
+// part is a schema that a value must satisfy together with others. spent says what of it has been resolved.
 type part struct {
 	v     *value
 	spent int
@@ -30,6 +30,7 @@ type part struct {
 const (
 	spentAny = 1 << iota
 	spentOne
+	spentRef // its $ref and allOf
 )
 
 // facts is what the keywords of several schemas say together.

@@ -29,10 +29,7 @@ func words() ([][]byte, *Vocab) {
 // sample writes a document at random within a budget.
 func sample(t testing.TB, a *Automaton, list [][]byte, budget int, rng *rand.Rand) string {
 	t.Helper()
-	s, err := a.Begin(budget)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := a.Begin(budget)
 	var out []byte
 	for n := 0; ; n++ {
 		may := s.Allowed()
@@ -109,10 +106,7 @@ func TestMasksAreWhatTheGrammarSays(t *testing.T) {
 	a, list := automaton(t, g, err)
 	rapid.Check(t, func(rt *rapid.T) {
 		budget := rapid.IntRange(a.Least(), 120).Draw(rt, "budget")
-		s, err := a.Begin(budget)
-		if err != nil {
-			rt.Fatal(err)
-		}
+		s := a.Begin(budget)
 		for {
 			may := s.Allowed()
 			roomy := s.left-1 >= int(a.masks(s.at).most)
@@ -159,7 +153,7 @@ func TestTheShortestFits(t *testing.T) {
 	if got := sample(t, a, list, a.Least(), rand.New(rand.NewPCG(1, 1))); !strings.Contains(got, `""`) || len(got) > 20 || !json.Valid([]byte(got)) {
 		t.Errorf("with the least room: %q", got)
 	}
-	_, err = a.Begin(a.Least() - 1)
+	err = a.Fits(a.Least() - 1)
 	if f := fault.As(err); err == nil || f.Kind != fault.Invalid || f.Field != "max_tokens" || !strings.Contains(f.Fix, fmt.Sprint(a.Least())) {
 		t.Errorf("too little room: %v", err)
 	}

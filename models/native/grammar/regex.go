@@ -25,12 +25,15 @@ type node struct {
 	accept bool
 }
 
+// maxPattern bounds an expression, in bytes; those made here of the bounds of numbers are the longest in use.
+const maxPattern = 32 << 10
+
 var unicodeEscape = regexp.MustCompile(`\\u([0-9a-fA-F]{4})`)
 
 // compileRegex makes an expression deterministic. whole says that it must match the whole text.
 func compileRegex(pattern string, whole bool) (*dfa, error) {
-	if len(pattern) > 4096 {
-		return nil, errors.New("it is longer than 4096 bytes")
+	if len(pattern) > maxPattern {
+		return nil, fmt.Errorf("it is longer than %d bytes", maxPattern)
 	}
 	re, err := syntax.Parse(unicodeEscape.ReplaceAllString(pattern, `\x{$1}`), syntax.Perl)
 	if err != nil {

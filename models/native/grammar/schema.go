@@ -76,12 +76,17 @@ func (c *compiler) flatten(parts []part) (out []part, never bool, err error) {
 			return nil, false, refuse("A schema must be an object, true or false; the one at %s is not.", place(p.v.path))
 		}
 		if i := slices.IndexFunc(out, func(o part) bool { return o.v == p.v }); i >= 0 {
-			if out[i].spent != p.spent {
+			if out[i].spent != p.spent|spentRef {
 				return nil, false, refuse("The schema at %s refers to itself without anything in between.", place(p.v.path))
 			}
 			continue
 		}
+		fresh := p.spent&spentRef == 0
+		p.spent |= spentRef
 		out = append(out, p)
+		if !fresh {
+			continue
+		}
 		if p.v.fields["$ref"] != nil {
 			target, err := c.resolve(p.v)
 			if err != nil {

@@ -17,15 +17,13 @@ type Allowed struct {
 	End  bool     // the document is whole: the end of the text may come as well
 }
 
-// Begin starts a document of at most budget tokens. It is fault.Invalid with the field max_tokens if the shortest one has more.
-func (a *Automaton) Begin(budget int) (*State, error) {
-	if err := a.Fits(budget); err != nil {
-		return nil, err
-	}
-	return &State{a: a, at: a.start, left: budget}, nil
+// Begin starts a document of at most budget tokens; Fits must have agreed.
+func (a *Automaton) Begin(budget int) *State {
+	return &State{a: a, at: a.start, left: budget}
 }
 
-// Fits says whether a document fits into so many tokens, as Begin does.
+// Fits says whether the shortest document fits into so many tokens: if not, it is fault.Invalid with the field max_tokens
+// and names how many are needed.
 func (a *Automaton) Fits(budget int) error {
 	if budget >= a.Least() {
 		return nil
@@ -116,5 +114,21 @@ func (s *State) Accept(token int32, text []byte) (whole bool, err error) {
 	if s.a.size > keepBytes {
 		s.a.forget()
 	}
-	return c.accepts && (len(c.tops) == 0 || s.left == 0), nil
+	return c.accepts && !s.room(), nil
+}
+
+// room says whether anything may come, the end apart.
+func (s *State) room() bool {
+	if len(s.at.tops) == 0 || s.left == 0 {
+		return false
+	}
+	if s.left-1 >= int(s.a.masks(s.at).most) {
+		return true
+	}
+	for _, need := range s.a.needsOf(s.at) {
+		if need >= 0 && int(need) < s.left {
+			return true
+		}
+	}
+	return false
 }
