@@ -312,3 +312,33 @@ func FuzzRules(f *testing.F) {
 		sample(t, a, list, a.Least()+int(seed%50), rand.New(rand.NewPCG(seed, 1)))
 	})
 }
+
+func TestCacheMakesOnceAndForgetsTheOldest(t *testing.T) {
+	_, v := words()
+	c := NewCache(v)
+	made := 0
+	get := func(pattern string) error {
+		_, fresh, err := c.Get("regex", pattern, func() (*Grammar, error) { return Regex(pattern) })
+		if fresh {
+			made++
+		}
+		return err
+	}
+	for i := range keepAutomata + 1 {
+		if err := get(fmt.Sprintf("a{%d}", i+1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := get("a{1}"); err != nil { // stays, being used
+			t.Fatal(err)
+		}
+	}
+	if made != keepAutomata+1 || len(c.byName) != keepAutomata {
+		t.Errorf("%d made, %d kept", made, len(c.byName))
+	}
+	if err := get("(?=a)"); err == nil {
+		t.Error("an expression that is not supported was compiled")
+	}
+	if err := get("a{2}"); err != nil || made != keepAutomata+3 {
+		t.Errorf("the oldest was not made anew: %d made, %v", made, err)
+	}
+}
