@@ -78,7 +78,8 @@ func (c *Client) Budgets(ctx context.Context, org string) ([]Budget, error) {
 	return items[Budget](ctx, c, path("budgets")+params("org", org))
 }
 
-// SetBudget bounds what an organisation, project or key may spend in all.
+// SetBudget bounds what an organisation, project, key, member or model may spend in all. A member can be named by email
+// and a model by its route's name, in the caller's project.
 func (c *Client) SetBudget(ctx context.Context, scope, id string, limitMicros int64) (Budget, error) {
 	return call[Budget](ctx, c, http.MethodPut, path("budgets", scope, id), BudgetLimit{LimitMicros: limitMicros})
 }
@@ -86,6 +87,21 @@ func (c *Client) SetBudget(ctx context.Context, scope, id string, limitMicros in
 // RemoveBudget takes a bound away.
 func (c *Client) RemoveBudget(ctx context.Context, scope, id string) error {
 	return none(ctx, c, http.MethodDelete, path("budgets", scope, id))
+}
+
+// Limits lists the limits of an organisation, empty for the caller's, as far as the caller may see them.
+func (c *Client) Limits(ctx context.Context, org string) ([]Limit, error) {
+	return items[Limit](ctx, c, path("limits")+params("org", org))
+}
+
+// SetLimit bounds how fast something may be used; it is named as for SetBudget.
+func (c *Client) SetLimit(ctx context.Context, scope, id string, change LimitChange) (Limit, error) {
+	return call[Limit](ctx, c, http.MethodPut, path("limits", scope, id), change)
+}
+
+// RemoveLimit takes all bounds on how fast something may be used away.
+func (c *Client) RemoveLimit(ctx context.Context, scope, id string) error {
+	return none(ctx, c, http.MethodDelete, path("limits", scope, id))
 }
 
 // DataSets lists data sets by name.
@@ -253,16 +269,6 @@ func (c *Client) SetRoute(ctx context.Context, name string, n RouteChange) (Rout
 // RemoveRoute removes a route.
 func (c *Client) RemoveRoute(ctx context.Context, name string) error {
 	return none(ctx, c, http.MethodDelete, path("routes", name))
-}
-
-// Prices lists versions of prices, newest first: of a route by id or name, or of all where it is empty.
-func (c *Client) Prices(ctx context.Context, route string) ([]PriceVersion, error) {
-	return items[PriceVersion](ctx, c, path("prices")+params("route", route))
-}
-
-// PriceVersion shows one version of prices.
-func (c *Client) PriceVersion(ctx context.Context, version string) (PriceVersion, error) {
-	return call[PriceVersion](ctx, c, http.MethodGet, path("prices", version), nil)
 }
 
 // UsageQuery says whose usage of which days.

@@ -167,9 +167,26 @@ type NewKey struct {
 	ExpiresAt    *time.Time `json:"expires_at,omitempty"`
 }
 
-// Budget bounds what an organisation, a project or a key may spend in all.
+// Limit bounds how fast an organisation, a project, a key, a member or a model may be used.
+type Limit struct {
+	Scope       string `json:"scope" enum:"organisation,project,key,member,model"`
+	ID          string `json:"id" doc:"of what it bounds; of a member PROJECT:EMAIL, of a model its route's"`
+	RPM         int64  `json:"rpm,omitempty" doc:"requests a minute; 0: no limit"`
+	TPM         int64  `json:"tpm,omitempty" doc:"tokens a minute; 0: no limit"`
+	Concurrency int64  `json:"concurrency,omitempty" doc:"requests in flight; 0: no limit"`
+	SetFrom     string `json:"set_from,omitempty" doc:"widest scope of the keys that set it; without that scope it can only be lowered"`
+}
+
+// LimitChange is what a limit is to become; what is left out stays as it is.
+type LimitChange struct {
+	RPM         *int64 `json:"rpm,omitempty" doc:"requests a minute; 0 takes this bound away"`
+	TPM         *int64 `json:"tpm,omitempty" doc:"tokens a minute; 0 takes this bound away"`
+	Concurrency *int64 `json:"concurrency,omitempty" doc:"requests in flight; 0 takes this bound away"`
+}
+
+// Budget bounds what an organisation, a project, a key, a member or a model may spend in all.
 type Budget struct {
-	Scope       string `json:"scope" enum:"organisation,project,key"`
+	Scope       string `json:"scope" enum:"organisation,project,key,member,model"`
 	ID          string `json:"id" doc:"of what it bounds"`
 	LimitMicros int64  `json:"limit_micros"`
 	SpentMicros int64  `json:"spent_micros" doc:"spent so far; by a key with those that it made"`
@@ -493,16 +510,6 @@ type Prices struct {
 	Request     int64 `json:"request"`
 }
 
-// PriceVersion is what a route costs from a moment on. It never changes, and usage records name it.
-type PriceVersion struct {
-	ID        string    `json:"id"`
-	RouteID   string    `json:"route_id"`
-	Route     string    `json:"route"`
-	Prices    Prices    `json:"prices"`
-	CreatedBy string    `json:"created_by,omitempty" doc:"id of the key that set them"`
-	CreatedAt time.Time `json:"created_at"`
-}
-
 // Route is a public model name of the model API.
 type Route struct {
 	ID           string    `json:"id"`
@@ -511,7 +518,6 @@ type Route struct {
 	PriceIn      int64     `json:"price_in"`
 	PriceOut     int64     `json:"price_out"`
 	Prices       Prices    `json:"prices"`
-	PriceVersion string    `json:"price_version,omitempty" doc:"of its prices"`
 	Shared       bool      `json:"shared,omitempty"`
 	CreatedAt    time.Time `json:"created_at"`
 }

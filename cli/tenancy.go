@@ -216,7 +216,7 @@ func (a *app) budgetCommand() *cobra.Command {
 		})
 	})
 	ls.Flags().StringVar(&org, "org", "", "another organisation: id or name; for operators")
-	set := a.verb("set ID AMOUNT", "Bound what an organisation, a project or a key may spend in all: 1.50, or 120u in micro-units", cobra.ExactArgs(2), func(ctx context.Context, c *api.Client, args []string) error {
+	set := a.verb("set ID AMOUNT", "Bound what an organisation, a project, a key, a member or a route may spend in all: 1.50, or 120u in micro-units", cobra.ExactArgs(2), func(ctx context.Context, c *api.Client, args []string) error {
 		scope, err := scopeOf(args[0])
 		if err != nil {
 			return err
@@ -246,12 +246,15 @@ func (a *app) budgetCommand() *cobra.Command {
 
 // scopeOf is what kind of thing an id names.
 func scopeOf(id string) (string, error) {
-	for prefix, scope := range map[string]string{"org_": "organisation", "prj_": "project", "key_": "key"} {
+	if strings.Contains(id, "@") {
+		return "member", nil
+	}
+	for prefix, scope := range map[string]string{"org_": "organisation", "prj_": "project", "key_": "key", "rte_": "model"} {
 		if strings.HasPrefix(id, prefix) {
 			return scope, nil
 		}
 	}
-	return "", fault.InvalidField("ID", "%q is not the id of an organisation, a project or a key", id)
+	return "", fault.InvalidField("ID", "%q is not the id of an organisation, a project, a key or a route, nor a member's email", id)
 }
 
 func (a *app) usageCommand() *cobra.Command {

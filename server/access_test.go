@@ -23,6 +23,7 @@ var requests = map[string]struct{ query, kind, body string }{
 	"put-member":          {body: `{"role":"viewer"}`},
 	"create-key":          {body: `{"name":"k2","scopes":["admin"]}`},
 	"set-budget":          {body: `{"limit_micros":5}`},
+	"set-limit":           {body: `{"rpm":5}`},
 	"import-data":         {query: "?name=d2&format=text", kind: "text/plain", body: "hello\n"},
 	"import-model":        {query: "?name=m2", kind: "application/x-tar", body: strings.Repeat("\x00", 1024)},
 	"create-run":          {body: `{"model":"m3","data":"$data","recipe":{"steps":2}}`},
@@ -193,7 +194,7 @@ func TestEveryEndpointServesWhomTheTableAllows(t *testing.T) {
 			continue
 		}
 		scopes := []tenancy.Scope{e.Scope}
-		if e.ID == "set-budget" || e.ID == "remove-budget" {
+		if strings.HasSuffix(e.ID, "-budget") || strings.HasSuffix(e.ID, "-limit") {
 			scopes = append(scopes, tenancy.Platform) // it was set with that
 		}
 		rec := w.request(e, w.key(t, tenancy.Key{Role: e.Role, Scopes: scopes}))

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,6 +124,11 @@ func clientTenancy(t *testing.T, w *world, c *api.Client) {
 	if d := cmp.Diff(k.Object, must(c.Key(ctx, "other", k.Object.ID))(t)); d != "" || k.Object.TPM != 2 || *k.Object.BudgetMicros != budget {
 		t.Errorf("key %+v: %s", k, d)
 	}
+	must(c.SetLimit(ctx, "key", k.Object.ID, api.LimitChange{TPM: new(int64(9)), RPM: new(int64)}))(t)
+	if got, want := must(c.Limits(ctx, ""))(t), (api.Limit{Scope: "key", ID: k.Object.ID, TPM: 9, Concurrency: 3, SetFrom: "platform"}); !slices.Contains(got, want) {
+		t.Errorf("limits %+v, want %+v", got, want)
+	}
+	must(0, c.RemoveLimit(ctx, "key", k.Object.ID))(t)
 	must(c.SetBudget(ctx, "key", k.Object.ID, 7))(t)
 	var mine api.Budget
 	for _, b := range must(c.Budgets(ctx, ""))(t) {
@@ -262,13 +268,6 @@ func clientServing(t *testing.T, w *world, c *api.Client) {
 	}
 	if all := must(c.Routes(ctx))(t); len(all) != 3 {
 		t.Errorf("routes %+v", all)
-	}
-	versions := must(c.Prices(ctx, "rr"))(t)
-	if len(versions) != 2 || versions[0].Prices.Output != 9 || versions[1].ID != r.PriceVersion || versions[1].Prices != r.Prices {
-		t.Errorf("versions of prices %+v", versions)
-	}
-	if v := must(c.PriceVersion(ctx, r.PriceVersion))(t); v != versions[1] {
-		t.Errorf("version %+v", v)
 	}
 	must(0, c.RemoveRoute(ctx, "rr"))(t)
 	if gone := must(c.RemoveDeployment(ctx, "dd"))(t); gone.State != "removing" {

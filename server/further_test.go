@@ -55,10 +55,13 @@ func asks(t *testing.T, w *world) map[string][]furtherAsk {
 		for _, of := range []string{"organisation/" + in.org, "project/" + in.prj, "key/" + k.ID} {
 			add("set-budget", scope, "PUT", "/budgets/"+of, `{"limit_micros":5}`)
 			add("remove-budget", scope, "DELETE", "/budgets/"+of, "")
+			add("set-limit", scope, "PUT", "/limits/"+of, `{"rpm":5}`)
+			add("remove-limit", scope, "DELETE", "/limits/"+of, "")
 		}
 	}
 	add("usage", tenancy.OrgWide, "GET", "/usage?organisation=true", "")
 	add("list-budgets", tenancy.Platform, "GET", "/budgets?org=foreign", "")
+	add("list-limits", tenancy.Platform, "GET", "/limits?org=foreign", "")
 	add("list-members", tenancy.OrgWide, "GET", "/members?project=second", "")
 	add("put-member", tenancy.OrgWide, "PUT", "/members/zoe@example.org?project=second", `{"role":"developer"}`)
 	add("remove-member", tenancy.OrgWide, "DELETE", "/members/zoe@example.org?project=second", "")

@@ -39,6 +39,7 @@ func (w *world) fill(t *testing.T) {
 		k, _, err := w.Tenancy.CreateKey(ctx, w.who.Maker(), tenancy.NewKey{Name: name})
 		must(k, err)(t)
 		must(w.Tenancy.SetBudget(ctx, w.who.Maker(), tenancy.Budget{Scope: tenancy.OfKey, ID: k.ID, LimitMicros: 1}))(t)
+		must(w.Tenancy.SetLimit(ctx, w.who.Maker(), tenancy.LimitChange{Scope: tenancy.OfKey, ID: k.ID, RPM: new(int64(7))}))(t)
 		dv := must(w.Data.Import(ctx, prj, name, data.Text, strings.NewReader(name), data.Options{}))(t)
 		must(w.Data.Import(ctx, prj, "words", data.Text, strings.NewReader(name), data.Options{}))(t)
 		dir := t.TempDir()
@@ -60,9 +61,9 @@ func TestPagesOfEveryListMakeTheWhole(t *testing.T) {
 		least   int    // items in it
 		ordered string // a field that rises, or falls for one that begins with "-"
 	}{
-		"/organisations": {6, "id"}, "/projects": {6, "id"}, "/members": {6, "email"}, "/keys": {7, "id"}, "/budgets": {6, ""},
+		"/organisations": {6, "id"}, "/projects": {6, "id"}, "/members": {6, "email"}, "/keys": {7, "id"}, "/budgets": {6, ""}, "/limits": {5, ""},
 		"/data": {6, "name"}, "/data/words/versions": {6, "-number"}, "/models": {6, "name"}, "/models/m/versions": {6, "-number"},
-		"/runs": {6, "-created_at"}, "/deployments": {6, "name"}, "/routes": {6, "name"}, "/prices": {6, "-created_at"}, "/usage?group=model": {5, "name"}, "/usage?group=key": {5, "name"},
+		"/runs": {6, "-created_at"}, "/deployments": {6, "name"}, "/routes": {6, "name"}, "/usage?group=model": {5, "name"}, "/usage?group=key": {5, "name"},
 		"/queues": {6, "project"}, "/quotas": {6, "project"}, "/nodes": {2, "name"}, "/node-windows": {6, "name"}, "/jobs": {6, "-id"},
 	}
 	for _, e := range endpoints {

@@ -43,6 +43,9 @@ var endpoints = []Endpoint{
 	{Method: "GET", Pattern: v1 + "/budgets", ID: "list-budgets", Role: tenancy.Owner, Scope: tenancy.Admin},
 	{Method: "PUT", Pattern: v1 + "/budgets/{scope}/{id}", ID: "set-budget", Role: tenancy.Owner, Scope: tenancy.Admin},
 	{Method: "DELETE", Pattern: v1 + "/budgets/{scope}/{id}", ID: "remove-budget", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "GET", Pattern: v1 + "/limits", ID: "list-limits", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "PUT", Pattern: v1 + "/limits/{scope}/{id}", ID: "set-limit", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "DELETE", Pattern: v1 + "/limits/{scope}/{id}", ID: "remove-limit", Role: tenancy.Owner, Scope: tenancy.Admin},
 
 	{Method: "GET", Pattern: v1 + "/data", ID: "list-data", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "POST", Pattern: v1 + "/data", ID: "import-data", Role: tenancy.Developer, Scope: tenancy.Write, Stream: true},
@@ -78,9 +81,6 @@ var endpoints = []Endpoint{
 	{Method: "GET", Pattern: v1 + "/routes/{route}", ID: "get-route", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "PUT", Pattern: v1 + "/routes/{route}", ID: "set-route", Role: tenancy.Developer, Scope: tenancy.Write},
 	{Method: "DELETE", Pattern: v1 + "/routes/{route}", ID: "remove-route", Role: tenancy.Developer, Scope: tenancy.Write},
-
-	{Method: "GET", Pattern: v1 + "/prices", ID: "list-prices", Role: tenancy.Viewer, Scope: tenancy.Read},
-	{Method: "GET", Pattern: v1 + "/prices/{version}", ID: "get-prices", Role: tenancy.Viewer, Scope: tenancy.Read},
 
 	{Method: "GET", Pattern: v1 + "/queues", ID: "list-queues", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/jobs", ID: "list-jobs", Role: tenancy.Viewer, Scope: tenancy.Read},
@@ -139,6 +139,8 @@ var furthers = []Further{
 	{ID: "usage", When: "another project or the organisation", Scope: tenancy.OrgWide},
 	{ID: "set-budget", When: "an organisation, or another project or its key", Scope: tenancy.OrgWide},
 	{ID: "remove-budget", When: "an organisation, or another project or its key", Scope: tenancy.OrgWide},
+	{ID: "set-limit", When: "an organisation, or another project or its key", Scope: tenancy.OrgWide},
+	{ID: "remove-limit", When: "an organisation, or another project or its key", Scope: tenancy.OrgWide},
 	{ID: "list-keys", When: "another organisation's project", Scope: tenancy.Platform},
 	{ID: "get-key", When: "another organisation's project", Scope: tenancy.Platform},
 	{ID: "revoke-key", When: "another organisation's project", Scope: tenancy.Platform},
@@ -146,6 +148,9 @@ var furthers = []Further{
 	{ID: "list-budgets", When: "another organisation", Scope: tenancy.Platform},
 	{ID: "set-budget", When: "another organisation, its project or key", Scope: tenancy.Platform},
 	{ID: "remove-budget", When: "another organisation, its project or key", Scope: tenancy.Platform},
+	{ID: "list-limits", When: "another organisation", Scope: tenancy.Platform},
+	{ID: "set-limit", When: "another organisation, its project or key", Scope: tenancy.Platform},
+	{ID: "remove-limit", When: "another organisation, its project or key", Scope: tenancy.Platform},
 }
 
 // describe says in words what an operation asks for.

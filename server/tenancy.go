@@ -8,7 +8,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/triarch-ai/triarch/api"
-	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
@@ -25,6 +24,7 @@ func (s *Server) tenancyOps() {
 	s.memberOps()
 	s.keyOps()
 	s.budgetOps()
+	s.limitOps()
 }
 
 func (s *Server) status(ctx context.Context, p *auth.Principal, _ *no) (*out[api.Status], error) {
@@ -170,12 +170,6 @@ func (s *Server) createKey(ctx context.Context, p *auth.Principal, in *struct{ B
 	return &out[api.MadeKey]{api.MadeKey{Key: secret, Object: key(k)}}, err
 }
 
-// BudgetPath names a budget.
-type BudgetPath struct {
-	Scope string `path:"scope" enum:"organisation,project,key"`
-	ID    string `path:"id" maxLength:"64"`
-}
-
 // OrgParam names an organisation.
 type OrgParam struct {
 	Org string `query:"org" maxLength:"200" doc:"id or name of an organisation; another than the key's needs the scope platform"`
@@ -191,21 +185,29 @@ func (s *Server) budgetOps() {
 			return page.Cut(bs, q, budgetList.key), err
 		})
 	})
-	op(s, "set-budget", "tenancy", "Bound what an organisation, project or key may spend in all", func(ctx context.Context, p *auth.Principal, in *struct {
-		BudgetPath
+	op(s, "set-budget", "tenancy", "Bound what an organisation, project, key, member or model may spend in all", func(ctx context.Context, p *auth.Principal, in *struct {
+		BoundPath
 		Body api.BudgetLimit
 	}) (*out[api.Budget], error) {
-		b, err := s.Tenancy.SetBudget(ctx, p.Maker(), tenancy.Budget{Scope: in.Scope, ID: in.ID, LimitMicros: in.Body.LimitMicros})
+		of, err := s.bound(ctx, p, in.BoundPath)
+		if err != nil {
+			return nil, err
+		}
+		b, err := s.Tenancy.SetBudget(ctx, p.Maker(), tenancy.Budget{Scope: in.Scope, ID: of, LimitMicros: in.Body.LimitMicros})
 		return &out[api.Budget]{s.budget(b)}, err
 	})
-	op(s, "remove-budget", "tenancy", "Take a bound on spending away", func(ctx context.Context, p *auth.Principal, in *BudgetPath) (*none, error) {
-		return nil, s.Tenancy.RemoveBudget(ctx, p.Maker(), in.Scope, in.ID)
+	op(s, "remove-budget", "tenancy", "Take a bound on spending away", func(ctx context.Context, p *auth.Principal, in *BoundPath) (*none, error) {
+		of, err := s.bound(ctx, p, *in)
+		if err != nil {
+			return nil, err
+		}
+		return nil, s.Tenancy.RemoveBudget(ctx, p.Maker(), in.Scope, of)
 	}, status(http.StatusNoContent))
 }
 
 func (s *Server) budget(b tenancy.Budget) api.Budget {
 	a := api.Budget{Scope: b.Scope, ID: b.ID, LimitMicros: b.LimitMicros, SetFrom: string(b.SetFrom)}
-	if raw, err := id.ParseRaw(b.ID); err == nil && s.Spent != nil {
+	if raw, err := auth.Raw(b.Scope, b.ID); err == nil && s.Spent != nil {
 		a.SpentMicros = s.Spent(raw)
 	}
 	return a

@@ -330,7 +330,8 @@ func (s *System) openLedger(ctx context.Context) error {
 		return err
 	}
 	s.Book = quota.NewBook(s.Keyring, time.Now)
-	s.Book.Load(spent, s.Keyring.Above)
+	s.Book.Patience = 2 * time.Second
+	s.Book.Load(spent, s.Keyring.Charged)
 	return nil
 }
 

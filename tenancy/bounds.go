@@ -3,6 +3,7 @@ package tenancy
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 )
@@ -42,26 +43,38 @@ func wider(field string, most int64) error {
 	return fault.New(fault.Forbidden, fmt.Sprintf("%s can be at most the making key's, %d.", field, most), fault.Field(field))
 }
 
-// mayRebound says whether by may give a key another budget, or with nil none, and whether only a lower one. What bounds
-// a key is for those above it: neither the key itself nor one that it made can change it. A key with a budget in its
-// line gives those below it no more than that, and all others only less than they have: else two that are bounded could
-// free each other. Only a key that no other of its organisation made may bound itself.
-func (s *Service) mayRebound(ctx context.Context, by Maker, org, id string, limit *int64) (lowerOnly bool, err error) {
-	if by.KeyID == "" {
+// bound is one of the amounts that bound a key; nil where it has none.
+type bound func(Key) *int64
+
+func ofBudget(k Key) *int64 { return k.BudgetMicros }
+
+// mayRebound says whether by may give a thing another bound of a kind, or with nil none, and whether only a lower one.
+// What bounds a key is for those above it: neither the key itself nor one that it made can change it. A key with such a
+// bound in its line gives those below it no more than that, and all else only less than there is: else two that are
+// bounded could free each other. Only a key that no other of its organisation made may bound itself. A key that a
+// member's key made, or that is one, only lowers what bounds the member.
+func (s *Service) mayRebound(ctx context.Context, by Maker, org, scope, id string, limit *int64, of bound) (lowerOnly bool, err error) {
+	if by.KeyID == "" || scope == OfOrganisation || scope == OfProject {
 		return false, nil
 	}
 	line, err := s.line(ctx, by)
 	if err != nil {
 		return false, err
 	}
+	most := least(line, of)
+	switch scope {
+	case OfMember:
+		return most != nil || slices.ContainsFunc(line, func(k Key) bool { return k.Member != "" && MemberID(k.ProjectID, k.Member) == id }), nil
+	case OfModel:
+		return most != nil, nil
+	}
 	if id == by.KeyID && len(line) == 1 {
 		return false, nil
 	}
 	if has(line, id) {
-		return false, fault.New(fault.Forbidden, "A key can change neither its own budget nor that of the key that made it.",
+		return false, fault.New(fault.Forbidden, "A key can change neither what bounds itself nor what bounds the key that made it.",
 			fault.Field("id"), fault.Fix("Ask whoever made the key."))
 	}
-	most := least(line)
 	if most == nil {
 		return false, nil
 	}
@@ -79,10 +92,10 @@ func (s *Service) mayRebound(ctx context.Context, by Maker, org, id string, limi
 	return true, nil
 }
 
-// least is the smallest budget of a line; nil without any.
-func least(line []Key) (most *int64) {
+// least is the smallest bound of a line; nil without any.
+func least(line []Key, of bound) (most *int64) {
 	for _, k := range line {
-		if n := k.BudgetMicros; n != nil && (most == nil || *n < *most) {
+		if n := of(k); n != nil && (most == nil || *n < *most) {
 			most = n
 		}
 	}

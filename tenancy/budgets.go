@@ -3,15 +3,17 @@ package tenancy
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/page"
 )
 
-// SetBudget bounds what an organisation, project or key may spend, and returns the budget as it now is. The budgets of
-// projects and of the organisation ask for OrgWide; a key must be in the maker's project, or anywhere in the
-// organisation with OrgWide. With Platform each can be of any organisation. A key changes neither its own budget,
-// unless no other made it, nor that of one that made it; and what was set from above it can only lower.
+// SetBudget bounds what an organisation, project, key, member or model may spend, and returns the budget as it now is.
+// The budgets of projects and of the organisation ask for OrgWide; a key, member or model must be in the maker's project,
+// or anywhere in the organisation with OrgWide. With Platform each can be of any organisation. A key changes neither its
+// own budget, unless no other made it, nor that of one that made it, nor can it raise that of a member it or one that
+// made it belongs to; and what was set from above it can only lower.
 func (s *Service) SetBudget(ctx context.Context, by Maker, b Budget) (Budget, error) {
 	if b.LimitMicros < 0 || b.LimitMicros > amountMax {
 		return b, fault.InvalidField("limit_micros", "limit_micros must be between 0 and %d, got %d.", int64(amountMax), b.LimitMicros)
@@ -38,33 +40,39 @@ func (s *Service) RemoveBudget(ctx context.Context, by Maker, scope, id string) 
 
 // mayBudget says whether by may change a budget, in which organisation, and whether it may only lower it.
 func (s *Service) mayBudget(ctx context.Context, by Maker, scope, id string, limit *int64) (org string, lowerOnly bool, err error) {
-	org = by.OrgID
-	height := Height(by.Scopes)
-	if scope != OfOrganisation && scope != OfProject && scope != OfKey {
-		return "", false, fault.InvalidField("scope", "A budget is of an organisation, a project or a key, not of %s.", quote(scope))
+	if org, err = s.mayBound(ctx, by, scope, id); err != nil {
+		return "", false, err
 	}
-	if height == Platform {
-		if org, err = s.Store.Holder(ctx, scope, id); err != nil {
-			return "", false, err
-		}
-	}
-	if scope != OfKey {
-		if height == Admin {
-			return "", false, fault.New(fault.Forbidden, "The budget of an organisation or project can be changed only with the scope organisation.", fault.Field("scope"))
-		}
-		return org, false, nil
-	}
-	if height == Admin { // else the store checks the organisation
-		if _, err := s.Store.Key(ctx, by.ProjectID, id); err != nil {
-			return "", false, err
-		}
-	}
-	lowerOnly, err = s.mayRebound(ctx, by, org, id, limit)
+	lowerOnly, err = s.mayRebound(ctx, by, org, scope, id, limit, ofBudget)
 	return org, lowerOnly, err
 }
 
+// mayBound says whether by may change what bounds a thing at all, and in which organisation. What it may not see does
+// not exist.
+func (s *Service) mayBound(ctx context.Context, by Maker, scope, id string) (org string, err error) {
+	height := Height(by.Scopes)
+	switch scope {
+	case OfOrganisation, OfProject:
+		if height == Admin {
+			return "", fault.New(fault.Forbidden, "What bounds an organisation or a project can be changed only with the scope organisation.", fault.Field("scope"))
+		}
+	case OfKey, OfMember, OfModel:
+	default:
+		return "", fault.InvalidField("scope", "A bound is of an organisation, a project, a key, a member or a model, not of %s.", quote(scope))
+	}
+	org, project, err := s.Store.Holder(ctx, scope, id)
+	if err != nil {
+		return "", err
+	}
+	if height != Platform && org != by.OrgID || height == Admin && project != by.ProjectID {
+		return "", fault.New(fault.NotFound, "There is no "+scope+" "+quote(id)+".")
+	}
+	return org, nil
+}
+
 // Budgets lists what by may see of an organisation, by id or name, empty for its own: all of it with OrgWide, else
-// those of its project, the project's keys and the organisation's own. Another organisation asks for Platform.
+// those of its project, the project's keys, members and models, and the organisation's own. Another organisation asks for
+// Platform.
 func (s *Service) Budgets(ctx context.Context, by Maker, org string) ([]Budget, error) {
 	org, err := s.OrganisationFor(ctx, by, org)
 	if err != nil {
@@ -74,15 +82,33 @@ func (s *Service) Budgets(ctx context.Context, by Maker, org string) ([]Budget, 
 	if err != nil || Height(by.Scopes) != Admin {
 		return all, err
 	}
+	mine, err := s.mine(ctx, by)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(b Budget) bool { return !mine(b.Scope, b.ID) }), nil
+}
+
+// mine says which things of an organisation somebody without OrgWide may look at.
+func (s *Service) mine(ctx context.Context, by Maker) (func(scope, id string) bool, error) {
 	keys, err := s.Store.Keys(ctx, by.ProjectID, page.All)
 	if err != nil {
 		return nil, err
 	}
-	mine := map[string]bool{by.OrgID: true, by.ProjectID: true}
+	ids := map[string]bool{by.OrgID: true, by.ProjectID: true}
 	for _, k := range keys {
-		mine[k.ID] = true
+		ids[k.ID] = true
 	}
-	return slices.DeleteFunc(all, func(b Budget) bool { return !mine[b.ID] }), nil
+	return func(scope, id string) bool {
+		switch scope {
+		case OfMember:
+			return strings.HasPrefix(id, by.ProjectID+":")
+		case OfModel:
+			_, project, err := s.Store.Holder(ctx, OfModel, id)
+			return err == nil && project == by.ProjectID
+		}
+		return ids[id]
+	}, nil
 }
 
 // OrganisationFor returns the organisation that a request names: the maker's own for an empty name, else the one of
@@ -129,7 +155,7 @@ func (s *Service) Reach(ctx context.Context, by Maker, org, project string) (org
 	}
 	projectID, err = s.ProjectFor(ctx, by, project)
 	if err != nil && operator && org == "" && fault.Is(err, fault.NotFound) {
-		if holder, e := s.Store.Holder(ctx, OfProject, project); e == nil {
+		if holder, _, e := s.Store.Holder(ctx, OfProject, project); e == nil {
 			return holder, project, nil
 		}
 	}

@@ -228,7 +228,7 @@ func (s *Service) planKey(by Maker, n NewKey) (Key, error) {
 	if err := checkAmounts(n); err != nil {
 		return k, err
 	}
-	k.BudgetFrom = Height(by.Scopes)
+	k.BudgetFrom, k.LimitsFrom = Height(by.Scopes), Height(by.Scopes)
 	k.ExpiresAt, err = planExpiry(s.now(), by.ExpiresAt, n.ExpiresAt)
 	return k, err
 }
@@ -308,6 +308,9 @@ func (s *Service) newKey(k Key) (Key, string, [32]byte, error) {
 	k.ID, k.Hint, k.CreatedAt = s.IDs.New("key"), Hint(secret), s.now()
 	if k.BudgetMicros == nil {
 		k.BudgetFrom = ""
+	}
+	if k.Limits == (Limits{}) {
+		k.LimitsFrom = ""
 	}
 	return k, secret, hash, nil
 }

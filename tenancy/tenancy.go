@@ -125,7 +125,7 @@ type Member struct {
 	CreatedAt time.Time
 }
 
-// Limits bound the use of one key. 0 means no limit.
+// Limits bound the use of one thing. 0 means no limit.
 type Limits struct {
 	RPM         int64 // requests a minute
 	TPM         int64 // tokens a minute, prompt and completion together
@@ -145,22 +145,30 @@ type Key struct {
 	Limits       Limits
 	BudgetMicros *int64     // the key's own Budget in micro-units; nil: none
 	BudgetFrom   Scope      // its Budget.SetFrom; empty without one
+	LimitsFrom   Scope      // its Limit.SetFrom; empty without one
+	MemberBound  bool       // its member has a budget; told by whoever asks MayLower
 	ExpiresAt    *time.Time // nil: never
 	RevokedAt    *time.Time // nil: not revoked
 	CreatedBy    string     // id of the key that made it; empty for the first
 	CreatedAt    time.Time
 }
 
-// The things a Budget can bound.
+// The things a Budget or a Limit can bound. Whatever is charged for a request is charged to all of them that it
+// concerns, and each must allow it.
 const (
 	OfOrganisation = "organisation"
 	OfProject      = "project"
-	OfKey          = "key"
+	OfKey          = "key"    // with the keys that it made
+	OfMember       = "member" // of a project; with what the member's keys made. The id is MemberID's
+	OfModel        = "model"  // a route, by its id
 )
 
-// Budget bounds what an organisation, project or key may spend in all, in micro-units of money.
+// MemberID is the id by which budgets and limits name a member of a project.
+func MemberID(project, email string) string { return project + ":" + email }
+
+// Budget bounds what an organisation, project, key, member or model may spend in all, in micro-units of money.
 type Budget struct {
-	Scope       string // OfOrganisation, OfProject or OfKey
+	Scope       string // OfOrganisation and so on
 	ID          string // of the thing it bounds
 	LimitMicros int64  // at least 0
 	SetFrom     Scope  // Height of the key that set it: Admin, OrgWide or Platform
@@ -233,6 +241,9 @@ func bounded(line []Key, around []Budget) bool {
 		}
 	}
 	for _, k := range line {
+		if k.MemberBound {
+			return true
+		}
 		if k.BudgetMicros != nil && (len(line) > 1 || Budget{SetFrom: k.BudgetFrom}.above(height)) {
 			return true
 		}
@@ -251,11 +262,12 @@ type Entry struct {
 	MemberRole Role // empty when Key.Member is
 }
 
-// Snapshot is all keys and budgets at one moment. Generation grows with every change.
+// Snapshot is all keys, budgets and limits at one moment. Generation grows with every change.
 type Snapshot struct {
 	Generation int64
 	Keys       []Entry
 	Budgets    []Budget
+	Limits     []Limit
 }
 
 // Store keeps tenancy. Names taken are fault.Conflict, absent objects fault.NotFound.
@@ -293,17 +305,23 @@ type Store interface {
 	// It is idempotent: the first time stands.
 	RevokeKey(ctx context.Context, project, id string, at time.Time, keepChildren bool) error
 
-	// Holder is the organisation that a thing belongs to which a budget can bound; it is for operators alone.
-	Holder(ctx context.Context, scope, id string) (org string, err error)
+	// Holder is the organisation and, of what has one, the project that a thing belongs to which a budget or a limit can
+	// bound. It looks everywhere: the caller checks that the answer may be told.
+	Holder(ctx context.Context, scope, id string) (org, project string, err error)
 	// SetBudget inserts a budget of a thing that belongs to org, or replaces one by the rule of Budget.Replace, and
 	// returns it as it now is.
 	SetBudget(ctx context.Context, org string, b Budget) (Budget, error)
 	// RemoveBudget removes one that someone of this Height may remove.
 	RemoveBudget(ctx context.Context, org, scope, id string, height Scope) error
-	// Budgets lists those of the organisation, its projects and their keys.
+	// Budgets lists those of the organisation and all that belongs to it.
 	Budgets(ctx context.Context, org string) ([]Budget, error)
+	// SetLimit changes the limit of a thing that belongs to org by the rule of LimitChange.Apply, and returns it as it
+	// now is. One that bounds nothing any more is gone.
+	SetLimit(ctx context.Context, org string, c LimitChange) (Limit, error)
+	// Limits lists those of the organisation and all that belongs to it.
+	Limits(ctx context.Context, org string) ([]Limit, error)
 
-	// Snapshot returns all keys and budgets; if the generation is still `known` it returns false instead.
+	// Snapshot returns all keys, budgets and limits; if the generation is still `known` it returns false instead.
 	Snapshot(ctx context.Context, known int64) (Snapshot, bool, error)
 }
 

@@ -101,11 +101,11 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 	// 1. Who asks is in the call. What do they ask?
 	var err error
 	if f.fields, err = readFields(call.Body); err != nil {
-		return g.counted(call.Who, err)
+		return g.counted(ctx, call.Who, err)
 	}
 	// 2. Resolve the public name.
 	if f.target, err = g.resolve(call.Who, f.fields.model); err != nil {
-		return g.counted(call.Who, err)
+		return g.counted(ctx, call.Who, err)
 	}
 	// 3. Reserve, and open the record that will be the bill.
 	if err := f.reserve(ctx); err != nil {
@@ -136,8 +136,8 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 }
 
 // counted is the refusal of a request that comes to no reservation: it is one of the key's requests all the same.
-func (g *Gateway) counted(who *auth.Principal, refused error) error {
-	if over := g.Quota.Count(who); over != nil {
+func (g *Gateway) counted(ctx context.Context, who *auth.Principal, refused error) error {
+	if over := g.Quota.Count(ctx, who); over != nil {
 		return over
 	}
 	return refused
@@ -209,7 +209,8 @@ func (f *flight) reserve(ctx context.Context) error {
 		ask.Count = func() (int, error) { return f.count(ctx, counter) }
 	}
 	var err error
-	if f.res, err = f.Quota.Reserve(ask); err != nil {
+	ask.Route, _ = id.ParseRaw(f.target.Route.ID) // ours, well-formed; without it the model's own limits do not bind
+	if f.res, err = f.Quota.Reserve(ctx, ask); err != nil {
 		return err
 	}
 	who := f.identity()
@@ -249,7 +250,6 @@ func (f *flight) identity() meter.Identity {
 	}
 	i.Route, _ = id.ParseRaw(t.Route.ID) // ours, well-formed; a zero id still bills
 	i.Version, _ = id.ParseRaw(t.Version)
-	i.PriceVer, _ = id.ParseRaw(t.Route.Priced.ID)
 	return i
 }
 

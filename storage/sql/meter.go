@@ -240,12 +240,12 @@ var (
 	allDays    = "SELECT " + dayKey + ", " + listed("%", totalNames) + " FROM usage_days"
 )
 
-// Spent sums the stored costs by key, project and organisation.
+// Spent sums the stored costs by key, project, organisation and route.
 func (m *Meter) Spent(ctx context.Context) (map[id.Raw]int64, error) {
 	out := map[id.Raw]int64{}
 	err := m.db.Read(ctx, func(tx *Tx) error {
 		clear(out)
-		for _, column := range []string{"key_id", "project_id", "org_id"} {
+		for _, column := range []string{"key_id", "project_id", "org_id", "route_id"} {
 			_, err := All(ctx, tx, func(s Scanner) (struct{}, error) {
 				var name string
 				var cost int64

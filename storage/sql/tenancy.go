@@ -4,6 +4,7 @@ import (
 	"context"
 	stdsql "database/sql"
 	"encoding/hex"
+	"strings"
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -216,10 +217,13 @@ func addKey(ctx context.Context, tx *Tx, k tenancy.Key, hash [32]byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO api_keys (id, org_id, project_id, name, role, scopes, member, hint, hash, rpm, tpm,
-		concurrency, expires_at, revoked_at, created_by, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	_, err = tx.Exec(ctx, `INSERT INTO api_keys (id, org_id, project_id, name, role, scopes, member, hint, hash,
+		expires_at, revoked_at, created_by, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		k.ID, k.OrgID, k.ProjectID, k.Name, string(k.Role), scopes, k.Member, k.Hint, hex.EncodeToString(hash[:]),
-		k.Limits.RPM, k.Limits.TPM, k.Limits.Concurrency, microsOrNull(k.ExpiresAt), microsOrNull(k.RevokedAt), k.CreatedBy, micros(k.CreatedAt))
+		microsOrNull(k.ExpiresAt), microsOrNull(k.RevokedAt), k.CreatedBy, micros(k.CreatedAt))
+	if err == nil && k.Limits != (tenancy.Limits{}) {
+		err = putLimit(ctx, tx, k.OrgID, tenancy.Limit{Scope: tenancy.OfKey, ID: k.ID, Limits: k.Limits, SetFrom: k.LimitsFrom})
+	}
 	if err != nil || k.BudgetMicros == nil {
 		return err
 	}
@@ -253,9 +257,9 @@ func (s *Tenancy) AddKey(ctx context.Context, k tenancy.Key, hash [32]byte) erro
 	})
 }
 
-const keyColumns = `SELECT k.id, k.org_id, k.project_id, k.name, k.role, k.scopes, k.member, k.hint, k.hash, k.rpm, k.tpm,
-	k.concurrency, k.expires_at, k.revoked_at, k.created_by, k.created_at, b.limit_micros, b.set_from, m.role
-	FROM api_keys k LEFT JOIN budgets b ON b.scope = 'key' AND b.id = k.id
+const keyColumns = `SELECT k.id, k.org_id, k.project_id, k.name, k.role, k.scopes, k.member, k.hint, k.hash, COALESCE(l.rpm, 0), COALESCE(l.tpm, 0),
+	COALESCE(l.concurrency, 0), COALESCE(l.set_from, ''), k.expires_at, k.revoked_at, k.created_by, k.created_at, b.limit_micros, b.set_from, m.role
+	FROM api_keys k LEFT JOIN budgets b ON b.scope = 'key' AND b.id = k.id LEFT JOIN limits l ON l.scope = 'key' AND l.id = k.id
 	LEFT JOIN members m ON k.member <> '' AND m.project_id = k.project_id AND m.email = k.member`
 
 func scanEntry(r Scanner) (e tenancy.Entry, err error) {
@@ -264,7 +268,7 @@ func scanEntry(r Scanner) (e tenancy.Entry, err error) {
 	var role, from stdsql.NullString
 	var at int64
 	err = r.Scan(&e.ID, &e.OrgID, &e.ProjectID, &e.Name, &e.Role, &scopes, &e.Member, &e.Hint, &hash, &e.Limits.RPM, &e.Limits.TPM,
-		&e.Limits.Concurrency, &expires, &revoked, &e.CreatedBy, &at, &budget, &from, &role)
+		&e.Limits.Concurrency, &e.LimitsFrom, &expires, &revoked, &e.CreatedBy, &at, &budget, &from, &role)
 	if err != nil {
 		return e, err
 	}
@@ -350,30 +354,91 @@ func putBudget(ctx context.Context, tx *Tx, org string, b tenancy.Budget) error 
 	return err
 }
 
-// owns maps what a budget can bound to the query that finds it within an organisation.
+// owns maps what a budget or limit can bound to the query that finds it within an organisation.
 var owns = map[string]string{
 	tenancy.OfOrganisation: "SELECT id FROM organisations WHERE id = ? AND id = ?",
 	tenancy.OfProject:      "SELECT id FROM projects WHERE org_id = ? AND id = ?",
 	tenancy.OfKey:          "SELECT id FROM api_keys WHERE org_id = ? AND id = ?",
+	tenancy.OfMember: "SELECT m.email FROM members m JOIN projects p ON p.id = m.project_id WHERE p.org_id = ?" +
+		" AND m.project_id || ':' || m.email = ?",
+	tenancy.OfModel: "SELECT id FROM routes WHERE org = ? AND id = ?",
 }
 
-// holders maps what a budget can bound to the query that finds its organisation, whichever it is.
+// holders maps what a budget or limit can bound to the query that finds its organisation and project, whichever they are.
 var holders = map[string]string{
-	tenancy.OfOrganisation: "SELECT id FROM organisations WHERE id = ?",
-	tenancy.OfProject:      "SELECT org_id FROM projects WHERE id = ?",
-	tenancy.OfKey:          "SELECT org_id FROM api_keys WHERE id = ?",
+	tenancy.OfOrganisation: "SELECT id, '' FROM organisations WHERE id = ?",
+	tenancy.OfProject:      "SELECT org_id, id FROM projects WHERE id = ?",
+	tenancy.OfKey:          "SELECT org_id, project_id FROM api_keys WHERE id = ?",
+	tenancy.OfMember:       "SELECT org_id, id FROM projects WHERE id = ?",
+	tenancy.OfModel:        "SELECT org, project FROM routes WHERE id = ?",
 }
 
 // Holder implements tenancy.Store.
-func (s *Tenancy) Holder(ctx context.Context, scope, id string) (org string, err error) {
+func (s *Tenancy) Holder(ctx context.Context, scope, id string) (org, project string, err error) {
 	query, ok := holders[scope]
 	if !ok {
-		return "", fault.InvalidField("scope", "There is no %q that could be held.", scope)
+		return "", "", fault.InvalidField("scope", "There is no %q that could be held.", scope)
+	}
+	of := id
+	if scope == tenancy.OfMember { // also of one who is none any more
+		of, _, _ = strings.Cut(id, ":")
 	}
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		return missing(tx.QueryRow(ctx, query, id).Scan(&org), "There is no %s %q.", scope, id)
+		return missing(tx.QueryRow(ctx, query, of).Scan(&org, &project), "There is no %s %q.", scope, id)
 	})
-	return org, err
+	return org, project, err
+}
+
+func putLimit(ctx context.Context, tx *Tx, org string, l tenancy.Limit) error {
+	_, err := tx.Exec(ctx, `INSERT INTO limits (scope, id, org_id, rpm, tpm, concurrency, set_from) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (scope, id) DO UPDATE SET rpm = excluded.rpm, tpm = excluded.tpm, concurrency = excluded.concurrency, set_from = excluded.set_from`,
+		l.Scope, l.ID, org, l.RPM, l.TPM, l.Concurrency, string(l.SetFrom))
+	return err
+}
+
+const limitColumns = "SELECT scope, id, rpm, tpm, concurrency, set_from FROM limits"
+
+func scanLimit(r Scanner) (l tenancy.Limit, err error) {
+	err = r.Scan(&l.Scope, &l.ID, &l.RPM, &l.TPM, &l.Concurrency, &l.SetFrom)
+	return l, err
+}
+
+// SetLimit implements tenancy.Store.
+func (s *Tenancy) SetLimit(ctx context.Context, org string, c tenancy.LimitChange) (set tenancy.Limit, err error) {
+	query, ok := owns[c.Scope]
+	if !ok {
+		return set, fault.InvalidField("scope", "A limit cannot be of %q.", c.Scope)
+	}
+	err = s.change(ctx, func(tx *Tx) error {
+		old, err := scanLimit(tx.QueryRow(ctx, limitColumns+" WHERE org_id = ? AND scope = ? AND id = ?", org, c.Scope, c.ID))
+		switch {
+		case fault.Is(err, fault.NotFound): // what was set of something that is gone can still be taken away
+			var id string
+			if err := tx.QueryRow(ctx, query, org, c.ID).Scan(&id); err != nil {
+				return missing(err, "There is no %s %q.", c.Scope, c.ID)
+			}
+		case err != nil:
+			return err
+		}
+		if set, err = c.Apply(old); err != nil {
+			return err
+		}
+		if set.Limits == (tenancy.Limits{}) {
+			_, err := tx.Exec(ctx, "DELETE FROM limits WHERE org_id = ? AND scope = ? AND id = ?", org, c.Scope, c.ID)
+			return err
+		}
+		return putLimit(ctx, tx, org, set)
+	})
+	return set, err
+}
+
+// Limits implements tenancy.Store.
+func (s *Tenancy) Limits(ctx context.Context, org string) (out []tenancy.Limit, err error) {
+	err = s.db.Read(ctx, func(tx *Tx) error {
+		out, err = All(ctx, tx, scanLimit, limitColumns+" WHERE org_id = ? ORDER BY scope, id", org)
+		return err
+	})
+	return out, err
 }
 
 // SetBudget implements tenancy.Store.
@@ -450,7 +515,10 @@ func (s *Tenancy) Snapshot(ctx context.Context, known int64) (snap tenancy.Snaps
 		if snap.Keys, err = All(ctx, tx, scanEntry, keyColumns); err != nil {
 			return err
 		}
-		snap.Budgets, err = All(ctx, tx, scanBudget, budgetColumns)
+		if snap.Budgets, err = All(ctx, tx, scanBudget, budgetColumns); err != nil {
+			return err
+		}
+		snap.Limits, err = All(ctx, tx, scanLimit, limitColumns)
 		return err
 	})
 	return snap, changed && err == nil, err

@@ -43,7 +43,7 @@ func TestNobodyExceedsTheBudgetOfAMaker(t *testing.T) {
 		served, refused := 0, 0
 		for range 3 { // two restarts
 			book := quota.NewBook(h.ring, time.Now)
-			book.Load(spent, h.ring.Above)
+			book.Load(spent, h.ring.Charged)
 			var open []*quota.Reservation
 			var whose []*auth.Principal
 			settle := func(i int) {
@@ -56,7 +56,7 @@ func TestNobodyExceedsTheBudgetOfAMaker(t *testing.T) {
 			}
 			for range 200 {
 				if p := keys[1+r.IntN(len(keys)-1)]; len(open) < 5 {
-					x, err := book.Reserve(quota.Ask{Who: p, Prices: meter.Flat(1_000_000, 1_000_000), Prompt: 5, Output: 1 + r.IntN(20)})
+					x, err := book.Reserve(t.Context(), quota.Ask{Who: p, Prices: meter.Flat(1_000_000, 1_000_000), Prompt: 5, Output: 1 + r.IntN(20)})
 					if err == nil {
 						open, whose, served = append(open, x), append(whose, p), served+1
 					} else if refused++; !fault.Is(err, fault.NoMoney) {

@@ -9,6 +9,7 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/id"
@@ -24,6 +25,7 @@ type Principal struct {
 	Limits                  tenancy.Limits
 	ExpiresAt               time.Time // zero: never
 	Above                   []Above   // the keys that made this one, the nearest first
+	Members                 []Member  // whom this key and those above it belong to, each once
 	Lowers                  bool      // may lower prices: it may set them, and no budget of another's keeps it from that
 }
 
@@ -33,6 +35,26 @@ type Above struct {
 	KeyID  string // key_...
 	Key    id.Raw // the same id as the ledger keeps it
 	Limits tenancy.Limits
+}
+
+// Member is a member of a project as what is used is charged to it.
+type Member struct {
+	ID  string // tenancy.MemberID
+	Raw id.Raw // MemberRaw of it
+}
+
+// MemberRaw is a member's id in the form that keys and projects have in the ledger.
+func MemberRaw(member string) id.Raw {
+	sum := sha256.Sum256([]byte("member " + member))
+	return id.Raw(sum[:16])
+}
+
+// Raw is the id of something that a budget or limit bounds in the form that the ledger has it.
+func Raw(scope, of string) (id.Raw, error) {
+	if scope == tenancy.OfMember {
+		return MemberRaw(of), nil
+	}
+	return id.ParseRaw(of)
 }
 
 // May says whether the principal has the role and the scope.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,7 +18,7 @@ import (
 
 // Source is where the key ring reads keys from; a tenancy.Store is one.
 type Source interface {
-	// Snapshot returns all keys and budgets, or false when nothing changed since generation known.
+	// Snapshot returns all keys, budgets and limits, or false when nothing changed since generation known.
 	Snapshot(ctx context.Context, known int64) (tenancy.Snapshot, bool, error)
 }
 
@@ -34,8 +35,9 @@ type Keyring struct {
 type view struct {
 	generation int64
 	keys       map[[32]byte]*entry
-	above      map[id.Raw][]Above
+	lines      map[id.Raw]*Principal // of the keys that something is charged to beside themselves
 	budgets    map[budgetKey]int64
+	bounds     map[id.Raw]tenancy.Bound
 }
 
 type entry struct {
@@ -94,8 +96,25 @@ func (k *Keyring) Budget(scope, id string) (int64, bool) {
 	return m, ok
 }
 
-// Above lists the keys that made the key with this id, the nearest first; none for anything else.
-func (k *Keyring) Above(key id.Raw) []Above { return k.view.Load().above[key] }
+// Bound is what bounds the organisation, project, key, member or model with this id.
+func (k *Keyring) Bound(of id.Raw) tenancy.Bound { return k.view.Load().bounds[of] }
+
+// Charged lists whom what a key uses is charged to beside itself, its project and its organisation: the keys that made
+// it, the nearest first, and the members these and it belong to; none for anything else.
+func (k *Keyring) Charged(key id.Raw) []id.Raw {
+	p := k.view.Load().lines[key]
+	if p == nil {
+		return nil
+	}
+	out := make([]id.Raw, 0, len(p.Above)+len(p.Members))
+	for i := range p.Above {
+		out = append(out, p.Above[i].Key)
+	}
+	for i := range p.Members {
+		out = append(out, p.Members[i].Raw)
+	}
+	return out
+}
 
 // Generation is the number of the snapshot in use; it grows when keys or budgets changed.
 func (k *Keyring) Generation() int64 { return k.view.Load().generation }
@@ -108,12 +127,13 @@ func (k *Keyring) Refresh(ctx context.Context) error {
 	if err != nil || !changed {
 		return fault.Wrap(err, "reading the API keys")
 	}
-	v := &view{generation: snap.Generation, keys: make(map[[32]byte]*entry, len(snap.Keys)),
-		budgets: make(map[budgetKey]int64, len(snap.Budgets)), above: map[id.Raw][]Above{}}
+	v := &view{generation: snap.Generation, keys: make(map[[32]byte]*entry, len(snap.Keys)), lines: map[id.Raw]*Principal{}}
+	if err := v.bind(&snap); err != nil {
+		return err
+	}
 	t := newTree(snap.Keys)
-	around := map[string]tenancy.Budget{} // of projects and organisations, by id
+	around := map[string]tenancy.Budget{} // of all but keys, by id
 	for _, b := range snap.Budgets {
-		v.budgets[budgetKey{b.Scope, b.ID}] = b.LimitMicros
 		if b.Scope != tenancy.OfKey {
 			around[b.ID] = b
 		}
@@ -124,22 +144,50 @@ func (k *Keyring) Refresh(ctx context.Context) error {
 			return fault.Wrap(err, "reading key "+snap.Keys[i].ID)
 		}
 		v.keys[snap.Keys[i].Hash] = e
-		if len(e.principal.Above) > 0 {
-			v.above[e.principal.Key] = e.principal.Above
+		if len(e.principal.Above)+len(e.principal.Members) > 0 {
+			v.lines[e.principal.Key] = &e.principal
 		}
 	}
 	k.view.Store(v)
 	return nil
 }
 
+// bind notes what bounds what.
+func (v *view) bind(snap *tenancy.Snapshot) error {
+	v.budgets = make(map[budgetKey]int64, len(snap.Budgets))
+	v.bounds = make(map[id.Raw]tenancy.Bound, len(snap.Budgets)+len(snap.Limits))
+	for _, b := range snap.Budgets {
+		raw, err := Raw(b.Scope, b.ID)
+		if err != nil {
+			return fault.Wrap(err, "reading a budget")
+		}
+		v.budgets[budgetKey{b.Scope, b.ID}] = b.LimitMicros
+		x := v.bounds[raw]
+		x.Budget, x.Budgeted = b.LimitMicros, true
+		v.bounds[raw] = x
+	}
+	for _, l := range snap.Limits {
+		raw, err := Raw(l.Scope, l.ID)
+		if err != nil {
+			return fault.Wrap(err, "reading a limit")
+		}
+		x := v.bounds[raw]
+		x.Limits = l.Limits
+		v.bounds[raw] = x
+	}
+	return nil
+}
+
 func newEntry(e *tenancy.Entry, t tree, around map[string]tenancy.Budget) (*entry, error) {
 	p := Principal{KeyID: e.ID, OrgID: e.OrgID, ProjectID: e.ProjectID, Role: t.role(e), Scopes: e.Scopes, Limits: e.Limits, Lowers: t.lowers(e, around)}
+	p.belongs(e)
 	for _, m := range t.makers(e) {
 		raw, err := id.ParseRaw(m.ID)
 		if err != nil {
 			return nil, err
 		}
 		p.Above = append(p.Above, Above{KeyID: m.ID, Key: raw, Limits: m.Limits})
+		p.belongs(m)
 	}
 	if e.ExpiresAt != nil {
 		p.ExpiresAt = *e.ExpiresAt
@@ -155,6 +203,17 @@ func newEntry(e *tenancy.Entry, t tree, around map[string]tenancy.Budget) (*entr
 		*x.raw = raw
 	}
 	return &entry{principal: p, revoked: e.RevokedAt != nil}, nil
+}
+
+// belongs notes the member that a key belongs to.
+func (p *Principal) belongs(e *tenancy.Entry) {
+	if e.Member == "" {
+		return
+	}
+	m := tenancy.MemberID(e.ProjectID, e.Member)
+	if !slices.ContainsFunc(p.Members, func(x Member) bool { return x.ID == m }) {
+		p.Members = append(p.Members, Member{m, MemberRaw(m)})
+	}
 }
 
 // Loop refreshes once every interval until ctx ends. A failed refresh keeps the keys known so far and is logged

@@ -43,7 +43,7 @@ func (t tree) role(e *tenancy.Entry) tenancy.Role {
 	return r
 }
 
-// lowers is tenancy.MayLower of a key with the roles of now.
+// lowers is tenancy.MayLower of a key with the roles of now; around are the budgets of all but keys, by id.
 func (t tree) lowers(e *tenancy.Entry, around map[string]tenancy.Budget) bool {
 	if role := t.role(e); !tenancy.MayPrice(role, e.Scopes) {
 		return false // most keys: nothing to go through
@@ -52,6 +52,7 @@ func (t tree) lowers(e *tenancy.Entry, around map[string]tenancy.Budget) bool {
 	for _, x := range append([]*tenancy.Entry{e}, t.makers(e)...) {
 		k := x.Key
 		k.Role = t.role(x)
+		_, k.MemberBound = around[tenancy.MemberID(x.ProjectID, x.Member)]
 		line = append(line, k)
 	}
 	return tenancy.MayLower(line, around[e.ProjectID], around[e.OrgID])

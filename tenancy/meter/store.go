@@ -11,7 +11,7 @@ type Store interface {
 	// Ship stores records under their key (Node, Segment, Slot). A record already stored is left alone. The
 	// roll-up by day is written in the same transaction, for the newly stored records only.
 	Ship(context.Context, []Record) error
-	// Spent sums the stored costs by key, project and organisation: the starting point of budgets.
+	// Spent sums the stored costs by key, project, organisation and route: the starting point of budgets.
 	Spent(context.Context) (map[id.Raw]int64, error)
 	// Usage sums what was used, from the roll-up.
 	Usage(context.Context, Filter) (Totals, []Row, error)

@@ -1,15 +1,17 @@
-// Package quota decides whether a request may run: requests and tokens a minute and requests at once for its key and
-// the keys that made it, and money for all of these, its project and its organisation, all of which must be able to pay.
+// Package quota decides whether a request may run: requests and tokens a minute, requests at once and money, each of its
+// key, the keys that made it, the members these belong to, its project, its organisation and its model; all must allow.
 //
-// Rules for callers: Reserve before serving and Settle exactly what was used (or Forfeit, when nobody knows that), whatever happened, and before the
-// client can see that the answer is complete, or its next request meets the old reservation. What is reserved is an
-// upper bound of the cost, so that a balance never falls below zero however many requests run at once. Budgets and
-// limits are read anew for each request; what was spent is loaded once at start (Load) and kept in memory.
+// Rules for callers: Reserve before serving and Settle exactly what was used (or Forfeit, when nobody knows that), whatever
+// happened, and before the client can see that the answer is complete, or its next request meets the old reservation. What
+// is reserved is an upper bound of the cost, so that a balance never falls below zero however many requests run at once.
+// What bounds whom is read anew for each request. Requests and tokens count at admission, in fixed minutes.
+//
+// A Book of one node alone spends the limits themselves (NewBook; what was spent is loaded once, Load). Where several
+// nodes share them, it spends leases of an Authority (NewLeased, Keep): with a lease in hand a request asks nobody.
 package quota
 
 import (
-	"math"
-	"math/bits"
+	"context"
 	"sync"
 	"time"
 
@@ -20,93 +22,63 @@ import (
 	"github.com/triarch-ai/triarch/tenancy/meter"
 )
 
-// Budgets says what an organisation, a project or a key may spend in all, in micro-units; false = no limit.
-// auth.Keyring is one.
-type Budgets interface {
-	Budget(scope, id string) (int64, bool)
+// Bounds says what bounds an organisation, project, key, member or model. auth.Keyring is one.
+type Bounds interface {
+	// Generation grows whenever an answer of Bound changes.
+	Generation() int64
+	Bound(of id.Raw) tenancy.Bound
 }
 
 // Book keeps what is spent, held and running. It is safe for concurrent use.
 type Book struct {
-	budgets Budgets
-	now     func() time.Time
+	// Patience is how long a request waits for money that running requests only hold; 0 is not at all. Set it before
+	// the first Reserve.
+	Patience time.Duration
+
+	bounds Bounds
+	now    func() time.Time
+	lessor *lessor // nil where the limits themselves are spent
 
 	mu       sync.Mutex
 	accounts map[id.Raw]*account
-	keys     map[id.Raw]*pace
 }
 
-// account is the money of a key, a project or an organisation, in micro-units.
-type account struct {
-	spent int64
-	held  sum // upper bounds of the requests that run
-	open  int // how many those are
+// maxWaiting is how many requests wait for the money of one account; more are refused at once.
+const maxWaiting = 64
+
+// NewBook makes an empty book that spends the limits themselves. Its minutes are those of the clock.
+func NewBook(bounds Bounds, now func() time.Time) *Book {
+	return &Book{bounds: bounds, now: now, accounts: map[id.Raw]*account{}}
 }
 
-// sum adds and takes away amounts that together may not fit an int64: where no budget binds, a request's upper bound
-// may be astronomic.
-type sum struct{ hi, lo uint64 }
-
-func (s *sum) add(n int64) {
-	var carry uint64
-	s.lo, carry = bits.Add64(s.lo, uint64(n), 0)
-	s.hi += carry
-}
-
-func (s *sum) sub(n int64) {
-	var borrow uint64
-	s.lo, borrow = bits.Sub64(s.lo, uint64(n), 0)
-	s.hi -= borrow
-}
-
-// value is the sum, or the largest int64 when it does not fit.
-func (s *sum) value() int64 {
-	if s.hi > 0 || s.lo > math.MaxInt64 {
-		return math.MaxInt64
-	}
-	return int64(s.lo)
-}
-
-func (a *account) spend(n int64) { a.spent = min(a.spent, math.MaxInt64-n) + n }
-
-// left is what of a limit is neither spent nor held; never less than the smallest int64.
-func (a *account) left(limit int64) int64 {
-	held, rest := a.held.value(), limit-a.spent // neither is negative
-	if rest < math.MinInt64+held {
-		return math.MinInt64
-	}
-	return rest - held
-}
-
-// NewBook makes an empty book with a clock.
-func NewBook(budgets Budgets, now func() time.Time) *Book {
-	return &Book{budgets: budgets, now: now, accounts: map[id.Raw]*account{}, keys: map[id.Raw]*pace{}}
-}
-
-// Load sets what was spent before, by id of key, project and organisation; above lists the keys that made a key, which
-// have spent it as well. Call it before the first Reserve.
-func (b *Book) Load(spent map[id.Raw]int64, above func(key id.Raw) []auth.Above) {
+// Load sets what was spent before, by id of key, project, organisation and model; charged lists whom what a key uses is
+// charged to beside these. Call it before the first Reserve; a book that spends leases needs none.
+func (b *Book) Load(spent map[id.Raw]int64, charged func(key id.Raw) []id.Raw) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for k, v := range spent {
-		b.account(k).spend(v)
-		for _, m := range above(k) {
-			b.account(m.Key).spend(v)
+		b.account(k, k.String).spend(v)
+		for _, m := range charged(k) {
+			b.account(m, m.String).spend(v)
 		}
 	}
 }
 
-// Spent is what was spent by the key with those that it made, the project or the organisation with this id, in
-// micro-units.
+// Spent is what was spent by what has this id, in micro-units: by a key with those that it made. A book that spends leases
+// knows what it spent itself.
 func (b *Book) Spent(of id.Raw) int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.account(of).spent
+	if a := b.accounts[of]; a != nil {
+		return a.spent
+	}
+	return 0
 }
 
 // Ask is a request for a reservation.
 type Ask struct {
 	Who     *auth.Principal
+	Route   id.Raw       // the model, by its route; zero: none
 	Prices  meter.Prices // for this kind of call
 	Bytes   int          // of the request, for the estimate of its tokens
 	Prompt  int          // no more prompt tokens than this, for certain; embedded ones are of the prompt
@@ -118,33 +90,42 @@ type Ask struct {
 	Count func() (int, error)
 }
 
+// bound is the most that the request can cost with so many tokens.
+func (a *Ask) bound(prompt, completion int64) int64 { return meter.Bound(prompt, completion, a.Prices) }
+
 // Reservation is the money and the place that one running request holds.
 type Reservation struct {
 	Output int  // completion tokens allowed for each choice
 	Cut    bool // Output was lowered to what the money pays
 	Rate   Rate // for the headers of the answer
 
-	book   *Book
-	ask    Ask
-	prompt int // bound that was reserved for
-	held   int64
-	bound  bool  // a budget binds it
-	tokens int64 // charged against tokens a minute
-	done   bool
+	book     *Book
+	ask      Ask
+	accounts []*account // whom it is charged to, its key first
+	room     [7]*account
+	prompt   int // bound that was reserved for
+	held     int64
+	bound    bool      // a budget binds it
+	at       time.Time // when it was admitted
+	minute   int64     // in which it was counted
+	tokens   int64     // charged against tokens a minute
+	done     bool
 }
 
 // Bounds are the largest numbers of tokens that the reserved money pays for: what is booked must not exceed them.
 // Where no budget binds there is none.
 func (r *Reservation) Bounds() (prompt, completion int) {
 	if !r.bound {
-		return math.MaxInt, math.MaxInt
+		return maxInt, maxInt
 	}
 	return r.prompt, r.Output * r.ask.Choices
 }
 
+const maxInt = int(^uint(0) >> 1)
+
 // Refusal is why a request may not run.
 type Refusal struct {
-	Fault *fault.Error  // of kind RateLimited, NoMoney, or Unavailable when only the count of tokens could tell
+	Fault *fault.Error  // of kind RateLimited, NoMoney, or Unavailable when nobody could tell
 	After time.Duration // when to try again; 0 = waiting does not help
 	Rate  Rate
 }
@@ -155,46 +136,185 @@ func (r *Refusal) Error() string { return r.Fault.Error() }
 // Unwrap gives the fault to errors.As.
 func (r *Refusal) Unwrap() error { return r.Fault }
 
-// Reserve lets the request run or returns a *Refusal, or what Count says against the request.
-func (b *Book) Reserve(a Ask) (*Reservation, error) {
+// Reserve lets the request run or returns a *Refusal, what Count says against the request, or the error of ctx. It
+// waits, boundedly, for a lease and for money that others only hold.
+func (b *Book) Reserve(ctx context.Context, a Ask) (*Reservation, error) {
 	a.Choices = max(a.Choices, 1)
 	r := &Reservation{Output: a.Output, book: b, ask: a, prompt: a.Prompt}
 	b.mu.Lock()
-	if err := b.admit(r); err != nil {
-		b.mu.Unlock()
+	defer b.mu.Unlock()
+	b.seat(r)
+	if err := b.admit(ctx, r, true); err != nil {
 		return nil, err
 	}
-	ok := b.hold(r, a.Prompt)
-	worth := !ok && b.worthCounting(r)
-	b.mu.Unlock()
-	if ok {
-		return r, nil
+	if err := b.fund(ctx, r); err != nil {
+		b.leave(r, 0)
+		return nil, err
 	}
-	var uncounted error
-	if worth {
-		var n int
-		if n, uncounted = a.Count(); uncounted == nil && n >= 0 && n < a.Prompt {
-			r.prompt = n
-		}
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.hold(r, r.prompt) || b.cut(r) {
-		return r, nil
-	}
-	b.leave(r, 0)
-	switch {
-	case uncounted == nil:
-		return nil, &Refusal{Fault: broke, Rate: r.Rate}
-	case fault.Is(uncounted, fault.Invalid):
-		return nil, uncounted
-	}
-	return nil, &Refusal{Fault: fault.New(fault.Unavailable, "The tokens of this request could not be counted, and without the count its budget may not pay for it.",
-		fault.Code("not_counted"), fault.Fix("Try again in a moment."), fault.Cause(uncounted)), After: time.Second, Rate: r.Rate}
+	return r, nil
 }
 
-var broke = fault.New(fault.NoMoney, "The budget of this key, of one that made it, of its project or of its organisation cannot pay for the request.",
+// Count takes one request from the requests a minute of all that a request is charged to, for one that is refused before
+// there is anything to reserve; a *Refusal, and nothing taken, when one of them has none left. So asking for nothing that
+// can be served is no way around limits.
+func (b *Book) Count(ctx context.Context, who *auth.Principal) error {
+	r := &Reservation{book: b, ask: Ask{Who: who, Choices: 1}}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.seat(r)
+	return b.admit(ctx, r, false)
+}
+
+// seat notes the accounts that a request is charged to, with what bounds them now.
+func (b *Book) seat(r *Reservation) {
+	p := r.ask.Who
+	r.accounts = append(r.room[:0], b.account(p.Key, func() string { return p.KeyID }),
+		b.account(p.Project, func() string { return p.ProjectID }), b.account(p.Org, func() string { return p.OrgID }))
+	for i := range p.Above {
+		r.accounts = append(r.accounts, b.account(p.Above[i].Key, func() string { return p.Above[i].KeyID }))
+	}
+	for i := range p.Members {
+		r.accounts = append(r.accounts, b.account(p.Members[i].Raw, func() string { return p.Members[i].ID }))
+	}
+	if r.ask.Route != (id.Raw{}) {
+		r.accounts = append(r.accounts, b.account(r.ask.Route, func() string { return "rte_" + r.ask.Route.String() }))
+	}
+	b.bind(r)
+}
+
+// bind brings what bounds the accounts up to date.
+func (b *Book) bind(r *Reservation) {
+	generation := b.bounds.Generation()
+	for _, a := range r.accounts {
+		if a.generation != generation {
+			a.generation, a.bound = generation, b.bounds.Bound(a.raw)
+		}
+	}
+}
+
+var broke = fault.New(fault.NoMoney, "The budget of this key, of one that made it, of its member, project or organisation, or of the model cannot pay for the request.",
 	fault.Code("insufficient_quota"), fault.Fix("Raise the budget, ask for fewer tokens (max_tokens), or shorten the prompt."))
+
+// fund holds the upper bound of the cost on all accounts, counting the prompt where that decides, and waiting where the
+// money is only held by others or leased to them.
+func (b *Book) fund(ctx context.Context, r *Reservation) error {
+	var uncounted error
+	counted := r.ask.Count == nil
+	var wait patience
+	for {
+		if b.hold(r) {
+			return nil
+		}
+		if !counted && b.worthCounting(r) {
+			counted = true
+			b.mu.Unlock()
+			n, err := r.ask.Count()
+			b.mu.Lock()
+			if uncounted = err; err == nil && n >= 0 && n < r.prompt {
+				r.prompt = n
+			}
+			continue
+		}
+		if b.cut(r) {
+			return nil
+		}
+		if again, err := b.await(ctx, r, &wait); err != nil {
+			return err
+		} else if again {
+			continue
+		}
+		switch {
+		case uncounted == nil:
+			return &Refusal{Fault: broke, Rate: r.Rate}
+		case fault.Is(uncounted, fault.Invalid):
+			return uncounted
+		}
+		return &Refusal{Fault: fault.New(fault.Unavailable, "The tokens of this request could not be counted, and without the count its budget may not pay for it.",
+			fault.Code("not_counted"), fault.Fix("Try again in a moment."), fault.Cause(uncounted)), After: time.Second, Rate: r.Rate}
+	}
+}
+
+// full is the upper bound of the cost as it stands.
+func (r *Reservation) full() int64 {
+	return r.ask.bound(int64(r.prompt), int64(r.Output)*int64(r.ask.Choices))
+}
+
+// hold takes the upper bound of the cost from all accounts, or nothing.
+func (b *Book) hold(r *Reservation) bool {
+	cost := r.full()
+	r.bound = false
+	for _, a := range r.accounts {
+		if a.bound.Budgeted {
+			r.bound = true
+			if a.left() < cost {
+				return false
+			}
+		}
+	}
+	b.take(r, cost) // without a budget as well: one may be set while the request runs
+	return true
+}
+
+func (b *Book) take(r *Reservation, cost int64) {
+	r.held = cost
+	for _, a := range r.accounts {
+		a.held.add(cost)
+		a.open++
+		if a.lease != nil && a.bound.Budgeted {
+			b.lessor.used(a, r.at)
+		}
+	}
+}
+
+// reach is the least that any account can give, now or by a lease; busy says that something else runs on one, or is leased
+// to another node, that has less than cost.
+func (r *Reservation) reach(cost int64) (room int64, busy bool) {
+	room = 1<<63 - 1
+	for _, a := range r.accounts {
+		if a.bound.Budgeted {
+			left := a.reach()
+			room = min(room, left)
+			busy = busy || left < cost && a.busy()
+		}
+	}
+	return room, busy
+}
+
+// worthCounting spares the engine the question when the answer cannot matter.
+func (b *Book) worthCounting(r *Reservation) bool {
+	least := r.ask.bound(1, int64(r.Output)*int64(r.ask.Choices))
+	room, busy := r.reach(least)
+	if !busy { // it may run alone, with its output cut
+		least = r.ask.bound(1, int64(r.ask.Choices))
+	}
+	return room >= least
+}
+
+// cut lets a request that is alone on the accounts that are short run for as many tokens as their money pays.
+func (b *Book) cut(r *Reservation) bool {
+	full := r.full()
+	free := int64(1<<63 - 1)
+	for _, a := range r.accounts {
+		if !a.bound.Budgeted {
+			continue
+		}
+		left := a.left()
+		if left < full && (a.busy() || !a.told(full, b.now())) {
+			return false
+		}
+		free = min(free, left)
+	}
+	if free <= 0 {
+		return false
+	}
+	each := meter.Affordable(free, int64(r.prompt), r.ask.Prices) / int64(r.ask.Choices)
+	if each < 1 || each >= int64(r.Output) {
+		return false
+	}
+	r.Output, r.Cut = int(each), true
+	b.take(r, r.full())
+	return true
+}
 
 // Settle ends the reservation with the cost in micro-units and the tokens used; only the first call counts. Zero
 // gives everything back.
@@ -216,117 +336,20 @@ func (r *Reservation) settle(cost int64, prompt, completion int, exact bool) {
 	b := r.book
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for i := range payers(r.ask.Who) {
-		a := b.account(payer(r.ask.Who, i).raw)
+	for _, a := range r.accounts {
 		a.held.sub(r.held)
 		a.open--
 		a.spend(cost)
+		a.wake()
+		if a.lease != nil {
+			b.lessor.settled(a)
+		}
 	}
 	used := int64(prompt) + int64(completion)
 	if exact {
-		b.pace(r.ask.Who.Key).learn(r.ask.Bytes, prompt, completion)
+		r.accounts[0].learn(r.ask.Bytes, prompt, completion)
 	} else {
 		used = max(used, r.tokens)
 	}
 	b.leave(r, used)
-}
-
-type link struct {
-	raw       id.Raw
-	scope, id string
-}
-
-// payers is how many pay for a request: all of them, the key, its project, its organisation and the keys above it.
-func payers(p *auth.Principal) int { return 3 + len(p.Above) }
-
-// payer is one of them.
-func payer(p *auth.Principal, i int) link {
-	switch i {
-	case 0:
-		return link{p.Key, tenancy.OfKey, p.KeyID}
-	case 1:
-		return link{p.Project, tenancy.OfProject, p.ProjectID}
-	case 2:
-		return link{p.Org, tenancy.OfOrganisation, p.OrgID}
-	}
-	a := &p.Above[i-3]
-	return link{a.Key, tenancy.OfKey, a.KeyID}
-}
-
-func (b *Book) account(of id.Raw) *account {
-	a := b.accounts[of]
-	if a == nil {
-		a = &account{}
-		b.accounts[of] = a
-	}
-	return a
-}
-
-// room is how much more may be held by all who pay, whether any of it is limited, and whether something else
-// runs on an account that has less room than cost.
-func (b *Book) room(who *auth.Principal, cost int64) (free int64, limited, busy bool) {
-	free = 1<<63 - 1
-	for i := range payers(who) {
-		k := payer(who, i)
-		limit, ok := b.budgets.Budget(k.scope, k.id)
-		if !ok {
-			continue
-		}
-		limited = true
-		a := b.account(k.raw)
-		left := a.left(limit)
-		free = min(free, left)
-		busy = busy || (left < cost && a.open > 0)
-	}
-	return free, limited, busy
-}
-
-// hold takes the upper bound of the cost with this many prompt tokens from all who pay, or nothing.
-func (b *Book) hold(r *Reservation, prompt int) bool {
-	cost := meter.Bound(int64(prompt), int64(r.Output)*int64(r.ask.Choices), r.ask.Prices)
-	free, limited, _ := b.room(r.ask.Who, cost)
-	r.bound = limited
-	if limited && cost > free {
-		return false
-	}
-	b.take(r, cost) // without a budget as well: one may be set while the request runs
-	return true
-}
-
-func (b *Book) take(r *Reservation, cost int64) {
-	r.held = cost
-	for i := range payers(r.ask.Who) {
-		a := b.account(payer(r.ask.Who, i).raw)
-		a.held.add(cost)
-		a.open++
-	}
-}
-
-// worthCounting spares the engine the question when the answer cannot matter.
-func (b *Book) worthCounting(r *Reservation) bool {
-	if r.ask.Count == nil {
-		return false
-	}
-	least := meter.Bound(1, int64(r.Output)*int64(r.ask.Choices), r.ask.Prices)
-	free, _, busy := b.room(r.ask.Who, least)
-	if !busy { // it may run alone, with its output cut
-		least = meter.Bound(1, int64(r.ask.Choices), r.ask.Prices)
-	}
-	return free >= least
-}
-
-// cut lets a request that is alone on the accounts that are short run for as many tokens as their money pays.
-func (b *Book) cut(r *Reservation) bool {
-	full := meter.Bound(int64(r.prompt), int64(r.Output)*int64(r.ask.Choices), r.ask.Prices)
-	free, _, busy := b.room(r.ask.Who, full)
-	if busy || free <= 0 {
-		return false
-	}
-	each := meter.Affordable(free, int64(r.prompt), r.ask.Prices) / int64(r.ask.Choices)
-	if each < 1 || each >= int64(r.Output) {
-		return false
-	}
-	r.Output, r.Cut = int(each), true
-	b.take(r, meter.Bound(int64(r.prompt), each*int64(r.ask.Choices), r.ask.Prices))
-	return true
 }

@@ -92,17 +92,23 @@ func build(ctx context.Context, db *sql.DB, ledgerDir string, replicas ...string
 	if err := p.shipper.Flush(ctx); err != nil {
 		return nil, err
 	}
-	p.book = quota.NewBook(p.ring, time.Now)
+	p.book = quota.NewBook(p.ring, withinAMinute())
 	spent, err := db.Meter().Spent(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p.book.Load(spent, p.ring.Above)
+	p.book.Load(spent, p.ring.Charged)
 	p.addRoute("paced", 1_000_000, 2_000_000, 1000, &native.Driver{}, replicas...)
 	log := slog.New(slog.DiscardHandler)
 	p.gateway = &gateway.Gateway{Routes: p.routes, Quota: p.book, Ledger: p.ledger, Now: time.Now, Log: log}
 	p.handler = &server.OpenAI{Gateway: p.gateway, Keys: p.ring, IDs: id.Default(), Now: time.Now, Log: log, MaxBody: 1 << 20}
 	return p, nil
+}
+
+// withinAMinute is a clock that goes on from the beginning of a minute, so that no test counts in two.
+func withinAMinute() func() time.Time {
+	start := time.Now()
+	return func() time.Time { return start.Truncate(time.Minute).Add(time.Since(start)) }
 }
 
 func (p *parts) addRoute(name string, in, out int64, context int, e engine.Engine, replicas ...string) {

@@ -121,7 +121,7 @@ func TestRateLimits(t *testing.T) {
 	a := r.chat(secret, body)
 	expectError(t, a, 429, "requests", "rate_limit_exceeded", "")
 	after, err := strconv.Atoi(a.header.Get("Retry-After"))
-	if err != nil || after < 1 || after > 30 || a.header.Get("X-Should-Retry") != "" || a.header.Get("X-Ratelimit-Remaining-Requests") != "0" {
+	if err != nil || after < 1 || after > 60 || a.header.Get("X-Should-Retry") != "" || a.header.Get("X-Ratelimit-Remaining-Requests") != "0" {
 		t.Errorf("headers %v", a.header)
 	}
 	_, secret = r.key(tenancy.NewKey{Name: "few tokens", Limits: tenancy.Limits{TPM: 1}})

@@ -37,10 +37,10 @@ func (s *server) chatCompletions(w http.ResponseWriter, r *http.Request, m *serv
 		return err
 	}
 	c := s.newCall(f, true)
-	f.unsupported("tools", "functions", "audio", "prediction", "web_search_options")
+	f.unsupported("tools", "functions", "audio", "prediction", "web_search_options", "guided_json", "guided_regex", "guided_choice", "guided_grammar")
 	f.only("tool_choice", `"none"`, `"auto"`)
 	f.only("function_call", `"none"`, `"auto"`)
-	want := f.form()
+	f.only("response_format", `{"type":"text"}`)
 	f.only("modalities", `["text"]`)
 	msgs := f.messages()
 	c.PromptsField = "messages"
@@ -58,9 +58,6 @@ func (s *server) chatCompletions(w http.ResponseWriter, r *http.Request, m *serv
 	if err != nil {
 		return err
 	}
-	if c.Form, err = s.compile(m, want); err != nil {
-		return err
-	}
 	c.Prompts = [][]int32{ids}
 	return s.generate(w, r, m, c)
 }
@@ -71,8 +68,8 @@ func (s *server) completions(w http.ResponseWriter, r *http.Request, m *served) 
 		return err
 	}
 	c := s.newCall(f, false)
-	f.unsupported("echo", "suffix")
-	want := f.form()
+	f.unsupported("echo", "suffix", "guided_json", "guided_regex", "guided_choice", "guided_grammar")
+	f.only("response_format", `{"type":"text"}`)
 	c.PromptsField = "prompt"
 	c.MaxTokens = f.integer("max_tokens", defaultText, 1, maxInt)
 	c.MaxTokens = f.integer("max_completion_tokens", c.MaxTokens, 1, maxInt)
@@ -89,9 +86,6 @@ func (s *server) completions(w http.ResponseWriter, r *http.Request, m *served) 
 	}
 	if f.err != nil {
 		return f.err
-	}
-	if c.Form, err = s.compile(m, want); err != nil {
-		return err
 	}
 	return s.generate(w, r, m, c)
 }
