@@ -111,7 +111,12 @@ func (c *Core) menuOf(j *Job, q *queue) (*menu, error) {
 	if len(m.options) == 0 {
 		return nil, c.never(j, q, fits, over)
 	}
-	slices.SortStableFunc(m.options, func(a, b option) int { return cmp.Compare(b.size, a.size) })
+	slices.SortStableFunc(m.options, func(a, b option) int {
+		if a.size == 0 { // CPU alone: nodes without chips first
+			return cmp.Compare(min(a.chip, 0), min(b.chip, 0))
+		}
+		return cmp.Compare(b.size, a.size)
+	})
 	for _, o := range m.options {
 		m.largest, m.charge = max(m.largest, o.size), max(m.charge, o.charge)
 		if p := o.pool; !slices.Contains(m.pools, p) {

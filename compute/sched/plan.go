@@ -259,6 +259,9 @@ func (c *Core) start(w *work, l *lane) bool {
 	if !c.idle {
 		list = list[:near]
 	}
+	if w.menu.largest == 0 {
+		list = c.cpuFirst(w, list)
+	}
 	for _, o := range list {
 		slot := chipSlot(o.chip)
 		if held := w.q.held[slot]; held+o.charge > w.q.ceiling[slot] {
@@ -315,7 +318,7 @@ func (c *Core) seatAll(pool int32, o *option, may func(int32) bool) []Seat {
 	switch {
 	case o.mixed:
 		seats = c.spread(pool, o, may)
-	case c.seating != nil && o.size > 0:
+	case c.seating != nil:
 		seats = c.seating.choose(c, o, may)
 	default:
 		seats = c.tightest(pool, o, may)

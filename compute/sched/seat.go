@@ -123,6 +123,9 @@ func (s *seating) choose(c *Core, o *option, may func(int32) bool) []Seat {
 		scope.Without = func(k int32) bool { return !may(s.node[k]) }
 	}
 	a := &o.parts[0].ask
+	if o.size == 0 {
+		return s.chooseCPU(c, o, a, scope)
+	}
 	if len(o.parts) == 1 && o.parts[0].members == 1 {
 		p, ok := s.index.Find(place.Ask{CPU: a.cpu, Memory: a.memo, Devices: a.chips, Share: int64(a.share), Chips: s.chips[o.chip]}, scope)
 		if !ok {
@@ -137,6 +140,59 @@ func (s *seating) choose(c *Core, o *option, may func(int32) bool) []Seat {
 		return nil
 	}
 	return s.gather(o, places)
+}
+
+// chooseCPU proposes a seat for work without chips: the best node of its site if it is of the option's pool, else the best
+// of that.
+func (s *seating) chooseCPU(c *Core, o *option, a *ask, scope place.Scope) []Seat {
+	want, without := place.Ask{CPU: a.cpu, Memory: a.memo}, scope.Without
+	in := func(k int32) bool { return c.room.pool[s.node[k]] == o.pool && (without == nil || !without(k)) }
+	scope.Without = nil // which is by far the faster search
+	p, ok := s.index.Find(want, scope)
+	if ok && !in(p.Node) {
+		scope.Without = func(k int32) bool { return !in(k) }
+		p, ok = s.index.Find(want, scope)
+	}
+	if !ok {
+		return nil
+	}
+	return []Seat{s.seat(&p, a)}
+}
+
+// cpuFirst puts the entry with the best node for a job without chips in front, over all the sites that it may use: a
+// node without chips, else one where it strands the fewest.
+func (c *Core) cpuFirst(w *work, list []*option) []*option {
+	if c.seating == nil || len(list) < 2 {
+		return list
+	}
+	s, a := c.seating, &list[0].parts[0].ask
+	scopes := []place.Scope{{}}
+	if len(w.Need.Sites) > 0 {
+		scopes = nil
+		for i, d := range s.sites {
+			if slices.Contains(w.Need.Sites, c.sites[i]) {
+				scopes = append(scopes, place.Scope{Domain: d})
+			}
+		}
+	}
+	best := -1
+	for _, scope := range scopes {
+		p, ok := s.index.Find(place.Ask{CPU: a.cpu, Memory: a.memo}, scope)
+		if !ok {
+			continue
+		}
+		pool := c.room.pool[s.node[p.Node]]
+		k := slices.IndexFunc(list, func(o *option) bool { return o.pool == pool })
+		if k >= 0 && (best < 0 || list[k].chip < 0 && list[best].chip >= 0) {
+			best = k
+		}
+	}
+	if best > 0 {
+		o := list[best]
+		copy(list[1:best+1], list[:best])
+		list[0] = o
+	}
+	return list
 }
 
 func (s *seating) seat(p *place.Place, a *ask) Seat {

@@ -221,7 +221,29 @@ func plainWorth(x *Index, n *node, a Ask) (int64, bool) {
 	for _, o := range options {
 		lost = min(lost, plainLost(x, n, n.cpu-a.CPU, o))
 	}
-	return (plainLost(x, n, n.cpu, n.free)-lost)*16 - int64(sum(options[0])) - (n.cpu-a.CPU)/16, true
+	w := (plainLost(x, n, n.cpu, n.free)-lost)*16 - int64(sum(options[0])) - (n.cpu-a.CPU)/16
+	if a.Devices == 0 && n.spec.Devices > 0 {
+		w -= 1<<40
+		if expected := slices.ContainsFunc(x.mix, func(w Weighted) bool { return w.Count > 0 }); !expected {
+			w -= 256 * (plainStarved(n, n.cpu-a.CPU, n.memory-a.Memory) - plainStarved(n, n.cpu, n.memory))
+		}
+	}
+	return w, true
+}
+
+// plainStarved is the idle devices beyond those for which there are CPU and memory.
+func plainStarved(n *node, cpu, memory int64) int64 {
+	fed, all := int64(len(n.free))*Whole, int64(0)
+	for _, f := range n.free {
+		all += int64(f)
+	}
+	if n.spec.Memory > 0 {
+		fed = int64(len(n.free)) * Whole * memory / n.spec.Memory
+	}
+	if n.spec.CPU > 0 {
+		fed = min(fed, int64(len(n.free))*Whole*cpu/n.spec.CPU)
+	}
+	return max(0, all-fed)
 }
 
 // plainLost is the loss without cache and without short cuts.

@@ -46,6 +46,7 @@ type step struct {
 // It extends the fragment of Weng et al. (USENIX ATC 2023), which asks what the next request cannot use, to
 // what all the following ones cannot use.
 type rehearsal struct {
+	blind   bool         // nothing is expected, so nothing is rehearsed
 	streams [][]stream   // by chip
 	least   []step       // by chip, the least CPU and share of any request
 	cache   []remembered // a power of two
@@ -84,6 +85,7 @@ func newRehearsal(mix []Weighted, chips map[string]int16, nodes int) (*rehearsal
 		return nil, err
 	}
 	r := &rehearsal{
+		blind:   total == 0,
 		streams: make([][]stream, len(chips)),
 		least:   make([]step, len(chips)),
 		cache:   make([]remembered, min(max(1<<bits.Len(uint(128*nodes)), minCache), maxCache)),
