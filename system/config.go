@@ -28,7 +28,7 @@ type Config struct {
 	Insecure bool     `config:"insecure" help:"listen without TLS on an address others can reach"`
 	Threads  int      `config:"threads" help:"cores for work on this machine; 0: what the process may use"`
 	Compute  struct {
-		Capacity []string      `config:"capacity" help:"chips of this machine beside its cores, to be given out to work, such as slot=8 or slot=8@node1"`
+		Capacity []string      `config:"capacity" help:"chips of this machine beside its cores, to be given out to work, such as slot=8, slot=8@node1 or slot=4+4 for two link groups"`
 		MinRun   time.Duration `config:"min-run" help:"how long work runs at least before it makes way for other work"`
 		Round    time.Duration `config:"round" help:"how often the schedule's ranks, prices and reservations are made anew"`
 	} `config:"compute"`

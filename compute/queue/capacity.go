@@ -31,7 +31,8 @@ const (
 
 // Local is the capacity of this machine: its cores, as chips of the class CPU on a node of its name, and what is declared
 // beside them. A declaration reads CLASS=COUNT or CLASS=COUNT@NODE, such as slot=8 or a100=4@rack1: so many chips of a
-// class on a node, a node of its own for each declaration. Declared chips are given out and named to jobs; what they are
+// class on a node, a node of its own for each declaration. For COUNT may stand the chips of each link group, such as 4+4: jobs
+// of several chips lie inside one where they can. Declared chips are given out and named to jobs; what they are
 // is up to whoever declared them. The errors are fault.Invalid.
 func Local(node string, cores int, declared []string) (Capacity, error) {
 	node = cmp.Or(plainName(node), "this")
@@ -43,7 +44,7 @@ func Local(node string, cores int, declared []string) (Capacity, error) {
 	for _, text := range declared {
 		chip, rest, ok := strings.Cut(strings.TrimSpace(text), "=")
 		count, where, named := strings.Cut(rest, "@")
-		n, err := strconv.Atoi(count)
+		n, links, err := grouped(count)
 		if !named {
 			where = node + "-" + chip
 		}
@@ -62,9 +63,29 @@ func Local(node string, cores int, declared []string) (Capacity, error) {
 		if !slices.ContainsFunc(c.Chips, func(x sched.Chip) bool { return x.Name == chip }) {
 			c.Chips = append(c.Chips, sched.Chip{Name: chip, Value: sched.Micro})
 		}
-		c.Nodes = append(c.Nodes, sched.Node{Name: where, Site: Here, Chip: chip, Chips: n})
+		c.Nodes = append(c.Nodes, sched.Node{Name: where, Site: Here, Chip: chip, Chips: n, Links: links})
 	}
 	return c, nil
+}
+
+// grouped reads a number of chips, or those of each link group with a plus between.
+func grouped(text string) (chips int, links [][]int, err error) {
+	for part := range strings.SplitSeq(text, "+") {
+		n, err := strconv.Atoi(part)
+		if err != nil || n < 1 || n > maxPerNode || chips > maxPerNode { // the caller says what is wrong with a number
+			return n, nil, err
+		}
+		var group []int
+		for i := range n {
+			group = append(group, chips+i)
+		}
+		chips += n
+		links = append(links, group)
+	}
+	if len(links) < 2 {
+		links = nil
+	}
+	return chips, links, nil
 }
 
 func bad(format string, args ...any) error {

@@ -589,11 +589,12 @@ func TestTheLoopWakesInTime(t *testing.T) {
 }
 
 func TestDeclaredCapacity(t *testing.T) {
-	c, err := queue.Local("my host!", 3, []string{"slot=8", " a100=4@rack1 ", "slot=2@n"})
-	if err != nil || len(c.Nodes) != 4 || len(c.Chips) != 3 || c.Nodes[0].Name != "myhost" || c.Nodes[1].Name != "myhost-slot" || c.Nodes[2].Chips != 4 {
+	c, err := queue.Local("my host!", 3, []string{"slot=8", " a100=4@rack1 ", "slot=1+1@n"})
+	if err != nil || len(c.Nodes) != 4 || len(c.Chips) != 3 || c.Nodes[0].Name != "myhost" || c.Nodes[1].Name != "myhost-slot" || c.Nodes[2].Chips != 4 ||
+		c.Nodes[3].Chips != 2 || len(c.Nodes[3].Links) != 2 || c.Nodes[1].Links != nil {
 		t.Errorf("%+v, %v", c, err)
 	}
-	for _, bad := range []string{"", "slot", "slot=", "slot=0", "slot=-1", "slot=1025", "slot=x", "=3", "cpu=3", "a b=3", "slot=1@", "slot=1@a b", "slot=1@here"} {
+	for _, bad := range []string{"", "slot", "slot=", "slot=0", "slot=-1", "slot=1025", "slot=x", "slot=4+", "slot=8+-4", "slot=1000+1000", "=3", "cpu=3", "a b=3", "slot=1@", "slot=1@a b", "slot=1@here"} {
 		if _, err := queue.Local("here", 1, []string{bad}); !fault.Is(err, fault.Invalid) || fault.As(err).Field != "compute.capacity" {
 			t.Errorf("%q: %v", bad, err)
 		}

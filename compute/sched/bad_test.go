@@ -20,6 +20,8 @@ func TestBadFleets(t *testing.T) {
 		"negative value":       {func(f *Fleet) { f.Chips[0].Value = -1 }, "chips[0]", "negative"},
 		"a node twice":         {func(f *Fleet) { f.Nodes = append(f.Nodes, f.Nodes[0]) }, "nodes[1].name", "twice"},
 		"negative chips":       {func(f *Fleet) { f.Nodes[0].Chips = -1 }, "nodes[0]", "negative"},
+		"a link group twice":   {func(f *Fleet) { f.Nodes[0].Links = [][]int{{0, 1, 2, 3}, {3, 4, 5, 6, 7}} }, "nodes[0].links", "chip 3 of n1"},
+		"chips without links":  {func(f *Fleet) { f.Nodes[0].Links = [][]int{{0, 1, 2, 3}} }, "nodes[0].links", "4 of the 8 chips of n1"},
 		"impossible memory":    {func(f *Fleet) { f.Nodes[0].MemoryMiB = 1 << 60 }, "nodes[0]", "impossible"},
 		"a chip misspelt":      {func(f *Fleet) { f.Nodes[0].Chip = "nvidia-a10" }, "nodes[0].chip", `did you mean "nvidia-a100"`},
 		"a rack in two blocks": {func(f *Fleet) { f.Nodes = append(f.Nodes, Node{Name: "n2", Site: "s", Rack: "r", Block: "c"}) }, "nodes[1].block", `block "b" and in block "c"`},

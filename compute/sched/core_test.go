@@ -120,6 +120,11 @@ func (w *world) carryOut(a Action) {
 	if least := j.Need.Min; int(chips) > j.Need.Chips || least == 0 && int(chips) != j.Need.Chips || int(chips) < least {
 		w.t.Fatalf("job %+v was given %d chips", j, chips)
 	}
+	for _, s := range a.Seats {
+		if n, first := w.c.nodes[s.Node], w.c.nodes[a.Seats[0].Node]; j.Need.Within == SameRack && n.Rack != first.Rack {
+			w.t.Fatalf("job %s lies in two racks: %+v", j.ID, a)
+		}
+	}
 	for _, id := range j.After {
 		if w.jobs[id] != nil {
 			w.t.Fatalf("job %s starts before %s has ended", j.ID, id)
@@ -200,6 +205,10 @@ func history(t *rapid.T) *world {
 		if rapid.Bool().Draw(t, "counted") {
 			n.CPUMilli, n.MemoryMiB = int64(n.Chips)*2000, 1<<20
 		}
+		if n.Chips == 4 && rapid.Bool().Draw(t, "linked") {
+			n.Links = [][]int{{0, 3}, {1, 2}}
+		}
+		n.Rack = rapid.SampledFrom([]string{"", "r1", "r2"}).Draw(t, "rack")
 		total[n.Chip] += int64(n.Chips)
 		f.Nodes = append(f.Nodes, n)
 	}
@@ -302,6 +311,8 @@ func (w *world) draw(t *rapid.T, i int) {
 		j.Need.Chips, j.Need.CPUMilli = 0, int64(rapid.IntRange(1, 4000).Draw(t, "cpu"))
 	case 3:
 		j.Kind, j.Limit = Evaluation, 10*minute
+	case 4:
+		j.Need.Within = rapid.SampledFrom([]Level{SameNode, SameRack, SameBlock}).Draw(t, "within")
 	}
 	if ids := sortedKeys(w.jobs); len(ids) > 0 && rapid.IntRange(0, 9).Draw(t, "after") == 0 {
 		j.After = []string{rapid.SampledFrom(ids).Draw(t, "before")}

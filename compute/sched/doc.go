@@ -17,7 +17,8 @@
 //  5. Reserved: the first blocked jobs hold the nodes on which they can start first; others may use those only if they
 //     will be gone by then.
 //  6. Preempted: for a guarantee or a priority, and only where the victims, whole gangs, complete a placement.
-//  7. Placed: all of a gang or none, on the tightest nodes.
+//  7. Placed: all of a gang or none, in the lowest part of the topology that has the room (link group, node, rack, block,
+//     site), on the tightest nodes; whole nodes of a gang may differ in size.
 //
 // Flow: Submit, End, Requeue, Checkpoint and SetNode tell; Plan decides, takes its own decisions for done, and names
 // when it wants to be asked again. Failure: an action that could not be carried out is told by Requeue, a job that died

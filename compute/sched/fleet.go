@@ -37,7 +37,8 @@ type Node struct {
 	Block, Rack string // where it stands inside the site; empty = not told
 	Chip        string // class of its chips; empty if it has none
 	Chips       int
-	CPUMilli    int64 // thousandths of a core; 0 with MemoryMiB 0 = not counted
+	Links       [][]int // link groups: the chips of each, by number, are joined more closely than with the others; none = all alike
+	CPUMilli    int64   // thousandths of a core; 0 with MemoryMiB 0 = not counted
 	MemoryMiB   int64
 	State       NodeState
 }
@@ -107,6 +108,9 @@ func (f *Fleet) Check() error {
 		if n.Chips < 0 || n.Chips > 1024 || n.CPUMilli < 0 || n.CPUMilli > largest || n.MemoryMiB < 0 || n.MemoryMiB > largest {
 			return problem(field, "%s has a negative or impossible amount", n.Name)
 		}
+		if reason := n.checkLinks(); reason != "" {
+			return problem(field+".links", "%s", reason)
+		}
 		if n.Chips > 0 {
 			if _, known := chips[n.Chip]; !known {
 				return problem(field+".chip", "%s", unknownChip(n.Chip, chips))
@@ -123,6 +127,31 @@ func (f *Fleet) Check() error {
 		racks[at] = n.Block
 	}
 	return f.checkQueues(chips)
+}
+
+// checkLinks says what is wrong with a node's link groups.
+func (n *Node) checkLinks() string {
+	if len(n.Links) == 0 {
+		return ""
+	}
+	seen := make([]bool, n.Chips)
+	left := n.Chips
+	for _, g := range n.Links {
+		if len(g) == 0 {
+			return n.Name + " has a link group without chips"
+		}
+		for _, d := range g {
+			if d < 0 || d >= n.Chips || seen[d] {
+				return fmt.Sprintf("chip %d of %s is not one of its %d, or in two link groups", d, n.Name, n.Chips)
+			}
+			seen[d] = true
+			left--
+		}
+	}
+	if left > 0 {
+		return fmt.Sprintf("%d of the %d chips of %s are in no link group", left, n.Chips, n.Name)
+	}
+	return ""
 }
 
 func (f *Fleet) checkQueues(chips map[string]int64) error {

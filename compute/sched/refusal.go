@@ -84,7 +84,7 @@ func (c *Core) whyHere(w *work) string {
 	if o.chip >= 0 {
 		what = fmt.Sprintf("%s of chip %s", amount(o.charge), c.chips[o.chip].Name)
 	}
-	s := fmt.Sprintf("It runs on %s at site %s", what, c.sites[o.site])
+	s := fmt.Sprintf("It runs on %s at site %s%s", what, c.sites[o.site], c.linkWords(w))
 	if best := c.best(w.menu); len(w.menu.options) > 1 && best != nil && best.chip >= 0 && o.chip >= 0 {
 		switch {
 		case best.chip == o.chip:
@@ -101,6 +101,23 @@ func (c *Core) whyHere(w *work) string {
 		}
 	}
 	return s + "."
+}
+
+// linkWords says over how many link groups the chips lie that a job has of one node; nothing where there are no groups.
+func (c *Core) linkWords(w *work) string {
+	if len(w.seats) != 1 || w.seats[0].Chips < 2 || c.room.links[w.seats[0].Node] == nil {
+		return ""
+	}
+	groups := 0
+	for _, g := range c.nodes[w.seats[0].Node].Links {
+		if slices.ContainsFunc(g, func(d int) bool { return slices.Contains(w.seats[0].Devices, int32(d)) }) {
+			groups++
+		}
+	}
+	if groups == 1 {
+		return " inside one link group"
+	}
+	return fmt.Sprintf(" over %d link groups", groups)
 }
 
 // refused finds, over the job's menu, the entry that got furthest and what stopped it there.

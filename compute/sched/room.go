@@ -1,6 +1,10 @@
 package sched
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/triarch-ai/triarch/compute/sched/place"
+)
 
 // Seat is what one member of a job holds of a node.
 type Seat struct {
@@ -26,7 +30,8 @@ type room struct {
 	pool   []int32 // of each node, -1 = none
 	slot   []int32 // position of a node in its pool
 	pools  []buckets
-	change []int64 // by pool: counts what gave room back; what did not fit before may fit when it has moved on
+	links  map[int32][]place.Mask // of nodes with several link groups
+	change []int64                // by pool: counts what gave room back; what did not fit before may fit when it has moved on
 }
 
 // buckets has a bit set of positions for each number of free chips. Nodes that take no work are in none.
@@ -37,7 +42,7 @@ type buckets struct {
 }
 
 func newRoom(nodes []Node, pools []*pool) *room {
-	r := &room{free: make([]free, len(nodes)), pool: make([]int32, len(nodes)), slot: make([]int32, len(nodes)), pools: make([]buckets, len(pools)), change: make([]int64, len(pools))}
+	r := &room{free: make([]free, len(nodes)), pool: make([]int32, len(nodes)), slot: make([]int32, len(nodes)), pools: make([]buckets, len(pools)), links: map[int32][]place.Mask{}, change: make([]int64, len(pools))}
 	for i, p := range pools {
 		b := buckets{nodes: p.nodes, sets: make([][]uint64, p.perNode+1)}
 		for k := range b.sets {
@@ -56,9 +61,22 @@ func newRoom(nodes []Node, pools []*pool) *room {
 			f.devices[d] = Whole
 		}
 		r.free[i] = f
+		if len(n.Links) > 1 && n.Chips <= place.MaxDevices {
+			r.links[int32(i)] = masks(n.Links)
+		}
 		r.setOpen(int32(i), n.State == Up)
 	}
 	return r
+}
+
+func masks(groups [][]int) []place.Mask {
+	out := make([]place.Mask, len(groups))
+	for i, g := range groups {
+		for _, d := range g {
+			out[i] |= 1 << d
+		}
+	}
+	return out
 }
 
 func (r *room) setOpen(n int32, open bool) {
@@ -136,6 +154,18 @@ func (r *room) propose(n int32, a *ask) Seat {
 	s := Seat{Node: n, Chips: int32(a.chips), Share: int32(a.share), Devices: make([]int32, 0, a.chips)}
 	if a.chips > 0 && a.share < Whole {
 		s.Devices = append(s.Devices, int32(f.tightest(int32(a.share))))
+		return s
+	}
+	if groups := r.links[n]; groups != nil {
+		var whole place.Mask
+		for d, x := range f.devices {
+			if x == Whole {
+				whole |= 1 << d
+			}
+		}
+		for _, d := range place.Linked(whole, whole, groups, a.chips).List() {
+			s.Devices = append(s.Devices, int32(d))
+		}
 		return s
 	}
 	for d := 0; len(s.Devices) < a.chips; d++ {

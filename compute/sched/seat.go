@@ -28,7 +28,7 @@ func (c *Core) laySeating() {
 		if n.Chips > place.MaxDevices || n.CPUMilli >= place.MaxAmount || n.MemoryMiB >= place.MaxAmount {
 			return
 		}
-		list[i] = place.Node{Name: n.Name, CPU: n.CPUMilli, Memory: n.MemoryMiB, Devices: n.Chips, Chip: n.Chip, Path: []string{n.Site, n.Block, n.Rack}}
+		list[i] = place.Node{Name: n.Name, CPU: n.CPUMilli, Memory: n.MemoryMiB, Devices: n.Chips, Chip: n.Chip, Links: n.Links, Path: []string{n.Site, n.Block, n.Rack}}
 		if n.Chips == 0 {
 			list[i].Chip = ""
 		}

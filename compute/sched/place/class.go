@@ -26,6 +26,8 @@ const (
 	cpuPerResidue = 16
 	// What needs no device goes to nodes with devices only where there are no others.
 	beside = 1 << 40
+	// What one link group can give goes to nodes where one does: the lowest level of the topology comes first.
+	spanning = 1 << 40
 )
 
 // classKey is an ask with its chips as a number.
@@ -258,6 +260,9 @@ func (x *Index) worth(c *class, n *node) int64 {
 	after, _ := x.lostAfter(c, n)
 	idle := int64(n.idle) - int64(c.key.devices)*int64(c.key.share)
 	w := int64(n.lost-after)*lossWeight - idle - (n.cpu-c.key.cpu)/cpuPerResidue
+	if c.key.share == Whole && n.apart(c.key.devices) {
+		w -= spanning
+	}
 	if c.key.devices == 0 && n.chip >= 0 {
 		w -= beside
 		if x.score.blind {
@@ -318,13 +323,21 @@ func lower(g []int16, i int, v int16) {
 }
 
 // devices are those the class takes on a node that fits: the first wholly free ones, or the first device with
-// the room that is best for a share.
+// the room that is best for a share; where there are link groups, those that Linked chooses.
 func (x *Index) devices(c *class, n *node) Mask {
 	if c.key.devices == 0 {
 		return 0
 	}
 	_, room := x.lostAfter(c, n)
 	var m Mask
+	if n.links != nil {
+		for d, f := range n.free {
+			if f == room {
+				m |= 1 << d
+			}
+		}
+		return Linked(m, with(n.free, Whole), n.links, int(c.key.devices))
+	}
 	for d, f := range n.free {
 		if f == room {
 			if m |= 1 << d; bits.OnesCount64(uint64(m)) == int(c.key.devices) {

@@ -374,6 +374,11 @@ func (r *room) parts(d int32) []part {
 func (r *room) on(position int32, members int) []Place {
 	n := &r.x.nodes[position]
 	a := &r.ask
+	if n.links != nil && a.Share == Whole {
+		whole := with(n.free, Whole)
+		all := Place{Node: n.slot, Devices: Linked(whole, whole, n.links, members*a.Devices)}
+		return split(all, *a, members)
+	}
 	free := slices.Clone(n.free)
 	out := make([]Place, members)
 	for i := range out {

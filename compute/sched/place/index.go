@@ -35,6 +35,7 @@ type node struct {
 	away    bool    // drained or removed
 	cpu     int64   // free
 	memory  int64   // free
+	links   []Mask  // the link groups, where there are several
 	free    []int16 // free thousandths of each device
 	sorted  []int16 // the same ascending
 	idle    int32   // their sum
@@ -139,6 +140,7 @@ func (x *Index) append(spec Node) {
 		n.free, n.sorted = room[:spec.Devices:spec.Devices], room[spec.Devices:]
 		n.idle, n.whole = Whole*int32(spec.Devices), int32(spec.Devices)
 	}
+	n.links, _ = spec.masks() // checked before
 	x.version++
 	n.version = x.version
 	x.names[spec.Name] = n.slot

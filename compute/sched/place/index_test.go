@@ -223,7 +223,7 @@ func plainWorth(x *Index, n *node, a Ask) (int64, bool) {
 	}
 	w := (plainLost(x, n, n.cpu, n.free)-lost)*16 - int64(sum(options[0])) - (n.cpu-a.CPU)/16
 	if a.Devices == 0 && n.spec.Devices > 0 {
-		w -= 1<<40
+		w -= 1 << 40
 		if expected := slices.ContainsFunc(x.mix, func(w Weighted) bool { return w.Count > 0 }); !expected {
 			w -= 256 * (plainStarved(n, n.cpu-a.CPU, n.memory-a.Memory) - plainStarved(n, n.cpu, n.memory))
 		}

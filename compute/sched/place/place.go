@@ -36,6 +36,7 @@ type Node struct {
 	Devices int      // accelerators, each divisible into Whole shares
 	Chip    string   // their model; empty only where Devices is 0
 	Path    []string // the domains it is in, outermost first: site, block, rack
+	Links   [][]int  // link groups: each device in one; none where all are alike
 	Rank    int      // breaks ties before the name does, smaller first
 }
 
@@ -84,7 +85,8 @@ func (n *Node) validate() error {
 	case len(n.Path) > MaxDepth:
 		return fault.InvalidField("path", "node %s: a path of %d domains is deeper than %d", n.Name, len(n.Path), MaxDepth)
 	}
-	return nil
+	_, err := n.masks()
+	return err
 }
 
 // Mask is a set of devices of one node: bit i is device i.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,6 +37,7 @@ const MaxFile = 8 << 20
 //	    in: rack-1
 //	    chip: nvidia-h100-sxm           # left out with chips: a machine without
 //	    chips: 8
+//	    links: [4, 4]                   # chips in each link group (NVLink, say), by their numbers; left out: all alike
 //	    cpu: 192                        # cores, left out: no limit
 //	    memory: 2TiB                    # left out: no limit
 //	    price: 2.40                     # an hour of one chip (of the machine where it has none); default: the chip's
@@ -229,7 +231,7 @@ func (b *builder) nowhere(e *entry, in string, more map[string]bool) {
 
 // nodes adds a group of equal machines.
 func (b *builder) nodes(n *yaml.Node, path string) {
-	e := b.entry(n, path, "name", "count", "in", "chip", "chips", "cpu", "memory", "price", "power", "mtbf_hours", "repair_hours")
+	e := b.entry(n, path, "name", "count", "in", "chip", "chips", "links", "cpu", "memory", "price", "power", "mtbf_hours", "repair_hours")
 	pattern, in := e.name("name"), e.name("in")
 	at, ok := b.places[in]
 	if !ok && b.err == nil {
@@ -256,6 +258,7 @@ func (b *builder) nodes(n *yaml.Node, path string) {
 	} else if e.fields["chips"] != nil {
 		b.bad(e.fields["chips"], path+".chip", "chips without saying which")
 	}
+	node.Links = b.links(&e, int(node.Chips))
 	node.Price, node.Power = e.price("price", price), e.whole("power", 1e6, float64(power))
 	node.MTBF, node.Repair = e.hours("mtbf_hours", b.fail.mtbf), e.hours("repair_hours", b.fail.repair)
 	count := int(e.whole("count", MaxNodes, 1))
@@ -274,6 +277,28 @@ func (b *builder) nodes(n *yaml.Node, path string) {
 		b.places["\x00"+node.Name] = at
 		b.f.Nodes = append(b.f.Nodes, node)
 	}
+}
+
+// links reads how many chips each link group has, in the order of the chips.
+func (b *builder) links(e *entry, chips int) (out [][]int) {
+	at := 0
+	e.list("links", MaxChipsPerNode, func(n *yaml.Node, path string) {
+		size, err := strconv.Atoi(n.Value)
+		if n.Kind != yaml.ScalarNode || err != nil || size < 1 || size > chips-at {
+			b.bad(n, path, "%q is no number of chips that are left of %d", n.Value, chips)
+			return
+		}
+		var group []int
+		for range size {
+			group = append(group, at)
+			at++
+		}
+		out = append(out, group)
+	})
+	if b.err == nil && out != nil && at != chips {
+		b.bad(e.fields["links"], e.path+".links", "the link groups have %d chips and the machine %d", at, chips)
+	}
+	return out
 }
 
 func numbered(pattern string, i, count int) string {

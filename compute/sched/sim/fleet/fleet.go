@@ -61,6 +61,7 @@ type Node struct {
 	Domain int32 // innermost domain, -1 directly under the site
 	Chip   int32 // -1 for a machine without
 	Chips  int32
+	Links  [][]int       // link groups: the chips of each, by number; none where all are alike
 	CPU    int64         // thousandths of a core
 	Memory int64         // MiB
 	Price  int64         // micro-units an hour of one chip (of the whole machine where it has none)

@@ -25,7 +25,7 @@ topology:
 nodes:
   - {name: edge, in: south, cpu: 16, memory: 64GiB, price: 0.20}
   - {name: "gpu-{}", count: 10, in: rack-1, chip: a100, chips: 8, cpu: 96.5, memory: 1TiB, mtbf_hours: 100}
-  - {name: small, count: 2, in: south, chip: t4, chips: 4, price: 0.30}
+  - {name: small, count: 2, in: south, chip: t4, chips: 4, links: [2, 2], price: 0.30}
 queues:
   - {name: lab, parent: all, weight: 3, guarantee: {a100: 60}}
   - {name: all, guarantee: {a100: 80, t4: 8}}
@@ -50,7 +50,7 @@ func TestReadKnowsEveryField(t *testing.T) {
 	want := []Node{
 		{Name: "gpu-01", Domain: 1, Chips: 8, CPU: 96500, Memory: 1 << 20, Price: 2_100_000, Power: 400, MTBF: 100 * time.Hour, Repair: 30 * time.Minute},
 		{Name: "edge", Site: 1, Domain: -1, Chip: -1, CPU: 16000, Memory: 64 << 10, Price: 200_000, MTBF: 8000 * time.Hour, Repair: 30 * time.Minute},
-		{Name: "small-2", Site: 1, Domain: -1, Chip: 1, Chips: 4, CPU: Unlimited, Memory: Unlimited, Price: 300_000, MTBF: 8000 * time.Hour, Repair: 30 * time.Minute},
+		{Name: "small-2", Site: 1, Domain: -1, Chip: 1, Chips: 4, Links: [][]int{{0, 1}, {2, 3}}, CPU: Unlimited, Memory: Unlimited, Price: 300_000, MTBF: 8000 * time.Hour, Repair: 30 * time.Minute},
 	}
 	if diff := cmp.Diff(want, []Node{f.Nodes[0], f.Nodes[10], f.Nodes[12]}); diff != "" {
 		t.Error(diff)
@@ -79,6 +79,11 @@ func TestBadFleetsNameLineAndField(t *testing.T) {
 		{"chip: a100, chips: 8", "chip: a10, chips: 8", `line 13, nodes[1].chip: there is no chip "a10" in this file; the nearest is "a100"`},
 		{"chip: a100, chips: 8", "chip: a100", "line 13, nodes[1].chips: a machine with a chip says how many"},
 		{"chip: a100, chips: 8", "chips: 8", "line 13, nodes[1].chip: chips without saying which"},
+		{"links: [2, 2]", "links: [2, 1]", "line 14, nodes[2].links: the link groups have 3 chips and the machine 4"},
+		{"links: [2, 2]", "links: [2, 3]", `line 14, nodes[2].links[1]: "3" is no number of chips that are left of 4`},
+		{"links: [2, 2]", "links: [2, x]", `line 14, nodes[2].links[1]: "x" is no number`},
+		{"links: [2, 2]", "links: 2", "line 14, nodes[2].links: it must be a list"},
+		{"cpu: 16,", "cpu: 16, links: [1],", `line 12, nodes[0].links[0]: "1" is no number of chips that are left of 0`},
 		{"in: rack-1", "in: rack-2", `line 13, nodes[1].in: there is no site or topology entry "rack-2"; the nearest is "rack-1"`},
 		{"kind: block, in: north", "kind: block, in: rack-1", "line 9, topology[0].in: rack-1 lies in hall, which lies in a circle that reaches no site"},
 		{"kind: block", "kind: room", `topology[1].kind: "room" is neither block nor rack`},

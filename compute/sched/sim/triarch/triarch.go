@@ -52,7 +52,7 @@ func (p *Policy) Begin(w *sim.World) {
 	}
 	at := map[string]int32{}
 	for i, n := range f.Nodes {
-		x := sched.Node{Name: n.Name, Site: f.Sites[n.Site].Name, Chips: int(n.Chips), CPUMilli: limited(n.CPU), MemoryMiB: limited(n.Memory)}
+		x := sched.Node{Name: n.Name, Site: f.Sites[n.Site].Name, Chips: int(n.Chips), Links: n.Links, CPUMilli: limited(n.CPU), MemoryMiB: limited(n.Memory)}
 		if n.Chip >= 0 {
 			x.Chip = f.Chips[n.Chip].Name
 		}
