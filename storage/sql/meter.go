@@ -142,7 +142,7 @@ func (b *bill) bind(records []*meter.Record) {
 	r := records[0]
 	b.args = append(b.args[:0], r.Node, r.Segment, b.name("org_", r.Org), b.name("prj_", r.Project), b.name("key_", r.Key),
 		b.name("rte_", r.Route), b.name("mv_", r.Version), r.Model, int64(r.Kind), b.day(r),
-		b.optional("pv_", r.PriceVer), r.Tag, b.optional("bk_", r.Backend), r.Work.Chip)
+		b.optional("pv_", r.PriceVer), r.Tag, r.Backend, r.Work.Chip)
 	for _, p := range r.Prices.Each() {
 		b.args = append(b.args, p)
 	}
@@ -320,11 +320,11 @@ func (m *Meter) Records(ctx context.Context, node string, segment int64) ([]mete
 
 func scanRecord(s Scanner) (meter.Record, error) {
 	var r meter.Record
-	var request, org, project, key, route, ver, dayText, priceVer, backend string
+	var request, org, project, key, route, ver, dayText, priceVer string
 	var kind, stream, outcome, start, end, first int64
 	p, u := &r.Prices, &r.Usage
 	err := s.Scan(&r.Node, &r.Segment, &r.Slot, &request, &org, &project, &key, &route, &ver, &r.Model, &kind, &stream, &outcome,
-		&dayText, &start, &end, &p.Input, &p.CachedInput, &p.Output, &p.Reasoning, &p.Embedding, &p.Request, &priceVer, &r.Tag, &backend, &r.Work.Chip,
+		&dayText, &start, &end, &p.Input, &p.CachedInput, &p.Output, &p.Reasoning, &p.Embedding, &p.Request, &priceVer, &r.Tag, &r.Backend, &r.Work.Chip,
 		&u.Input, &u.Output, &u.Cached, &u.Reasoning, &u.Embedding, &r.CostMicros, &first, &r.Work.ChipMillis, &r.Work.ChipNanos)
 	if err != nil {
 		return r, err
@@ -335,7 +335,7 @@ func scanRecord(s Scanner) (meter.Record, error) {
 	for _, x := range []struct {
 		to   *id.Raw
 		text string
-	}{{&r.Request, request}, {&r.Org, org}, {&r.Project, project}, {&r.Key, key}, {&r.Route, route}, {&r.Version, ver}, {&r.PriceVer, priceVer}, {&r.Backend, backend}} {
+	}{{&r.Request, request}, {&r.Org, org}, {&r.Project, project}, {&r.Key, key}, {&r.Route, route}, {&r.Version, ver}, {&r.PriceVer, priceVer}} {
 		if x.text == "" {
 			continue
 		}

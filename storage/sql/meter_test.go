@@ -27,10 +27,10 @@ func usageRecord(n int) meter.Record {
 		},
 		End: time.Date(2026, 1, 9, 0, 0, 0, 1000, time.UTC), Outcome: meter.Finished,
 		Usage:   meter.Usage{Input: p, Cached: p / 2, Output: c, Reasoning: c / 3, Embedding: int64(n % 5)},
-		Backend: id.Raw{7: 1}, Work: meter.Work{Chip: "cpu", ChipMillis: int64(n), ChipNanos: 7 * int64(n), FirstToken: time.Duration(n) * time.Millisecond},
+		Backend: "dep_1", Work: meter.Work{Chip: "cpu", ChipMillis: int64(n), ChipNanos: 7 * int64(n), FirstToken: time.Duration(n) * time.Millisecond},
 	}
 	if n%10 == 9 { // killed before anything was delivered
-		r.Outcome, r.Usage, r.PriceVer, r.Backend = meter.Cut, meter.Usage{}, id.Raw{}, id.Raw{}
+		r.Outcome, r.Usage, r.PriceVer, r.Backend = meter.Cut, meter.Usage{}, id.Raw{}, ""
 	}
 	r.CostMicros = meter.Bill(r.Outcome, r.Usage, r.Prices)
 	return r

@@ -14,10 +14,10 @@ import (
 // A segment is one file: a header page, then slots of recordSize bytes, one request each. A slot is a disk sector of
 // 512 bytes. Integers are in the byte order of the machine: a ledger is read where it was written.
 //
-//	identity  [0,376)    what Begin knows; checksum in the last 4 bytes
-//	live      [376,392)  two 64-bit words, replaced in place: output tokens high and input tokens low (embedded ones for
+//	identity  [0,316)    what Begin knows; checksum in the last 4 bytes
+//	live      [320,336)  two 64-bit words, replaced in place: output tokens high and input tokens low (embedded ones for
 //	                     an embedding), then reasoning tokens high and cached ones low
-//	backend   [392,412)  who was asked; checksum in the last 4 bytes
+//	backend   [336,404)  who was asked: length and name; checksum in the last 4 bytes
 //	settled   [416,512)  what Settle knows; checksum in the last 4 bytes
 //
 // A slot whose identity does not match its checksum was never promised to anybody. A slot with a good identity and
@@ -43,12 +43,12 @@ const (
 	offPriceVer   = 112
 	offPrices     = 128 // six of 8 bytes, in the order of Prices.Each
 	offModel      = 176
-	offTag        = 304
-	offIdentSum   = 372
-	offLive       = 376
-	offParts      = 384
-	offBackend    = 392
-	offBackSum    = 408
+	offTag        = 248
+	offIdentSum   = 312
+	offLive       = 320
+	offParts      = 328
+	offBackend    = 336
+	offBackSum    = 400
 	offEnd        = 416
 	offCost       = 424
 	offInput      = 432
@@ -144,8 +144,9 @@ func getLive(b []byte) Usage {
 
 func packLive(low, high int64) uint64 { return uint64(clamp32(high))<<32 | uint64(clamp32(low)) }
 
-func putBackend(b []byte, backend id.Raw) {
-	copy(b[offBackend:], backend[:])
+func putBackend(b []byte, backend string) {
+	clear(b[offBackend:offBackSum])
+	b[offBackend] = byte(copy(b[offBackend+1:offBackSum], clean(backend, MaxBackend)))
 	order.PutUint32(b[offBackSum:], backendSum(b))
 }
 
@@ -153,12 +154,13 @@ func backendSum(b []byte) uint32 {
 	return crc32.Update(settledSalt, castagnoli, b[offBackend:offBackSum])
 }
 
-// getBackend is zero when nobody was asked or what stands there is torn.
-func getBackend(b []byte) id.Raw {
-	if order.Uint32(b[offBackSum:]) != backendSum(b) {
-		return id.Raw{}
+// getBackend is empty when nobody was asked or what stands there is torn.
+func getBackend(b []byte) string {
+	n := int(b[offBackend])
+	if n > MaxBackend || order.Uint32(b[offBackSum:]) != backendSum(b) {
+		return ""
 	}
-	return id.Raw(b[offBackend:])
+	return string(b[offBackend+1 : offBackend+1+n])
 }
 
 func settledSum(b []byte) uint32 {

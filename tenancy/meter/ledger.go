@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/triarch-ai/triarch/internal/fault"
-	"github.com/triarch-ai/triarch/internal/id"
 )
 
 // Options tune a ledger; the zero value is right for production.
@@ -180,8 +179,8 @@ func (l *Ledger) Begin(i *Identity) (Entry, error) {
 	}
 }
 
-// Asked notes which deployment or which provider's model is asked now; the last one stays.
-func (e *Entry) Asked(backend id.Raw) {
+// Asked notes which deployment (dep_...) or which provider's model (prv_.../MODEL) is asked now; the last one stays.
+func (e *Entry) Asked(backend string) {
 	putBackend(e.seg.slot(e.slot), backend)
 	e.seg.touch()
 }

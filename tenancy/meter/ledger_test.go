@@ -114,7 +114,8 @@ func TestRecordSurvives(t *testing.T) {
 	}
 	used := Usage{Input: 10, Cached: 4, Output: 5, Reasoning: 2}
 	work := Work{Chip: "nvidia-h100-sxm", ChipMillis: 1 << 40, ChipNanos: 1 << 50, FirstToken: 1234 * time.Microsecond}
-	e.Asked(raw(9))
+	e.Asked("prv_longer_than_the_next")
+	e.Asked("dep_9")
 	e.Live(tokens(10, 3))
 	if cost := e.Settle(Finished, used, work); cost != 20 {
 		t.Errorf("cost %d, want 20", cost)
@@ -131,7 +132,7 @@ func TestRecordSurvives(t *testing.T) {
 	if diff := cmp.Diff(want, got.Identity); diff != "" {
 		t.Error(diff)
 	}
-	if got.Usage != used || got.Work != work || got.Backend != raw(9) || got.CostMicros != 20 || got.Outcome != Finished || got.Node != "node" {
+	if got.Usage != used || got.Work != work || got.Backend != "dep_9" || got.CostMicros != 20 || got.Outcome != Finished || got.Node != "node" {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -108,7 +108,7 @@ type Record struct {
 	End        time.Time
 	Outcome    Outcome
 	Usage      Usage
-	Backend    id.Raw // the deployment or the provider's model that was asked last; zero when none was
+	Backend    string // the deployment or the provider's model that was asked last, at most MaxBackend bytes; empty when none was
 	Work       Work
 	CostMicros int64
 }
@@ -121,8 +121,11 @@ type Work struct {
 	FirstToken time.Duration // from Start to the first byte for the client, whole microseconds; 0 when there was none
 }
 
-// MaxChip is how many bytes of a class of chip a record keeps.
-const MaxChip = 32
+// How many bytes of a class of chip and of the name of a backend a record keeps.
+const (
+	MaxChip    = 32
+	MaxBackend = 63
+)
 
 // Day is the UTC day a record is booked on: that of its start.
 func (r *Record) Day() string { return r.Start.UTC().Format(time.DateOnly) }
