@@ -9,7 +9,7 @@ export CGO_ENABLED = 0
 SHELL       := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 
-.PHONY: help build up test parity lint bench generate clean
+.PHONY: help build up test samples parity lint bench generate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: ## run every test; a skipped one fails unless TRIARCH_ALLOW_SKIP=1 (.ci/ru
 	@# The second half drives built programs, which the cache of test results knows nothing of.
 	{ r=0; $(GO) test -timeout 20m -v $$($(GO) list ./... | grep -v /triarch/test/) || r=1; \
 	  $(GO) test -timeout 20m -v -count=1 ./test/... || r=1; exit $$r; } | awk -f test/summary.awk
+
+samples: ## 10,000 constrained documents of a model with random weights over 50 schemas, judged by an independent validator
+	FORM_SAMPLES=10000 go test ./models/native/decode -run TestEveryDocumentIsWhole -v
 
 parity: ## install PyTorch, transformers, tokenizers and llama.cpp into .venv and write the goldens that `make test` reads
 	test/parity/run

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/triarch-ai/triarch/models/native"
+	"github.com/triarch-ai/triarch/models/native/grammar"
 )
 
 // tiny is the model the speed targets are stated for: 3.3 million parameters.
@@ -86,3 +88,63 @@ func BenchmarkPrefill(b *testing.B) {
 	}
 	report(b, begin, 240*b.N)
 }
+
+// benchForm decodes with and without a form in turns on one engine, the same number of tokens each time, and reports the
+// time with it over the time without (median over the rounds).
+func benchForm(b *testing.B, streams int) {
+	e := newEngine(b, tiny(), Options{TokenBytes: jsonPieces})
+	g, err := grammar.JSONSchema([]byte(listing))
+	if err != nil {
+		b.Fatal(err)
+	}
+	form, err := grammar.New(g, e.Vocab())
+	if err != nil {
+		b.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	lengths := slices.Repeat([]int{240}, streams) // of the documents last written
+	round := func(form *grammar.Automaton, seed uint64) float64 {
+		all := make([]*Stream, streams)
+		begin, tokens := spent(), 0
+		for i := range all {
+			own, most := seed*64+uint64(i), 240
+			if form == nil {
+				most = lengths[i]
+			}
+			if all[i], err = e.Submit(context.Background(), &Request{Prompts: [][]int32{prompt(rng, 8)}, MaxTokens: most, IgnoreEOS: true, Form: form,
+				Sampling: Sampling{Temperature: 1, Seed: &own}}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for i, s := range all {
+			out, err := collect(s, 1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			lengths[i] = len(out[0].Tokens)
+			tokens += lengths[i]
+		}
+		return (spent() - begin).Seconds() / float64(tokens)
+	}
+	var ratios, rates []float64
+	for i := range b.N + 1 {
+		before := 0.0
+		if i%2 == 1 {
+			before = round(nil, uint64(i))
+		}
+		with := round(form, uint64(i))
+		if i%2 == 0 {
+			before = round(nil, uint64(i))
+		}
+		if i > 0 { // the first warms up
+			ratios, rates = append(ratios, with/before), append(rates, 1/with)
+		}
+	}
+	slices.Sort(ratios)
+	slices.Sort(rates)
+	b.ReportMetric(ratios[len(ratios)/2], "with/without")
+	b.ReportMetric(rates[len(rates)/2], "tok/CPU-s")
+}
+
+func BenchmarkForm1(b *testing.B) { benchForm(b, 1) }
+func BenchmarkForm8(b *testing.B) { benchForm(b, 8) }

@@ -18,11 +18,13 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/native"
+	"github.com/triarch-ai/triarch/models/native/grammar"
 	"github.com/triarch-ai/triarch/models/native/kernel"
 )
 
@@ -51,6 +53,7 @@ type Engine struct {
 	pool  *kernel.Pool
 	batch *batch
 	bytes [][]byte // of each token
+	vocab func() *grammar.Vocab
 
 	mu       sync.Mutex
 	waiting  []group // first come first served
@@ -113,6 +116,7 @@ func New(w *native.Weights, opt Options) (*Engine, error) {
 	for id := range e.bytes {
 		e.bytes[id] = opt.TokenBytes(int32(id))
 	}
+	e.vocab = sync.OnceValue(e.newVocab)
 	e.running, e.chosen = make([]*sequence, 0, opt.MaxSeqs), make([]draw, opt.MaxSeqs)
 	for i := range e.chosen {
 		e.chosen[i].top = make([]TokenLogprob, 0, MaxTopLogprobs)
@@ -183,6 +187,19 @@ func (o *Options) memory(c native.Config, asked bool) (int, error) {
 
 // MaxContext is the longest prompt and output together, in tokens.
 func (e *Engine) MaxContext() int { return e.opt.MaxContext }
+
+// Vocab is the tokens that text may be made of, for Request.Form: all but those that end a choice.
+func (e *Engine) Vocab() *grammar.Vocab { return e.vocab() }
+
+func (e *Engine) newVocab() *grammar.Vocab {
+	tokens := slices.Clone(e.bytes)
+	for _, id := range e.opt.EndIDs {
+		if id >= 0 && int(id) < len(tokens) {
+			tokens[id] = nil
+		}
+	}
+	return grammar.NewVocab(tokens)
+}
 
 // Stats is a snapshot of the counters.
 func (e *Engine) Stats() Stats {

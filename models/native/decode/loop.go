@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/native/grammar"
 )
 
 // sequence is one choice of one prompt. The fields below input are set when it is admitted.
@@ -27,8 +28,9 @@ type sequence struct {
 	published int      // blocks published or taken over
 	sampler   sampler
 	text      textState
-	followers []*sequence // other choices of the prompt, which start once it has been read
-	following bool        // waits for its leader
+	form      *grammar.State // nil without Request.Form
+	followers []*sequence    // other choices of the prompt, which start once it has been read
+	following bool           // waits for its leader
 	finished  bool
 }
 
@@ -249,7 +251,11 @@ func (e *Engine) place(g group) bool {
 func (e *Engine) start(s *sequence) {
 	s.tokens = append(make([]int32, 0, len(s.input)+s.most), s.input...)
 	s.sampler = newSampler(s.request.Sampling, e.cfg.VocabSize, s.seed, uint64(s.choice), s.input)
+	s.sampler.ends = s.stopIDs
 	s.text = newTextState(s.stops)
+	if s.request.Form != nil {
+		s.form = s.request.Form.Begin(s.most)
+	}
 }
 
 // plan fills the batch: first a row for each sequence that generates, then prompts in order of arrival. A sequence
@@ -299,6 +305,9 @@ func (e *Engine) draw(i int) {
 	s, v := d.seq, e.cfg.VocabSize
 	logits, work, order := e.batch.logitsOf(d.row), e.work[i*v:(i+1)*v], e.order[i*v:(i+1)*v]
 	copy(work, logits)
+	if s.form != nil {
+		s.sampler.allowed = s.form.Allowed()
+	}
 	d.token, d.top = s.sampler.pick(work, order), d.top[:0]
 	if s.request.Logprobs && d.token >= 0 {
 		d.top = d.top[:min(s.request.TopLogprobs, v)]
@@ -374,6 +383,16 @@ func (e *Engine) advance(s *sequence, dst []byte, token int32) ([]byte, FinishRe
 	dst, stopped := s.text.push(dst, e.bytes[token])
 	if stopped {
 		return dst, FinishStop
+	}
+	if s.form != nil {
+		whole, err := s.form.Accept(token, e.bytes[token])
+		if err != nil {
+			s.stream.end(err)
+			s.stream.cancelled.Store(true)
+		}
+		if whole {
+			return s.text.flush(dst), FinishStop
+		}
 	}
 	if s.generated() == s.most {
 		return s.text.flush(dst), FinishLength

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/native/grammar"
 )
 
 // Request asks for completions of one or more prompts.
@@ -20,6 +21,10 @@ type Request struct {
 	TopLogprobs  int      // and of this many of the likeliest, 0 to MaxTopLogprobs
 	Scope        string   // requests of one scope share what the cache knows; others learn nothing of it, not even by time
 	PromptsField string   // what the caller calls Prompts, named in faults; empty is "prompt"
+
+	// Form is what each choice must be, made over Engine.Vocab; nil for any text. Such a choice is a whole document of
+	// it whatever MaxTokens cuts it to, and ends with FinishStop as soon as nothing can follow.
+	Form *grammar.Automaton
 }
 
 // MaxTopLogprobs bounds Request.TopLogprobs.
@@ -67,7 +72,31 @@ func (r *Request) check(vocab, context int) error {
 	if r.MaxTokens < 0 {
 		return fault.InvalidField("max_tokens", "max_tokens is %d, it must be at least 1.", r.MaxTokens)
 	}
+	if err := r.checkForm(field, context); err != nil {
+		return err
+	}
 	return r.checkRest(vocab)
+}
+
+// checkForm refuses what cannot hold a whole document.
+func (r *Request) checkForm(field string, context int) error {
+	if r.Form == nil {
+		return nil
+	}
+	if len(r.Stop) > 0 || len(r.StopIDs) > 0 {
+		return fault.InvalidField("stop", "A stop would cut a document of a required form: leave one of the two out.")
+	}
+	for _, p := range r.Prompts {
+		if r.MaxTokens > 0 && r.MaxTokens < r.Form.Least() {
+			return r.Form.Fits(r.MaxTokens)
+		}
+		if room := context - len(p); room < r.Form.Least() {
+			return fault.New(fault.Invalid, fmt.Sprintf("This model's context holds %d tokens, and %s leaves %d of them.", context, field, room),
+				fault.Code(CodeContextLength), fault.Field(field),
+				fault.Fix("The shortest document of the required form takes %d: shorten %s.", r.Form.Least(), field))
+		}
+	}
+	return nil
 }
 
 func (r *Request) checkRest(vocab int) error {

@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"github.com/triarch-ai/triarch/models/native/grammar"
 	"github.com/triarch-ai/triarch/models/native/kernel"
 )
 
@@ -41,6 +42,9 @@ type sampler struct {
 	counts []int32        // occurrences of each token in the output; nil without penalties
 	seen   []int32        // the tokens with counts or in the prompt, each once
 	inSeen []bool
+
+	allowed grammar.Allowed // what may come; all if it has no bits
+	ends    []int32         // tokens that may come besides when allowed.End
 }
 
 func newSampler(s Sampling, vocab int, seed, choice uint64, prompt []int32) sampler {
@@ -74,6 +78,9 @@ func (p *sampler) see(t int32) {
 // logits hold no finite maximum: the model is broken.
 func (p *sampler) pick(logits []float32, order []int32) int32 {
 	p.penalise(logits)
+	if p.allowed.Bits != nil {
+		p.restrict(logits)
+	}
 	best := argmax(logits)
 	if best < 0 {
 		return -1
@@ -86,6 +93,37 @@ func (p *sampler) pick(logits []float32, order []int32) int32 {
 		p.counts[best]++
 	}
 	return best
+}
+
+// restrict makes impossible what is not allowed.
+func (p *sampler) restrict(logits []float32) {
+	never := float32(math.Inf(-1))
+	var kept [8]float32
+	ends := kept[:0]
+	if p.allowed.End {
+		for _, id := range p.ends {
+			ends = append(ends, logits[id])
+		}
+	}
+	for i, word := range p.allowed.Bits {
+		part := logits[64*i : min(64*(i+1), len(logits))]
+		switch word {
+		case math.MaxUint64:
+		case 0:
+			for j := range part {
+				part[j] = never
+			}
+		default:
+			for j := range part {
+				if word>>j&1 == 0 {
+					part[j] = never
+				}
+			}
+		}
+	}
+	for i, v := range ends {
+		logits[p.ends[i]] = v
+	}
 }
 
 func (p *sampler) penalise(logits []float32) {
@@ -132,7 +170,7 @@ func (p *sampler) draw(x []float32, order []int32, top float32) int32 {
 		x[i] = max((v-top)*inv, -200) // below any weight that counts, and never an infinity
 	}
 	kernel.ExpInto(x, x)
-	floor := float32(p.MinP)
+	floor := max(float32(p.MinP), math.SmallestNonzeroFloat32) // what weighs nothing is never drawn
 	ranked := (p.TopK > 0 && p.TopK < len(x)) || (p.TopP > 0 && p.TopP < 1)
 	kept, total := order[:0], 0.0
 	for i, v := range x {

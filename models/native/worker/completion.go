@@ -37,10 +37,10 @@ func (s *server) chatCompletions(w http.ResponseWriter, r *http.Request, m *serv
 		return err
 	}
 	c := s.newCall(f, true)
-	f.unsupported("tools", "functions", "audio", "prediction", "web_search_options", "guided_json", "guided_regex", "guided_choice", "guided_grammar")
+	f.unsupported("tools", "functions", "audio", "prediction", "web_search_options")
 	f.only("tool_choice", `"none"`, `"auto"`)
 	f.only("function_call", `"none"`, `"auto"`)
-	f.only("response_format", `{"type":"text"}`)
+	want := f.form()
 	f.only("modalities", `["text"]`)
 	msgs := f.messages()
 	c.PromptsField = "messages"
@@ -58,6 +58,9 @@ func (s *server) chatCompletions(w http.ResponseWriter, r *http.Request, m *serv
 	if err != nil {
 		return err
 	}
+	if c.Form, err = s.compile(m, want); err != nil {
+		return err
+	}
 	c.Prompts = [][]int32{ids}
 	return s.generate(w, r, m, c)
 }
@@ -68,8 +71,8 @@ func (s *server) completions(w http.ResponseWriter, r *http.Request, m *served) 
 		return err
 	}
 	c := s.newCall(f, false)
-	f.unsupported("echo", "suffix", "guided_json", "guided_regex", "guided_choice", "guided_grammar")
-	f.only("response_format", `{"type":"text"}`)
+	f.unsupported("echo", "suffix")
+	want := f.form()
 	c.PromptsField = "prompt"
 	c.MaxTokens = f.integer("max_tokens", defaultText, 1, maxInt)
 	c.MaxTokens = f.integer("max_completion_tokens", c.MaxTokens, 1, maxInt)
@@ -86,6 +89,9 @@ func (s *server) completions(w http.ResponseWriter, r *http.Request, m *served) 
 	}
 	if f.err != nil {
 		return f.err
+	}
+	if c.Form, err = s.compile(m, want); err != nil {
+		return err
 	}
 	return s.generate(w, r, m, c)
 }

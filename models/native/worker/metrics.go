@@ -34,8 +34,16 @@ func (s *server) metrics(w http.ResponseWriter, _ *http.Request, m *served) erro
 	} {
 		fmt.Fprintf(w, "# HELP triarch_native_%s %s\n# TYPE triarch_native_%s %s\ntriarch_native_%s %v\n", v.name, v.help, v.name, v.kind, v.name, v.value)
 	}
-	const name = "triarch_native_time_to_first_token_seconds"
-	fmt.Fprintf(w, "# HELP %s Time from a request's arrival in the queue to its first token.\n# TYPE %s summary\n%s_sum %v\n%s_count %d\n",
-		name, name, name, time.Duration(s.first.nanos.Load()).Seconds(), name, s.first.count.Load())
+	for _, v := range []struct {
+		name, help string
+		l          *latency
+	}{
+		{"time_to_first_token", "Time from a request's arrival in the queue to its first token.", &s.first},
+		{"form_compile", "Time to compile the form of an answer (schema or grammar) that was not in the cache.", &s.compiled},
+	} {
+		name := "triarch_native_" + v.name + "_seconds"
+		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s summary\n%s_sum %v\n%s_count %d\n",
+			name, v.help, name, name, time.Duration(v.l.nanos.Load()).Seconds(), name, v.l.count.Load())
+	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/native/decode"
+	"github.com/triarch-ai/triarch/models/native/grammar"
 	"github.com/triarch-ai/triarch/models/native/hf"
 	"github.com/triarch-ai/triarch/models/native/tokenizer"
 )
@@ -35,6 +36,8 @@ type server struct {
 	ids    *id.Maker
 	model  atomic.Pointer[served] // nil while loading
 	first  latency
+
+	compiled latency // of forms that were not in the cache
 }
 
 // served is a loaded model.
@@ -44,11 +47,13 @@ type served struct {
 	chat     *tokenizer.Chat
 	bos      int32 // put before prompts that are text; -1 for none
 	suggest  hf.Suggestion
+	forms    *grammar.Cache
 	maxToken int // bytes of the longest token: the fewest tokens a text can have follow from it
 }
 
 func newServed(m *hf.Model, engine *decode.Engine) *served {
-	s := &served{engine: engine, tok: m.Tokenizer, chat: m.Chat, bos: beginning(m), suggest: m.Suggest, maxToken: 1}
+	s := &served{engine: engine, tok: m.Tokenizer, chat: m.Chat, bos: beginning(m), suggest: m.Suggest, maxToken: 1,
+		forms: grammar.NewCache(engine.Vocab())}
 	for i := range m.Tokenizer.VocabSize() {
 		s.maxToken = max(s.maxToken, len(m.Tokenizer.TokenBytes(int32(i))))
 	}

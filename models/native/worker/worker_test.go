@@ -333,7 +333,7 @@ func TestRefusals(t *testing.T) {
 		{chat, `{` + msg + `,"logprobs":true,"top_logprobs":21}`, "top_logprobs", "", 400},
 		{chat, `{` + msg + `,"tools":[{"type":"function"}]}`, "tools", "unsupported_parameter", 400},
 		{chat, `{` + msg + `,"functions":[{}]}`, "functions", "unsupported_parameter", 400},
-		{chat, `{` + msg + `,"response_format":{"type":"json_object"}}`, "response_format", "unsupported_value", 400},
+		{chat, `{` + msg + `,"response_format":{"type":"xml"}}`, "response_format", "unsupported_value", 400},
 		{chat, `{` + msg + `,"modalities":["audio"]}`, "modalities", "unsupported_value", 400},
 		{text, `{}`, "prompt", "", 400},
 		{text, `{"prompt":[]}`, "prompt", "", 400},
