@@ -29,6 +29,7 @@ type sequence struct {
 	sampler   sampler
 	text      textState
 	form      *grammar.State // nil without Request.Form
+	pool      *pooled        // of an embedding, which generates nothing
 	followers []*sequence    // other choices of the prompt, which start once it has been read
 	following bool           // waits for its leader
 	finished  bool
@@ -76,8 +77,11 @@ func (e *Engine) groups(st *Stream, r *Request) []group {
 			if j%size == 0 {
 				all = append(all, make(group, 0, size))
 			}
-			all[len(all)-1] = append(all[len(all)-1], &sequence{stream: st, request: r, index: i*r.choices() + j,
-				choice: j, seed: seed, most: most, input: p, stops: stops, stopIDs: stopIDs})
+			s := &sequence{stream: st, request: r, index: i*r.choices() + j, choice: j, seed: seed, most: most, input: p, stops: stops, stopIDs: stopIDs}
+			if r.pools != nil {
+				s.pool = r.pools[i]
+			}
+			all[len(all)-1] = append(all[len(all)-1], s)
 		}
 	}
 	return all
@@ -217,7 +221,10 @@ func (e *Engine) admit() {
 // published blocks of its prompt; the others take over those that the leader's prompt fills.
 func (e *Engine) place(g group) bool {
 	lead := g[0]
-	found, key := e.cache.match(make([]int32, 0, blocksFor(len(lead.input)+lead.most)), lead.input, rootOf(lead.request.Scope))
+	found, key := make([]int32, 0, blocksFor(len(lead.input)+lead.most)), rootOf(lead.request.Scope)
+	if lead.pool == nil || !lead.pool.mean { // a mean needs every position's last hidden state, which the cache has not
+		found, key = e.cache.match(found, lead.input, key)
+	}
 	whole := blocksFor(len(lead.input) + lead.most - 1) // the last token is never read
 	shared := len(lead.input) / blockTokens
 	if whole-len(found)+(len(g)-1)*(whole-shared) > e.cache.available() {
@@ -266,8 +273,8 @@ func (e *Engine) plan() {
 	e.chosen = e.chosen[:0]
 	for _, s := range e.running {
 		if s.generated() > 0 && s.stream.reserve(1) {
-			e.choose(s, len(b.out))
-			b.add(s.tokens[s.pos], s.pos, s.blocks, false, true)
+			e.choose(s, b.wanted)
+			b.add(s.tokens[s.pos], s.pos, s.blocks, false, true, nil)
 			s.pos++
 		}
 	}
@@ -278,16 +285,20 @@ func (e *Engine) plan() {
 		}
 		end := min(len(s.input), s.pos+space)
 		whole := end == len(s.input)
+		if s.pool != nil {
+			e.planPooled(s, end)
+			continue
+		}
 		if whole && !s.stream.reserve(1+len(s.followers)) {
 			continue
 		}
 		for first := s.pos; s.pos < end; s.pos++ {
-			b.add(s.tokens[s.pos], s.pos, s.blocks, s.pos > first, s.pos == len(s.input)-1)
+			b.add(s.tokens[s.pos], s.pos, s.blocks, s.pos > first, s.pos == len(s.input)-1, nil)
 		}
 		if whole {
-			e.choose(s, len(b.out)-1)
+			e.choose(s, b.wanted-1)
 			for _, f := range s.followers {
-				e.choose(f, len(b.out)-1)
+				e.choose(f, b.wanted-1)
 			}
 		}
 	}
@@ -339,6 +350,7 @@ func (e *Engine) publish() {
 // deliver appends the drawn tokens to their sequences, hands out the events and retires what has ended.
 func (e *Engine) deliver() {
 	e.ended = e.ended[:0]
+	e.finishPooled()
 	for i := range e.chosen {
 		d := &e.chosen[i]
 		s := d.seq

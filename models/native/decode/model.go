@@ -56,12 +56,14 @@ type batch struct {
 	tokens []int32
 	pos    []int32
 	blocks [][]int32 // the block table of each row's sequence
-	out    []int32   // rows whose logits are wanted, ascending
+	out    []int32   // rows that are computed to the end, ascending
+	pools  []*pooled // who takes the last hidden state of each of them in; nil where logits are wanted
+	wanted int       // rows whose logits are wanted
 
 	x, h, qkv, att, proj, gate, act []float32
 	scores                          []float32 // scratch of attend: lane floats for each span and key head
 	lane                            int
-	logits                          []float32 // [len(out), vocab]
+	logits                          []float32 // [wanted, vocab]
 
 	spans   []span // all rows, cut where the sequence changes
 	single  []span // the wanted rows, one by one
@@ -81,8 +83,8 @@ func newBatch(m *model, c *cache, pool *kernel.Pool, rows, outs int) *batch {
 	g := m.cfg
 	b := &batch{m: m, cache: c, pool: pool, scale: float32(1 / math.Sqrt(float64(g.HeadDim)))}
 	b.tokens, b.pos = make([]int32, 0, rows), make([]int32, 0, rows)
-	b.blocks, b.out = make([][]int32, 0, rows), make([]int32, 0, outs)
-	b.spans, b.single = make([]span, 0, rows), make([]span, 0, outs)
+	b.blocks, b.out, b.pools = make([][]int32, 0, rows), make([]int32, 0, rows), make([]*pooled, 0, rows)
+	b.spans, b.single = make([]span, 0, rows), make([]span, 0, rows)
 	b.x, b.h, b.proj = make([]float32, rows*g.Dim), make([]float32, rows*g.Dim), make([]float32, rows*g.Dim)
 	b.qkv, b.att = make([]float32, rows*(m.qDim+2*m.kvDim)), make([]float32, rows*m.qDim)
 	b.gate, b.act = make([]float32, rows*2*g.FFN), make([]float32, rows*g.FFN)
@@ -96,17 +98,24 @@ func newBatch(m *model, c *cache, pool *kernel.Pool, rows, outs int) *batch {
 func (b *batch) reset() {
 	b.tokens, b.pos, b.blocks, b.out = b.tokens[:0], b.pos[:0], b.blocks[:0], b.out[:0]
 	b.spans, b.single, b.seen = b.spans[:0], b.single[:0], 0
+	clear(b.pools)
+	b.pools, b.wanted = b.pools[:0], 0
 }
 
-// add appends a row; next says that it follows the row before in the same sequence, wanted that its logits are.
-func (b *batch) add(token int32, pos int, blocks []int32, next, wanted bool) {
+// add appends a row; next says that it follows the row before in the same sequence, wanted that its logits are. pool takes
+// its last hidden state in, or is nil.
+func (b *batch) add(token int32, pos int, blocks []int32, next, wanted bool, pool *pooled) {
 	row := len(b.tokens)
 	if n := len(b.spans) - 1; next && b.spans[n].rows < spanRows {
 		b.spans[n].rows++
 	} else {
 		b.spans = append(b.spans, span{row: row, slot: row, rows: 1})
 	}
-	if wanted {
+	if wanted || pool != nil {
+		if pool == nil {
+			b.wanted++
+		}
+		b.pools = append(b.pools, pool)
 		b.single = append(b.single, span{row: row, slot: len(b.out), rows: 1})
 		b.out = append(b.out, int32(row))
 	}
@@ -146,7 +155,25 @@ func (b *batch) forward() {
 		b.residual(rows)
 	}
 	b.normAll(b.m.norm, rows)
-	b.m.head.MatMul(b.pool, b.logits, b.h, rows)
+	b.handOut()
+	b.m.head.MatMul(b.pool, b.logits, b.h, b.wanted)
+}
+
+// handOut gives the last hidden states to those that pool them and moves those of which logits are wanted together.
+func (b *batch) handOut() {
+	if b.wanted == len(b.out) {
+		return
+	}
+	d, n := b.m.cfg.Dim, 0
+	for i, p := range b.pools {
+		row := b.h[i*d : (i+1)*d]
+		if p != nil {
+			p.take(row)
+			continue
+		}
+		copy(b.h[n*d:(n+1)*d], row)
+		n++
+	}
 }
 
 // share is the pool for a loop that touches so many floats, or none when waking others would take longer than the loop.
@@ -157,7 +184,7 @@ func (b *batch) share(floats int) *kernel.Pool {
 	return b.pool
 }
 
-// narrow drops the rows whose logits nobody wants once the last layer's keys and values are stored: the rest of
+// narrow drops the rows whose outcome nobody wants once the last layer's keys and values are stored: the rest of
 // that layer is computed for the wanted ones alone.
 func (b *batch) narrow() int {
 	d := b.m.cfg.Dim

@@ -9,6 +9,15 @@ import (
 // referenceLogits is the whole forward pass over all tokens in float64, written from the formulas without blocks,
 // cache or kernels: the logits of the last position.
 func referenceLogits(w *native.Weights, tokens []int32) []float64 {
+	head := w.Head
+	if head == nil {
+		head = w.Embed
+	}
+	return refLinear(head, referenceHidden(w, tokens)[len(tokens)-1])
+}
+
+// referenceHidden is the last hidden state of every position, behind the last norm.
+func referenceHidden(w *native.Weights, tokens []int32) [][]float64 {
 	c := w.Config
 	T, D, hd := len(tokens), c.Dim, c.HeadDim
 	x := make([][]float64, T)
@@ -38,11 +47,10 @@ func referenceLogits(w *native.Weights, tokens []int32) []float64 {
 			refAdd(x[t], refLinear(l.Down, gate))
 		}
 	}
-	head := w.Head
-	if head == nil {
-		head = w.Embed
+	for t := range x {
+		x[t] = refNorm(x[t], w.Norm, c.NormEps)
 	}
-	return refLinear(head, refNorm(x[T-1], w.Norm, c.NormEps))
+	return x
 }
 
 func refAttend(out, q []float64, k, v [][]float64, at int) {

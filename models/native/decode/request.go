@@ -25,6 +25,8 @@ type Request struct {
 	// Form is what each choice must be, made over Engine.Vocab; nil for any text. Such a choice is a whole document of
 	// it whatever MaxTokens cuts it to, and ends with FinishStop as soon as nothing can follow.
 	Form *grammar.Automaton
+
+	pools []*pooled // of an embedding: one for each prompt, nothing is generated
 }
 
 // MaxTopLogprobs bounds Request.TopLogprobs.
