@@ -188,6 +188,9 @@ func (o *Options) memory(c native.Config, asked bool) (int, error) {
 // MaxContext is the longest prompt and output together, in tokens.
 func (e *Engine) MaxContext() int { return e.opt.MaxContext }
 
+// Dim is the numbers of an embedding.
+func (e *Engine) Dim() int { return e.cfg.Dim }
+
 // Vocab is the tokens that text may be made of, for Request.Form: all but those that end a choice.
 func (e *Engine) Vocab() *grammar.Vocab { return e.vocab() }
 

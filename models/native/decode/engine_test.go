@@ -566,3 +566,32 @@ func TestReadersComeAndGo(t *testing.T) {
 		checkIdle(rt, e)
 	})
 }
+
+// Answers are the same to the last bit whether the beginning of a prompt was computed, found, or thrown out in between.
+func TestAnswersDoNotDependOnWhatTheCacheKnew(t *testing.T) {
+	w := toy(true, 2)
+	ask := func(e *Engine, kind, seed uint64) []result {
+		p := append(prompt(rand.New(rand.NewPCG(kind, 1)), 64+int(kind)), 7) // several share each beginning
+		p = append(p, prompt(rand.New(rand.NewPCG(seed, 2)), 5)...)
+		return generate(t, e, &Request{Prompts: [][]int32{p}, N: 2, MaxTokens: 12, IgnoreEOS: true, Logprobs: true, TopLogprobs: 5,
+			Sampling: Sampling{Temperature: 1, Seed: &seed}})
+	}
+	small := int64(0)
+	for kv := range 2 { // room for all, and room for little more than one
+		e := newEngine(t, w, Options{KVBytes: small, MaxSeqs: 2})
+		for round := range uint64(3) {
+			for kind := range uint64(4) {
+				seed := round*10 + kind
+				fresh := newEngine(t, w, Options{})
+				if d := cmp.Diff(ask(fresh, kind, seed), ask(e, kind, seed)); d != "" {
+					t.Fatalf("cache %d, round %d, prompt %d: %s", kv, round, kind, d)
+				}
+				fresh.Close()
+			}
+		}
+		if s := e.Stats(); s.CachedTokens == 0 && kv == 0 {
+			t.Error("nothing was found in the cache")
+		}
+		small = blockBytes(w.Config.Layers, w.Config.KVHeads, w.Config.HeadDim) * 7
+	}
+}

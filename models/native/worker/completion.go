@@ -83,7 +83,7 @@ func (s *server) completions(w http.ResponseWriter, r *http.Request, m *served) 
 	if best := f.integer("best_of", c.N, 1, maxChoices); best != c.N {
 		f.fail(fault.New(fault.Invalid, "This engine does not support a best_of other than n.", fault.Field("best_of"), fault.Code(codeValue)))
 	}
-	c.Prompts = f.prompts(m)
+	c.Prompts = f.texts("prompt", m)
 	if len(c.Prompts)*max(c.N, 1) > maxPromptsInList {
 		f.fail(fault.InvalidField("prompt", "%d prompts with n %d are more than the %d choices a request may have.", len(c.Prompts), c.N, maxPromptsInList))
 	}

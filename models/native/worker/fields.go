@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/native/decode"
 	"github.com/triarch-ai/triarch/models/native/tokenizer"
 )
 
@@ -232,17 +234,29 @@ func (f *fields) content(at string, raw json.RawMessage, role string) string {
 	return strings.Join(texts, "\n")
 }
 
-// prompts reads prompt: a string, an array of strings, an array of token ids, or an array of such arrays.
-func (f *fields) prompts(m *served) [][]int32 {
-	const name, what = "prompt", "a string, an array of strings, an array of token ids, or an array of those"
+// word reads one of several words, or gives the first.
+func (f *fields) word(name string, words ...string) string {
 	if !f.has(name) {
-		f.fail(fault.InvalidField(name, "prompt is missing."))
+		return words[0]
+	}
+	given := f.text(name)
+	if !slices.Contains(words, given) {
+		f.fail(fault.InvalidField(name, "%s is %.40q, it must be %s.", name, given, strings.Join(words, " or ")))
+	}
+	return given
+}
+
+// texts reads a prompt or input: a string, an array of strings, an array of token ids, or an array of such arrays.
+func (f *fields) texts(name string, m *served) [][]int32 {
+	const what = "a string, an array of strings, an array of token ids, or an array of those"
+	if !f.has(name) {
+		f.fail(fault.InvalidField(name, "%s is missing.", name))
 		return nil
 	}
 	raw := f.raw[name]
 	if raw[0] == '"' {
 		text := f.text(name)
-		return [][]int32{f.encode(m, text)}
+		return [][]int32{f.encode(m, name, text)}
 	}
 	var ids []int32
 	if json.Unmarshal(raw, &ids) == nil && len(ids) > 0 && noNull(raw) {
@@ -254,14 +268,18 @@ func (f *fields) prompts(m *served) [][]int32 {
 	}
 	texts, ok := into[[]string](f, name, what)
 	if ok && (len(texts) == 0 || !noNull(raw)) {
-		f.fail(fault.InvalidField(name, "prompt must be %s.", what))
+		f.fail(fault.InvalidField(name, "%s must be %s.", name, what))
 	}
 	if f.err != nil {
 		return nil
 	}
+	if len(texts) > decode.MaxInputs {
+		f.fail(fault.InvalidField(name, "%s has %d texts, at most %d are allowed.", name, len(texts), decode.MaxInputs))
+		return nil
+	}
 	out := make([][]int32, 0, len(texts))
 	for _, t := range texts {
-		out = append(out, f.encode(m, t))
+		out = append(out, f.encode(m, name, t))
 	}
 	return out
 }
@@ -284,9 +302,9 @@ func noNull(raw json.RawMessage) bool {
 	return true
 }
 
-// encode gives the ids of a prompt that is text.
-func (f *fields) encode(m *served, text string) []int32 {
-	if err := m.fits("prompt", len(text)); err != nil {
+// encode gives the ids of a prompt or input that is text.
+func (f *fields) encode(m *served, name, text string) []int32 {
+	if err := m.fits(name, len(text)); err != nil {
 		f.fail(err)
 		return nil
 	}

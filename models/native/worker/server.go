@@ -88,6 +88,7 @@ func newServer(opt Options) *server {
 	s.route("GET", "/v1/models", s.models)
 	s.route("POST", "/v1/chat/completions", s.chatCompletions)
 	s.route("POST", "/v1/completions", s.completions)
+	s.route("POST", "/v1/embeddings", s.embeddings)
 	s.route("POST", "/tokenize", s.tokenize)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, fault.New(fault.NotFound, "There is nothing at this path.", fault.Code("unknown_url")))
@@ -162,7 +163,11 @@ func (s *server) tokenize(w http.ResponseWriter, r *http.Request, m *served) err
 		}
 		count = len(ids)
 	} else {
-		for _, p := range f.prompts(m) {
+		name := "prompt"
+		if f.has("input") { // of embeddings
+			name = "input"
+		}
+		for _, p := range f.texts(name, m) {
 			count += len(p)
 		}
 	}

@@ -1,5 +1,5 @@
 // Package worker serves one model folder over HTTP in the OpenAI wire format, for the gateway in front of it: health,
-// metrics, models, chat and text completions, and exact token counts.
+// metrics, models, chat and text completions, embeddings, and exact token counts.
 //
 // Rules for callers: the listener is on the loopback interface, and every path demands the bearer secret. A request
 // may name any model; the answer repeats the name. Callers of different X-Cache-Scope headers share nothing in the cache.

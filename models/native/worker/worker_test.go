@@ -352,7 +352,7 @@ func TestRefusals(t *testing.T) {
 		{"/tokenize", `{}`, "prompt", "", 400},
 		{"/tokenize", `{"messages":[{"role":"user","content":"` + strings.Repeat("x", 1<<20) + `"}]}`, "messages", "context_length_exceeded", 400},
 		{"/tokenize", `{"messages":7}`, "messages", "", 400},
-		{"/v1/embeddings", `{}`, "", "unknown_url", 404},
+		{"/v1/moderations", `{}`, "", "unknown_url", 404},
 		{"/v1/models", `{}`, "", "", 405},
 	} {
 		status, body := r.call("POST", c.path, c.body)
