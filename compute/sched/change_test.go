@@ -82,6 +82,9 @@ func crowd(t *rapid.T) *world {
 	for i := range rapid.IntRange(3, 9).Draw(t, "jobs") {
 		j := Job{ID: string(rune('a' + i)), Queue: rapid.SampledFrom([]string{"q0", "q1"}).Draw(t, "queue"),
 			Need: Need{Chips: rapid.IntRange(1, 4).Draw(t, "size"), CPUMilli: rapid.SampledFrom([]int64{0, 1000, 2000}).Draw(t, "cpu")}}
+		if j.Need.Chips == 1 && rapid.Bool().Draw(t, "shared") {
+			j.Need.Share = rapid.SampledFrom([]int{200, 500, 700}).Draw(t, "share")
+		}
 		if rapid.Bool().Draw(t, "picky") {
 			j.Need.AnyOf = []Choice{{Chip: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "which")}}
 		}

@@ -252,8 +252,25 @@ func (c *Core) attempt(w *work, o *option, from whose) (done bool, poor *queue) 
 	if o.mixed {
 		return c.attemptSpread(w, o, from)
 	}
-	pool := o.pool
 	may := c.usable(w, o)
+	groups := c.groups(c.pools[o.pool], o.within)
+	if len(groups) == 1 || len(o.parts) == 1 && o.parts[0].members == 1 {
+		return c.attemptOn(w, o, from, may)
+	}
+	for _, nodes := range groups {
+		inside := func(n int32) bool { return slices.Contains(nodes, n) && (may == nil || may(n)) }
+		done, p := c.attemptOn(w, o, from, inside)
+		if done {
+			return true, nil
+		}
+		poor = cmp.Or(poor, p)
+	}
+	return false, poor
+}
+
+// attemptOn is attempt on the nodes that may be used.
+func (c *Core) attemptOn(w *work, o *option, from whose, may func(int32) bool) (done bool, poor *queue) {
+	pool := o.pool
 	chosen := map[*work]bool{}
 	var used []int32
 	for i := range o.parts {

@@ -151,3 +151,25 @@ func TestUnlikeNodesAlways(t *testing.T) {
 		}
 	})
 }
+
+// A guarantee for a gang that must not leave a rack is found in the rack that can give it.
+func TestAGuaranteeInsideARack(t *testing.T) {
+	w := newWorld(t, Config{}, unlike([]int{4, 4, 4, 4}, "xyxy", Queue{Name: "owner", Guarantee: []Count{{"a", 8}}}, Queue{Name: "guest"}))
+	must(0, w.submit(Job{ID: "kept", Queue: "owner", Fixed: true, Need: Need{Chips: 1}}, 1000*minute))
+	w.plan()
+	for i := range 3 {
+		must(0, w.submit(Job{ID: fmt.Sprint("g", i), Queue: "guest", Need: Need{Chips: 4}}, 1000*minute))
+		w.plan()
+		w.now += minute
+	}
+	w.now += 20 * minute
+	w.end("kept")
+	must(0, w.submit(Job{ID: "high", Queue: "guest", Need: Need{Chips: 4}}, 1000*minute))
+	w.plan()
+	w.now += 20 * minute
+	must(0, w.submit(Job{ID: "owned", Queue: "owner", Need: Need{Chips: 8, Within: SameRack}}, 10*minute))
+	if w.plan(); w.runs["owned"].Job == "" || len(w.runs) != 3 {
+		e, _ := w.c.Explain("owned")
+		t.Errorf("%+v %+v", w.runs, e)
+	}
+}
