@@ -271,6 +271,16 @@ func (c *Client) RemoveRoute(ctx context.Context, name string) error {
 	return none(ctx, c, http.MethodDelete, path("routes", name))
 }
 
+// Prices lists versions of prices, newest first: of a route by id or name, or of all where it is empty.
+func (c *Client) Prices(ctx context.Context, route string) ([]PriceVersion, error) {
+	return items[PriceVersion](ctx, c, path("prices")+params("route", route))
+}
+
+// PriceVersion shows one version of prices.
+func (c *Client) PriceVersion(ctx context.Context, version string) (PriceVersion, error) {
+	return call[PriceVersion](ctx, c, http.MethodGet, path("prices", version), nil)
+}
+
 // UsageQuery says whose usage of which days.
 type UsageQuery struct {
 	Org          string // another organisation, id or name

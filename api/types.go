@@ -510,6 +510,16 @@ type Prices struct {
 	Request     int64 `json:"request"`
 }
 
+// PriceVersion is what a route costs from a moment on. It never changes, and usage records name it.
+type PriceVersion struct {
+	ID        string    `json:"id"`
+	RouteID   string    `json:"route_id"`
+	Route     string    `json:"route"`
+	Prices    Prices    `json:"prices"`
+	CreatedBy string    `json:"created_by,omitempty" doc:"id of the key that set them"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
 // Route is a public model name of the model API.
 type Route struct {
 	ID           string    `json:"id"`
@@ -518,6 +528,7 @@ type Route struct {
 	PriceIn      int64     `json:"price_in"`
 	PriceOut     int64     `json:"price_out"`
 	Prices       Prices    `json:"prices"`
+	PriceVersion string    `json:"price_version,omitempty" doc:"of its prices"`
 	Shared       bool      `json:"shared,omitempty"`
 	CreatedAt    time.Time `json:"created_at"`
 }

@@ -1,11 +1,17 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -20,7 +26,10 @@ func (a *app) deployCommand() *cobra.Command {
 	c = a.verb("deploy MODEL", "Serve a model version and give it a public name: name, name@number or id", cobra.ExactArgs(1), func(ctx context.Context, client *api.Client, args []string) error {
 		n.Model = args[0]
 		if !noRoute {
-			route.PriceIn, route.PriceOut = price.named(c)
+			var err error
+			if route.PriceIn, route.PriceOut, route.Prices, err = price.named(c); err != nil {
+				return err
+			}
 			n.Route = &route
 		}
 		return a.deploy(ctx, client, n, detach)
@@ -158,27 +167,111 @@ func yesNo(b bool) string {
 const sharedHelp = "every project of the organisation may call it; for owners and keys with the scope pricing"
 
 // prices are the flags of what a route costs.
-type prices struct{ in, out int64 }
+type prices struct {
+	in, out int64
+	file    string
+}
 
 func (p *prices) flags(f *pflag.FlagSet) {
 	f.Int64Var(&p.in, "price-in", 0, "micro-units for 1,000,000 prompt tokens; for owners and keys with the scope pricing (default: what the model costs elsewhere in the project, else the installation's price)")
 	f.Int64Var(&p.out, "price-out", 0, "micro-units for 1,000,000 completion tokens; likewise")
+	f.StringVar(&p.file, "price", "", "YAML file (- is standard input) with any of input, output, cached_input, reasoning, embedding, each for 1,000,000 tokens, and request, in micro-units")
 }
 
 // named are the prices that were given, nil for one that was not.
-func (p *prices) named(c *cobra.Command) (in, out *int64) {
+func (p *prices) named(c *cobra.Command) (in, out *int64, card *api.PriceCard, err error) {
 	if c.Flags().Changed("price-in") {
 		in = &p.in
 	}
 	if c.Flags().Changed("price-out") {
 		out = &p.out
 	}
-	return in, out
+	if p.file != "" {
+		card, err = readPrices(p.file, c.InOrStdin())
+	}
+	return in, out, card, err
+}
+
+const maxPriceFile = 64 << 10
+
+// readPrices reads a price file, in which nothing may stand that is no price.
+func readPrices(file string, stdin io.Reader) (*api.PriceCard, error) {
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, fault.New(fault.Invalid, "The price file "+file+" cannot be read.", fault.Field("price"), fault.Cause(err))
+		}
+		defer f.Close()
+		stdin = f
+	}
+	text, err := io.ReadAll(io.LimitReader(stdin, maxPriceFile+1))
+	if err == nil && len(text) > maxPriceFile {
+		err = errors.New("it is longer than 64 KiB")
+	}
+	var card api.PriceCard
+	if err == nil {
+		d := yaml.NewDecoder(bytes.NewReader(text))
+		d.KnownFields(true)
+		err = d.Decode(&card)
+	}
+	if err == nil {
+		err = wholeNumbers(text)
+	}
+	if err == nil && card == (api.PriceCard{}) {
+		err = errors.New("it names no price")
+	}
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "The price file is not right: "+strings.ReplaceAll(err.Error(), "\n", " ")+".", fault.Field("price"),
+			fault.Fix("Write lines such as `input: 250000`, with input, output, cached_input, reasoning, embedding or request."), fault.Cause(err))
+	}
+	return &card, nil
 }
 
 // costs says what a route costs, which whoever made it need not have said.
 func (a *app) costs(r api.Route) {
 	a.Printf("1,000,000 tokens of %s cost %s micro-units in and %s out\n", r.Name, num(r.PriceIn), num(r.PriceOut))
+	p := r.Prices
+	if p.CachedInput != p.Input || p.Reasoning != p.Output || p.Embedding != p.Input || p.Request != 0 {
+		a.Printf("  cached input %s, reasoning %s, embedding %s, each request %s\n", num(p.CachedInput), num(p.Reasoning), num(p.Embedding), num(p.Request))
+	}
+}
+
+// wholeNumbers refuses values that decoding would cut to whole ones.
+func wholeNumbers(text []byte) error {
+	var values map[string]yaml.Node
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		return err
+	}
+	for name, v := range values {
+		if v.ShortTag() != "!!int" {
+			return errors.New("the price " + name + " is no whole number")
+		}
+	}
+	return nil
+}
+
+func (a *app) priceCommand() *cobra.Command {
+	table := func(list []api.PriceVersion) {
+		a.Table([]string{"id", "route", "input", "cached", "output", "reasoning", "embedding", "request", "age"}, rows(list, func(v api.PriceVersion) []string {
+			p := v.Prices
+			return []string{v.ID, v.Route, num(p.Input), num(p.CachedInput), num(p.Output), num(p.Reasoning), num(p.Embedding), num(p.Request), a.ago(v.CreatedAt)}
+		}))
+	}
+	ls := a.verb("ls [ROUTE]", "List what routes cost from when on, newest first, in micro-units for 1,000,000 tokens or a request", cobra.MaximumNArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		list, err := c.Prices(ctx, strings.Join(args, ""))
+		if err != nil {
+			return err
+		}
+		return a.Value(list, func() { table(list) })
+	})
+	show := a.verb("show VERSION", "Show one version of prices", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		v, err := c.PriceVersion(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return a.Value(v, func() { table([]api.PriceVersion{v}) })
+	})
+	return noun("price", "Versions of prices; they are set with `route add`, `route set` and `deploy`", ls, show)
 }
 
 func (a *app) routeCommand() *cobra.Command {
@@ -205,7 +298,10 @@ func (a *app) routeCommand() *cobra.Command {
 	var add, set *cobra.Command
 	add = flags(a.verb("add NAME", "Give a deployment a public name", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		n.Name = args[0]
-		n.PriceIn, n.PriceOut = price.named(add)
+		var err error
+		if n.PriceIn, n.PriceOut, n.Prices, err = price.named(add); err != nil {
+			return err
+		}
 		r, err := c.CreateRoute(ctx, n)
 		if err != nil {
 			return err
@@ -217,12 +313,15 @@ func (a *app) routeCommand() *cobra.Command {
 	}))
 	set = flags(a.verb("set NAME", "Change a route's deployment, prices and sharing", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		change := api.RouteChange{Deployment: n.Deployment}
-		change.PriceIn, change.PriceOut = price.named(set) // what is not named stays: above all a price
+		var err error
+		if change.PriceIn, change.PriceOut, change.Prices, err = price.named(set); err != nil { // what is not named stays: above all a price
+			return err
+		}
 		if set.Flags().Changed("shared") {
 			change.Shared = &n.Shared
 		}
 		if change == (api.RouteChange{}) {
-			return fault.New(fault.Invalid, "Nothing is to change.", fault.Fix("Name it: --to, --price-in, --price-out or --shared."))
+			return fault.New(fault.Invalid, "Nothing is to change.", fault.Fix("Name it: --to, --price-in, --price-out, --price or --shared."))
 		}
 		r, err := c.SetRoute(ctx, args[0], change)
 		if err != nil {

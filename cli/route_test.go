@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,13 +27,20 @@ func TestRouteSetSendsOnlyWhatIsNamed(t *testing.T) {
 		fmt.Fprint(w, `{"id":"rte_1","name":"m","deployment_id":"dep_1","price_in":1,"price_out":2,"created_at":"2026-01-01T00:00:00Z"}`)
 	}))
 	t.Cleanup(srv.Close)
+	file := filepath.Join(t.TempDir(), "price.yaml")
+	if err := os.WriteFile(file, []byte("input: 5\ncached_input: 0\nrequest: 3 # each\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for line, want := range map[string]string{
-		"--shared":               `{"shared":true}`,
-		"--shared=false":         `{"shared":false}`,
-		"--to d":                 `{"deployment":"d"}`,
-		"--price-in 0":           `{"price_in":0}`,
-		"--price-out 7 --to dep": `{"deployment":"dep","price_out":7}`,
-		"":                       "",
+		"--price " + file:                `{"prices":{"input":5,"cached_input":0,"request":3}}`,
+		"--price-in 6 --price " + file:   `{"price_in":6,"prices":{"input":5,"cached_input":0,"request":3}}`,
+		"--price " + file + ".not-there": "",
+		"--shared":                       `{"shared":true}`,
+		"--shared=false":                 `{"shared":false}`,
+		"--to d":                         `{"deployment":"d"}`,
+		"--price-in 0":                   `{"price_in":0}`,
+		"--price-out 7 --to dep":         `{"deployment":"dep","price_out":7}`,
+		"":                               "",
 	} {
 		sent = ""
 		a := &app{Screen: &ui.Screen{Out: io.Discard, Err: io.Discard, In: strings.NewReader(""), Now: time.Now}, data: t.TempDir(), url: srv.URL, key: "k"}
@@ -41,6 +50,27 @@ func TestRouteSetSendsOnlyWhatIsNamed(t *testing.T) {
 		err := c.ExecuteContext(t.Context())
 		if sent != want || (err != nil) != (want == "") || err != nil && !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q sent %s, %v; want %s", line, sent, err, want)
+		}
+	}
+}
+
+func TestPriceFiles(t *testing.T) {
+	for text, good := range map[string]bool{
+		"input: 1\noutput: 2\ncached_input: 3\nreasoning: 4\nembedding: 5\nrequest: 6\n": true,
+		"{\"request\": 0}":            true,
+		"":                            false,
+		"{}":                          false,
+		"inptu: 1":                    false,
+		"input: 1.5":                  false,
+		"input: cheap":                false,
+		"- input":                     false,
+		"input: 1\ninput: 2":          false,
+		"input: 99999999999999999999": false,
+		"input: 1" + strings.Repeat(" ", maxPriceFile): false,
+	} {
+		card, err := readPrices("-", strings.NewReader(text))
+		if (err == nil) != good || err != nil && !fault.Is(err, fault.Invalid) {
+			t.Errorf("%.40q: %+v, %v", text, card, err)
 		}
 	}
 }

@@ -269,6 +269,13 @@ func clientServing(t *testing.T, w *world, c *api.Client) {
 	if all := must(c.Routes(ctx))(t); len(all) != 3 {
 		t.Errorf("routes %+v", all)
 	}
+	versions := must(c.Prices(ctx, "rr"))(t)
+	if len(versions) != 2 || versions[0].Prices.Output != 9 || versions[1].ID != r.PriceVersion || versions[1].Prices != r.Prices {
+		t.Errorf("versions of prices %+v", versions)
+	}
+	if v := must(c.PriceVersion(ctx, r.PriceVersion))(t); v != versions[1] {
+		t.Errorf("version %+v", v)
+	}
 	must(0, c.RemoveRoute(ctx, "rr"))(t)
 	if gone := must(c.RemoveDeployment(ctx, "dd"))(t); gone.State != "removing" {
 		t.Errorf("removed %+v", gone)

@@ -43,6 +43,9 @@ var (
 	modelVersionList = listing[registry.Version]{"model-versions", 1, func(v registry.Version) page.Key { return page.Key{strconv.Itoa(v.Number)} }}
 	deploymentList   = listing[serve.Deployment]{"deployments", 2, func(d serve.Deployment) page.Key { return page.Key{d.Name, d.ID} }}
 	routeList        = listing[serve.Route]{"routes", 1, func(r serve.Route) page.Key { return page.Key{r.Name} }}
+	priceList        = listing[serve.PriceVersion]{"prices", 2, func(v serve.PriceVersion) page.Key {
+		return page.Key{strconv.FormatInt(v.At.UnixMicro(), 10), v.ID}
+	}}
 	organisationList = listing[tenancy.Organisation]{"organisations", 1, func(o tenancy.Organisation) page.Key { return page.Key{o.ID} }}
 	projectList      = listing[tenancy.Project]{"projects", 1, func(p tenancy.Project) page.Key { return page.Key{p.ID} }}
 	memberList       = listing[tenancy.Member]{"members", 1, func(m tenancy.Member) page.Key { return page.Key{m.Email} }}

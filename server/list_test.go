@@ -63,7 +63,7 @@ func TestPagesOfEveryListMakeTheWhole(t *testing.T) {
 	}{
 		"/organisations": {6, "id"}, "/projects": {6, "id"}, "/members": {6, "email"}, "/keys": {7, "id"}, "/budgets": {6, ""}, "/limits": {5, ""},
 		"/data": {6, "name"}, "/data/words/versions": {6, "-number"}, "/models": {6, "name"}, "/models/m/versions": {6, "-number"},
-		"/runs": {6, "-created_at"}, "/deployments": {6, "name"}, "/routes": {6, "name"}, "/usage?group=model": {5, "name"}, "/usage?group=key": {5, "name"},
+		"/runs": {6, "-created_at"}, "/deployments": {6, "name"}, "/routes": {6, "name"}, "/prices": {6, "-created_at"}, "/usage?group=model": {5, "name"}, "/usage?group=key": {5, "name"},
 		"/queues": {6, "project"}, "/quotas": {6, "project"}, "/nodes": {2, "name"}, "/node-windows": {6, "name"}, "/jobs": {6, "-id"},
 	}
 	for _, e := range endpoints {

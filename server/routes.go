@@ -82,6 +82,9 @@ var endpoints = []Endpoint{
 	{Method: "PUT", Pattern: v1 + "/routes/{route}", ID: "set-route", Role: tenancy.Developer, Scope: tenancy.Write},
 	{Method: "DELETE", Pattern: v1 + "/routes/{route}", ID: "remove-route", Role: tenancy.Developer, Scope: tenancy.Write},
 
+	{Method: "GET", Pattern: v1 + "/prices", ID: "list-prices", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/prices/{version}", ID: "get-prices", Role: tenancy.Viewer, Scope: tenancy.Read},
+
 	{Method: "GET", Pattern: v1 + "/queues", ID: "list-queues", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/jobs", ID: "list-jobs", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/jobs/{job}", ID: "get-job", Role: tenancy.Viewer, Scope: tenancy.Read},

@@ -49,6 +49,7 @@ func (s *Server) serveOps() {
 		return &out[api.Deployment]{deployment(d)}, err
 	})
 	s.routeOps()
+	s.priceOps()
 }
 
 func (s *Server) deploy(ctx context.Context, p *auth.Principal, in *struct{ Body api.NewDeployment }) (*out[api.DeploymentDetail], error) {
@@ -118,6 +119,27 @@ func routeSpec(n api.NewRoute) serve.RouteSpec {
 	return serve.RouteSpec{Name: n.Name, Deployment: n.Deployment, Price: card(n.PriceIn, n.PriceOut, n.Prices), Shared: n.Shared}
 }
 
+func (s *Server) priceOps() {
+	op(s, "list-prices", "serving", "List what routes cost from when on, newest first", func(ctx context.Context, p *auth.Principal, in *struct {
+		PageParam
+		Route string `query:"route" maxLength:"200" doc:"id or name; default: all routes of the project, also those that are gone"`
+	}) (*out[api.List[api.PriceVersion]], error) {
+		return paged(priceList, in.PageParam, priceVersion, func(q page.Page) ([]serve.PriceVersion, error) {
+			return s.Serve.PriceVersions(ctx, p.ProjectID, in.Route, q)
+		})
+	})
+	op(s, "get-prices", "serving", "Show one version of prices, such as a usage record names", func(ctx context.Context, p *auth.Principal, in *struct {
+		Version string `path:"version" maxLength:"64" doc:"id"`
+	}) (*out[api.PriceVersion], error) {
+		v, err := s.Serve.PriceVersion(ctx, p.ProjectID, p.OrgID, in.Version)
+		return &out[api.PriceVersion]{priceVersion(v)}, err
+	})
+}
+
+func priceVersion(v serve.PriceVersion) api.PriceVersion {
+	return api.PriceVersion{ID: v.ID, RouteID: v.RouteID, Route: v.Route, Prices: prices(v.Prices), CreatedBy: v.By, CreatedAt: v.At}
+}
+
 func routeChange(c api.RouteChange) serve.RouteChange {
 	return serve.RouteChange{Deployment: c.Deployment, Price: card(c.PriceIn, c.PriceOut, c.Prices), Shared: c.Shared}
 }
@@ -151,5 +173,5 @@ func replica(r serve.Replica) api.Replica {
 }
 
 func route(r serve.Route) api.Route {
-	return api.Route{ID: r.ID, Name: r.Name, DeploymentID: r.DeploymentID, PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), Shared: r.Shared, CreatedAt: r.CreatedAt}
+	return api.Route{ID: r.ID, Name: r.Name, DeploymentID: r.DeploymentID, PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), PriceVersion: r.Priced.ID, Shared: r.Shared, CreatedAt: r.CreatedAt}
 }

@@ -250,6 +250,7 @@ func (f *flight) identity() meter.Identity {
 	}
 	i.Route, _ = id.ParseRaw(t.Route.ID) // ours, well-formed; a zero id still bills
 	i.Version, _ = id.ParseRaw(t.Version)
+	i.PriceVer, _ = id.ParseRaw(t.Route.Priced.ID)
 	return i
 }
 

@@ -60,6 +60,7 @@ func (s *Service) SetRoute(ctx context.Context, who Who, name string, c RouteCha
 	if err := checkPrices(r); err != nil {
 		return Route{}, err
 	}
+	r = s.priced(who, r, old)
 	if err := s.Store.SetRoute(ctx, r); err != nil {
 		return Route{}, err
 	}
@@ -243,7 +244,7 @@ func (s *Service) newRoute(ctx context.Context, who Who, spec RouteSpec, d Deplo
 	if !who.Lowering && r.Prices.Below(usual) {
 		return Route{}, mayNotLower("The route would cost less than " + ref.Quote(d.Name) + " usually does, which this key cannot ask for.")
 	}
-	return r, checkPrices(r)
+	return s.priced(who, r, Route{}), checkPrices(r)
 }
 
 func checkPrices(r Route) error {

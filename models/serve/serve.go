@@ -74,6 +74,7 @@ type Route struct {
 	Name         string // what callers put into "model"; unique in the project
 	DeploymentID string
 	Prices       meter.Prices
+	Priced       Priced
 	Shared       bool // every project of the organisation may use it; then the name is unique among its shared ones
 	CreatedAt    time.Time
 }
@@ -159,4 +160,10 @@ type Store interface {
 	// AllRoutes lists the routes of every project.
 	AllRoutes(ctx context.Context) ([]Route, error)
 	RemoveRoute(ctx context.Context, project, id string) error
+
+	// PriceVersions lists versions of prices, newest first, of one route by id or name or of all. AddDeployment, AddRoute
+	// and SetRoute store the one that Route.Priced names.
+	PriceVersions(ctx context.Context, project, route string, p page.Page) ([]PriceVersion, error)
+	// PriceVersion is one of a project or of a shared route of its organisation; fault.NotFound.
+	PriceVersion(ctx context.Context, project, org, id string) (PriceVersion, error)
 }

@@ -20,7 +20,7 @@ var _ serve.Store = (*Serve)(nil)
 const (
 	deploymentColumns = "id, project, name, model_version, model, engine, replicas, threads, max_context, memory_bytes, state, reason, ready, created_by, created_at, ask, priority"
 	replicaColumns    = "id, project, deployment_id, job_id, leaving, created_at"
-	routeColumns      = "id, org, project, name, shared_name, deployment_id, price_in, price_out, price_cached, price_reasoning, price_embedding, price_request, created_at"
+	routeColumns      = "id, org, project, name, shared_name, deployment_id, price_in, price_out, price_cached, price_reasoning, price_embedding, price_request, price_version, priced_by, priced_at, created_at"
 )
 
 func scanDeployment(s Scanner) (serve.Deployment, error) {
@@ -47,8 +47,10 @@ func scanReplica(s Scanner) (serve.Replica, error) {
 func scanRoute(s Scanner) (serve.Route, error) {
 	var r serve.Route
 	var shared stdsql.NullString
-	var at int64
-	err := s.Scan(&r.ID, &r.Org, &r.Project, &r.Name, &shared, &r.DeploymentID, &r.Prices.Input, &r.Prices.Output, &r.Prices.CachedInput, &r.Prices.Reasoning, &r.Prices.Embedding, &r.Prices.Request, &at)
+	var at, pricedAt int64
+	err := s.Scan(&r.ID, &r.Org, &r.Project, &r.Name, &shared, &r.DeploymentID, &r.Prices.Input, &r.Prices.Output, &r.Prices.CachedInput, &r.Prices.Reasoning, &r.Prices.Embedding, &r.Prices.Request,
+		&r.Priced.ID, &r.Priced.By, &pricedAt, &at)
+	r.Priced.At = fromMicros(pricedAt)
 	r.Shared, r.CreatedAt = shared.Valid, fromMicros(at)
 	return r, err
 }
@@ -82,8 +84,12 @@ func (s *Serve) AddDeployment(ctx context.Context, d serve.Deployment, r *serve.
 }
 
 func insertRoute(ctx context.Context, tx *Tx, r serve.Route) error {
-	_, err := tx.Exec(ctx, "INSERT INTO routes ("+routeColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		r.ID, r.Org, r.Project, r.Name, sharedName(r), r.DeploymentID, r.Prices.Input, r.Prices.Output, r.Prices.CachedInput, r.Prices.Reasoning, r.Prices.Embedding, r.Prices.Request, micros(r.CreatedAt))
+	_, err := tx.Exec(ctx, "INSERT INTO routes ("+routeColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		r.ID, r.Org, r.Project, r.Name, sharedName(r), r.DeploymentID, r.Prices.Input, r.Prices.Output, r.Prices.CachedInput, r.Prices.Reasoning, r.Prices.Embedding, r.Prices.Request,
+		r.Priced.ID, r.Priced.By, micros(r.Priced.At), micros(r.CreatedAt))
+	if err == nil {
+		return keepPrices(ctx, tx, r)
+	}
 	return exists(err, "There is a route %s already.", r.Name)
 }
 
@@ -250,10 +256,13 @@ func (s *Serve) SetRoute(ctx context.Context, r serve.Route) error {
 		if _, err := lockLive(ctx, tx, r.Project, r.DeploymentID); err != nil {
 			return err
 		}
-		n, err := tx.Exec(ctx, "UPDATE routes SET shared_name = ?, deployment_id = ?, price_in = ?, price_out = ?, price_cached = ?, price_reasoning = ?, price_embedding = ?, price_request = ? WHERE project = ? AND id = ?",
-			sharedName(r), r.DeploymentID, r.Prices.Input, r.Prices.Output, r.Prices.CachedInput, r.Prices.Reasoning, r.Prices.Embedding, r.Prices.Request, r.Project, r.ID)
+		n, err := tx.Exec(ctx, "UPDATE routes SET shared_name = ?, deployment_id = ?, price_in = ?, price_out = ?, price_cached = ?, price_reasoning = ?, price_embedding = ?, price_request = ?, price_version = ?, priced_by = ?, priced_at = ? WHERE project = ? AND id = ?",
+			sharedName(r), r.DeploymentID, r.Prices.Input, r.Prices.Output, r.Prices.CachedInput, r.Prices.Reasoning, r.Prices.Embedding, r.Prices.Request, r.Priced.ID, r.Priced.By, micros(r.Priced.At), r.Project, r.ID)
 		if err == nil && n == 0 {
 			return fault.Newf(fault.NotFound, "There is no route %s.", r.ID)
+		}
+		if err == nil {
+			return keepPrices(ctx, tx, r)
 		}
 		return exists(err, "Another project of the organisation shares a route %s already.", r.Name)
 	})
