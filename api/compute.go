@@ -28,7 +28,8 @@ type Seat struct {
 	Devices []int32 `json:"devices,omitempty" doc:"numbers of the chips, as told to the work in TRIARCH_DEVICES"`
 }
 
-// Job is one piece of work of a run or a replica.
+// Job is one piece of work: of a run, a replica, or a program of somebody's. An array is one, too, with the counts of its
+// elements.
 type Job struct {
 	ID        string     `json:"id"`
 	Kind      string     `json:"kind" doc:"train, replica, ..."`
@@ -46,12 +47,39 @@ type Job struct {
 	Placement []Seat     `json:"placement,omitempty" doc:"what it holds, or held last"`
 	Attempt   int        `json:"attempt,omitempty"`
 	Restarts  int        `json:"restarts,omitempty"`
+	Command   []string   `json:"command,omitempty" nullable:"false" doc:"of a program"`
+	ExitCode  *int       `json:"exit_code,omitempty" doc:"of its last attempt, once it has ended; -1 if a signal ended it, or nobody saw it end"`
+	Array     *JobArray  `json:"array,omitempty" doc:"which array it is, or is an element of"`
 	Preempted int        `json:"preempted,omitempty" doc:"how often it made way"`
 	Ran       float64    `json:"ran_s" doc:"running time of the attempts that have ended, seconds"`
 	CreatedAt time.Time  `json:"created_at"`
 	StartedAt *time.Time `json:"started_at,omitempty"`
 	AttemptAt *time.Time `json:"attempt_at,omitempty"`
 	EndedAt   *time.Time `json:"ended_at,omitempty"`
+}
+
+// JobArray says of a job that it is an array, or an element of one.
+type JobArray struct {
+	ID       string         `json:"id"`
+	Index    *int           `json:"index,omitempty" doc:"of an element: its number, as it is told in TRIARCH_ARRAY_INDEX"`
+	Elements int            `json:"elements"`
+	Limit    int            `json:"limit,omitempty" doc:"most elements at once"`
+	Counts   map[string]int `json:"counts,omitempty" doc:"of the array itself: elements by state"`
+}
+
+// NewJob is a program to be run.
+type NewJob struct {
+	Name        string            `json:"name,omitempty" maxLength:"200" doc:"default: the program's own"`
+	Command     []string          `json:"command" nullable:"false" minItems:"1" maxItems:"1024" doc:"program and arguments; no shell reads them"`
+	Env         map[string]string `json:"env,omitempty" doc:"environment beside PATH, HOME, USER, TMPDIR, LANG, LC_ALL, TZ and what Triarch tells"`
+	CPUs        int               `json:"cpus,omitempty" minimum:"0" doc:"cores; default 1"`
+	MemoryBytes int64             `json:"memory_bytes,omitempty" minimum:"0" doc:"it is ended above this; default no bound"`
+	Priority    int               `json:"priority,omitempty" doc:"higher goes first"`
+	Grace       int64             `json:"grace_s,omitempty" minimum:"0" doc:"seconds between SIGTERM and SIGKILL when it must end; default 30"`
+	Retries     int               `json:"retries,omitempty" minimum:"0" doc:"how often it is started again after it failed by itself; default never"`
+	Array       string            `json:"array,omitempty" maxLength:"8192" doc:"run an element for each of these numbers, such as 0-9, 1,3,5-7 or 0-99%4 for at most four at once"`
+	Interactive bool              `json:"interactive,omitempty" doc:"somebody waits for it"`
+	Placing
 }
 
 // Change is the cheapest change with which a waiting job would start now.
@@ -187,30 +215,48 @@ type JobFilter struct {
 	Open  bool // only those that have not ended
 	State string
 	Kind  string
+
+	Array   string // only the elements of this array
+	Fold    bool   // each array as one job; State is not looked at then
+	Project string // another than the key's
 }
 
 // Jobs lists the project's jobs, newest first.
 func (c *Client) Jobs(ctx context.Context, f JobFilter) ([]Job, error) {
-	open := ""
+	open, fold := "", ""
 	if f.Open {
 		open = strconv.FormatBool(true)
 	}
-	return items[Job](ctx, c, path("jobs")+params("open", open, "state", f.State, "kind", f.Kind))
+	if f.Fold {
+		fold = strconv.FormatBool(true)
+	}
+	return items[Job](ctx, c, path("jobs")+params("open", open, "state", f.State, "kind", f.Kind, "array", f.Array, "fold", fold, "project", f.Project))
 }
 
-// Job shows a job.
-func (c *Client) Job(ctx context.Context, id string) (Job, error) {
-	return call[Job](ctx, c, http.MethodGet, path("jobs", id), nil)
+// CreateJob runs a program. The project is empty for the key's own, here and in the following calls.
+func (c *Client) CreateJob(ctx context.Context, project string, n NewJob) (Job, error) {
+	return call[Job](ctx, c, http.MethodPost, path("jobs")+params("project", project), n)
+}
+
+// Job shows a job, an array or an element of one.
+func (c *Client) Job(ctx context.Context, project, id string) (Job, error) {
+	return call[Job](ctx, c, http.MethodGet, path("jobs", id)+params("project", project), nil)
+}
+
+// JobLogs reads a piece of a job's output. LogQuery.Replica is not used.
+func (c *Client) JobLogs(ctx context.Context, project, id string, q LogQuery) (Logs, error) {
+	return call[Logs](ctx, c, http.MethodGet, path("jobs", id, "logs")+params("project", project, "attempt", strconv.Itoa(q.Attempt), "offset", strconv.FormatInt(q.Offset, 10),
+		"limit", strconv.Itoa(q.Limit)), nil)
 }
 
 // ExplainJob says why a job is where it is, what would start it now and when it is expected to start.
-func (c *Client) ExplainJob(ctx context.Context, id string) (Explanation, error) {
-	return call[Explanation](ctx, c, http.MethodGet, path("jobs", id, "explanation"), nil)
+func (c *Client) ExplainJob(ctx context.Context, project, id string) (Explanation, error) {
+	return call[Explanation](ctx, c, http.MethodGet, path("jobs", id, "explanation")+params("project", project), nil)
 }
 
-// JobAct holds, releases, requeues or cancels a job.
-func (c *Client) JobAct(ctx context.Context, id, act string) (Job, error) {
-	return call[Job](ctx, c, http.MethodPost, path("jobs", id, act), nil)
+// JobAct holds, releases, requeues or cancels a job, or the elements of an array.
+func (c *Client) JobAct(ctx context.Context, project, id, act string) (Job, error) {
+	return call[Job](ctx, c, http.MethodPost, path("jobs", id, act)+params("project", project), nil)
 }
 
 // Nodes lists the nodes.

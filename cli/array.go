@@ -70,18 +70,18 @@ func inArray(name, array string) bool {
 
 // findJobs are the jobs that are named: each by its id, the id of its run, its name, or the name of an array, which means
 // those of its jobs that have not ended.
-func (a *app) findJobs(ctx context.Context, c *api.Client, names []string) ([]api.Job, error) {
+func (a *app) findJobs(ctx context.Context, c *api.Client, project string, names []string) ([]api.Job, error) {
 	var out []api.Job
 	for _, name := range names {
-		j, err := a.findJob(ctx, c, name)
+		j, err := a.findJob(ctx, c, project, name)
 		if err != nil && !fault.Is(err, fault.NotFound) {
 			return nil, err
 		}
-		if err == nil && (j.EndedAt == nil || j.ID == name) {
+		if err == nil && (j.EndedAt == nil || j.ID == name || strings.HasPrefix(name, "arr_")) {
 			out = append(out, j)
 			continue
 		}
-		open, listed := c.Jobs(ctx, api.JobFilter{Open: true})
+		open, listed := c.Jobs(ctx, api.JobFilter{Open: true, Project: project})
 		if listed != nil {
 			return nil, listed
 		}

@@ -45,32 +45,44 @@ func chips(m map[string]int64) string {
 func (a *app) jobCommand() *cobra.Command {
 	var f api.JobFilter
 	var all bool
-	ls := a.verb("ls", "List jobs that have not ended, newest first", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
-		f.Open = !all && f.State == ""
+	var project string
+	ls := a.verb("ls [ARRAY]", "List jobs that have not ended, newest first, each array as one; or the elements of an array", cobra.MaximumNArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		f.Open, f.Project = !all && f.State == "" && len(args) == 0, project
+		f.Fold = !all && f.State == "" && len(args) == 0
+		if len(args) == 1 {
+			j, err := a.findJob(ctx, c, project, args[0])
+			if err != nil {
+				return err
+			}
+			if j.Array == nil {
+				return fault.InvalidField("ARRAY", "%s is a job and no array", args[0])
+			}
+			f.Array = j.Array.ID
+		}
 		list, err := c.Jobs(ctx, f)
 		if err != nil {
 			return err
 		}
 		return a.Value(list, func() {
 			a.Table([]string{"job", "name", "class", "state", "asks", "holds", "preempted", "reason", "age"}, rows(list, func(j api.Job) []string {
-				return []string{j.ID, j.Name, j.Class, j.State, asks(j), holds(j), fmt.Sprint(j.Preempted), j.Reason, a.ago(j.CreatedAt)}
+				return []string{jobName(j), j.Name, j.Class, j.State, asks(j), holds(j), fmt.Sprint(j.Preempted), j.Reason, a.ago(j.CreatedAt)}
 			}))
 		})
 	})
-	ls.Flags().BoolVar(&all, "all", false, "also those that have ended")
+	ls.Flags().BoolVar(&all, "all", false, "also those that have ended, and each element of an array")
 	ls.Flags().StringVar(&f.State, "state", "", "only those in this state")
-	ls.Flags().StringVar(&f.Kind, "kind", "", "only those of this kind: train, replica")
-	show := a.jobVerb("show", "Show a job", func(ctx context.Context, c *api.Client, j api.Job) error {
+	ls.Flags().StringVar(&f.Kind, "kind", "", "only those of this kind: train, replica, program")
+	show := a.jobVerb(&project, "show", "Show a job", func(ctx context.Context, c *api.Client, j api.Job) error {
 		return a.Value(j, func() { a.showJob(j) })
 	})
-	explain := a.jobVerb("explain", "Say why a job waits, what would start it now, and when it is expected to start", func(ctx context.Context, c *api.Client, j api.Job) error {
-		x, err := c.ExplainJob(ctx, j.ID)
+	explain := a.jobVerb(&project, "explain", "Say why a job waits, what would start it now, and when it is expected to start", func(ctx context.Context, c *api.Client, j api.Job) error {
+		x, err := c.ExplainJob(ctx, project, j.ID)
 		if err != nil {
 			return err
 		}
 		return a.Value(x, func() { a.explain(x) })
 	})
-	verbs := []*cobra.Command{ls, show, explain}
+	verbs := []*cobra.Command{a.submitCommand(&project), a.runProgramCommand(&project), ls, show, explain, a.jobLogsCommand(&project)}
 	for _, v := range [][2]string{
 		{"hold", "Have a job that waits go on waiting until it is released"},
 		{"release", "Let a held job go on"},
@@ -78,23 +90,25 @@ func (a *app) jobCommand() *cobra.Command {
 		{"cancel", "End a job for good"},
 	} {
 		verbs = append(verbs, a.verb(v[0]+" JOB...", v[1]+": by id, run, name or the name of an array", cobra.MinimumNArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-			list, err := a.findJobs(ctx, c, args)
+			list, err := a.findJobs(ctx, c, project, args)
 			if err != nil {
 				return err
 			}
-			return a.actAll(ctx, c, list, v[0])
+			return a.actAll(ctx, c, project, list, v[0])
 		}))
 	}
-	return noun("job", "Jobs: the work of runs and deployments in the queue", verbs...)
+	n := noun("job", "Jobs: programs, and the work of runs and deployments, in the queue", verbs...)
+	n.PersistentFlags().StringVar(&project, "project", "", "another project of the organisation: id or name")
+	return n
 }
 
 // actAll does one thing to jobs. One that refuses does not keep the others from it; the errors come last.
-func (a *app) actAll(ctx context.Context, c *api.Client, list []api.Job, act string) error {
+func (a *app) actAll(ctx context.Context, c *api.Client, project string, list []api.Job, act string) error {
 	var done []api.Job
 	var failed error
 	var words []string
 	for _, j := range list {
-		now, err := c.JobAct(ctx, j.ID, act)
+		now, err := c.JobAct(ctx, project, j.ID, act)
 		if err == nil {
 			done = append(done, now)
 			continue
@@ -128,9 +142,9 @@ func held(j api.Job) string {
 }
 
 // jobVerb is a verb on one job: by its id, the id of its run or replica, or the newest of a name.
-func (a *app) jobVerb(verb, short string, run func(ctx context.Context, c *api.Client, j api.Job) error) *cobra.Command {
+func (a *app) jobVerb(project *string, verb, short string, run func(ctx context.Context, c *api.Client, j api.Job) error) *cobra.Command {
 	return a.verb(verb+" JOB", short+": by id, run or name", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		j, err := a.findJob(ctx, c, args[0])
+		j, err := a.findJob(ctx, c, *project, args[0])
 		if err != nil {
 			return err
 		}
@@ -138,20 +152,31 @@ func (a *app) jobVerb(verb, short string, run func(ctx context.Context, c *api.C
 	})
 }
 
-func (a *app) findJob(ctx context.Context, c *api.Client, name string) (api.Job, error) {
-	if id.Valid("job", name) {
-		return c.Job(ctx, name)
+// findJob takes the id of a job, an array or an element, the id of a run or replica, or a name, which means the newest job
+// or array of that name.
+func (a *app) findJob(ctx context.Context, c *api.Client, project, name string) (api.Job, error) {
+	if id.Valid("job", name) || strings.HasPrefix(name, "arr_") {
+		return c.Job(ctx, project, name)
 	}
-	list, err := c.Jobs(ctx, api.JobFilter{})
+	owned := id.Valid("run", name) || id.Valid("rep", name)
+	list, err := c.Jobs(ctx, api.JobFilter{Fold: !owned, Project: project})
 	if err != nil {
 		return api.Job{}, err
 	}
 	for _, j := range list {
-		if j.Owner == name || j.Name == name {
-			return c.Job(ctx, j.ID)
+		if j.Owner == name && owned || j.Name == name {
+			return c.Job(ctx, project, j.ID)
 		}
 	}
 	return api.Job{}, fault.New(fault.NotFound, fmt.Sprintf("There is no job %q.", name), fault.Fix("See `%s`", a.command("job ls --all")))
+}
+
+// jobName is how a job is named in lists: its id, or that of its array with its index.
+func jobName(j api.Job) string {
+	if j.Array != nil && j.Array.Index != nil {
+		return fmt.Sprintf("%s_%d", j.Array.ID, *j.Array.Index)
+	}
+	return j.ID
 }
 
 // asks is what a job asks of the fleet.
@@ -182,7 +207,7 @@ func holds(j api.Job) string {
 
 func (a *app) showJob(j api.Job) {
 	a.Printf("%s  %s\n", j.ID, j.Name)
-	lines := [][2]string{{"state", j.State + held(j)}, {"reason", j.Reason}, {"who acts", j.Fault}, {"class", j.Class}, {"of", j.Owner}, {"asks", asks(j)}, {"holds", holds(j)},
+	lines := [][2]string{{"state", j.State + held(j)}, {"command", strings.Join(j.Command, " ")}, {"array", arrayLine(j)}, {"exit code", exitCode(j)}, {"reason", j.Reason}, {"who acts", j.Fault}, {"class", j.Class}, {"of", j.Owner}, {"asks", asks(j)}, {"holds", holds(j)},
 		{"attempt", fmt.Sprintf("%d, restarted %d times, made way %d times", j.Attempt, j.Restarts, j.Preempted)},
 		{"ran", (time.Duration(j.Ran * float64(time.Second))).Round(time.Second).String() + " in attempts that have ended"}}
 	if p := j.Placing; true {
@@ -201,6 +226,24 @@ func (a *app) showJob(j api.Job) {
 		if l[1] != "" {
 			a.Printf("  %-9s  %s\n", l[0], l[1])
 		}
+	}
+}
+
+func exitCode(j api.Job) string {
+	if j.ExitCode == nil {
+		return ""
+	}
+	return strconv.Itoa(*j.ExitCode)
+}
+
+func arrayLine(j api.Job) string {
+	switch m := j.Array; {
+	case m == nil:
+		return ""
+	case m.Index != nil:
+		return fmt.Sprintf("element %d of %s", *m.Index, m.ID)
+	default:
+		return fmt.Sprintf("%d elements", m.Elements)
 	}
 }
 

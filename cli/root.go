@@ -79,6 +79,9 @@ func report(s *ui.Screen, err error) int {
 	if usage, ok := errors.AsType[*usageError](err); ok {
 		err = fault.New(fault.Invalid, usage.Error(), fault.Code("usage"))
 	}
+	if end, ok := errors.AsType[programEnd](err); ok {
+		return int(end) // the program said itself what it had to say
+	}
 	f := fault.As(err)
 	if s.JSON {
 		enc := json.NewEncoder(s.Err)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/job"
@@ -23,7 +22,9 @@ type JobControl interface {
 	Hold(ctx context.Context, project, id string) (job.Job, error)
 	Release(ctx context.Context, project, id string) (job.Job, error)
 	Requeue(ctx context.Context, project, id string) (job.Job, error)
-	Cancel(ctx context.Context, project, id, reason string) (job.Job, error)
+	End(ctx context.Context, project, id, reason string) (job.Job, error)
+	Logs(ctx context.Context, project, id string, attempt int, offset int64, limit int) (job.LogChunk, error)
+	Refer(ctx context.Context, project string, names []string) ([]string, error)
 }
 
 // Queue is what the control API asks of the planner.
@@ -45,18 +46,17 @@ type Queue interface {
 // The lists of this file.
 var (
 	jobList = listing[job.Job]{"jobs", 2, func(j job.Job) page.Key {
-		return page.Key{strconv.FormatInt(j.CreatedAt.UnixMicro(), 10), j.ID}
+		id := j.ID
+		if j.Tally != nil { // an array stands where its leading element stands
+			id = j.Tally.Lead
+		}
+		return page.Key{strconv.FormatInt(j.CreatedAt.UnixMicro(), 10), id}
 	}}
 	queueList  = listing[queue.QueueView]{"queues", 1, func(q queue.QueueView) page.Key { return page.Key{q.Project} }}
 	quotaList  = listing[queue.Row]{"quotas", 1, func(r queue.Row) page.Key { return page.Key{r.Project} }}
 	windowList = listing[queue.WindowView]{"node-windows", 1, func(w queue.WindowView) page.Key { return page.Key{w.Name} }}
 	nodeList   = listing[queue.NodeView]{"nodes", 1, func(n queue.NodeView) page.Key { return page.Key{n.Name} }}
 )
-
-// JobPath names a job.
-type JobPath struct {
-	Job string `path:"job" maxLength:"64"`
-}
 
 // NodePath names a node.
 type NodePath struct {
@@ -98,56 +98,6 @@ func seen[T any](p *auth.Principal, all []T, row func(T) queue.Row) (out []T) {
 // sees says whether a principal may know of a queue.
 func sees(p *auth.Principal, r queue.Row) bool {
 	return r.Project == p.ProjectID || r.Org == p.OrgID && may(p, tenancy.OrgWide) || may(p, tenancy.Platform)
-}
-
-type jobsIn struct {
-	PageParam
-	Open  bool   `query:"open" doc:"only those that have not ended"`
-	State string `query:"state" maxLength:"32"`
-	Kind  string `query:"kind" maxLength:"64"`
-}
-
-func (s *Server) jobOps() {
-	op(s, "list-jobs", "compute", "List jobs, newest first", func(ctx context.Context, p *auth.Principal, in *jobsIn) (*out[api.List[api.Job]], error) {
-		return paged(jobList, in.PageParam, jobView, func(q page.Page) ([]job.Job, error) {
-			return s.Jobs.List(ctx, p.ProjectID, job.Filter{Kind: in.Kind, State: job.State(in.State), Open: in.Open, Limit: q.Limit, After: q.After})
-		})
-	})
-	op(s, "get-job", "compute", "Show a job", func(ctx context.Context, p *auth.Principal, in *JobPath) (*out[api.Job], error) {
-		return jobOut(s.Jobs.Get(ctx, p.ProjectID, in.Job))
-	})
-	op(s, "explain-job", "compute", "Say why a job is where it is, what would start it now and when it is expected to start", s.explainJob)
-	for _, act := range []struct {
-		id, summary string
-		do          func(ctx context.Context, project, id string) (job.Job, error)
-	}{
-		{"hold-job", "Have a queued job wait until it is released", s.Jobs.Hold},
-		{"release-job", "Let a held job go on", s.Jobs.Release},
-		{"requeue-job", "End a running job's attempt and have it wait for its turn again", s.Jobs.Requeue},
-		{"cancel-job", "End a job for good", func(ctx context.Context, project, id string) (job.Job, error) {
-			return s.Jobs.Cancel(ctx, project, id, "It was cancelled on request.")
-		}},
-	} {
-		op(s, act.id, "compute", act.summary, func(ctx context.Context, p *auth.Principal, in *JobPath) (*out[api.Job], error) {
-			return jobOut(act.do(ctx, p.ProjectID, in.Job))
-		})
-	}
-}
-
-func jobOut(j job.Job, err error) (*out[api.Job], error) { return &out[api.Job]{jobView(j)}, err }
-
-func (s *Server) explainJob(ctx context.Context, p *auth.Principal, in *JobPath) (*out[api.Explanation], error) {
-	j, err := s.Jobs.Get(ctx, p.ProjectID, in.Job)
-	if err != nil {
-		return nil, err
-	}
-	x := s.Queue.Explain(j)
-	a := api.Explanation{Job: j.ID, State: string(j.State), Stage: x.Stage, Bound: x.Bound, Have: x.Have, Want: x.Want, Ahead: x.Ahead,
-		Reason: cmp.Or(x.Reason, j.Reason), P50: timeOrNil(x.P50), P90: timeOrNil(x.P90)}
-	if c := x.Change; c != nil {
-		a.Change = &api.Change{Kind: c.Kind, Name: c.Name, To: c.To, Text: c.Text}
-	}
-	return &out[api.Explanation]{a}, nil
 }
 
 func (s *Server) nodeOps() {
@@ -287,39 +237,4 @@ func nodeView(p *auth.Principal) func(queue.NodeView) api.Node {
 		}
 		return a
 	}
-}
-
-func jobView(j job.Job) api.Job {
-	a := api.Job{ID: j.ID, Kind: j.Kind, Class: string(j.ClassOf()), Name: j.Name, Owner: j.Owner, State: string(j.State), Reason: j.Reason, Fault: j.Fault,
-		Priority: j.Priority, CPUs: j.CPUs, Placing: placingView(j.Ask), Held: j.Standing.Held, Attempt: j.Attempt, Restarts: j.Restarts,
-		Preempted: j.Standing.Preempted, Ran: j.Standing.Ran.Seconds(), CreatedAt: j.CreatedAt, StartedAt: timeOrNil(j.StartedAt),
-		AttemptAt: timeOrNil(j.AttemptAt), EndedAt: timeOrNil(j.EndedAt)}
-	if w := j.Standing.Placement; w != nil {
-		a.Chip = w.Chip
-		for _, s := range w.Seats {
-			a.Placement = append(a.Placement, api.Seat{Node: s.Node, Chips: s.Chips, Devices: s.Devices})
-		}
-	}
-	return a
-}
-
-func placingView(a job.Ask) api.Placing {
-	return api.Placing{Chips: a.Chips, MinChips: a.MinChips, ChipTypes: a.ChipTypes, Objective: a.Objective, TimeLimit: int64(a.TimeLimit / time.Second),
-		Deadline: timeOrNil(a.Deadline), Begin: timeOrNil(a.NotBefore), After: a.After, Hold: a.Hold, Fast: a.Class == job.Evaluation}
-}
-
-// ask is what a request asks of the scheduler. A time limit beyond any is one that the job's check refuses.
-func ask(p api.Placing) job.Ask {
-	const most = int64(1) << 33
-	a := job.Ask{Chips: p.Chips, MinChips: p.MinChips, ChipTypes: p.ChipTypes, Objective: p.Objective, TimeLimit: time.Duration(min(p.TimeLimit, most)) * time.Second, After: p.After, Hold: p.Hold}
-	if p.Deadline != nil {
-		a.Deadline = p.Deadline.UTC()
-	}
-	if p.Begin != nil {
-		a.NotBefore = p.Begin.UTC()
-	}
-	if p.Fast {
-		a.Class = job.Evaluation
-	}
-	return a
 }

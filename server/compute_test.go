@@ -33,14 +33,14 @@ func clientCompute(t *testing.T, w *world, c *api.Client) {
 	if i < 0 || jobs[i].Kind != "train" || jobs[i].Class != "batch" {
 		t.Fatalf("jobs %+v", jobs)
 	}
-	if d := cmp.Diff(jobs[i], must(c.Job(ctx, jobs[i].ID))(t)); d != "" {
+	if d := cmp.Diff(jobs[i], must(c.Job(ctx, "", jobs[i].ID))(t)); d != "" {
 		t.Error(d)
 	}
-	if x := must(c.ExplainJob(ctx, jobs[i].ID))(t); x.Job != jobs[i].ID || x.State == "" {
+	if x := must(c.ExplainJob(ctx, "", jobs[i].ID))(t); x.Job != jobs[i].ID || x.State == "" {
 		t.Errorf("%+v", x)
 	}
 	for _, act := range []string{"hold", "release", "requeue", "cancel"} {
-		must(c.JobAct(ctx, jobs[i].ID, act))(t)
+		must(c.JobAct(ctx, "", jobs[i].ID, act))(t)
 	}
 	n := must(c.DrainNode(ctx, "here", "a new fan"))(t)
 	if !n.Draining || n.Reason != "a new fan" || n.Since == nil {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 	"github.com/triarch-ai/triarch/tenancy"
@@ -62,6 +63,15 @@ func asks(t *testing.T, w *world) map[string][]furtherAsk {
 	add("usage", tenancy.OrgWide, "GET", "/usage?organisation=true", "")
 	add("list-budgets", tenancy.Platform, "GET", "/budgets?org=foreign", "")
 	add("list-limits", tenancy.Platform, "GET", "/limits?org=foreign", "")
+	job := must(w.jobs.Create(ctx, job.Spec{Project: second.ID, Kind: "program"}))(t).ID
+	add("list-jobs", tenancy.OrgWide, "GET", "/jobs?project=second", "")
+	add("create-job", tenancy.OrgWide, "POST", "/jobs?project=second", `{"command":["true"]}`)
+	add("get-job", tenancy.OrgWide, "GET", "/jobs/"+job+"?project=second", "")
+	add("explain-job", tenancy.OrgWide, "GET", "/jobs/"+job+"/explanation?project=second", "")
+	add("read-job-logs", tenancy.OrgWide, "GET", "/jobs/"+job+"/logs?project=second", "")
+	for _, act := range []string{"hold", "release", "requeue", "cancel"} {
+		add(act+"-job", tenancy.OrgWide, "POST", "/jobs/"+job+"/"+act+"?project=second", "")
+	}
 	add("list-members", tenancy.OrgWide, "GET", "/members?project=second", "")
 	add("put-member", tenancy.OrgWide, "PUT", "/members/zoe@example.org?project=second", `{"role":"developer"}`)
 	add("remove-member", tenancy.OrgWide, "DELETE", "/members/zoe@example.org?project=second", "")

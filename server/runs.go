@@ -59,8 +59,12 @@ func (s *Server) plan(ctx context.Context, p *auth.Principal, n api.NewRun, f pl
 	if err != nil {
 		return api.Run{}, err
 	}
+	wants, err := s.ask(ctx, p.ProjectID, n.Placing)
+	if err != nil {
+		return api.Run{}, err
+	}
 	r, err := f(ctx, train.Who{Project: p.ProjectID, Key: p.KeyID}, train.Spec{Name: n.Name, Model: n.Model, Data: n.Data, Base: n.Base,
-		Trainer: n.Trainer, Recipe: recipe, CPUs: n.CPUs, Priority: n.Priority, Ask: ask(n.Placing)})
+		Trainer: n.Trainer, Recipe: recipe, CPUs: n.CPUs, Priority: n.Priority, Ask: wants})
 	return run(r), err
 }
 

@@ -61,6 +61,7 @@ type Deps struct {
 	Train    *train.Service
 	Serve    *serve.Service
 	Jobs     JobControl
+	Programs Programs
 	Queue    Queue
 	Usage    Usage
 	Ledger   Ledger

@@ -20,6 +20,7 @@ import (
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/program"
 	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
@@ -67,6 +68,21 @@ func (j *jobs) Release(ctx context.Context, project, id string) (job.Job, error)
 }
 func (j *jobs) Requeue(ctx context.Context, project, id string) (job.Job, error) {
 	return j.Get(ctx, project, id)
+}
+
+func (j *jobs) End(ctx context.Context, project, id, reason string) (job.Job, error) {
+	return j.Cancel(ctx, project, id, reason)
+}
+func (*jobs) Refer(_ context.Context, _ string, names []string) ([]string, error) { return names, nil }
+
+func (j *jobs) CreateArray(ctx context.Context, s job.Spec, indices []int, limit int) (made job.Job, err error) {
+	array := id.Default().New(job.ArrayNoun)
+	for _, m := range job.Members(array, indices, limit) {
+		s.Ask.Member = m
+		made, err = j.Create(ctx, s)
+	}
+	made.ID, made.Tally = array, &job.Tally{States: map[job.State]int{job.Queued: len(indices)}, Lead: made.ID}
+	return made, err
 }
 
 func (j *jobs) Create(_ context.Context, s job.Spec) (job.Job, error) {
@@ -204,7 +220,7 @@ func newWorldOn(t *testing.T, dsn string, change ...func(*Deps)) *world {
 	planner := queue.New(queue.Options{Capacity: there, Store: w.db.Queue(), Log: log})
 	gw := &gateway.Gateway{Routes: gateway.Served(srv), Quota: quota.NewBook(ring, clock), Ledger: w.ledger, Now: clock, Log: log}
 	w.Deps = Deps{Log: log, Now: clock, IDs: ids, Keys: ring, Info: api.Info{Version: "test", Database: "sqlite", CPUs: 2},
-		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Jobs: w.jobs, Queue: planner, Usage: w.db.Meter(),
+		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(),
 		Ledger: &meter.Shipper{Ledger: w.ledger, Store: w.db.Meter(), Log: log}, Spent: func(id.Raw) int64 { return 5 }, Poll: time.Millisecond,
 		OpenAI: &OpenAI{Gateway: gw, Keys: ring, IDs: ids, Now: clock, Log: log}}
 	for _, f := range change {

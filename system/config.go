@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/triarch-ai/triarch/compute/program"
 	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/config"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -30,6 +31,7 @@ type Config struct {
 	Compute  struct {
 		Capacity []string      `config:"capacity" help:"chips of this machine beside its cores, to be given out to work, such as slot=8, slot=8@node1 or slot=4+4 for two link groups"`
 		MinRun   time.Duration `config:"min-run" help:"how long work runs at least before it makes way for other work"`
+		Programs string        `config:"programs" help:"whose programs run as jobs, as the account of the control plane and beside it: owners, developers or off"`
 		Round    time.Duration `config:"round" help:"how often the schedule's ranks, prices and reservations are made anew"`
 	} `config:"compute"`
 	TLS struct {
@@ -63,6 +65,7 @@ func DefaultConfig() Config {
 	c.Limits.Body, c.Limits.Upload = 4<<20, 8<<30
 	c.Limits.Streams = 4096
 	c.Limits.Drain = 10 * time.Second
+	c.Compute.Programs = string(program.Off)
 	c.Compute.MinRun, c.Compute.Round = 10*time.Minute, time.Minute
 	c.Price.In, c.Price.Out = serve.DefaultPrice.Input, serve.DefaultPrice.Output
 	return c
@@ -147,6 +150,9 @@ func (c *Config) Check() error {
 		return fault.InvalidField("compute.round", "compute.round is %s; it must be 1s to 1h", c.Compute.Round)
 	case (c.TLS.Cert == "") != (c.TLS.Key == ""):
 		return fault.InvalidField("tls", "tls.cert and tls.key belong together; only one is set")
+	}
+	if _, err := program.ParsePolicy(c.Compute.Programs); err != nil {
+		return err
 	}
 	_, err := c.capacity("", 1)
 	return err

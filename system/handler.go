@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/compute/program"
 	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/server"
 )
@@ -22,6 +23,7 @@ func (s *System) handler() (http.Handler, error) {
 	deps.Info = api.Info{Version: Version, Database: s.db.Dialect(), Node: host, CPUs: s.cores(), StartedAt: time.Now().UTC()}
 	if s.Config.has("control") {
 		deps.Tenancy, deps.Data, deps.Registry, deps.Train, deps.Serve = s.Tenancy, s.Data, s.Registry, s.Train, s.Serve
+		deps.Programs = &program.Service{Jobs: s.Keeper, Policy: program.Policy(s.Config.Compute.Programs)}
 		deps.Jobs, deps.Queue, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.Queue, s.db.Meter(), s.Shipper, s.Book.Spent
 	}
 	if s.Config.has("gateway") {

@@ -129,6 +129,7 @@ func Members(array string, indices []int, limit int) []*Member {
 // Tally is what has become of the elements of an array.
 type Tally struct {
 	States    map[State]int
+	Lead      string    // id of the element that leads the array; only of a job that stands for one
 	StartedAt time.Time // of the first element that started
 	EndedAt   time.Time // of the last that ended, once all have
 }
@@ -185,6 +186,7 @@ func (t *Tally) Words() string {
 // asArray is the leading element as the array that it stands for.
 func asArray(lead Job, t Tally) Job {
 	m := lead.Ask.Member
+	t.Lead = lead.ID
 	j := Job{ID: m.Array, Spec: lead.Spec, State: t.State(), CreatedAt: lead.CreatedAt, StartedAt: t.StartedAt, EndedAt: t.EndedAt, Tally: &t}
 	j.Reason = t.Words()
 	if m.Limit > 0 {

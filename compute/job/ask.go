@@ -51,7 +51,7 @@ type Ask struct {
 // Bounds of what may be asked.
 const (
 	MaxChips = 1 << 20
-	maxAfter = 64
+	MaxAfter = 64
 	maxTypes = 64
 	maxSpan  = 10 * 365 * 24 * time.Hour
 )
@@ -69,8 +69,8 @@ func (a Ask) Validate() error {
 		return fault.InvalidField("min_chips", "min_chips is %d, it must be 0 to the %d chips asked for.", a.MinChips, a.Chips)
 	case len(a.ChipTypes) > 0 && a.Chips == 0:
 		return fault.InvalidField("chips", "Chips are named and none are asked for.")
-	case len(a.ChipTypes) > maxTypes || len(a.After) > maxAfter:
-		return fault.InvalidField("after", "A job names at most %d chips and waits for at most %d jobs.", maxTypes, maxAfter)
+	case len(a.ChipTypes) > maxTypes || len(a.After) > MaxAfter:
+		return fault.InvalidField("after", "A job names at most %d chips and waits for at most %d jobs.", maxTypes, MaxAfter)
 	case a.TimeLimit < 0 || a.TimeLimit > maxSpan:
 		return fault.InvalidField("time_limit", "A time limit is 0s (none) to ten years.")
 	case a.Class == Evaluation && a.TimeLimit == 0:

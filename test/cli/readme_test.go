@@ -22,7 +22,7 @@ type home struct {
 func newHome(t *testing.T) *home {
 	h := &home{t, t.TempDir()}
 	t.Cleanup(func() { down(t, filepath.Join(h.dir, ".triarch")) })
-	h.sh("triarch up --no-starter --listen 127.0.0.1:0 --detach </dev/null")
+	h.sh("TRIARCH_COMPUTE_PROGRAMS=owners triarch up --no-starter --listen 127.0.0.1:0 --detach </dev/null")
 	return h
 }
 

@@ -111,14 +111,15 @@ func (p *place) leave() {
 // cli is the program as a person types it; into takes what -o json prints, or what people read if it is a *string.
 func (p *place) cli(into any, key string, args ...string) {
 	p.t.Helper()
-	args = append([]string{"--data", p.dir}, args...)
+	first := []string{"--data", p.dir}
 	if key != "" {
-		args = append(args, "--key", key)
+		first = append(first, "--key", key)
 	}
 	text, people := into.(*string)
 	if into != nil && !people {
-		args = append(args, "-o", "json")
+		first = append(first, "-o", "json")
 	}
+	args = append(first, args...)
 	cmd := exec.Command(program, args...)
 	var out, problem bytes.Buffer
 	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, &out, &problem

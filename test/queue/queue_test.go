@@ -73,7 +73,7 @@ func (x *party) train(name string, steps, chips int, flags ...string) (api.Run, 
 
 func (x *party) job(id string) api.Job {
 	x.t.Helper()
-	j, err := x.c.Job(x.t.Context(), id)
+	j, err := x.c.Job(x.t.Context(), "", id)
 	x.ok(err)
 	return j
 }
