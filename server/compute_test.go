@@ -39,6 +39,13 @@ func clientCompute(t *testing.T, w *world, c *api.Client) {
 	if x := must(c.ExplainJob(ctx, "", jobs[i].ID))(t); x.Job != jobs[i].ID || x.State == "" {
 		t.Errorf("%+v", x)
 	}
+	if l := must(c.JobLogs(ctx, "", jobs[i].ID, api.LogQuery{Attempt: 1, Offset: 1, Limit: 3}))(t); l.Offset != 1 || len(l.Data) != 3 {
+		t.Errorf("%+v", l)
+	}
+	arr := must(c.CreateJob(ctx, "", api.NewJob{Command: []string{"a", "b"}, Env: map[string]string{"X": "y"}, Array: "3-4%1", Placing: api.Placing{Fast: true, TimeLimit: 60}}))(t)
+	if arr.Array == nil || arr.ID != arr.Array.ID || arr.Array.Elements != 2 || arr.Array.Limit != 1 || arr.Array.Counts["queued"] != 2 || cmp.Diff(arr.Command, []string{"a", "b"}) != "" {
+		t.Errorf("%+v", arr)
+	}
 	for _, act := range []string{"hold", "release", "requeue", "cancel"} {
 		must(c.JobAct(ctx, "", jobs[i].ID, act))(t)
 	}

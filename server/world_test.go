@@ -140,7 +140,10 @@ func (j *jobs) Progress(_ context.Context, _, _ string, from job.Cursor, _ int) 
 	return j.lines[at:next.Offset], next, j.ended && int(next.Offset) == len(j.lines), nil
 }
 
-func (j *jobs) Logs(_ context.Context, _, _ string, _ int, offset int64, limit int) (job.LogChunk, error) {
+func (j *jobs) Logs(ctx context.Context, project, id string, _ int, offset int64, limit int) (job.LogChunk, error) {
+	if _, err := j.Get(ctx, project, id); err != nil {
+		return job.LogChunk{}, err
+	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if limit == 0 {
