@@ -342,3 +342,53 @@ func TestCacheMakesOnceAndForgetsTheOldest(t *testing.T) {
 		t.Errorf("the oldest was not made anew: %d made, %v", made, err)
 	}
 }
+
+func TestCalls(t *testing.T) {
+	hermes := CallForm{Open: "<tool_call>\n", Close: "\n</tool_call>", Between: "\n", Key: "arguments", Mark: "<tool_call>"}
+	bare := CallForm{Between: "; ", Key: "parameters"}
+	tools := []Tool{{Name: "add", Schema: []byte(`{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"],"additionalProperties":false}`)},
+		{Name: "say", Schema: []byte(`{"properties":{"text":{"type":"string"}},"not":{}}`)}, {Name: "stop"}}
+	for _, c := range []struct {
+		form        CallForm
+		least, most int
+	}{{hermes, 1, 1}, {hermes, 1, -1}, {hermes, 0, -1}, {bare, 1, 2}, {bare, 0, -1}} {
+		g, err := Calls(c.form, tools, c.least, c.most)
+		a, list := automaton(t, g, err)
+		called := 0
+		for i := range 200 {
+			rng := rand.New(rand.NewPCG(uint64(i), 5))
+			text := sample(t, a, list, max(a.Least(), 60)+rng.IntN(60), rng)
+			head, rest, ok := strings.Cut(text, c.form.Open+`{"name": `)
+			if !ok || c.form.Mark == "" && head != "" {
+				if c.least > 0 {
+					t.Fatalf("no call in %q", text)
+				}
+				continue
+			}
+			called++
+			if c.least > 0 && head != "" {
+				t.Fatalf("text before a call that is demanded: %q", text)
+			}
+			if c.form.Mark != "" && !strings.HasSuffix(rest, c.form.Close) {
+				t.Fatalf("a call is not closed: %q", text)
+			}
+			var first struct {
+				Name                  string
+				Arguments, Parameters map[string]any
+			}
+			if err := json.NewDecoder(strings.NewReader(`{"name": ` + rest)).Decode(&first); err != nil || first.Arguments == nil && first.Parameters == nil {
+				t.Fatalf("%q: %v", text, err)
+			}
+		}
+		if c.least > 0 && called != 200 {
+			t.Errorf("%+v: %d of 200 have calls", c, called)
+		}
+	}
+	tools[1].Strict = true
+	if _, err := Calls(hermes, tools, 1, 1); err == nil || !strings.Contains(err.Error(), "not at") {
+		t.Errorf("a strict schema that is not supported: %v", err)
+	}
+	if d := without("<aab>"); d.matches("x<aab>") || !d.matches("x<aa<aab<aaab>") || d.matches("<<aab> ") {
+		t.Error("texts without a mark are not told from those with it")
+	}
+}

@@ -17,30 +17,33 @@ const maxBranches = 256
 //
 // Errors are fault.Invalid with the code CodeGrammar, naming the keyword and the place.
 func JSONSchema(src []byte) (*Grammar, error) {
+	b := newBuilder()
+	r, err := b.schema(src)
+	if err != nil {
+		return nil, err
+	}
+	return b.finish(r)
+}
+
+// schema makes the rule of a schema, and of others besides.
+func (b *builder) schema(src []byte, others ...part) (int32, error) {
 	if len(src) > MaxSource {
-		return nil, refuse("The schema has %d bytes, at most %d are allowed.", len(src), MaxSource)
+		return 0, refuse("The schema has %d bytes, at most %d are allowed.", len(src), MaxSource)
 	}
 	if !utf8.Valid(src) {
-		return nil, refuse("The schema is no valid UTF-8.")
+		return 0, refuse("The schema is no valid UTF-8.")
 	}
 	root, err := parse(src)
 	if err != nil {
-		return nil, refuse("The schema cannot be read: %v.", err)
+		return 0, refuse("The schema cannot be read: %v.", err)
 	}
-	c := &compiler{b: newBuilder(), root: root, rules: map[string]int32{}, ids: map[*value]int{}}
-	return c.b.finishOr(c.ruleOf([]part{{v: root}}))
+	c := &compiler{b: b, root: root, rules: map[string]int32{}, ids: map[*value]int{}}
+	return c.ruleOf(append([]part{{v: root}}, others...))
 }
 
 // JSONObject is all JSON objects.
 func JSONObject() (*Grammar, error) {
 	return JSONSchema([]byte(`{"type":"object"}`))
-}
-
-func (b *builder) finishOr(root int32, err error) (*Grammar, error) {
-	if err != nil {
-		return nil, err
-	}
-	return b.finish(root)
 }
 
 // compiler turns a schema into rules.

@@ -22,7 +22,7 @@ func Specials() []string { return []string{PadToken, BOSToken, StartToken, EndTo
 
 // Message is one turn of a conversation.
 type Message struct {
-	Role    string // system, user, assistant or tool
+	Role    string // system, user, assistant, tool or ipython
 	Content string
 }
 
@@ -114,7 +114,7 @@ func (c *Chat) EndTurn() (id int32, ok bool) {
 	return c.t.ID(c.form.closeToken)
 }
 
-var roles = map[string]bool{"system": true, "user": true, "assistant": true, "tool": true}
+var roles = map[string]bool{"system": true, "user": true, "assistant": true, "tool": true, "ipython": true}
 
 // Render gives the ids of a conversation, with the opening of an assistant's turn at the end if generationPrompt.
 // Roles and contents are plain text whatever they spell. assistantMask has the length of ids and is true on what

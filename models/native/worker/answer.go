@@ -17,6 +17,7 @@ func (s *server) writeWhole(w http.ResponseWriter, m *served, c *call, st *decod
 		text   []byte
 		probs  probs
 		finish decode.FinishReason
+		calls  []toolCall
 	}
 	choices := make([]choice, len(c.Prompts)*c.N)
 	tokens := 0
@@ -32,6 +33,15 @@ func (s *server) writeWhole(w http.ResponseWriter, m *served, c *call, st *decod
 	if !errors.Is(err, io.EOF) {
 		return err
 	}
+	for i := range choices {
+		if ch := &choices[i]; c.reader != nil {
+			r := c.reader()
+			text, calls := r.push(ch.text)
+			rest, more := r.end()
+			ch.text, ch.calls = append(text, rest...), append(calls, more...)
+			ch.finish = finishOf(ch.finish, len(ch.calls))
+		}
+	}
 	b := c.open(nil, "")
 	for i := range choices {
 		ch := &choices[i]
@@ -42,7 +52,16 @@ func (s *server) writeWhole(w http.ResponseWriter, m *served, c *call, st *decod
 		b = strconv.AppendInt(b, int64(i), 10)
 		if c.chat {
 			b = append(b, `,"message":{"role":"assistant","content":`...)
-			b = append(appendString(b, ch.text), `,"refusal":null}`...)
+			if len(ch.text) == 0 && len(ch.calls) > 0 {
+				b = append(b, "null"...)
+			} else {
+				b = appendString(b, ch.text)
+			}
+			b = append(b, `,"refusal":null`...)
+			if len(ch.calls) > 0 {
+				b = append(appendCalls(append(b, `,"tool_calls":[`...), ch.calls, -1), ']')
+			}
+			b = append(b, '}')
 		} else {
 			b = appendString(append(b, `,"text":`...), ch.text)
 		}
@@ -68,6 +87,15 @@ type sse struct {
 	prompt, done int    // tokens
 	cached       func() int
 	probs        []probs
+	readers      []*callReader // of the choices; nil if there are no tools to call
+}
+
+// finishOf is the reason for the end of an answer with so many calls.
+func finishOf(f decode.FinishReason, calls int) decode.FinishReason {
+	if calls > 0 && f == decode.FinishStop {
+		return "tool_calls"
+	}
+	return f
 }
 
 // writeStream answers with server-sent events; ev is the first, already there. Errors of writing end it: the caller
@@ -87,6 +115,11 @@ func (s *server) writeStream(w http.ResponseWriter, m *served, c *call, st *deco
 	o := &sse{c: c, m: m, prompt: st.PromptTokens(), cached: st.CachedTokens, buf: make([]byte, 0, 4096), head: c.open([]byte("data: "), ".chunk")}
 	if c.Logprobs {
 		o.probs = make([]probs, len(c.Prompts)*c.N)
+	}
+	for range len(c.Prompts) * c.N {
+		if c.reader != nil {
+			o.readers = append(o.readers, c.reader())
+		}
 	}
 	o.begin()
 	var err error
@@ -136,8 +169,12 @@ func (o *sse) event(ev *decode.Event) {
 	if o.c.Logprobs {
 		o.probs[ev.Index].add(o.m, ev)
 	}
+	var calls []toolCall
+	if o.readers != nil {
+		calls = o.takeCalls(ev)
+	}
 	hasProbs := o.c.Logprobs && len(o.probs[ev.Index].tokens) > 0 && ev.Finish != ""
-	if len(ev.Text) == 0 && ev.Finish == "" {
+	if len(ev.Text) == 0 && ev.Finish == "" && len(calls) == 0 {
 		o.count()
 		return
 	}
@@ -157,6 +194,12 @@ func (o *sse) event(ev *decode.Event) {
 		}
 		o.close("")
 	}
+	if len(calls) > 0 {
+		o.open(ev.Index)
+		o.buf = append(o.buf, `,"delta":{"tool_calls":[`...)
+		o.buf = append(appendCalls(o.buf, calls, o.readers[ev.Index].count-len(calls)), `]},"logprobs":null`...)
+		o.close("")
+	}
 	if ev.Finish != "" {
 		o.open(ev.Index)
 		if o.c.chat {
@@ -166,6 +209,21 @@ func (o *sse) event(ev *decode.Event) {
 		}
 		o.close(ev.Finish)
 	}
+}
+
+// takeCalls takes the calls that are complete out of what a token brought, and leaves ev with what is content.
+func (o *sse) takeCalls(ev *decode.Event) []toolCall {
+	r := o.readers[ev.Index]
+	text, calls := r.push(ev.Text)
+	if ev.Finish != "" {
+		rest, more := r.end()
+		text, calls = append(text, rest...), append(calls, more...)
+	}
+	ev.Text = append(ev.Text[:0], text...)
+	if ev.Finish != "" {
+		ev.Finish = finishOf(ev.Finish, r.count)
+	}
+	return calls
 }
 
 // open begins a chunk with one choice.

@@ -29,6 +29,8 @@ type call struct {
 	created int64
 	stream  bool
 	usage   bool // the stream ends with a usage chunk
+
+	reader func() *callReader // of one choice's text; nil if there are no tools to call
 }
 
 func (s *server) chatCompletions(w http.ResponseWriter, r *http.Request, m *served) error {
@@ -37,12 +39,11 @@ func (s *server) chatCompletions(w http.ResponseWriter, r *http.Request, m *serv
 		return err
 	}
 	c := s.newCall(f, true)
-	f.unsupported("tools", "functions", "audio", "prediction", "web_search_options")
-	f.only("tool_choice", `"none"`, `"auto"`)
+	f.unsupported("functions", "audio", "prediction", "web_search_options")
 	f.only("function_call", `"none"`, `"auto"`)
 	want := f.form()
 	f.only("modalities", `["text"]`)
-	msgs := f.messages()
+	turns, t := f.messages(), f.tools()
 	c.PromptsField = "messages"
 	c.MaxTokens = f.integer("max_tokens", 0, 1, maxInt)
 	c.MaxTokens = f.integer("max_completion_tokens", c.MaxTokens, 1, maxInt)
@@ -54,11 +55,17 @@ func (s *server) chatCompletions(w http.ResponseWriter, r *http.Request, m *serv
 	if f.err != nil {
 		return f.err
 	}
-	ids, err := m.render(msgs)
+	ids, err := m.render(turns, t)
 	if err != nil {
 		return err
 	}
-	if c.Form, err = s.compile(m, want); err != nil {
+	if t.choice == "none" {
+		c.Form, err = s.compile(m, want)
+	} else {
+		c.Form, err = s.compileCalls(m, c, t, want)
+		c.reader = func() *callReader { return s.newCallReader(m, t) }
+	}
+	if err != nil {
 		return err
 	}
 	c.Prompts = [][]int32{ids}
@@ -165,8 +172,8 @@ func or[T any](p *T, value T) T {
 }
 
 // render gives the prompt of a conversation, the opening of the answer included.
-func (m *served) render(msgs []tokenizer.Message) ([]int32, error) {
-	size := 0
+func (m *served) render(turns []tokenizer.Turn, t *tools) ([]int32, error) {
+	size, msgs := 0, m.chat.Plain(turns, t.shown())
 	for _, msg := range msgs {
 		size += len(msg.Content)
 	}

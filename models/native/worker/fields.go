@@ -152,7 +152,7 @@ func (f *fields) only(name string, allowed ...string) {
 }
 
 // messages reads the conversation.
-func (f *fields) messages() []tokenizer.Message {
+func (f *fields) messages() []tokenizer.Turn {
 	const name = "messages"
 	if !f.has(name) {
 		f.fail(fault.InvalidField(name, "messages is missing."))
@@ -162,7 +162,7 @@ func (f *fields) messages() []tokenizer.Message {
 	if ok && len(given) == 0 {
 		f.fail(fault.InvalidField(name, "messages is empty."))
 	}
-	out := make([]tokenizer.Message, 0, len(given))
+	out := make([]tokenizer.Turn, 0, len(given))
 	for i, raw := range given {
 		at := name + "[" + strconv.Itoa(i) + "]"
 		var m map[string]json.RawMessage
@@ -170,13 +170,43 @@ func (f *fields) messages() []tokenizer.Message {
 			f.fail(fault.InvalidField(at, "%s must be an object with role and content.", at))
 			return nil
 		}
-		for _, part := range []string{"tool_calls", "function_call"} {
-			if present(m[part]) && string(m[part]) != "[]" {
-				f.fail(fault.New(fault.Invalid, "This engine does not support tool calls.", fault.Field(at+"."+part), fault.Code(codeParameter)))
-			}
+		if present(m["function_call"]) {
+			f.fail(fault.New(fault.Invalid, "This engine knows calls as tool_calls alone.", fault.Field(at+".function_call"), fault.Code(codeParameter)))
 		}
 		role := f.role(at+".role", m["role"])
-		out = append(out, tokenizer.Message{Role: role, Content: f.content(at+".content", m["content"], role)})
+		out = append(out, tokenizer.Turn{Message: tokenizer.Message{Role: role, Content: f.content(at+".content", m["content"], role)},
+			Calls: f.calls(at+".tool_calls", m["tool_calls"], role)})
+	}
+	return out
+}
+
+// calls reads the calls of an assistant's message.
+func (f *fields) calls(at string, raw json.RawMessage, role string) []tokenizer.Call {
+	if !present(raw) || string(raw) == "[]" {
+		return nil
+	}
+	var list []struct {
+		Function *struct{ Name, Arguments string }
+	}
+	if json.Unmarshal(raw, &list) != nil || role != "assistant" {
+		f.fail(fault.InvalidField(at, "%s must be an array of calls, in a message of an assistant.", at))
+		return nil
+	}
+	var out []tokenizer.Call
+	for i, c := range list {
+		if c.Function == nil || c.Function.Name == "" {
+			f.fail(fault.InvalidField(fmt.Sprintf("%s[%d].function", at, i), "A call needs a function with a name and arguments."))
+			return nil
+		}
+		arguments := c.Function.Arguments
+		if arguments == "" {
+			arguments = "{}"
+		}
+		if !json.Valid([]byte(arguments)) {
+			f.fail(fault.InvalidField(fmt.Sprintf("%s[%d].function.arguments", at, i), "The arguments of a call must be JSON."))
+			return nil
+		}
+		out = append(out, tokenizer.Call{Name: c.Function.Name, Arguments: arguments})
 	}
 	return out
 }
@@ -188,14 +218,14 @@ func (f *fields) role(at string, raw json.RawMessage) string {
 		return ""
 	}
 	switch role {
-	case "system", "user", "assistant":
+	case "system", "user", "assistant", "tool":
 		return role
 	case "developer": // the newer word for system
 		return "system"
-	case "tool", "function":
-		f.fail(fault.New(fault.Invalid, "This engine does not support tool calls.", fault.Field(at), fault.Code(codeValue)))
+	case "function":
+		f.fail(fault.New(fault.Invalid, "This engine knows results of calls as messages of the role tool alone.", fault.Field(at), fault.Code(codeValue)))
 	default:
-		f.fail(fault.InvalidField(at, "%s is %.40q, it must be system, developer, user or assistant.", at, role))
+		f.fail(fault.InvalidField(at, "%s is %.40q, it must be system, developer, user, assistant or tool.", at, role))
 	}
 	return ""
 }

@@ -153,11 +153,11 @@ func (s *server) tokenize(w http.ResponseWriter, r *http.Request, m *served) err
 	}
 	count := 0
 	if f.has("messages") {
-		msgs := f.messages()
+		turns, t := f.messages(), f.tools()
 		if f.err != nil {
 			return f.err
 		}
-		ids, err := m.render(msgs)
+		ids, err := m.render(turns, t)
 		if err != nil {
 			return err
 		}
