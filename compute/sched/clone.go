@@ -10,7 +10,7 @@ import (
 func (c *Core) clone(h History) *Core {
 	d := *c
 	d.history, d.copied = h, true
-	d.acts, d.scratch, d.promises = nil, nil, nil
+	d.acts, d.scratch, d.offered, d.promises = nil, nil, nil, nil
 	d.price = slices.Clone(c.price)
 	d.moves, d.version, d.memo, d.ending = slices.Clone(c.moves), slices.Clone(c.version), evictions{}, nil
 	d.victims, d.frees, d.worst = nil, nil, slices.Clone(c.worst)

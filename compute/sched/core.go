@@ -184,6 +184,7 @@ type Core struct {
 	copied   bool    // menus are shared with another core
 	frees    []freeing
 	scratch  []*option
+	offered  []offer
 	ending   []*work
 	victims  []victim
 	barred   []*queue // that must not give any more in the displacement at hand

@@ -176,7 +176,9 @@ func (c *Core) spread(pool int32, o *option, may func(int32) bool) []Seat {
 			if room < o.size || best != nil && room >= least {
 				continue
 			}
-			c.nearFirst(all)
+			if l > SameRack {
+				c.nearFirst(all)
+			}
 			if x := gather(all, o.size); x != nil {
 				best, least = x, room
 			}
@@ -193,14 +195,23 @@ func (c *Core) spread(pool int32, o *option, may func(int32) bool) []Seat {
 	return nil
 }
 
-// offers is what nodes could give at this moment, and how much that is together.
+// offers is what nodes could give at this moment, until it is asked for again, and how much that is together; none where
+// they cannot suffice.
 func (c *Core) offers(nodes []int32, o *option, may func(int32) bool) (all []offer, room int) {
+	for _, n := range nodes {
+		room += int(c.room.free[n].whole)
+	}
+	if room < o.size { // without a look at who may use what
+		return nil, room
+	}
+	all, room = c.offered[:0], 0
 	for _, n := range nodes {
 		if k := c.nowOf(n, &o.each); k > 0 && (may == nil || may(n)) {
 			all = append(all, offer{n, k, k == c.most(n, &o.each), 0})
 			room += k
 		}
 	}
+	c.offered = all
 	return all, room
 }
 
@@ -223,12 +234,11 @@ func (c *Core) nearFirst(all []offer) {
 func (c *Core) together(pool int32, o *option) (most int) {
 	for _, nodes := range c.groups(c.pools[pool], o.within) {
 		sum, more := 0, 0
-		all, _ := c.offers(nodes, o, nil)
-		for _, x := range all {
-			if x.whole {
-				sum += x.chips
+		for _, n := range nodes {
+			if k := c.nowOf(n, &o.each); k == c.most(n, &o.each) {
+				sum += k
 			} else {
-				more = max(more, x.chips)
+				more = max(more, k)
 			}
 		}
 		most = max(most, sum+more)

@@ -173,3 +173,58 @@ func TestAGuaranteeInsideARack(t *testing.T) {
 		t.Errorf("%+v %+v", w.runs, e)
 	}
 }
+
+// Whatever guests hold on nodes of whatever sizes, an owner gets a gang as large as its guarantee once they have had their
+// time, and none of them leaves whose room it does not take.
+func TestGuaranteesOverUnlikeNodesAlways(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sizes := rapid.SliceOfN(rapid.SampledFrom([]int{1, 2, 4, 8}), 2, 6).Draw(t, "sizes")
+		all := 0
+		for _, k := range sizes {
+			all += k
+		}
+		owed := rapid.IntRange(1, all).Draw(t, "guarantee")
+		if owed <= slices.Max(sizes) {
+			return
+		}
+		w := newWorld(t, Config{}, unlike(sizes, "", Queue{Name: "owner", Guarantee: []Count{{"a", int64(owed)}}}, Queue{Name: "g1"}, Queue{Name: "g2"}))
+		for i := range rapid.IntRange(1, 12).Draw(t, "guests") {
+			_ = w.submit(Job{ID: fmt.Sprint("g", i), Queue: rapid.SampledFrom([]string{"g1", "g2"}).Draw(t, "queue"),
+				Need: Need{Chips: rapid.IntRange(1, 6).Draw(t, "size")}}, 1000*minute)
+			w.plan()
+		}
+		w.now += 20 * minute
+		must(0, w.submit(Job{ID: "owned", Queue: "owner", Need: Need{Chips: owed}}, 1000*minute))
+		w.plan()
+		if w.runs["owned"].Job == "" {
+			e, _ := w.c.Explain("owned")
+			t.Fatalf("%d chips on %v: %+v", owed, sizes, e)
+		}
+	})
+}
+
+// BenchmarkSpread places a gang on a large fleet of unlike nodes that is half taken, and gives it back.
+func BenchmarkSpread(b *testing.B) {
+	f := fleetOf(6250, 8, Queue{Name: "q"})
+	for i := range f.Nodes {
+		f.Nodes[i].Rack, f.Nodes[i].Block = fmt.Sprint(i/16), fmt.Sprint(i/256)
+		if i%3 == 0 {
+			f.Nodes[i].Chips = 4
+		}
+	}
+	c := must(New(Config{}, f, known{}, 0))
+	for i := range 6250 {
+		_ = c.Submit(0, Job{ID: fmt.Sprint(i), Queue: "q", Need: Need{Chips: 1 + i%4}})
+	}
+	c.Plan(0)
+	must(0, c.Submit(0, Job{ID: "gang", Queue: "q", Need: Need{Chips: 60}}))
+	o := &c.jobs["gang"].menu.options[0]
+	b.ReportAllocs()
+	for b.Loop() {
+		seats := c.seatAll(o.pool, o, nil)
+		if seats == nil {
+			b.Fatal("no room")
+		}
+		c.unplace(o, seats)
+	}
+}
