@@ -264,6 +264,7 @@ type NewRun struct {
 	Recipe   Recipe `json:"recipe,omitzero"`
 	CPUs     int    `json:"cpus,omitempty" doc:"cores; default 1"`
 	Priority int    `json:"priority,omitempty" doc:"higher goes first"`
+	Array    string `json:"array,omitempty" maxLength:"8192" doc:"make a run NAME-INDEX for each of these numbers, such as 1-8 or 1-8%2 for at most two at once; their seeds count up with them"`
 	Placing
 }
 
@@ -302,6 +303,7 @@ type Run struct {
 	CPUs         int                `json:"cpus"`
 	Priority     int                `json:"priority,omitempty"`
 	Placing      Placing            `json:"placing,omitzero"`
+	Array        *JobArray          `json:"array,omitempty" doc:"which array it is an element of"`
 	JobID        string             `json:"job_id,omitempty"`
 	State        string             `json:"state" doc:"queued, running, registering, stopping, succeeded, failed or cancelled"`
 	Reason       string             `json:"reason,omitempty"`

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -8,50 +9,44 @@ import (
 	"strings"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
-// maxArray bounds the runs of one array.
-const maxArray = 1000
-
-// element is the run of an array with a number from 1: NAME-1 has the seed that was asked for, and each further one the
-// next.
-func element(run api.NewRun, k int) api.NewRun {
-	if run.Name == "" {
-		run.Name = run.Model
-	}
-	if run.Recipe.Seed == 0 {
-		run.Recipe.Seed = 1 // what a recipe without one has
-	}
-	run.Name = fmt.Sprintf("%s-%d", run.Name, k)
-	run.Recipe.Seed += uint64(k - 1)
-	return run
-}
-
-// trainArray submits the runs of an array one by one. Where one is refused, those before it stay and are told of.
-func (a *app) trainArray(ctx context.Context, c *api.Client, o *trainOptions) error {
-	if o.array < 1 || o.array > maxArray {
-		return fault.InvalidField("array", "--array is %d; it must be 1 to %d", o.array, maxArray)
-	}
-	var made []api.Run
-	var failed error
-	for k := 1; k <= o.array && failed == nil; k++ {
-		r, err := c.CreateRun(ctx, element(o.run, k))
-		if failed = err; err == nil {
-			made = append(made, r)
+// indices reads how many runs an array has, or which: so many are those from 1.
+func indices(text string) (string, error) {
+	n, limit, limited := strings.Cut(text, "%")
+	if k, err := strconv.Atoi(n); err == nil && k >= 0 && strconv.Itoa(k) == n {
+		if k < 1 || k > job.MaxArray {
+			return "", fault.InvalidField("array", "--array is %d; it must be 1 to %d", k, job.MaxArray)
+		}
+		if text = "1-" + n; limited {
+			text += "%" + limit
 		}
 	}
-	if failed != nil && len(made) == 0 {
-		return failed
+	_, _, err := job.ParseArray(text)
+	return text, err
+}
+
+// trainArray submits the runs of an array, all at once.
+func (a *app) trainArray(ctx context.Context, c *api.Client, o *trainOptions) (err error) {
+	if o.run.Array, err = indices(o.array); err != nil {
+		return err
 	}
-	err := a.Value(made, func() {
+	lead, err := c.CreateRun(ctx, o.run)
+	if err != nil {
+		return err
+	}
+	made, err := c.Runs(ctx)
+	if err != nil {
+		return err
+	}
+	made = slices.DeleteFunc(made, func(r api.Run) bool { return r.Array == nil || lead.Array == nil || r.Array.ID != lead.Array.ID })
+	slices.SortFunc(made, func(x, y api.Run) int { return cmp.Compare(*x.Array.Index, *y.Array.Index) })
+	return a.Value(made, func() {
 		a.runTable(made)
-		a.Next("%s", a.command("run ls %s", shellQuote(first(o.run.Name, o.run.Model))))
+		a.Next("%s", a.command("job ls %s", lead.Array.ID))
 	})
-	if failed != nil {
-		return retold(failed, "%s Of the %d runs %d were submitted.", fault.As(failed).Message, o.array, len(made))
-	}
-	return err
 }
 
 // retold is an error with other words for people.

@@ -48,7 +48,13 @@ func (d *desk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		d.runs = append(d.runs, n)
-		_ = json.NewEncoder(w).Encode(api.Run{ID: fmt.Sprint("run_", len(d.runs)), Name: n.Name, State: "queued"})
+		_ = json.NewEncoder(w).Encode(d.elements(n)[1])
+	case parts[0] == "runs":
+		var all []api.Run
+		for _, n := range d.runs {
+			all = append(all, d.elements(n)...)
+		}
+		_ = json.NewEncoder(w).Encode(api.List[api.Run]{Items: all})
 	case len(parts) == 1:
 		list := slices.DeleteFunc(slices.Clone(d.jobs), func(j api.Job) bool { return r.URL.Query().Get("open") != "" && j.EndedAt != nil })
 		_ = json.NewEncoder(w).Encode(api.List[api.Job]{Items: list})
@@ -62,6 +68,14 @@ func (d *desk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// elements are the runs of an array of three, the newest first, and one that is not of it.
+func (d *desk) elements(n api.NewRun) (out []api.Run) {
+	for _, k := range []int{3, 1, 2} {
+		out = append(out, api.Run{ID: fmt.Sprint("run_", k), Name: fmt.Sprint(n.Name, "-", k), State: "queued", Array: &api.JobArray{ID: "arr_" + n.Name, Index: &k, Elements: 3}})
+	}
+	return append(out, api.Run{ID: "run_other", State: "queued"})
+}
+
 func (d *desk) ask(t *testing.T, args ...string) (out string, err error) {
 	t.Helper()
 	srv := httptest.NewServer(d)
@@ -73,29 +87,25 @@ func (d *desk) ask(t *testing.T, args ...string) (out string, err error) {
 	return b.String(), err
 }
 
-// The runs of an array differ in name and seed and in nothing else; where one is refused the others are told of.
+// An array of runs is one request; its runs are listed in order.
 func TestAnArrayOfRuns(t *testing.T) {
-	d := &desk{most: 100}
-	out, err := d.ask(t, "train", "notes@2", "--array", "3", "--steps", "5", "--chips", "2", "--seed", "7")
-	if err != nil || strings.Count(out, "queued") != 3 || !strings.Contains(out, "run ls notes") {
+	for flag, want := range map[string]string{"3": "1-3", "3%2": "1-3%2", "0-2": "0-2", "1,5%1": "1,5%1"} {
+		d := &desk{most: 100}
+		out, err := d.ask(t, "train", "notes@2", "--name", "sweep", "--array", flag, "--steps", "5", "--chips", "2", "--seed", "7")
+		one, three := strings.Index(out, "run_1"), strings.Index(out, "run_3")
+		if err != nil || strings.Count(out, "queued") != 3 || one < 0 || three < one || !strings.Contains(out, "job ls arr_sweep") {
+			t.Error(out, err)
+		}
+		asked := []api.NewRun{{Name: "sweep", Model: "notes", Data: "notes@2", Array: want, Recipe: api.Recipe{Steps: 5, Seed: 7}, Placing: api.Placing{Chips: 2}}}
+		if diff := cmp.Diff(asked, d.runs); diff != "" {
+			t.Error(diff)
+		}
+	}
+	d := &desk{}
+	if out, err := d.ask(t, "train", "notes", "--array", "4"); !fault.Is(err, fault.Conflict) || fault.As(err).Message != "That is enough." {
 		t.Error(out, err)
 	}
-	want := make([]api.NewRun, 3)
-	for i := range want {
-		want[i] = api.NewRun{Name: fmt.Sprint("notes-", i+1), Model: "notes", Data: "notes@2", Recipe: api.Recipe{Steps: 5, Seed: uint64(7 + i)}, Placing: api.Placing{Chips: 2}}
-	}
-	if diff := cmp.Diff(want, d.runs); diff != "" {
-		t.Error(diff)
-	}
-	d = &desk{most: 2}
-	out, err = d.ask(t, "train", "notes", "--array", "4", "--name", "sweep")
-	if !fault.Is(err, fault.Conflict) || fault.As(err).Message != "That is enough. Of the 4 runs 2 were submitted." || strings.Count(out, "queued") != 2 {
-		t.Error(out, err)
-	}
-	if d.runs[0].Recipe.Seed != 1 || d.runs[1].Recipe.Seed != 2 || d.runs[1].Name != "sweep-2" {
-		t.Errorf("%+v", d.runs)
-	}
-	for _, n := range []string{"-1", "1001"} {
+	for _, n := range []string{"-1", "0", "1001", "x", "3-1"} {
 		if _, err := d.ask(t, "train", "notes", "--array", n); !fault.Is(err, fault.Invalid) || fault.As(err).Field != "array" {
 			t.Error(n, err)
 		}

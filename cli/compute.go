@@ -167,6 +167,9 @@ func (a *app) findJob(ctx context.Context, c *api.Client, project, name string) 
 		if j.Owner == name && owned || j.Name == name {
 			return c.Job(ctx, project, j.ID)
 		}
+		if k, ok := strings.CutPrefix(name, j.Name+"-"); ok && j.Array != nil && inArray(name, j.Name) { // the run's name
+			return c.Job(ctx, project, j.ID+"_"+k)
+		}
 	}
 	return api.Job{}, fault.New(fault.NotFound, fmt.Sprintf("There is no job %q.", name), fault.Fix("See `%s`", a.command("job ls --all")))
 }

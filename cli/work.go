@@ -163,7 +163,7 @@ type trainOptions struct {
 	place  placingFlags
 	recipe string
 	set    []string
-	array  int
+	array  string
 	detach bool
 	dry    bool
 }
@@ -195,7 +195,7 @@ func (a *app) trainCommand() *cobra.Command {
 	o.place.add(f, &o.run.Placing)
 	f.StringVar(&o.recipe, "recipe", "", "JSON file with a recipe; flags overrule it")
 	f.StringArrayVar(&o.set, "set", nil, "a recipe field, such as --set warmup=50; repeatable")
-	f.IntVar(&o.array, "array", 0, "submit so many runs NAME-1, NAME-2, ... that differ in their seed, each one higher, and return at once")
+	f.StringVar(&o.array, "array", "", "submit so many runs NAME-1, NAME-2, ... that differ in their seed, each one higher, as one array, and return at once; also numbers such as 0-9, and 8%2 for at most two at once")
 	f.BoolVar(&o.detach, "detach", false, "return at once instead of watching")
 	f.BoolVar(&o.dry, "estimate", false, "only say what it would take")
 	return c
@@ -215,7 +215,7 @@ func (a *app) train(ctx context.Context, c *api.Client, o *trainOptions) error {
 		}
 		return a.Value(r, func() { a.showEstimate(r.Estimate) })
 	}
-	if o.array != 0 {
+	if o.array != "" {
 		return a.trainArray(ctx, c, o)
 	}
 	r, err := c.CreateRun(ctx, o.run)

@@ -185,16 +185,19 @@ func jobView(j job.Job) api.Job {
 	return a
 }
 
-func arrayView(j job.Job) *api.JobArray {
-	m := j.Ask.Member
+func memberView(m *job.Member) *api.JobArray {
 	if m == nil {
 		return nil
 	}
-	a := &api.JobArray{ID: m.Array, Elements: m.Count, Limit: m.Limit}
-	if j.Tally == nil {
-		a.Index = &m.Index
+	return &api.JobArray{ID: m.Array, Index: &m.Index, Elements: m.Count, Limit: m.Limit}
+}
+
+func arrayView(j job.Job) *api.JobArray {
+	a := memberView(j.Ask.Member)
+	if a == nil || j.Tally == nil {
 		return a
 	}
+	a.Index = nil
 	a.Counts = map[string]int{}
 	for state, n := range j.Tally.States {
 		a.Counts[string(state)] = n

@@ -192,3 +192,37 @@ func TestRefer(t *testing.T) {
 		t.Errorf("another project's array is waited for: %v", err)
 	}
 }
+
+// A program of somebody's is queued again for what befell the machine, and for nothing that it did itself: its exit codes
+// mean what they mean to it.
+func TestAnInnocentProgramIsTriedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		exit job.Exit
+		want job.State
+	}{
+		"the machine restarted": {job.Exit{Code: -1, Lost: job.LostMachine}, job.Queued},
+		"exit code 1":           {job.Exit{Code: 1}, job.Failed},
+		"exit code 75":          {job.Exit{Code: job.ExitMachine}, job.Failed},
+		"exit code 143":         {job.Exit{Code: job.ExitStopped}, job.Failed},
+		"a crash":               {job.Exit{Code: -1, Signal: "SIGSEGV"}, job.Failed},
+		"no such program":       {job.Exit{Code: -1, NotStarted: "no such file"}, job.Failed},
+		"success":               {job.Exit{}, job.Succeeded},
+	} {
+		s := newShell(1)
+		x := spec(1)
+		x.Restart = job.Restart{Innocent: true}
+		j, err := s.k.Create(t.Context(), x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []func(){func() {}, func() { s.w.begin(j.ID, 1) }, func() { s.w.end(j.ID, 1, c.exit) }} {
+			step()
+			if err := s.k.Reconcile(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := s.w.rows[j.ID]; got.State != c.want && (c.want != job.Queued || got.Attempt != 2) || got.State.Final() && got.ExitCode != c.exit.Code {
+			t.Errorf("%s: it is %s with exit code %d: %s", name, got.State, got.ExitCode, got.Reason)
+		}
+	}
+}

@@ -166,7 +166,7 @@ func (s *Service) jobSpec(ctx context.Context, r Run) (job.Spec, bool, error) {
 		return job.Spec{}, false, err
 	}
 	return job.Spec{
-		Project: r.Project, Kind: JobKind, Name: r.Name, Owner: r.ID, Priority: r.Priority, Command: cmd,
+		Project: r.Project, Kind: JobKind, Name: r.jobName(), Owner: r.ID, Priority: r.Priority, Command: cmd,
 		CPUs: r.CPUs, MemoryBytes: task.Memory, Restart: job.Restart{Max: maxRestarts}, Grace: stopGrace, Ask: r.Ask,
 	}, true, nil
 }

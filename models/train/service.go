@@ -2,7 +2,9 @@ package train
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,7 +101,7 @@ type follow struct {
 const defaultTrainer = "native"
 
 // Submit checks a request, pins its data and base versions, estimates memory and time and creates the run with its
-// job. The run is durable when Submit returns without an error; on an error nothing was kept, except when the job
+// job, or of an array all runs in one change, of which it returns the first. The run is durable when Submit returns without an error; on an error nothing was kept, except when the job
 // could not be made for a passing reason: then the run exists and Reconcile makes its job.
 //
 // Faults: Invalid with the field; NotFound for data, base; Unsupported for an unknown trainer.
@@ -111,16 +113,58 @@ func (s *Service) Submit(ctx context.Context, who Who, spec Spec) (Run, error) {
 	if err := s.admit(ctx, r); err != nil {
 		return Run{}, err
 	}
-	s.prepare()
-	defer s.hold(r.ID)()                           // before it exists, so that no Reconcile is in between
-	if err := s.Store.Create(ctx, r); err != nil { // 4 create run ...
-		s.runs.Delete(r.ID)
+	all, err := s.elements(r, spec.Array)
+	if err != nil {
 		return Run{}, err
 	}
-	if err := s.advance(context.WithoutCancel(ctx), r); err != nil { // ... and job; what goes on beside it outlives the request
-		s.Log.WarnContext(ctx, "the run waits for its job", "run", r.ID, "err", err)
+	s.prepare()
+	for _, r := range all {
+		defer s.hold(r.ID)() // before it exists, so that no Reconcile is in between
 	}
-	return s.Get(ctx, r.Project, r.ID)
+	if err := s.Store.Create(ctx, all...); err != nil { // 4 create run ...
+		for _, r := range all {
+			s.runs.Delete(r.ID)
+		}
+		return Run{}, err
+	}
+	for _, r := range all {
+		if err := s.advance(context.WithoutCancel(ctx), r); err != nil { // ... and job; what goes on beside it outlives the request
+			s.Log.WarnContext(ctx, "the run waits for its job", "run", r.ID, "err", err)
+		}
+	}
+	return s.Get(ctx, all[0].Project, all[0].ID)
+}
+
+// elements are the runs of an array; the run itself where there is none.
+func (s *Service) elements(r Run, array string) ([]Run, error) {
+	if array == "" {
+		return []Run{r}, nil
+	}
+	indices, limit, err := job.ParseArray(array)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Run, len(indices))
+	for i, m := range job.Members(s.IDs.New(job.ArrayNoun), indices, limit) {
+		x := r
+		x.ID, x.Name = s.IDs.New("run"), fmt.Sprintf("%s-%d", r.Name, m.Index)
+		x.Recipe.Seed += uint64(m.Index - m.First)
+		x.Ask.Member = m
+		if err := ref.Check("name", x.Name); err != nil {
+			return nil, err
+		}
+		all[i] = x
+	}
+	return all, nil
+}
+
+// jobName is the name of a run's job: of the elements of an array that of the array, so that they are one in lists and in
+// what is learnt of durations.
+func (r *Run) jobName() string {
+	if m := r.Ask.Member; m != nil {
+		return strings.TrimSuffix(r.Name, fmt.Sprintf("-%d", m.Index))
+	}
+	return r.Name
 }
 
 // Estimate says what a request would take, checking it as Submit does and creating nothing.

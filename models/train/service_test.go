@@ -611,8 +611,8 @@ type crashRuns struct {
 	c *crash
 }
 
-func (s crashRuns) Create(ctx context.Context, r train.Run) error {
-	return s.c.step(func() error { return s.Store.Create(ctx, r) })
+func (s crashRuns) Create(ctx context.Context, rs ...train.Run) error {
+	return s.c.step(func() error { return s.Store.Create(ctx, rs...) })
 }
 
 func (s crashRuns) Update(ctx context.Context, r train.Run) (ok bool, err error) {
@@ -733,4 +733,44 @@ func (w *world) crashOnce(t *testing.T, c *crash, model string) {
 	if len(runs) != 1 || runs[0].State != train.Succeeded || len(vs) != 1 || vs[0].ID != runs[0].ModelVersion || jobs != 1 {
 		t.Errorf("%s: %d runs, %s %q, %d versions, %d jobs", model, len(runs), runs[0].State, runs[0].Reason, len(vs), jobs)
 	}
+}
+
+// The runs of an array are made all or none, wherever the control plane dies, and each gets its one job, named as the array.
+func TestAnArrayOfRunsIsMadeWhole(t *testing.T) {
+	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
+		w := newWorld(t, db)
+		ctx := t.Context()
+		for n := 1; n <= 8; n++ {
+			c := &crash{n: n, after: n%2 == 0}
+			sp := spec()
+			sp.Name, sp.Array, sp.Recipe.Seed = fmt.Sprint("sweep", n), "3,5-6%2", 11
+			_, err := w.service(c).Submit(ctx, who, sp)
+			s := w.service(nil)
+			must(0, s.Reconcile(ctx))
+			var runs []train.Run
+			for _, r := range must(s.List(ctx, project, page.All)) {
+				if strings.HasPrefix(r.Name, sp.Name+"-") {
+					runs = append(runs, r)
+				}
+			}
+			if len(runs) != 3 && (len(runs) != 0 || err == nil) {
+				t.Fatalf("death at %d: there are %d runs, told %v", n, len(runs), err)
+			}
+			for _, r := range runs {
+				m := r.Ask.Member
+				j, ok := w.jobs.jobs[r.JobID]
+				if m == nil || m.Array != runs[0].Ask.Member.Array || m.Limit != 2 || m.Count != 3 || r.Name != fmt.Sprintf("%s-%d", sp.Name, m.Index) || r.Recipe.Seed != 11+uint64(m.Index-3) {
+					t.Errorf("%+v of %+v", r, m)
+				}
+				if !ok || j.Owner != r.ID || j.Name != sp.Name || j.Ask.Member == nil || j.Ask.Member.Index != m.Index {
+					t.Errorf("its job is %+v", j)
+				}
+			}
+		}
+		bad := spec()
+		bad.Array = "3-1"
+		if _, err := w.service(nil).Submit(ctx, who, bad); !fault.Is(err, fault.Invalid) || fault.As(err).Field != "array" {
+			t.Error(err)
+		}
+	})
 }

@@ -51,6 +51,9 @@ type Spec struct {
 	// Priority orders waiting jobs, higher first.
 	Priority int
 	Ask      job.Ask // what else is asked of the scheduler; User and Saves are filled in
+	// Array, if set, makes a run NAME-INDEX for each index, see job.ParseArray; each has the seed of the one before and as
+	// much more as its index is higher.
+	Array string
 }
 
 // Progress is the newest line of a run's progress.
@@ -106,9 +109,10 @@ type Run struct {
 
 // Store keeps runs.
 type Store interface {
-	// Create inserts the run if its data version and base version (when set) still exist in its project, else
-	// fault.NotFound; all in one transaction, so that a pinned version cannot be removed in between.
-	Create(ctx context.Context, r Run) error
+	// Create inserts runs, all or none, if their data version and base version (when set), which are the same for all, still
+	// exist in their project, else fault.NotFound; all in one transaction, so that a pinned version cannot be removed in
+	// between.
+	Create(ctx context.Context, rs ...Run) error
 	// Get returns a run; fault.NotFound.
 	Get(ctx context.Context, project, id string) (Run, error)
 	// List lists the project's runs, newest first; the key of a page is the time of creation in microseconds since 1970

@@ -42,7 +42,36 @@ func scanRun(s Scanner) (train.Run, error) {
 }
 
 // Create implements train.Store.
-func (s *Runs) Create(ctx context.Context, r train.Run) error {
+func (s *Runs) Create(ctx context.Context, rs ...train.Run) error {
+	return s.db.Write(ctx, func(tx *Tx) error {
+		for i := range rs {
+			if i == 0 {
+				if err := pin(ctx, tx, &rs[i]); err != nil {
+					return err
+				}
+			}
+			if err := insertRun(ctx, tx, &rs[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// pin makes sure that what a run takes stays until the transaction ends.
+func pin(ctx context.Context, tx *Tx, r *train.Run) error {
+	var got string
+	err := tx.QueryRow(ctx, "SELECT id FROM data_versions WHERE project = ? AND id = ? AND removed_at = 0"+tx.ForUpdate(), r.Project, r.DataVersion).Scan(&got)
+	if err != nil {
+		return missing(err, "There is no data version %s.", r.DataVersion)
+	}
+	if r.Base != "" {
+		return lockVersion(ctx, tx, r.Project, r.Base)
+	}
+	return nil
+}
+
+func insertRun(ctx context.Context, tx *Tx, r *train.Run) error {
 	var text [5]string
 	for i, part := range []any{r.Recipe, r.Estimate, r.Progress, r.Metrics, r.Ask} {
 		var err error
@@ -50,22 +79,10 @@ func (s *Runs) Create(ctx context.Context, r train.Run) error {
 			return err
 		}
 	}
-	return s.db.Write(ctx, func(tx *Tx) error {
-		var got string
-		err := tx.QueryRow(ctx, "SELECT id FROM data_versions WHERE project = ? AND id = ? AND removed_at = 0"+tx.ForUpdate(), r.Project, r.DataVersion).Scan(&got)
-		if err != nil {
-			return missing(err, "There is no data version %s.", r.DataVersion)
-		}
-		if r.Base != "" {
-			if err := lockVersion(ctx, tx, r.Project, r.Base); err != nil {
-				return err
-			}
-		}
-		_, err = tx.Exec(ctx, "INSERT INTO runs ("+runColumns+", ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			r.ID, r.Project, r.Name, r.Model, r.Trainer, r.DataVersion, r.Base, text[0], r.CPUs, r.Priority, r.JobID, r.State, r.Reason, r.Fault, bit(r.Stop),
-			text[1], text[2], text[3], r.ModelVersion, r.CreatedBy, micros(r.CreatedAt), micros(r.StartedAt), micros(r.EndedAt), text[4], bit(r.State.Final()))
-		return err
-	})
+	_, err := tx.Exec(ctx, "INSERT INTO runs ("+runColumns+", ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		r.ID, r.Project, r.Name, r.Model, r.Trainer, r.DataVersion, r.Base, text[0], r.CPUs, r.Priority, r.JobID, r.State, r.Reason, r.Fault, bit(r.Stop),
+		text[1], text[2], text[3], r.ModelVersion, r.CreatedBy, micros(r.CreatedAt), micros(r.StartedAt), micros(r.EndedAt), text[4], bit(r.State.Final()))
+	return err
 }
 
 // lockVersion makes sure that a model version stays until the transaction ends.
