@@ -61,7 +61,7 @@ func (a *Assembler) add(e Event) error {
 
 func (a *Assembler) part(e *Event) error {
 	if e.Choice < 0 || e.Choice >= maxAnswers || e.Choice > len(a.choices)+maxChoices {
-		return errors.New("dialect: a choice out of range")
+		return garbled(errors.New("dialect: a choice out of range"))
 	}
 	for len(a.choices) <= e.Choice {
 		a.choices = append(a.choices, gathering{calls: map[int]int{}})
@@ -80,19 +80,19 @@ func (a *Assembler) part(e *Event) error {
 	case RedactedPart:
 		g.push(Part{Kind: Redacted, Signature: e.Text, SignedBy: e.SignedBy})
 	case ToolStart:
-		if len(g.parts) >= maxCalls {
-			return errors.New("dialect: too many parts")
-		}
 		g.calls[e.Tool] = len(g.parts)
 		g.push(Part{Kind: ToolCall, ToolID: e.ToolID, Name: e.Name, Signature: e.Text, SignedBy: e.SignedBy})
 	case ToolDelta:
 		i, ok := g.calls[e.Tool]
 		if !ok {
-			return errors.New("dialect: arguments of a tool call that did not begin")
+			return garbled(errors.New("dialect: arguments of a tool call that did not begin"))
 		}
 		g.texts[i].WriteString(e.Text)
 	case Stopped:
 		g.stop, g.sequence, g.stopped = e.Stop, e.Sequence, true
+	}
+	if len(g.parts) > maxCalls {
+		return garbled(errors.New("dialect: too many parts"))
 	}
 	return nil
 }

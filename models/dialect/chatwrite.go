@@ -10,9 +10,22 @@ func writeChat(r *Request) ([]byte, error) {
 	w.FText("model", r.Model)
 	w.Key("messages")
 	w.List()
+	var shown []Part // what tools gave to see: their own messages have room for words alone
 	for i := range r.Messages {
-		chatTurn(w, &r.Messages[i], r.From == Chat)
+		m := &r.Messages[i]
+		if m.Role != ToolRole {
+			shown = chatShow(w, shown)
+		}
+		chatTurn(w, m, r.From == Chat)
+		for j := range m.Parts {
+			for _, p := range m.Parts[j].Parts {
+				if p.Kind == Image || p.Kind == File && p.Text == "" {
+					shown = append(shown, p)
+				}
+			}
+		}
 	}
+	chatShow(w, shown)
 	for _, p := range r.Prompts {
 		w.Open()
 		w.FText("role", "user")
@@ -35,6 +48,14 @@ func writeChat(r *Request) ([]byte, error) {
 	r.writeExtras(w, Chat)
 	w.Close()
 	return w.B, nil
+}
+
+// chatShow writes what tools gave to see, once all results of a turn are written.
+func chatShow(w *wire.Writer, shown []Part) []Part {
+	if len(shown) > 0 {
+		chatTurn(w, &Message{Role: User, Parts: shown}, false)
+	}
+	return nil
 }
 
 // writeStream asks for a stream with its usage, which the gateway needs whether or not the client asked.

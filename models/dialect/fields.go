@@ -118,5 +118,6 @@ var notes = map[Feature]map[Kind]string{
 	fLogprobs:    {Responses: "with include message.output_text.logprobs"},
 	fFileURL:     {Google: "as fileData"},
 	fImageURL:    {Google: "as fileData"},
+	fResultMedia: {Chat: "in a message of the user after the results"},
 	fGrammar:     {Chat: "as an extension", Completions: "as an extension"},
 }

@@ -114,9 +114,13 @@ func (r *Request) googlePart(v wire.Value, ids *pending) (p Part, ok bool) {
 	case o.Has("functionResponse"):
 		r.googleResult(o, &p, ids)
 	case proof == "": // nothing that is known: something that only the provider's own tools say
-		for _, m := range o.Rest() {
-			r.use(fHosted, o.Field(m.Name))
+		for _, name := range []string{"executableCode", "codeExecutionResult"} {
+			if o.Has(name) {
+				r.use(fHosted, o.Field(name))
+				return p, false
+			}
 		}
+		r.use(fHosted, v.Path())
 		return p, false
 	}
 	if proof != "" {

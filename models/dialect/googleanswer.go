@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/dialect/wire"
 )
 
@@ -317,6 +318,8 @@ type googleEncoder struct {
 	usage       Usage
 	calls       []*googlePending
 	stops       []Event
+	held        int
+	broken      bool
 }
 
 // googlePending is a tool call whose arguments are not whole: the dialect gives them whole.
@@ -330,6 +333,15 @@ func newGoogleEncoder(_ *Request, h Head) encoder { return &googleEncoder{array:
 func (g *googleEncoder) encode(dst []byte, e *Event) []byte {
 	part := func(p Part, logprobs []Logprob) []byte {
 		return g.chunk(dst, func(w *wire.Writer) { g.candidate(w, e.Choice, &p, "", logprobs) }, false)
+	}
+	if g.broken {
+		return dst
+	}
+	if e.Kind == ToolStart || e.Kind == ToolDelta {
+		if g.held += len(e.Text); g.held > maxHeld || len(g.calls) > maxCalls {
+			g.broken = true
+			return g.fail(dst, fault.New(fault.Unavailable, "The engine's answer is too long.", fault.Code("engine_failed")))
+		}
 	}
 	switch e.Kind {
 	case Started:

@@ -38,6 +38,9 @@ type Request struct {
 
 	Extra []Extra // fields that are carried as they are
 	Uses  []Use   // what the caller said, by feature; filled by the parser
+
+	used    map[Use]bool
+	unknown int
 }
 
 // Extra is a field that is passed on as it is where the other side has it. A name without a feature is known to no

@@ -102,6 +102,6 @@ const counts = `
 
 The text of a model's reasoning is shown to chat clients as ` + "`reasoning_content`" + `, and to others only if they asked for
 reasoning. A proof of reasoning that its maker wants back (a signature, encrypted content, a thought signature) is
-carried through clients of other dialects as an opaque text: inside of the thinking block or reasoning item, or at the
-end of a tool call's id, and given back only to its maker.
+carried through clients of Anthropic and responses as an opaque text inside of the thinking block or reasoning item,
+and Google's proof of a tool call through all clients at the end of the call's id; it is given back only to its maker.
 `

@@ -228,6 +228,7 @@ func (s *responsesEncoder) whole(dst []byte, name string) []byte {
 // begin opens an item.
 func (s *responsesEncoder) begin(dst []byte, p Part) []byte {
 	dst = s.shut(dst)
+	s.held += 512 // an item without words is not free
 	s.text.Reset()
 	s.open, s.part = &respItem{id: s.state.itemID(p.Kind), parts: []Part{p}}, 0
 	s.state.items = append(s.state.items, s.open)

@@ -365,6 +365,39 @@ func TestProofsComeBackToTheirMaker(t *testing.T) {
 	}
 }
 
+func TestLogprobsSurviveEveryDialectThatHasThem(t *testing.T) {
+	for d, r := range clients(true) {
+		if d == Anthropic {
+			continue
+		}
+		probs := []Logprob{{Token: "a", Logprob: -0.5, Bytes: []byte("a"), Top: []Logprob{{Token: "a", Logprob: -0.5}, {Token: "z", Logprob: -2}}}, {Token: "é", Logprob: -1, Bytes: []byte("é")}}
+		a := &Answer{ID: "i", Model: "m", Choices: []Choice{{Stop: StopEnd, Parts: []Part{{Text: "aé"}}, Logprobs: probs}}}
+		enc := NewEncoder(r, Head{})
+		var stream []byte
+		for _, e := range a.Events() {
+			stream = enc.Encode(stream, e)
+		}
+		streamed, err := read(d, string(stream), func(left int) int { return left })
+		if err != nil {
+			t.Fatal(d, err)
+		}
+		whole, err := ParseAnswer(d, WriteAnswer(r, a, Head{}))
+		if err != nil {
+			t.Fatal(d, err)
+		}
+		if d == Completions || d == Google {
+			for i := range probs { // these have no bytes
+				probs[i].Bytes = nil
+			}
+		}
+		for _, got := range []*Answer{streamed, whole} {
+			if diff := cmp.Diff(probs, got.Choices[0].Logprobs); diff != "" {
+				t.Errorf("%s:\n%s\n%s", d, diff, stream)
+			}
+		}
+	}
+}
+
 // Engines that give two calls' arguments in turns must not have them mixed up.
 func TestMixedCallsAreNotSpoilt(t *testing.T) {
 	for d, r := range clients(true) {

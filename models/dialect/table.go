@@ -117,7 +117,7 @@ var reach = map[Feature]string{
 	fImageURL: "MRMMM", fImageData: "MRMMM", fImageDetail: "MRMDD", fAudio: "MRRRM",
 	fFileData: "MRMMM", fFileURL: "RRMMM", fFileText: "MRMMM", fFileTitle: "MRMMD",
 	fOpenAIFile: "MRMRR", fOpenAIImage: "RRMRR", fAnthropicFile: "RRRMR", fAnthropicDoc: "DRDDD",
-	fName: "MRDDD", fCalls: "MRMMM", fResults: "MRMMM", fResultError: "DRDMM", fResultMedia: "RRMMM",
+	fName: "MRDDD", fCalls: "MRMMM", fResults: "MRMMM", fResultError: "DRDMM", fResultMedia: "MRMMM",
 	fThought: "MRDDM", fThoughtSigned: "MRDMM", fSignOpenAI: "DRMDD", fSignAnthropic: "DRDMD", fSignGoogle: "DRDDM", fRefusal: "MRMMM",
 	fTools: "MRMMM", fStrictTool: "MRMMD", fHosted: "RRRRR", fChoice: "MRMMM", fSubset: "MRMRM", fParallel: "MRMMD",
 	fSchema: "MMMMM", fSchemaNote: "MMMDD", fSchemaLax: "MMMDD", fJSONObject: "MMMRM", fGrammar: "MMRRR",
@@ -152,18 +152,24 @@ func outcome(from, to Kind, f Feature) Outcome {
 
 // use notes a feature by the field that asks for it.
 func (r *Request) use(f Feature, field string) {
-	for _, u := range r.Uses {
-		if u.Feature == f && u.Field == field {
+	u := Use{f, field}
+	if r.used[u] {
+		return
+	}
+	if f == fPart { // the only one whose names are the caller's to choose
+		if r.unknown++; r.unknown > maxUnknown {
 			return
 		}
 	}
-	if len(r.Uses) < maxUses {
-		r.Uses = append(r.Uses, Use{f, field})
+	if r.used == nil {
+		r.used = map[Use]bool{}
 	}
+	r.used[u] = true
+	r.Uses = append(r.Uses, u)
 }
 
-// maxUses bounds what a hostile request can make of names; the dialects have far fewer.
-const maxUses = 1024
+// maxUnknown bounds how many names that nobody knows are told.
+const maxUnknown = 64
 
 // screen applies the table: the names that a dialect drops, or the fault of the first that it refuses.
 func (r *Request) screen(to Kind) ([]string, error) {
