@@ -281,6 +281,41 @@ func (c *Client) PriceVersion(ctx context.Context, version string) (PriceVersion
 	return call[PriceVersion](ctx, c, http.MethodGet, path("prices", version), nil)
 }
 
+// Providers lists outside providers by name.
+func (c *Client) Providers(ctx context.Context) ([]Provider, error) {
+	return items[Provider](ctx, c, path("providers"))
+}
+
+// AddProvider adds an outside provider.
+func (c *Client) AddProvider(ctx context.Context, n NewProvider) (Provider, error) {
+	return call[Provider](ctx, c, http.MethodPost, path("providers"), n)
+}
+
+// Provider shows an outside provider.
+func (c *Client) Provider(ctx context.Context, name string) (Provider, error) {
+	return call[Provider](ctx, c, http.MethodGet, path("providers", name), nil)
+}
+
+// RemoveProvider removes an outside provider with its keys.
+func (c *Client) RemoveProvider(ctx context.Context, name string) error {
+	return none(ctx, c, http.MethodDelete, path("providers", name))
+}
+
+// TestProvider has the server ask a provider for its models.
+func (c *Client) TestProvider(ctx context.Context, name string) (ProviderTest, error) {
+	return call[ProviderTest](ctx, c, http.MethodPost, path("providers", name, "test"), nil)
+}
+
+// AddProviderKey gives a provider another key.
+func (c *Client) AddProviderKey(ctx context.Context, name, secret string) (ProviderKey, error) {
+	return call[ProviderKey](ctx, c, http.MethodPost, path("providers", name, "keys"), NewProviderKey{secret})
+}
+
+// RemoveProviderKey takes a key, by its id, from a provider.
+func (c *Client) RemoveProviderKey(ctx context.Context, name, key string) error {
+	return none(ctx, c, http.MethodDelete, path("providers", name, "keys", key))
+}
+
 // UsageQuery says whose usage of which days.
 type UsageQuery struct {
 	Org          string // another organisation, id or name

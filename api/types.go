@@ -474,21 +474,85 @@ type Scale struct {
 
 // NewRoute asks for a public model name.
 type NewRoute struct {
-	Name       string     `json:"name,omitempty" doc:"what callers put into model; default: the deployment's name"`
-	Deployment string     `json:"deployment,omitempty" doc:"id or name"`
-	PriceIn    *int64     `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens; default: the highest that a route of the project to the same model version has, else the installation's price"`
-	PriceOut   *int64     `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens; default: as for prompt tokens"`
-	Prices     *PriceCard `json:"prices,omitempty" doc:"the other prices; price_in and price_out come before its input and output"`
-	Shared     bool       `json:"shared,omitempty" doc:"every project of the organisation may use it"`
+	Name       string       `json:"name,omitempty" doc:"what callers put into model; default: the deployment's name"`
+	Aliases    []string     `json:"aliases,omitempty" maxItems:"16" doc:"further names"`
+	Deployment string       `json:"deployment,omitempty" doc:"id or name of the only backend"`
+	Backends   []NewBackend `json:"backends,omitempty" maxItems:"32" doc:"what it leads to, where there is more to say than a deployment"`
+	PriceIn    *int64       `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens; default: the highest that a route of the project to the same model version has, else the installation's price"`
+	PriceOut   *int64       `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens; default: as for prompt tokens"`
+	Prices     *PriceCard   `json:"prices,omitempty" doc:"the other prices; price_in and price_out come before its input and output"`
+	Shared     bool         `json:"shared,omitempty" doc:"every project of the organisation may use it"`
+}
+
+// NewBackend names a deployment or a provider's model.
+type NewBackend struct {
+	Deployment string `json:"deployment,omitempty" maxLength:"200" doc:"id or name"`
+	Provider   string `json:"provider,omitempty" maxLength:"200" doc:"id or name"`
+	Model      string `json:"model,omitempty" maxLength:"256" doc:"as the provider calls it"`
+	Weight     *int   `json:"weight,omitempty" minimum:"0" maximum:"1000000" doc:"parts of its tier's requests; default 1; 0 takes none"`
+	Tier       int    `json:"tier,omitempty" minimum:"0" maximum:"7" doc:"0 is asked first, the next one when nothing of it answers"`
+}
+
+// Backend is one of the things that a route leads to.
+type Backend struct {
+	Tier       int    `json:"tier"`
+	Weight     int    `json:"weight"`
+	Deployment string `json:"deployment,omitempty" doc:"id"`
+	Provider   string `json:"provider,omitempty" doc:"id"`
+	Model      string `json:"model,omitempty" doc:"as the provider calls it"`
+}
+
+// NewProvider asks for an outside provider.
+type NewProvider struct {
+	Name         string `json:"name" maxLength:"63"`
+	URL          string `json:"url" maxLength:"2048" doc:"https://..., with the path that its clients are given, such as /v1"`
+	Dialect      string `json:"dialect,omitempty" enum:"openai,anthropic,google" doc:"default openai"`
+	Key          string `json:"key,omitempty" maxLength:"8192" doc:"its first key; kept sealed and never shown"`
+	AllowPrivate bool   `json:"allow_private,omitempty" doc:"it may have an inner address, and plain http"`
+}
+
+// NewProviderKey is another key of a provider.
+type NewProviderKey struct {
+	Key string `json:"key" maxLength:"8192" doc:"kept sealed and never shown"`
+}
+
+// Provider is the model API of somebody else.
+type Provider struct {
+	ID           string        `json:"id"`
+	Name         string        `json:"name"`
+	URL          string        `json:"url"`
+	Dialect      string        `json:"dialect"`
+	AllowPrivate bool          `json:"allow_private,omitempty"`
+	Keys         []ProviderKey `json:"keys" nullable:"false"`
+	CreatedBy    string        `json:"created_by,omitempty"`
+	CreatedAt    time.Time     `json:"created_at"`
+}
+
+// ProviderKey is a key of a provider, without its secret.
+type ProviderKey struct {
+	ID        string     `json:"id"`
+	Hint      string     `json:"hint,omitempty" doc:"its last characters"`
+	Rests     *time.Time `json:"rests_until,omitempty" doc:"the provider refused it and it is not used before this"`
+	CreatedBy string     `json:"created_by,omitempty"`
+	CreatedAt time.Time  `json:"created_at"`
+}
+
+// ProviderTest is what a test of a provider found.
+type ProviderTest struct {
+	OK     bool    `json:"ok"`
+	Took   float64 `json:"took_s"`
+	Reason string  `json:"reason,omitempty"`
 }
 
 // RouteChange is what is to change of a route; what is left out stays as it is.
 type RouteChange struct {
-	Deployment string     `json:"deployment,omitempty" doc:"id or name"`
-	PriceIn    *int64     `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens"`
-	PriceOut   *int64     `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens"`
-	Prices     *PriceCard `json:"prices,omitempty" doc:"the other prices; price_in and price_out come before its input and output"`
-	Shared     *bool      `json:"shared,omitempty" doc:"every project of the organisation may use it"`
+	Deployment string       `json:"deployment,omitempty" doc:"id or name of the only backend"`
+	Backends   []NewBackend `json:"backends,omitempty" maxItems:"32" doc:"all that it is to lead to"`
+	Aliases    *[]string    `json:"aliases,omitempty" doc:"all its further names"`
+	PriceIn    *int64       `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens"`
+	PriceOut   *int64       `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens"`
+	Prices     *PriceCard   `json:"prices,omitempty" doc:"the other prices; price_in and price_out come before its input and output"`
+	Shared     *bool        `json:"shared,omitempty" doc:"every project of the organisation may use it"`
 }
 
 // PriceCard names prices one by one; one that is left out stays as it is, or is the usual one of something new.
@@ -526,7 +590,9 @@ type PriceVersion struct {
 type Route struct {
 	ID           string    `json:"id"`
 	Name         string    `json:"name"`
-	DeploymentID string    `json:"deployment_id"`
+	Aliases      []string  `json:"aliases,omitempty"`
+	DeploymentID string    `json:"deployment_id" doc:"of the first backend that is a deployment; empty when it leads to providers alone"`
+	Backends     []Backend `json:"backends" nullable:"false" doc:"in the order in which they are asked"`
 	PriceIn      int64     `json:"price_in"`
 	PriceOut     int64     `json:"price_out"`
 	Prices       Prices    `json:"prices"`

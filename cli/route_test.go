@@ -37,10 +37,18 @@ func TestRouteSetSendsOnlyWhatIsNamed(t *testing.T) {
 		"--price " + file + ".not-there": "",
 		"--shared":                       `{"shared":true}`,
 		"--shared=false":                 `{"shared":false}`,
-		"--to d":                         `{"deployment":"d"}`,
+		"--to d":                         `{"backends":[{"deployment":"d"}]}`,
 		"--price-in 0":                   `{"price_in":0}`,
-		"--price-out 7 --to dep":         `{"deployment":"dep","price_out":7}`,
-		"":                               "",
+		"--price-out 7 --to dep":         `{"backends":[{"deployment":"dep"}],"price_out":7}`,
+		"--to p/m:v1 --to local/d:0 --fallback q/a/b:3,e --fallback f": `{"backends":[{"provider":"p","model":"m:v1"},{"deployment":"d","weight":0},` +
+			`{"provider":"q","model":"a/b","weight":3,"tier":1},{"deployment":"e","tier":1},{"deployment":"f","tier":2}]}`,
+		"--alias a --alias b": `{"aliases":["a","b"]}`,
+		"--alias=":            `{"aliases":[]}`,
+		"--fallback f":        "",
+		"--to /m":             "",
+		"--to p/":             "",
+		"--price nowhere":     "",
+		"":                    "",
 	} {
 		sent = ""
 		a := &app{Screen: &ui.Screen{Out: io.Discard, Err: io.Discard, In: strings.NewReader(""), Now: time.Now}, data: t.TempDir(), url: srv.URL, key: "k"}

@@ -43,7 +43,7 @@ func (a *app) showStatus(c *api.Client, st api.Status) {
 	if len(st.Routes) > 0 {
 		a.Printf("\n")
 		a.Table([]string{"route", "deployment", "price in", "price out"}, rows(st.Routes, func(r api.Route) []string {
-			return []string{r.Name, r.DeploymentID, num(r.PriceIn), num(r.PriceOut)}
+			return []string{r.Name, leadsTo(r), num(r.PriceIn), num(r.PriceOut)}
 		}))
 		a.Next("%s", a.command("chat %s", shellQuote(st.Routes[0].Name)))
 	}

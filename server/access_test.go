@@ -32,6 +32,8 @@ var requests = map[string]struct{ query, kind, body string }{
 	"create-deployment":   {body: `{"model":"$model","name":"d3"}`},
 	"scale-deployment":    {body: `{"replicas":2}`},
 	"create-route":        {body: `{"name":"pub2","deployment":"$deployment"}`},
+	"add-provider":        {body: `{"name":"abroad2","url":"https://api.example.org"}`},
+	"add-provider-key":    {body: `{"key":"sk-2"}`},
 	"drain-node":          {body: `{"reason":"a new fan"}`},
 	"add-window":          {body: `{"name":"w2","nodes":["here"],"until":"` + inHours(2) + `"}`},
 	"set-quota":           {body: `{"weight":2,"guarantee":{"slot":1}}`},

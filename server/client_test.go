@@ -260,9 +260,10 @@ func clientServing(t *testing.T, w *world, c *api.Client) {
 	}
 	must(c.DeploymentLogs(ctx, "dd", api.LogQuery{}))(t)
 	r := must(c.CreateRoute(ctx, api.NewRoute{Name: "rr", Deployment: "dd", PriceOut: new(int64(4)), Shared: true}))(t)
-	if got := must(c.Route(ctx, "rr"))(t); got != r {
-		t.Errorf("route %+v, made %+v", got, r)
+	if d := cmp.Diff(r, must(c.Route(ctx, "rr"))(t)); d != "" {
+		t.Error(d)
 	}
+	clientProviders(t, c)
 	if s := must(c.SetRoute(ctx, "rr", api.RouteChange{Deployment: "dd", PriceOut: new(int64(9))}))(t); s.PriceOut != 9 || s.ID != r.ID {
 		t.Errorf("set %+v", s)
 	}
@@ -281,6 +282,33 @@ func clientServing(t *testing.T, w *world, c *api.Client) {
 		t.Errorf("removed %+v", gone)
 	}
 	clientUsage(t, w, c)
+}
+
+func clientProviders(t *testing.T, c *api.Client) {
+	ctx := t.Context()
+	p := must(c.AddProvider(ctx, api.NewProvider{Name: "far", URL: "https://api.example.org/v1", Key: "sk-abcdefghijklmnop"}))(t)
+	k := must(c.AddProviderKey(ctx, "far", "another"))(t)
+	if got := must(c.Provider(ctx, p.ID))(t); len(got.Keys) != 2 || got.Keys[0].Hint != "mnop" || got.Keys[1].ID != k.ID || got.Keys[1].Hint != "" || got.Dialect != "openai" {
+		t.Errorf("provider %+v", got)
+	}
+	r := must(c.CreateRoute(ctx, api.NewRoute{Name: "both", Aliases: []string{"zwei"}, Backends: []api.NewBackend{
+		{Provider: "far", Model: "large", Weight: new(3)}, {Deployment: "dd", Tier: 4}}}))(t)
+	want := []api.Backend{{Weight: 3, Provider: p.ID, Model: "large"}, {Tier: 1, Weight: 1, Deployment: r.DeploymentID}}
+	if d := cmp.Diff(want, must(c.Route(ctx, "zwei"))(t).Backends); d != "" {
+		t.Error(d)
+	}
+	if err := c.RemoveProvider(ctx, "far"); !fault.Is(err, fault.Conflict) {
+		t.Errorf("a provider that a route leads to was removed: %v", err)
+	}
+	must(0, c.RemoveRoute(ctx, "both"))(t)
+	must(0, c.RemoveProviderKey(ctx, "far", k.ID))(t)
+	if x := must(c.TestProvider(ctx, "far"))(t); !x.OK {
+		t.Errorf("%+v", x)
+	}
+	if all := must(c.Providers(ctx))(t); len(all) != 2 {
+		t.Errorf("providers %+v", all)
+	}
+	must(0, c.RemoveProvider(ctx, "far"))(t)
 }
 
 // Usage is complete the moment it is asked for: what the ledger holds is shipped first.

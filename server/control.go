@@ -129,6 +129,7 @@ func (s *Server) mountControl() {
 	s.runOps()
 	s.modelOps()
 	s.serveOps()
+	s.providerOps()
 	s.usageOps()
 	s.computeOps()
 	documentForms(s.huma.OpenAPI())

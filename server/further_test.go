@@ -76,6 +76,7 @@ func asks(t *testing.T, w *world) map[string][]furtherAsk {
 	add("put-member", tenancy.OrgWide, "PUT", "/members/zoe@example.org?project=second", `{"role":"developer"}`)
 	add("remove-member", tenancy.OrgWide, "DELETE", "/members/zoe@example.org?project=second", "")
 	add("create-key", tenancy.OrgWide, "POST", "/keys", `{"name":"x","project":"second"}`)
+	add("add-provider", tenancy.Platform, "POST", "/providers", `{"name":"near","url":"http://127.0.0.1:1","allow_private":true}`)
 	return all
 }
 

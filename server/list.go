@@ -6,6 +6,7 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
+	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/models/train"
@@ -46,6 +47,7 @@ var (
 	priceList        = listing[serve.PriceVersion]{"prices", 2, func(v serve.PriceVersion) page.Key {
 		return page.Key{strconv.FormatInt(v.At.UnixMicro(), 10), v.ID}
 	}}
+	providerList     = listing[provider.Provider]{"providers", 1, func(p provider.Provider) page.Key { return page.Key{p.Name} }}
 	organisationList = listing[tenancy.Organisation]{"organisations", 1, func(o tenancy.Organisation) page.Key { return page.Key{o.ID} }}
 	projectList      = listing[tenancy.Project]{"projects", 1, func(p tenancy.Project) page.Key { return page.Key{p.ID} }}
 	memberList       = listing[tenancy.Member]{"members", 1, func(m tenancy.Member) page.Key { return page.Key{m.Email} }}

@@ -17,6 +17,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
+	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/models/train"
@@ -48,6 +49,7 @@ func (w *world) fill(t *testing.T) {
 		must(w.Registry.ImportDir(ctx, prj, dir, registry.NewVersion{Model: "m"}))(t)
 		must(w.Train.Submit(ctx, train.Who{Project: prj}, train.Spec{Model: name, Data: dv.ID, Recipe: train.Recipe{Steps: 10}}))(t)
 		must(w.Serve.Deploy(ctx, serve.Who{Org: w.who.OrgID, Project: prj}, serve.DeploySpec{Name: name, Model: mv.ID, Route: &serve.RouteSpec{Name: name}}))(t)
+		must(w.Providers.Add(ctx, provider.Who{Org: w.who.OrgID, Project: prj}, provider.Spec{Name: name, URL: "https://" + name + ".example.org", Key: name}))(t)
 		e := must(w.ledger.Begin(&meter.Identity{Request: w.IDs.Raw(), Org: w.who.Org, Project: w.who.Project, Key: must(id.ParseRaw(k.ID))(t),
 			Model: name, Prices: meter.Flat(1, 1), Start: time.Now(), Kind: meter.Chat}))(t)
 		e.Settle(meter.Finished, meter.Usage{Input: 1, Output: 1}, meter.Work{})
@@ -63,7 +65,7 @@ func TestPagesOfEveryListMakeTheWhole(t *testing.T) {
 	}{
 		"/organisations": {6, "id"}, "/projects": {6, "id"}, "/members": {6, "email"}, "/keys": {7, "id"}, "/budgets": {6, ""}, "/limits": {5, ""},
 		"/data": {6, "name"}, "/data/words/versions": {6, "-number"}, "/models": {6, "name"}, "/models/m/versions": {6, "-number"},
-		"/runs": {6, "-created_at"}, "/deployments": {6, "name"}, "/routes": {6, "name"}, "/prices": {6, "-created_at"}, "/usage?group=model": {5, "name"}, "/usage?group=key": {5, "name"},
+		"/runs": {6, "-created_at"}, "/deployments": {6, "name"}, "/routes": {6, "name"}, "/prices": {6, "-created_at"}, "/providers": {6, "name"}, "/usage?group=model": {5, "name"}, "/usage?group=key": {5, "name"},
 		"/queues": {6, "project"}, "/quotas": {6, "project"}, "/nodes": {2, "name"}, "/node-windows": {6, "name"}, "/jobs": {6, "-id"},
 	}
 	for _, e := range endpoints {

@@ -265,7 +265,7 @@ func (o *OpenAI) list(w *sink, who *auth.Principal) error {
 
 func (o *OpenAI) show(w *sink, who *auth.Principal, name string) error {
 	t, ok := o.Gateway.Routes.Lookup(who.ProjectID, who.OrgID, name)
-	if !ok || len(t.Endpoints) == 0 {
+	if !ok || !t.Serves() {
 		return fault.New(fault.NotFound, "The model `"+clip(name)+"` does not exist or you do not have access to it.",
 			fault.Code("model_not_found"), fault.Field("model"))
 	}

@@ -84,6 +84,14 @@ var endpoints = []Endpoint{
 
 	{Method: "GET", Pattern: v1 + "/prices", ID: "list-prices", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/prices/{version}", ID: "get-prices", Role: tenancy.Viewer, Scope: tenancy.Read},
+	// Providers bill the installation for what their keys are used for.
+	{Method: "GET", Pattern: v1 + "/providers", ID: "list-providers", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/providers", ID: "add-provider", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "GET", Pattern: v1 + "/providers/{provider}", ID: "get-provider", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "DELETE", Pattern: v1 + "/providers/{provider}", ID: "remove-provider", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "POST", Pattern: v1 + "/providers/{provider}/test", ID: "test-provider", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "POST", Pattern: v1 + "/providers/{provider}/keys", ID: "add-provider-key", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "DELETE", Pattern: v1 + "/providers/{provider}/keys/{pkey}", ID: "remove-provider-key", Role: tenancy.Owner, Scope: tenancy.Admin},
 
 	{Method: "GET", Pattern: v1 + "/queues", ID: "list-queues", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/jobs", ID: "list-jobs", Role: tenancy.Viewer, Scope: tenancy.Read},
@@ -130,7 +138,7 @@ var furthers = []Further{
 	{ID: "create-deployment", When: "sharing of a route", Scope: tenancy.OrgWide},
 	{ID: "create-route", When: "prices", Scope: tenancy.Pricing, Or: tenancy.Owner},
 	{ID: "create-route", When: "sharing", Scope: tenancy.OrgWide},
-	{ID: "set-route", When: "prices, or a deployment whose prices are higher", Scope: tenancy.Pricing, Or: tenancy.Owner},
+	{ID: "set-route", When: "prices, or backends whose prices are higher", Scope: tenancy.Pricing, Or: tenancy.Owner},
 	{ID: "set-route", When: "sharing, or prices of a shared route", Scope: tenancy.OrgWide},
 	{ID: "remove-route", When: "a shared route, or the last one of a model version at more than the usual price,", Scope: tenancy.Pricing, Or: tenancy.Owner},
 	{ID: "remove-deployment", When: "such a route", Scope: tenancy.Pricing, Or: tenancy.Owner},
@@ -143,6 +151,7 @@ var furthers = []Further{
 	{ID: "release-job", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "requeue-job", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "cancel-job", When: "another project", Scope: tenancy.OrgWide},
+	{ID: "add-provider", When: "inner addresses allowed", Scope: tenancy.Platform},
 	{ID: "list-members", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "put-member", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "remove-member", When: "another project", Scope: tenancy.OrgWide},

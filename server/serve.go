@@ -98,7 +98,7 @@ func (s *Server) routeOps() {
 		r, err := s.Serve.Route(ctx, p.ProjectID, in.Route)
 		return &out[api.Route]{route(r)}, err
 	})
-	op(s, "set-route", "serving", "Change deployment, prices and sharing of a route", func(ctx context.Context, p *auth.Principal, in *struct {
+	op(s, "set-route", "serving", "Change backends, aliases, prices and sharing of a route", func(ctx context.Context, p *auth.Principal, in *struct {
 		RoutePath
 		Body api.RouteChange
 	}) (*out[api.Route], error) {
@@ -116,7 +116,19 @@ func whoServes(p *auth.Principal) serve.Who {
 }
 
 func routeSpec(n api.NewRoute) serve.RouteSpec {
-	return serve.RouteSpec{Name: n.Name, Deployment: n.Deployment, Price: card(n.PriceIn, n.PriceOut, n.Prices), Shared: n.Shared}
+	return serve.RouteSpec{Name: n.Name, Aliases: n.Aliases, Deployment: n.Deployment, Backends: backendSpecs(n.Backends), Price: card(n.PriceIn, n.PriceOut, n.Prices), Shared: n.Shared}
+}
+
+func backendSpecs(in []api.NewBackend) []serve.BackendSpec {
+	var out []serve.BackendSpec
+	for _, b := range in {
+		out = append(out, serve.BackendSpec(b))
+	}
+	return out
+}
+
+func backend(b serve.Backend) api.Backend {
+	return api.Backend{Tier: b.Tier, Weight: b.Weight, Deployment: b.Deployment, Provider: b.Provider, Model: b.Model}
 }
 
 func (s *Server) priceOps() {
@@ -141,7 +153,7 @@ func priceVersion(v serve.PriceVersion) api.PriceVersion {
 }
 
 func routeChange(c api.RouteChange) serve.RouteChange {
-	return serve.RouteChange{Deployment: c.Deployment, Price: card(c.PriceIn, c.PriceOut, c.Prices), Shared: c.Shared}
+	return serve.RouteChange{Deployment: c.Deployment, Backends: backendSpecs(c.Backends), Aliases: c.Aliases, Price: card(c.PriceIn, c.PriceOut, c.Prices), Shared: c.Shared}
 }
 
 // card joins the two prices that have fields of their own with the rest; the fields come first.
@@ -173,5 +185,5 @@ func replica(r serve.Replica) api.Replica {
 }
 
 func route(r serve.Route) api.Route {
-	return api.Route{ID: r.ID, Name: r.Name, DeploymentID: r.DeploymentID, PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), PriceVersion: r.Priced.ID, Shared: r.Shared, CreatedAt: r.CreatedAt}
+	return api.Route{ID: r.ID, Name: r.Name, Aliases: r.Aliases, DeploymentID: r.Deployment(), Backends: list(r.Backends, backend).Body.Items, PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), PriceVersion: r.Priced.ID, Shared: r.Shared, CreatedAt: r.CreatedAt}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/data"
+	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/models/train"
@@ -55,17 +56,18 @@ type Deps struct {
 	Info api.Info
 
 	// The control API; without Tenancy there is none.
-	Tenancy  *tenancy.Service
-	Data     *data.Service
-	Registry *registry.Service
-	Train    *train.Service
-	Serve    *serve.Service
-	Jobs     JobControl
-	Programs Programs
-	Queue    Queue
-	Usage    Usage
-	Ledger   Ledger
-	Spent    func(id.Raw) int64 // micro-units a key, project or organisation has spent
+	Tenancy   *tenancy.Service
+	Data      *data.Service
+	Registry  *registry.Service
+	Train     *train.Service
+	Serve     *serve.Service
+	Providers *provider.Service
+	Jobs      JobControl
+	Programs  Programs
+	Queue     Queue
+	Usage     Usage
+	Ledger    Ledger
+	Spent     func(id.Raw) int64 // micro-units a key, project or organisation has spent
 
 	// OpenAI answers everything under /v1/, by itself: authentication, errors, panics. Without it there is no model API.
 	OpenAI http.Handler

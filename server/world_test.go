@@ -24,9 +24,11 @@ import (
 	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/seal"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/gateway"
+	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/models/train"
@@ -176,6 +178,12 @@ func (serving) Open(context.Context, engine.Endpoint, engine.Request) (engine.St
 	return nil, fault.New(fault.Unavailable, "nothing runs")
 }
 
+// abroad is a provider that nobody reaches.
+type abroad struct{ serving }
+
+func (abroad) Resting() map[string]time.Time { return nil }
+func (abroad) Close()                        {}
+
 type codec struct{}
 
 func (codec) Inspect(_ context.Context, dir string) (registry.Shape, error) {
@@ -219,11 +227,14 @@ func newWorldOn(t *testing.T, dsn string, change ...func(*Deps)) *world {
 	reg := &registry.Service{Store: w.db.Registry(), Blobs: blobs, Codec: codec{}, Dir: t.TempDir(), IDs: ids, Now: clock}
 	trn := &train.Service{Store: w.db.Runs(), Data: ds, Registry: reg, Jobs: w.jobs, Trainers: map[string]train.Trainer{"native": trainer{}}, IDs: ids, Now: clock, Log: log}
 	srv := &serve.Service{Store: w.db.Serve(), Registry: reg, Jobs: w.jobs, Engines: map[string]engine.Engine{"native": serving{}}, IDs: ids, Now: clock, Rand: rand.Reader, Log: log}
+	outside := &provider.Service{Store: w.db.Providers(), Box: must(seal.New(make([]byte, seal.KeySize), rand.Reader))(t), Driver: func(provider.Upstream) provider.Driver { return abroad{} },
+		IDs: ids, Now: clock, Log: log, Changed: func(ctx context.Context) { srv.Reroute(ctx) }}
+	srv.Providers = outside
 	there := must(queue.Local("here", 2, []string{"slot=8"}))(t)
 	planner := queue.New(queue.Options{Capacity: there, Store: w.db.Queue(), Log: log})
 	gw := &gateway.Gateway{Routes: gateway.Served(srv), Quota: quota.NewBook(ring, clock), Ledger: w.ledger, Now: clock, Log: log}
 	w.Deps = Deps{Log: log, Now: clock, IDs: ids, Keys: ring, Info: api.Info{Version: "test", Database: "sqlite", CPUs: 2},
-		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(),
+		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Providers: outside, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(),
 		Ledger: &meter.Shipper{Ledger: w.ledger, Store: w.db.Meter(), Log: log}, Spent: func(id.Raw) int64 { return 5 }, Poll: time.Millisecond,
 		OpenAI: &OpenAI{Gateway: gw, Keys: ring, IDs: ids, Now: clock, Log: log}}
 	for _, f := range change {
@@ -252,12 +263,13 @@ func (w *world) furnish(t *testing.T) {
 	run := must(w.Train.Submit(ctx, train.Who{Project: prj}, train.Spec{Model: "m", Data: dv.ID, Recipe: train.Recipe{Steps: 10}}))(t)
 	dep := must(w.Serve.Deploy(ctx, serve.Who{Org: w.who.OrgID, Project: prj}, serve.DeploySpec{Model: mv.ID, Route: &serve.RouteSpec{Name: "pub"}}))(t)
 	route := must(w.Serve.Route(ctx, prj, "pub"))(t)
+	abroad := must(w.Providers.Add(ctx, provider.Who{Org: w.who.OrgID, Project: prj}, provider.Spec{Name: "abroad", URL: "https://api.example.org/v1", Key: "sk-1234567890abcdef"}))(t)
 	prior := must(w.Queue.SetQuota(ctx, queue.Quota{Project: prj, Guarantee: map[string]int64{"slot": 1}}))(t)
 	window := must(w.Queue.AddWindow(ctx, queue.Window{Name: "yearly", Nodes: []string{"here"}, From: time.Now().Add(time.Hour), Until: time.Now().Add(2 * time.Hour)}))(t)
 	w.plan(t)
 	w.objects = map[string]string{"job": must(w.jobs.List(ctx, prj, job.Filter{}))(t)[0].ID, "node": "here", "window": window.Name, "project": prior.Project,
 		"email": "bob@example.org", "key": k.ID, "scope": "key", "id": k.ID, "data": dv.ID, "model": mv.ID,
-		"run": run.ID, "deployment": dep.ID, "route": route.ID, "version": route.Priced.ID}
+		"run": run.ID, "deployment": dep.ID, "route": route.ID, "version": route.Priced.ID, "provider": abroad.ID, "pkey": abroad.Keys[0].ID}
 }
 
 // plan has the planner look at what there is.

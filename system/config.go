@@ -20,15 +20,16 @@ import (
 // Config is everything that can be set. Defaults stand in DefaultConfig; the zero value of a field that says so
 // means that Triarch decides.
 type Config struct {
-	Data     string   `config:"data" help:"data directory"`
-	Listen   string   `config:"listen" help:"address the API listens on"`
-	Public   string   `config:"public-url" help:"address of the API for other machines, as printed; empty: the certificate's name, or the address listened on"`
-	Database string   `config:"database" help:"postgres://... for PostgreSQL; empty for SQLite in the data directory" secret:"true"`
-	Roles    []string `config:"roles" help:"which roles this process takes: control, gateway"`
-	Starter  bool     `config:"starter" help:"make the starter model on an empty data directory"`
-	Insecure bool     `config:"insecure" help:"listen without TLS on an address others can reach"`
-	Threads  int      `config:"threads" help:"cores for work on this machine; 0: what the process may use"`
-	Compute  struct {
+	Data      string   `config:"data" help:"data directory"`
+	Listen    string   `config:"listen" help:"address the API listens on"`
+	Public    string   `config:"public-url" help:"address of the API for other machines, as printed; empty: the certificate's name, or the address listened on"`
+	Database  string   `config:"database" help:"postgres://... for PostgreSQL; empty for SQLite in the data directory" secret:"true"`
+	SecretKey string   `config:"secret-key" help:"file with the key that seals secrets in the database; empty: secret.key in the data directory, made on the first start"`
+	Roles     []string `config:"roles" help:"which roles this process takes: control, gateway"`
+	Starter   bool     `config:"starter" help:"make the starter model on an empty data directory"`
+	Insecure  bool     `config:"insecure" help:"listen without TLS on an address others can reach"`
+	Threads   int      `config:"threads" help:"cores for work on this machine; 0: what the process may use"`
+	Compute   struct {
 		Capacity []string      `config:"capacity" help:"chips of this machine beside its cores, to be given out to work, such as slot=8, slot=8@node1 or slot=4+4 for two link groups"`
 		MinRun   time.Duration `config:"min-run" help:"how long work runs at least before it makes way for other work"`
 		Programs string        `config:"programs" help:"whose programs run as jobs, as the account of the control plane and beside it: owners, developers or off"`

@@ -11,6 +11,8 @@ import (
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/engine"
 	enginenative "github.com/triarch-ai/triarch/models/engine/native"
+	"github.com/triarch-ai/triarch/models/engine/remote"
+	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	registrynative "github.com/triarch-ai/triarch/models/registry/native"
 	"github.com/triarch-ai/triarch/models/train"
@@ -24,6 +26,15 @@ import (
 // engines are the programs that can serve a model version, by name.
 func engines() map[string]engine.Engine {
 	return byName[engine.Engine](&enginenative.Driver{})
+}
+
+// newProvider reaches a model API of somebody else.
+func newProvider(u provider.Upstream) provider.Driver {
+	o := remote.Options{URL: u.URL, Dialect: u.Dialect, Private: u.Private, Now: time.Now}
+	for _, k := range u.Keys {
+		o.Keys = append(o.Keys, remote.Key{ID: k.ID, Secret: k.Text})
+	}
+	return remote.New(o)
 }
 
 // trainers are the programs that can train, by name.

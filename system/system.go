@@ -25,8 +25,10 @@ import (
 	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/seal"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/native/kernel"
+	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/models/train"
@@ -60,20 +62,22 @@ type System struct {
 	blobs    blob.Store
 	ids      *id.Maker
 
-	Org      tenancy.Organisation
-	Project  tenancy.Project
-	Tenancy  *tenancy.Service
-	Keyring  *auth.Keyring
-	Ledger   *meter.Ledger
-	Shipper  *meter.Shipper
-	Book     *quota.Book
-	Executor job.Executor
-	Queue    *queue.Planner
-	Keeper   *job.Keeper
-	Data     *data.Service
-	Registry *registry.Service
-	Train    *train.Service
-	Serve    *serve.Service
+	Org       tenancy.Organisation
+	Project   tenancy.Project
+	Tenancy   *tenancy.Service
+	Keyring   *auth.Keyring
+	Ledger    *meter.Ledger
+	Shipper   *meter.Shipper
+	Book      *quota.Book
+	Executor  job.Executor
+	Queue     *queue.Planner
+	Keeper    *job.Keeper
+	Data      *data.Service
+	Registry  *registry.Service
+	Train     *train.Service
+	Serve     *serve.Service
+	Providers *provider.Service
+	Box       *seal.Box
 
 	loops  context.Context
 	cancel context.CancelFunc
@@ -101,13 +105,14 @@ func Start(ctx context.Context, cfg Config, log *slog.Logger, extras ...Extra) (
 		{"the address", s.listen},         // 1 first: a busy port must leave nothing half made
 		{"the data directory", s.openDir}, // 2
 		{"the database", s.openDatabase},  // 3
-		{"the blobs", s.openBlobs},        // 4
-		{"tenancy", s.openTenancy},        // 5 organisation, project and owner key on first start
-		{"the ledger", s.openLedger},      // 6 what a killed process left open is settled, shipped, then spent money is known
-		{"work", s.openWork},              // 7 keeper and executor; what lives is adopted
-		{"models", s.openModels},          // 8 data, registry, training, serving
-		{"the loops", s.startLoops},       // 9
-		{"the API", s.serveAPI},           // 10
+		{"the secrets", s.openSecrets},    // 4
+		{"the blobs", s.openBlobs},        // 5
+		{"tenancy", s.openTenancy},        // 6 organisation, project and owner key on first start
+		{"the ledger", s.openLedger},      // 7 what a killed process left open is settled, shipped, then spent money is known
+		{"work", s.openWork},              // 8 keeper and executor; what lives is adopted
+		{"models", s.openModels},          // 9 data, registry, training, serving
+		{"the loops", s.startLoops},       // 10
+		{"the API", s.serveAPI},           // 11
 	} {
 		if err := step.do(ctx); err != nil {
 			s.Stop(context.WithoutCancel(ctx))
@@ -252,6 +257,16 @@ func (s *System) openDatabase(ctx context.Context) error {
 	return s.claimRoles(ctx)
 }
 
+// openSecrets makes or reads the key that seals secrets.
+func (s *System) openSecrets(context.Context) (err error) {
+	file, make := s.Config.SecretKey, false
+	if file == "" {
+		file, make = s.dir.File("secret.key"), true
+	}
+	s.Box, err = seal.OpenFile(file, make, rand.Reader)
+	return err
+}
+
 func (s *System) openBlobs(context.Context) (err error) {
 	s.blobs, err = newBlobs(s.dir.File("blobs"))
 	return err
@@ -364,7 +379,9 @@ func (s *System) openModels(ctx context.Context) error {
 		MaxImport: s.Config.Limits.Upload}
 	s.Train = &train.Service{Store: s.db.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
 		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version}
-	s.Serve = &serve.Service{Store: s.db.Serve(), Price: new(meter.Flat(s.Config.Price.In, s.Config.Price.Out)), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
+	s.Providers = &provider.Service{Store: s.db.Providers(), Box: s.Box, Driver: newProvider, IDs: s.ids, Now: time.Now, Log: s.Log,
+		Changed: func(ctx context.Context) { s.Serve.Reroute(context.WithoutCancel(ctx)) }}
+	s.Serve = &serve.Service{Store: s.db.Serve(), Providers: s.Providers, Price: new(meter.Flat(s.Config.Price.In, s.Config.Price.Out)), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
 		Rand: rand.Reader, Log: s.Log, MemoryLimit: memoryLimit(), OnChange: func(*serve.Table) { s.nudge() }}
 	s.onStop("models", func(context.Context) error {
 		s.Serve.Close()

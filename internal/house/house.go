@@ -39,7 +39,7 @@ var ranks = []struct {
 
 // drivers are the packages that satisfy a contract; only system (and cmd-less rigs under test/) names them.
 var drivers = []string{
-	"compute/exec/local", "models/engine/native", "models/train/native", "models/registry/native", "storage/blob/file",
+	"compute/exec/local", "models/engine/native", "models/engine/remote", "models/train/native", "models/registry/native", "storage/blob/file",
 }
 
 // suites are test suites of contracts; no non-test file imports them.

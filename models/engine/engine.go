@@ -29,6 +29,22 @@ type Endpoint struct {
 	Secret  string // bearer secret that the replica demands; never logged
 }
 
+// Dialect is the wire of a model API.
+type Dialect string
+
+// The dialects.
+const (
+	OpenAI    Dialect = "openai"
+	Anthropic Dialect = "anthropic"
+	Google    Dialect = "google"
+)
+
+// The codes of a fault of Open, of kind Unavailable, which say whether an engine may have had the request.
+const (
+	Unreached = "unreached"   // it had not: asking another costs nothing
+	Died      = "engine_died" // it may have worked on it, and whoever runs it may bill that
+)
+
 // Engine is one kind of serving program.
 type Engine interface {
 	// Name is the driver's name, such as "native".
@@ -48,7 +64,8 @@ type Counter interface {
 	Count(ctx context.Context, to Endpoint, path string, body []byte) (int, error)
 }
 
-// Request is a call in the OpenAI dialect: the caller's bytes plus where they go.
+// Request is a call in the engine's dialect, which is OpenAI's for all but outside providers: the caller's bytes plus
+// where they go.
 type Request struct {
 	Path      string // such as "/v1/chat/completions"
 	Body      []byte // JSON; not kept after Open's Stream is closed
@@ -73,13 +90,22 @@ type Stream interface {
 	Close() error
 }
 
+// Drainer is a Stream of an engine that bills what it makes, whether or not anybody listens.
+type Drainer interface {
+	// Drain reads the rest of an answer whose caller has left, within the driver's bounds of bytes and time, for the
+	// counts alone; Data of the Chunk is empty. Without it, Close ends the request with the counts of the last Next.
+	// A cancelled context of Open lets Next return, and does not keep Drain from reading.
+	Drain() Chunk
+}
+
 // Chunk is a piece of an answer. For an event stream it holds whole events only; for a JSON answer the pieces
 // concatenate to the body.
 type Chunk struct {
 	Data       []byte // to forward; may be empty when only the counts moved; valid until the next Next
 	Prompt     int    // prompt tokens so far, 0 while unknown; never falls
-	Completion int    // completion tokens over all choices so far, Data included; never falls
-	Cached     int    // of Prompt: taken from the engine's prompt cache, as far as it tells
-	Reasoning  int    // of Completion: reasoning, as far as the engine tells
-	Done       bool   // Data ends with the event that closes the stream ("data: [DONE]")
+	Completion int    // completion tokens over all choices so far, Data included; never falls, but where an engine tells
+	// none on the way: then it is an estimate until the engine's own count, at the end, takes its place
+	Cached    int  // of Prompt: taken from the engine's prompt cache, as far as it tells
+	Reasoning int  // of Completion: reasoning, as far as the engine tells
+	Done      bool // Data ends with the event that closes the stream ("data: [DONE]")
 }

@@ -12,6 +12,8 @@ import (
 // fields are what the gateway reads of a request; everything else is the engine's to judge.
 type fields struct {
 	model     string
+	modelAt   int // where its value begins in the body, quotes included
+	modelEnd  int // and ends
 	stream    bool
 	usage     bool // stream_options.include_usage
 	output    int  // completion tokens for each choice; 0 = not said
@@ -45,6 +47,9 @@ func readFields(body []byte) (fields, error) {
 			return f, fault.InvalidField(k.name, "%s is there twice.", k.name)
 		}
 		seen |= k.bit
+		if k.bit == fieldModel {
+			f.modelAt, f.modelEnd = s.pos-len(s.value), s.pos
+		}
 		if string(s.value) == "null" && k.bit != fieldModel {
 			continue
 		}

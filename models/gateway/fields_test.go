@@ -28,6 +28,10 @@ func TestReadFields(t *testing.T) {
 		`{"x":-1.5e3,"y":false,"z":{"a":[{"b":"]}"}]},"model":"m","stream":false}`: {model: "m", choices: 1, prompts: 1},
 	} {
 		got, err := readFields([]byte(body))
+		if value := body[got.modelAt:got.modelEnd]; err == nil && value != `"m"` && value != `"m\u00e9"` {
+			t.Errorf("%s: the model is taken to be %s", body, value)
+		}
+		got.modelAt, got.modelEnd = 0, 0
 		if err != nil || got != want {
 			t.Errorf("%s\n got %+v, %v\nwant %+v", body, got, err, want)
 		}

@@ -9,11 +9,9 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tidwall/gjson"
-	"github.com/tidwall/sjson"
 
 	"github.com/triarch-ai/triarch/api/openai"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -21,114 +19,6 @@ import (
 	"github.com/triarch-ai/triarch/tenancy/meter"
 	"github.com/triarch-ai/triarch/tenancy/quota"
 )
-
-// open asks one replica after the other until one answers; nothing was delivered yet, so asking again is safe. leave
-// ends the count of the request against the replica.
-func (f *flight) open(ctx context.Context) (engine.Stream, func(), error) {
-	body, err := f.body()
-	if err != nil {
-		return nil, nil, err
-	}
-	left := f.target.Endpoints
-	for {
-		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
-		}
-		f.asked = true
-		to := f.pick(left)
-		n := f.load(to.Replica)
-		n.Add(1)
-		s, err := f.target.Engine.Open(ctx, to, engine.Request{Path: f.call.Path, Body: body, RequestID: f.call.RequestID,
-			Scope: f.call.Who.ProjectID, Stream: f.fields.stream, Usage: f.fields.usage})
-		busy := err == nil && s.Status() == http.StatusServiceUnavailable && len(left) > 1
-		if err == nil && !broken(s.Status()) && !busy {
-			return s, func() { n.Add(-1) }, nil
-		}
-		n.Add(-1)
-		if busy { // full or still loading, which another may not be
-			s.Close()
-			left = without(left, to.Replica)
-			continue
-		}
-		if err == nil {
-			f.Log.Error("gateway: a replica refuses the gateway", slog.String("replica", to.Replica), slog.Int("status", s.Status()))
-			s.Close()
-			err = notServed(f.fields.model)
-		}
-		if ctx.Err() != nil || !fault.Is(err, fault.Unavailable) {
-			return nil, nil, err
-		}
-		f.Routes.Suspect(to.Replica)
-		if left = without(left, to.Replica); len(left) == 0 {
-			return nil, nil, err
-		}
-	}
-}
-
-// broken are answers that say something about the replica, not about the request.
-func broken(status int) bool {
-	switch status {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusBadGateway:
-		return true
-	}
-	return false
-}
-
-func without(ends []engine.Endpoint, replica string) []engine.Endpoint {
-	var out []engine.Endpoint
-	for _, e := range ends {
-		if e.Replica != replica {
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
-// pick takes the replica with the fewest requests from here, and among equals each in turn.
-func (g *Gateway) pick(ends []engine.Endpoint) engine.Endpoint {
-	if len(ends) == 1 {
-		return ends[0]
-	}
-	first := int(g.turn.Add(1)) % len(ends)
-	best, least := ends[first], g.load(ends[first].Replica).Load()
-	for i := range ends {
-		e := ends[(first+i)%len(ends)]
-		if n := g.load(e.Replica).Load(); n < least {
-			best, least = e, n
-		}
-	}
-	return best
-}
-
-func (g *Gateway) load(replica string) *atomic.Int64 {
-	if n, ok := g.running.Load(replica); ok {
-		return n.(*atomic.Int64)
-	}
-	n, _ := g.running.LoadOrStore(replica, new(atomic.Int64))
-	return n.(*atomic.Int64)
-}
-
-// body is the caller's, unless the output is cut to what the money pays: then every name that it sets a limit by says
-// so, whichever of them an engine prefers, or else the one that its path has always had.
-func (f *flight) body() ([]byte, error) {
-	if !f.res.Cut {
-		return f.call.Body, nil
-	}
-	var names []string
-	if f.fields.maxTokens || !f.fields.maxCompl && f.call.Path == openai.CompletionPath {
-		names = append(names, "max_tokens")
-	}
-	if f.fields.maxCompl || len(names) == 0 {
-		names = append(names, "max_completion_tokens")
-	}
-	body, err := f.call.Body, error(nil)
-	for _, name := range names {
-		if body, err = sjson.SetBytes(body, name, f.res.Output); err != nil {
-			return nil, fault.New(fault.Invalid, "The body is not one JSON object.", fault.Code("invalid_json"), fault.Cause(err))
-		}
-	}
-	return body, nil
-}
 
 // refusal hands through what the engine says against the request. It costs nothing.
 func (f *flight) refusal(to Sink, s engine.Stream) error {
@@ -144,6 +34,9 @@ func (f *flight) refusal(to Sink, s engine.Stream) error {
 		}
 	}
 	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if s.Status() >= http.StatusInternalServerError {
+		f.verdict = failed
+	}
 	f.finish()
 	to.WriteHeader(s.Status())
 	_, _ = to.Write(body) // a client that is gone does not miss it
@@ -188,13 +81,16 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 	*buf = body
 	if err != nil {
 		if ctx.Err() != nil {
+			f.verdict = unknown
 			f.left(ctx)
 			return ctx.Err()
 		}
+		f.verdict = failed
 		return brokeOff(err)
 	}
 	used, ok := engine.ReadUsage(gjson.GetBytes(body, "usage"))
 	if !ok {
+		f.verdict = failed
 		return brokeOff(errors.New("gateway: the answer has no usage"))
 	}
 	h := to.Header()
@@ -244,6 +140,7 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 				f.settle(meter.Finished)
 			}
 			if !send(to, data) {
+				f.drain(s)
 				f.settle(meter.HungUp)
 				return
 			}
@@ -253,7 +150,7 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 			}
 		}
 		if err != nil {
-			f.ended(ctx, to, err)
+			f.ended(ctx, to, s, err)
 			return
 		}
 	}
@@ -273,15 +170,31 @@ func send(to Sink, data []byte) bool {
 	return to.Flush() == nil
 }
 
+// drain learns what an answer costs whose caller left, where it is billed to us all the same.
+func (f *flight) drain(s engine.Stream) {
+	d, ok := s.(engine.Drainer)
+	if f.verdict = unknown; !ok || f.settled {
+		return
+	}
+	c := d.Drain()
+	prompt, output := f.res.Bounds()
+	u, _ := meter.Usage{Input: int64(c.Prompt), Cached: int64(c.Cached), Output: int64(c.Completion), Reasoning: int64(c.Reasoning)}.Honest(f.target.Route.Prices)
+	u.Input, u.Output = min(u.Input, int64(prompt)), min(u.Output, int64(output))
+	f.used = u.Clamped()
+	f.entry.Live(f.used)
+}
+
 // ended settles a stream that ended without saying so, and says so to a client that is still there.
-func (f *flight) ended(ctx context.Context, to Sink, err error) {
+func (f *flight) ended(ctx context.Context, to Sink, s engine.Stream, err error) {
 	if f.settled {
 		return
 	}
 	if ctx.Err() != nil {
+		f.drain(s)
 		f.left(ctx)
 		return
 	}
+	f.verdict = failed
 	f.settle(meter.Broke)
 	if errors.Is(err, io.EOF) {
 		return // the engine told its failure in an event of its own

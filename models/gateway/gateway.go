@@ -57,8 +57,9 @@ type Gateway struct {
 	Now    func() time.Time
 	Log    *slog.Logger
 
-	running sync.Map // replica id -> *atomic.Int64, requests in flight from here
-	turn    atomic.Uint32
+	replicas sync.Map // replica id -> *replica
+	turn     atomic.Uint32
+	retries  budget
 }
 
 // Call is one request of the model API.
@@ -92,6 +93,13 @@ type flight struct {
 	asked   bool        // an engine may have had the request
 	doubted bool        // its counts were found to be impossible
 	settled bool
+
+	began   time.Time
+	tries   [maxTries]try
+	asks    int     // of tries
+	at      *try    // that runs
+	verdict verdict // of what answers
+	unlike  bool    // a backend was passed over for its dialect
 }
 
 // Do runs one request. It returns an error only if nothing was written to the sink; a *quota.Refusal when money or
@@ -113,26 +121,34 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 	}
 	defer f.finish() // 7. Settle, whatever happens
 	// 4. Pick a replica. 5. Ask it.
-	stream, leave, err := f.open(ctx)
+	stream, err := f.open(ctx)
 	if err != nil {
 		if ctx.Err() != nil && f.asked {
 			f.left(ctx)
 		}
 		return err
 	}
-	defer leave()
+	defer f.leave()
 	defer stream.Close()
 	// 6. Forward.
 	switch {
 	case stream.Status() != http.StatusOK:
 		return f.refusal(to, stream)
 	case f.fields.stream && !strings.HasPrefix(stream.Header(contentType), "text/event-stream"):
+		f.verdict = failed
 		return brokeOff(errors.New("gateway: the answer is no event stream, though one was asked for"))
 	case f.fields.stream:
 		f.forward(ctx, to, stream)
 		return nil
 	}
 	return f.whole(ctx, to, stream)
+}
+
+// leave ends the try that answered.
+func (f *flight) leave() {
+	if f.at != nil {
+		f.over(f.at, f.verdict)
+	}
 }
 
 // counted is the refusal of a request that comes to no reservation: it is one of the key's requests all the same.
@@ -148,7 +164,7 @@ func (g *Gateway) resolve(who *auth.Principal, name string) (*serve.Target, erro
 	if !ok {
 		return nil, notFound(name)
 	}
-	if len(t.Endpoints) == 0 {
+	if !t.Serves() {
 		return nil, notServed(name)
 	}
 	return t, nil
@@ -178,7 +194,7 @@ const (
 
 // bounds are upper bounds of the request's tokens: of the prompt in all, and of the completion for each choice.
 func (f *flight) bounds() (prompt, output, choices int) {
-	context := f.target.Context
+	context := f.target.Context()
 	if context <= 0 {
 		context = unknownContext
 	}
@@ -205,8 +221,8 @@ func (f *flight) reserve(ctx context.Context) error {
 		Who: f.call.Who, Prices: f.target.Route.Prices.For(f.kind()),
 		Bytes: len(f.call.Body), Prompt: prompt, Output: output, Choices: choices,
 	}
-	if counter, ok := f.target.Engine.(engine.Counter); ok {
-		ask.Count = func() (int, error) { return f.count(ctx, counter) }
+	if via, counter := f.counter(); counter != nil {
+		ask.Count = func() (int, error) { return f.count(ctx, via, counter) }
 	}
 	var err error
 	ask.Route, _ = id.ParseRaw(f.target.Route.ID) // ours, well-formed; without it the model's own limits do not bind
@@ -221,12 +237,30 @@ func (f *flight) reserve(ctx context.Context) error {
 	return nil
 }
 
+// counter is who can count the prompt's tokens: a backend whose engine does, where all backends serve the same model
+// version, or else the count would hold for some of them alone.
+func (f *flight) counter() (*serve.Upstream, engine.Counter) {
+	first := f.target.Backends[0]
+	for _, u := range f.target.Backends {
+		if u.Outside() || u.Version != first.Version {
+			return nil, nil
+		}
+	}
+	for _, u := range f.target.Backends {
+		if c, ok := u.Engine.(engine.Counter); ok && len(u.Endpoints) > 0 {
+			return u, c
+		}
+	}
+	return nil, nil
+}
+
 // count asks one replica after the other for the number of prompt tokens.
-func (f *flight) count(ctx context.Context, counter engine.Counter) (n int, err error) {
+func (f *flight) count(ctx context.Context, via *serve.Upstream, counter engine.Counter) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
-	for left := f.target.Endpoints; len(left) > 0 && ctx.Err() == nil; {
-		to := f.pick(left)
+	first := int(f.turn.Add(1))
+	for i := 0; i < len(via.Endpoints) && ctx.Err() == nil; i++ {
+		to := via.Endpoints[(first+i)%len(via.Endpoints)]
 		if n, err = counter.Count(ctx, to, f.call.Path, f.call.Body); err == nil {
 			f.counted = n
 			return n, nil
@@ -234,7 +268,6 @@ func (f *flight) count(ctx context.Context, counter engine.Counter) (n int, err 
 		if fault.Is(err, fault.Invalid) {
 			return 0, err
 		}
-		left = without(left, to.Replica)
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -244,12 +277,13 @@ func (f *flight) count(ctx context.Context, counter engine.Counter) (n int, err 
 
 func (f *flight) identity() meter.Identity {
 	who, t := f.call.Who, f.target
+	f.began = f.Now()
 	i := meter.Identity{
 		Request: f.call.Request, Org: who.Org, Project: who.Project, Key: who.Key, Model: t.Route.Name,
-		Prices: t.Route.Prices, Start: f.Now(), Kind: f.kind(), Stream: f.fields.stream,
+		Prices: t.Route.Prices, Start: f.began, Kind: f.kind(), Stream: f.fields.stream,
 	}
-	i.Route, _ = id.ParseRaw(t.Route.ID) // ours, well-formed; a zero id still bills
-	i.Version, _ = id.ParseRaw(t.Version)
+	i.Route, _ = id.ParseRaw(t.Route.ID)              // ours, well-formed; a zero id still bills
+	i.Version, _ = id.ParseRaw(t.Backends[0].Version) // of what is asked first; none of a provider's model
 	i.PriceVer, _ = id.ParseRaw(t.Route.Priced.ID)
 	return i
 }
@@ -309,9 +343,9 @@ func (f *flight) left(ctx context.Context) {
 		return
 	}
 	n := f.counted
-	if counter, ok := f.target.Engine.(engine.Counter); ok && n == 0 {
+	if via, counter := f.counter(); counter != nil && n == 0 {
 		var err error
-		if n, err = f.count(context.WithoutCancel(ctx), counter); err != nil {
+		if n, err = f.count(context.WithoutCancel(ctx), via, counter); err != nil {
 			f.Log.Warn("gateway: the prompt of a request that was left is not billed, for it could not be counted",
 				slog.String("request", f.call.RequestID), slog.Any("error", err))
 		}

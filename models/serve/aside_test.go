@@ -74,7 +74,7 @@ func TestALargeModelHoldsNothingUp(t *testing.T) {
 		close(gate)
 		t.Fatal("a pass waits for a model to be laid out")
 	}
-	if x, ok := s.Snapshot().Lookup(project, org, "m"); !ok || len(x.Endpoints) != 1 {
+	if x, ok := s.Snapshot().Lookup(project, org, "m"); !ok || len(x.Backends[0].Endpoints) != 1 {
 		t.Errorf("the other deployment: %+v", x)
 	}
 	if d := must(s.Get(t.Context(), project, "large")); d.State != serve.Pending || !strings.Contains(d.Reason, "laid out") {
@@ -87,7 +87,7 @@ func TestALargeModelHoldsNothingUp(t *testing.T) {
 			break
 		}
 	}
-	if x, ok := s.Snapshot().Lookup(project, org, "large"); !ok || len(x.Endpoints) != 2 || asked.Load() != 1 {
+	if x, ok := s.Snapshot().Lookup(project, org, "large"); !ok || len(x.Backends[0].Endpoints) != 2 || asked.Load() != 1 {
 		t.Errorf("in the end: %+v, laid out %d times", x, asked.Load())
 	}
 }

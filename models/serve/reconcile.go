@@ -18,6 +18,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 )
 
@@ -336,7 +337,7 @@ func sortEndpoints(ends []engine.Endpoint, order []Replica) {
 // publish makes the Table of what was seen and then writes the deployments' states: in this order, so that whoever is
 // told that replicas answer can ask them at once.
 func (s *Service) publish(ctx context.Context, all []*unit) error {
-	behind := make(map[string]*Target, len(all))
+	behind := make(map[string]*Upstream, len(all))
 	var errs []error
 	for _, u := range all {
 		d := u.dep
@@ -347,7 +348,7 @@ func (s *Service) publish(ctx context.Context, all []*unit) error {
 		if err != nil {
 			errs = append(errs, err)
 		}
-		behind[d.ID] = &Target{Deployment: d.ID, Version: d.ModelVersion, Model: d.Model, Context: longest, Engine: s.Engines[d.Engine], Endpoints: u.ends}
+		behind[d.ID] = &Upstream{ID: d.ID, Dialect: engine.OpenAI, Version: d.ModelVersion, Model: d.Model, Context: longest, Engine: s.Engines[d.Engine], Endpoints: u.ends}
 	}
 	if err := s.tabulate(ctx, behind); err != nil {
 		return errors.Join(append(errs, err)...) // the states of before stand until the next pass
@@ -365,9 +366,9 @@ func (s *Service) publish(ctx context.Context, all []*unit) error {
 	return errors.Join(errs...)
 }
 
-// reroute has a change of routes, which is in the store by now, take effect at once: a new price holds for the next
-// request. Where it fails, the next Reconcile does it.
-func (s *Service) reroute(ctx context.Context) {
+// Reroute has a change of routes or providers, which is in the store by now, take effect at once: a new price holds for
+// the next request. Where it fails, the next Reconcile does it.
+func (s *Service) Reroute(ctx context.Context) {
 	if err := s.tabulate(ctx, nil); err != nil && ctx.Err() == nil {
 		s.Log.Warn("changed routes will take effect with the next pass", "error", err)
 	}
@@ -375,12 +376,18 @@ func (s *Service) reroute(ctx context.Context) {
 
 // tabulate makes the Table of the routes in the store and of what stands behind deployments; nil is what the last pass
 // saw. Routes are read under the lock: of two calls the later one has the newer routes.
-func (s *Service) tabulate(ctx context.Context, behind map[string]*Target) error {
+func (s *Service) tabulate(ctx context.Context, behind map[string]*Upstream) error {
 	s.routing.Lock()
 	defer s.routing.Unlock()
 	routes, err := s.Store.AllRoutes(ctx)
 	if err != nil {
 		return err
+	}
+	var outside map[string]*provider.Live
+	if s.Providers != nil {
+		if outside, err = s.Providers.Live(ctx); err != nil {
+			return err
+		}
 	}
 	s.mu.Lock()
 	if behind != nil {
@@ -395,7 +402,7 @@ func (s *Service) tabulate(ctx context.Context, behind map[string]*Target) error
 		s.mu.Unlock()
 		return nil
 	}
-	t := makeTable(routes, s.behind)
+	t := makeTable(routes, s.behind, outside)
 	old := s.table.Load()
 	changed := old == nil || !old.equal(t)
 	if changed {

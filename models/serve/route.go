@@ -10,32 +10,39 @@ import (
 	"github.com/triarch-ai/triarch/tenancy/meter"
 )
 
-// AddRoute makes a route to a deployment, by id or name. Prices ask for Who.Pricing, those below the usual ones of the
-// deployment for Who.Lowering, too, and sharing for Who.Sharing; prices that are not named are the usual ones.
+// AddRoute makes a route. Prices ask for Who.Pricing, those below the usual ones of the backends for Who.Lowering, too,
+// and sharing for Who.Sharing; prices that are not named are the usual ones.
 func (s *Service) AddRoute(ctx context.Context, who Who, spec RouteSpec) (Route, error) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
-	d, err := s.find(ctx, who.Project, spec.Deployment)
+	if len(spec.Backends) == 0 {
+		d, err := s.find(ctx, who.Project, spec.Deployment)
+		if err != nil {
+			return Route{}, err
+		}
+		if spec.Name == "" {
+			spec.Name = d.Name
+		}
+		spec.Backends = []BackendSpec{{Deployment: d.ID}}
+	}
+	to, from, err := s.resolve(ctx, who.Project, spec.Backends)
 	if err != nil {
 		return Route{}, err
 	}
-	if spec.Name == "" {
-		spec.Name = d.Name
-	}
-	r, err := s.newRoute(ctx, who, spec, d)
+	r, err := s.newRoute(ctx, who, spec, to, from)
 	if err != nil {
 		return Route{}, err
 	}
 	if err := s.Store.AddRoute(ctx, r); err != nil {
 		return Route{}, err
 	}
-	s.reroute(ctx)
+	s.Reroute(ctx)
 	return r, nil
 }
 
-// SetRoute changes deployment, prices and sharing of a route, by id or name, as far as c says so; its name stays.
+// SetRoute changes backends, aliases, prices and sharing of a route, by id or name, as far as c says so; its name stays.
 // Prices ask for Who.Pricing, lower ones for Who.Lowering, sharing and the prices of a shared route for Who.Sharing;
-// another deployment asks for what mayLead says.
+// other backends ask for what mayLead says.
 func (s *Service) SetRoute(ctx context.Context, who Who, name string, c RouteChange) (Route, error) {
 	s.changing.Lock() // of two changes at once neither puts back what the other changed
 	defer s.changing.Unlock()
@@ -47,15 +54,21 @@ func (s *Service) SetRoute(ctx context.Context, who Who, name string, c RouteCha
 	if err := mayChange(who, old, r, c); err != nil {
 		return Route{}, err
 	}
-	if c.Deployment != "" {
-		d, err := s.find(ctx, who.Project, c.Deployment)
+	if c.Deployment != "" && len(c.Backends) == 0 {
+		c.Backends = []BackendSpec{{Deployment: c.Deployment}}
+	}
+	if len(c.Backends) > 0 {
+		to, from, err := s.resolve(ctx, who.Project, c.Backends)
 		if err != nil {
 			return Route{}, err
 		}
-		if err := s.mayLead(ctx, who, old, d); err != nil {
+		if err := s.mayLead(ctx, who, old, to, from); err != nil {
 			return Route{}, err
 		}
-		r.DeploymentID = d.ID
+		r.Backends = to
+	}
+	if err := checkAliases(r.Name, r.Aliases); err != nil {
+		return Route{}, err
 	}
 	if err := checkPrices(r); err != nil {
 		return Route{}, err
@@ -64,7 +77,7 @@ func (s *Service) SetRoute(ctx context.Context, who Who, name string, c RouteCha
 	if err := s.Store.SetRoute(ctx, r); err != nil {
 		return Route{}, err
 	}
-	s.reroute(ctx)
+	s.Reroute(ctx)
 	return r, nil
 }
 
@@ -73,6 +86,9 @@ func (c RouteChange) over(r Route) Route {
 	r.Prices = c.Price.Over(r.Prices)
 	if c.Shared != nil {
 		r.Shared = *c.Shared
+	}
+	if c.Aliases != nil {
+		r.Aliases = *c.Aliases
 	}
 	return r
 }
@@ -93,10 +109,10 @@ func mayChange(who Who, old, r Route, c RouteChange) error {
 	return nil
 }
 
-// mayLead keeps a model version from being had at another's price: whoever may not lower prices can move a route only
-// to a deployment that usually costs no more than the route does.
-func (s *Service) mayLead(ctx context.Context, who Who, r Route, d Deployment) error {
-	if d.ID == r.DeploymentID {
+// mayLead keeps a model from being had at another's price: whoever may not lower prices can move a route only to
+// backends that usually cost no more than the route does.
+func (s *Service) mayLead(ctx context.Context, who Who, r Route, to []Backend, from []source) error {
+	if slices.Equal(r.Backends, to) {
 		return nil
 	}
 	if r.Shared && !who.Pricing && !who.Sharing {
@@ -105,28 +121,39 @@ func (s *Service) mayLead(ctx context.Context, who Who, r Route, d Deployment) e
 	if who.Pricing && who.Lowering && (who.Sharing || !r.Shared) {
 		return nil
 	}
-	usual, err := s.usual(ctx, d)
+	usual, err := s.usual(ctx, who.Project, from)
 	if err != nil {
 		return err
 	}
 	if r.Prices.Below(usual) {
-		return mayNotPrice("The route costs less than " + ref.Quote(d.Name) + " usually does, and cannot be moved there with this key.")
+		return mayNotPrice("The route costs less than what it is to lead to usually does, and cannot be moved there with this key.")
 	}
-	old, err := s.Store.Deployment(ctx, who.Project, r.DeploymentID)
-	if err != nil || old.ModelVersion == d.ModelVersion {
+	sourceOf, err := s.sources(ctx, who.Project)
+	if err != nil {
 		return err
 	}
-	return s.mayLeave(ctx, who, old, []Route{r})
+	var left []source
+	for _, b := range r.Backends {
+		if src, ok := sourceOf(b); ok && !slices.ContainsFunc(from, func(x source) bool { return x.key == src.key }) {
+			left = append(left, src)
+		}
+	}
+	return s.mayLeave(ctx, who, left, []Route{r})
 }
 
-// mayEnd says whether who may take away those of d's routes that going names. Shared ones ask for Who.Pricing, and the
-// last ones of a model version for what mayLeave says.
-func (s *Service) mayEnd(ctx context.Context, who Who, d Deployment, going func(Route) bool) error {
+// mayEnd says whether who may take away those of the project's routes that going names, or their way to what of names.
+// Shared ones ask for Who.Pricing, and the last ones to a source for what mayLeave says.
+func (s *Service) mayEnd(ctx context.Context, who Who, of func(Backend) bool, going func(Route) bool) error {
 	all, err := s.Store.Routes(ctx, who.Project, page.All)
 	if err != nil {
 		return err
 	}
+	sourceOf, err := s.sources(ctx, who.Project)
+	if err != nil {
+		return err
+	}
 	var gone []Route
+	var left []source
 	for _, r := range all {
 		if !going(r) {
 			continue
@@ -135,33 +162,42 @@ func (s *Service) mayEnd(ctx context.Context, who Who, d Deployment, going func(
 			return mayNotPrice("The route " + ref.Quote(r.Name) + " is shared with the organisation and cannot be removed with this key.")
 		}
 		gone = append(gone, r)
+		for _, b := range r.Backends {
+			if src, ok := sourceOf(b); ok && of(b) && !slices.Contains(left, src) {
+				left = append(left, src)
+			}
+		}
 	}
-	return s.mayLeave(ctx, who, d, gone)
+	return s.mayLeave(ctx, who, left, gone)
 }
 
-// mayLeave says whether who may take routes from the model version of d. The last ones keep its price: where that is
-// above the installation's, a route made anew would cost less, so that they ask for Who.Pricing and Who.Lowering.
-func (s *Service) mayLeave(ctx context.Context, who Who, d Deployment, gone []Route) error {
-	base := s.base()
-	dear := slices.IndexFunc(gone, func(r Route) bool { return base.Below(r.Prices) })
-	if dear < 0 || who.Pricing && who.Lowering {
+// mayLeave says whether who may have the routes gone no longer lead to the sources left. The last ones to a source keep
+// its price: where that is above the installation's, a route made anew would cost less, so that they ask for Who.Pricing
+// and Who.Lowering.
+func (s *Service) mayLeave(ctx context.Context, who Who, left []source, gone []Route) error {
+	if len(left) == 0 || who.Pricing && who.Lowering {
 		return nil
 	}
 	all, err := s.Store.Routes(ctx, who.Project, page.All)
 	if err != nil {
 		return err
 	}
-	same, err := s.serving(ctx, d)
+	sourceOf, err := s.sources(ctx, who.Project)
 	if err != nil {
 		return err
 	}
-	for _, r := range all {
-		if same[r.DeploymentID] && !slices.ContainsFunc(gone, func(g Route) bool { return g.ID == r.ID }) {
-			return nil
+	base := s.base()
+	for _, src := range left {
+		dear := slices.IndexFunc(gone, func(r Route) bool { return base.Below(r.Prices) && leads(r, src, sourceOf) })
+		if dear < 0 || slices.ContainsFunc(all, func(r Route) bool {
+			return leads(r, src, sourceOf) && !slices.ContainsFunc(gone, func(g Route) bool { return g.ID == r.ID })
+		}) {
+			continue
 		}
+		return fault.New(fault.Forbidden, "The price of "+src.name+" is that of its last route, "+ref.Quote(gone[dear].Name)+", and above the usual: without that a new one would cost less.",
+			fault.Code("not_allowed"), fault.Fix("Make another route to it first, or use a key that may lower prices."))
 	}
-	return fault.New(fault.Forbidden, "The price of "+d.Model+" is that of its last route, "+ref.Quote(gone[dear].Name)+", and above the usual: without that a new one would cost less.",
-		fault.Code("not_allowed"), fault.Fix("Make another route to it first, or use a key that may lower prices."))
+	return nil
 }
 
 func mayNotPrice(message string) error {
@@ -178,30 +214,6 @@ func mayNotShare(message string) error {
 	return fault.New(fault.Forbidden, message, fault.Code("not_allowed"), fault.Fix("Use a key with the scope organisation."))
 }
 
-// usual is the price of a deployment that nobody names one for: the highest that a route of the project to the same
-// model version has, or else the installation's.
-func (s *Service) usual(ctx context.Context, d Deployment) (meter.Prices, error) {
-	routes, err := s.Store.Routes(ctx, d.Project, page.All)
-	if err != nil {
-		return meter.Prices{}, err
-	}
-	same, err := s.serving(ctx, d)
-	if err != nil {
-		return meter.Prices{}, err
-	}
-	var p meter.Prices
-	found := false
-	for _, r := range routes {
-		if same[r.DeploymentID] {
-			p, found = p.Highest(r.Prices), true
-		}
-	}
-	if found {
-		return p, nil
-	}
-	return s.base(), nil
-}
-
 // base is the price of a model version that nobody priced.
 func (s *Service) base() meter.Prices {
 	if s.Price != nil {
@@ -210,18 +222,8 @@ func (s *Service) base() meter.Prices {
 	return DefaultPrice
 }
 
-// serving says which deployments of the project serve the same model version as d, by id.
-func (s *Service) serving(ctx context.Context, d Deployment) (map[string]bool, error) {
-	all, err := s.Store.Deployments(ctx, d.Project, page.All)
-	same := map[string]bool{}
-	for _, x := range all {
-		same[x.ID] = x.ModelVersion == d.ModelVersion
-	}
-	return same, err
-}
-
-// newRoute makes a route to d, which need not be stored yet.
-func (s *Service) newRoute(ctx context.Context, who Who, spec RouteSpec, d Deployment) (Route, error) {
+// newRoute makes a route to backends, which need not be stored yet.
+func (s *Service) newRoute(ctx context.Context, who Who, spec RouteSpec, to []Backend, from []source) (Route, error) {
 	if err := ref.Check("route.name", spec.Name); err != nil {
 		return Route{}, err
 	}
@@ -234,15 +236,18 @@ func (s *Service) newRoute(ctx context.Context, who Who, spec RouteSpec, d Deplo
 	if !who.Sharing && spec.Shared {
 		return Route{}, mayNotShare("A route cannot be shared with this key.")
 	}
-	r := Route{ID: s.IDs.New("rte"), Org: who.Org, Project: who.Project, Name: spec.Name, DeploymentID: d.ID,
+	if err := checkAliases(spec.Name, spec.Aliases); err != nil {
+		return Route{}, err
+	}
+	r := Route{ID: s.IDs.New("rte"), Org: who.Org, Project: who.Project, Name: spec.Name, Aliases: spec.Aliases, Backends: to,
 		Shared: spec.Shared, CreatedAt: s.now()}
-	usual, err := s.usual(ctx, d)
+	usual, err := s.usual(ctx, who.Project, from)
 	if err != nil {
 		return Route{}, err
 	}
 	r.Prices = spec.Price.Over(usual)
 	if !who.Lowering && r.Prices.Below(usual) {
-		return Route{}, mayNotLower("The route would cost less than " + ref.Quote(d.Name) + " usually does, which this key cannot ask for.")
+		return Route{}, mayNotLower("The route would cost less than " + ref.Quote(from[0].name) + " usually does, which this key cannot ask for.")
 	}
 	return s.priced(who, r, Route{}), checkPrices(r)
 }

@@ -68,15 +68,16 @@ type Replica struct {
 
 // Route is a public model name of the API.
 type Route struct {
-	ID           string // rte_...
-	Org          string
-	Project      string
-	Name         string // what callers put into "model"; unique in the project
-	DeploymentID string
-	Prices       meter.Prices
-	Priced       Priced
-	Shared       bool // every project of the organisation may use it; then the name is unique among its shared ones
-	CreatedAt    time.Time
+	ID        string // rte_...
+	Org       string
+	Project   string
+	Name      string    // what callers put into "model"; unique in the project, aliases included
+	Aliases   []string  // further names
+	Backends  []Backend // in the order of their tiers, at least one
+	Prices    meter.Prices
+	Priced    Priced
+	Shared    bool // every project of the organisation may use it; then the name is unique among its shared ones
+	CreatedAt time.Time
 }
 
 // DeploySpec is a request to serve a model version.
@@ -95,9 +96,11 @@ type DeploySpec struct {
 
 // RouteSpec is a request for a route.
 type RouteSpec struct {
-	Name       string     // default: the deployment's name
-	Deployment string     // id or name; filled in by Deploy
-	Price      meter.Card // what it does not name: the usual price of the deployment, see AddRoute
+	Name       string // default: the deployment's name
+	Aliases    []string
+	Deployment string        // id or name of the only backend; filled in by Deploy
+	Backends   []BackendSpec // where there is more to say
+	Price      meter.Card    // what it does not name: the usual price of the backends, see AddRoute
 	Shared     bool
 }
 
@@ -106,7 +109,9 @@ var DefaultPrice = meter.Flat(1_000_000, 2_000_000)
 
 // RouteChange is what is to change of a route; what is nil or empty stays as it is.
 type RouteChange struct {
-	Deployment string // id or name
+	Deployment string        // id or name of the only backend
+	Backends   []BackendSpec // all of them
+	Aliases    *[]string     // all of them
 	Price      meter.Card
 	Shared     *bool
 }
@@ -134,7 +139,8 @@ type Store interface {
 	AllDeployments(ctx context.Context) ([]Deployment, error)
 	// SetReplicas changes the wanted count; fault.Conflict while it is being removed.
 	SetReplicas(ctx context.Context, project, id string, n int) error
-	// BeginRemove marks a deployment as removing and deletes its routes.
+	// BeginRemove marks a deployment as removing, takes it out of the routes that lead to it and deletes those that
+	// lead nowhere else.
 	BeginRemove(ctx context.Context, project, id string) error
 	// SetState writes what Reconcile saw, unless the deployment is being removed.
 	SetState(ctx context.Context, id string, s State, reason string, ready int) error
@@ -150,11 +156,12 @@ type Store interface {
 	SetLeaving(ctx context.Context, id string) error
 	DeleteReplica(ctx context.Context, id string) error
 
-	// AddRoute inserts a route; fault.Conflict when its name is taken.
+	// AddRoute inserts a route; fault.Conflict when its name or an alias is taken, fault.NotFound when a backend is gone.
 	AddRoute(ctx context.Context, r Route) error
-	// SetRoute changes deployment, prices and sharing of a route.
+	// SetRoute changes backends, aliases, prices and sharing of a route.
 	SetRoute(ctx context.Context, r Route) error
 	Route(ctx context.Context, project, id string) (Route, error)
+	// RouteByName finds a route by its name or one of its aliases.
 	RouteByName(ctx context.Context, project, name string) (Route, error)
 	Routes(ctx context.Context, project string, p page.Page) ([]Route, error)
 	// AllRoutes lists the routes of every project.

@@ -248,23 +248,23 @@ func TestADeploymentServes(t *testing.T) {
 			t.Error("a route is known before the first pass")
 		}
 		must(0, s.Reconcile(ctx))
-		if x, ok := s.Snapshot().Lookup(project, org, "m"); !ok || len(x.Endpoints) != 0 || len(s.Snapshot().List(project, org)) != 0 {
+		if x, ok := s.Snapshot().Lookup(project, org, "m"); !ok || len(x.Backends[0].Endpoints) != 0 || len(s.Snapshot().List(project, org)) != 0 {
 			t.Errorf("a route whose replicas are not there yet: %+v", x)
 		}
 		w.settle(t, s)
 		d = must(s.Get(ctx, project, "m"))
 		x, ok := s.Snapshot().Lookup(project, org, "m")
-		if d.State != serve.Serving || d.Ready != 2 || d.Reason != "" || !ok || len(x.Endpoints) != 2 || x.Route.Prices.Output != 20 ||
-			x.Version != w.version.ID || x.Context != 64 || x.Engine != engine.Engine(w.engine) {
+		if d.State != serve.Serving || d.Ready != 2 || d.Reason != "" || !ok || len(x.Backends[0].Endpoints) != 2 || x.Route.Prices.Output != 20 ||
+			x.Backends[0].Version != w.version.ID || x.Context() != 64 || x.Backends[0].Engine != engine.Engine(w.engine) {
 			t.Fatalf("%+v %+v", d, x)
 		}
-		for _, e := range x.Endpoints {
-			if len(e.Secret) < 43 || e.Addr == "" || e.Replica == "" || e.Secret == x.Endpoints[1-slices.Index(x.Endpoints, e)].Secret {
+		for _, e := range x.Backends[0].Endpoints {
+			if len(e.Secret) < 43 || e.Addr == "" || e.Replica == "" || e.Secret == x.Backends[0].Endpoints[1-slices.Index(x.Backends[0].Endpoints, e)].Secret {
 				t.Errorf("endpoint %+v", e)
 			}
 		}
 		for _, j := range w.jobs.jobs {
-			if j.CPUs != 0 || !j.Restart.Forever || j.Kind != "replica" || j.Command.Argv[3] != "0" || j.MemoryBytes < 2<<30 || strings.Contains(strings.Join(j.Command.Argv, " "), x.Endpoints[0].Secret) {
+			if j.CPUs != 0 || !j.Restart.Forever || j.Kind != "replica" || j.Command.Argv[3] != "0" || j.MemoryBytes < 2<<30 || strings.Contains(strings.Join(j.Command.Argv, " "), x.Backends[0].Endpoints[0].Secret) {
 				t.Errorf("job %+v", j.Spec)
 			}
 		}
@@ -310,7 +310,7 @@ func TestReadyIsToldAfterTheTable(t *testing.T) {
 		most := 0
 		s.Store = states{s.Store, func(ready int) {
 			most = max(most, ready)
-			if x, _ := s.Snapshot().Lookup(project, org, "m"); ready > 0 && (x == nil || len(x.Endpoints) != ready) {
+			if x, _ := s.Snapshot().Lookup(project, org, "m"); ready > 0 && (x == nil || len(x.Backends[0].Endpoints) != ready) {
 				t.Errorf("%d replicas are told to answer while the table has %+v", ready, x)
 			}
 		}}
@@ -342,8 +342,8 @@ func TestReplicasAreFoundAgain(t *testing.T) {
 		}
 		must(0, s.Reconcile(t.Context()))
 		after, _ := s.Snapshot().Lookup(project, org, "m")
-		if !slices.Equal(before.Endpoints, after.Endpoints) || len(after.Endpoints) != 3 || w.jobs.created != 3 {
-			t.Errorf("before %+v\nafter %+v, %d jobs", before.Endpoints, after.Endpoints, w.jobs.created)
+		if !slices.Equal(before.Backends[0].Endpoints, after.Backends[0].Endpoints) || len(after.Backends[0].Endpoints) != 3 || w.jobs.created != 3 {
+			t.Errorf("before %+v\nafter %+v, %d jobs", before.Backends[0].Endpoints, after.Backends[0].Endpoints, w.jobs.created)
 		}
 	})
 }
@@ -354,20 +354,20 @@ func TestHealthDecides(t *testing.T) {
 	must(s.Deploy(ctx, who, spec(2)))
 	w.settle(t, s)
 	x, _ := s.Snapshot().Lookup(project, org, "m")
-	first, second := x.Endpoints[0], x.Endpoints[1]
+	first, second := x.Backends[0].Endpoints[0], x.Backends[0].Endpoints[1]
 
 	s.Suspect(first.Replica) // a caller could not reach it: off at once
-	if y, _ := s.Snapshot().Lookup(project, org, "m"); len(y.Endpoints) != 1 || y.Endpoints[0] != second || len(x.Endpoints) != 2 {
-		t.Errorf("suspected: %+v, the old table %+v", y.Endpoints, x.Endpoints)
+	if y, _ := s.Snapshot().Lookup(project, org, "m"); len(y.Backends[0].Endpoints) != 1 || y.Backends[0].Endpoints[0] != second || len(x.Backends[0].Endpoints) != 2 {
+		t.Errorf("suspected: %+v, the old table %+v", y.Backends[0].Endpoints, x.Backends[0].Endpoints)
 	}
 	must(0, s.Reconcile(ctx)) // it answers: back again
-	if y, _ := s.Snapshot().Lookup(project, org, "m"); len(y.Endpoints) != 2 {
-		t.Errorf("checked again: %+v", y.Endpoints)
+	if y, _ := s.Snapshot().Lookup(project, org, "m"); len(y.Backends[0].Endpoints) != 2 {
+		t.Errorf("checked again: %+v", y.Backends[0].Endpoints)
 	}
 	w.engine.sick[second.Secret] = true
 	must(0, s.Reconcile(ctx))
-	if y, _ := s.Snapshot().Lookup(project, org, "m"); len(y.Endpoints) != 1 || y.Endpoints[0] != first {
-		t.Errorf("sick: %+v", y.Endpoints)
+	if y, _ := s.Snapshot().Lookup(project, org, "m"); len(y.Backends[0].Endpoints) != 1 || y.Backends[0].Endpoints[0] != first {
+		t.Errorf("sick: %+v", y.Backends[0].Endpoints)
 	}
 	if d := must(s.Get(ctx, project, "m")); d.State != serve.Degraded || d.Ready != 1 || !strings.Contains(d.Reason, "sick") {
 		t.Errorf("sick: %+v", d)
@@ -387,8 +387,8 @@ func TestHealthDecides(t *testing.T) {
 		t.Errorf("dying over and over: %+v", d)
 	}
 	w.settle(t, s)
-	if y, _ := s.Snapshot().Lookup(project, org, "m"); len(y.Endpoints) != 2 || y.Endpoints[0].Addr == first.Addr || w.jobs.created != 2 {
-		t.Errorf("after the restart: %+v, %d jobs", y.Endpoints, w.jobs.created)
+	if y, _ := s.Snapshot().Lookup(project, org, "m"); len(y.Backends[0].Endpoints) != 2 || y.Backends[0].Endpoints[0].Addr == first.Addr || w.jobs.created != 2 {
+		t.Errorf("after the restart: %+v, %d jobs", y.Backends[0].Endpoints, w.jobs.created)
 	}
 }
 
@@ -426,8 +426,8 @@ func TestScaleAndRemove(t *testing.T) {
 		must(s.Scale(ctx, project, "m", 1))
 		w.settle(t, s)
 		x, _ := s.Snapshot().Lookup(project, org, "m")
-		if len(x.Endpoints) != 1 || x.Endpoints[0] != oldest.Endpoints[0] || len(w.jobs.jobs) != 1 {
-			t.Errorf("scaled down: %+v, %d jobs", x.Endpoints, len(w.jobs.jobs))
+		if len(x.Backends[0].Endpoints) != 1 || x.Backends[0].Endpoints[0] != oldest.Backends[0].Endpoints[0] || len(w.jobs.jobs) != 1 {
+			t.Errorf("scaled down: %+v, %d jobs", x.Backends[0].Endpoints, len(w.jobs.jobs))
 		}
 		must(s.Scale(ctx, project, "m", 0))
 		w.settle(t, s)
@@ -501,7 +501,7 @@ func TestPricesAreForWhoMaySetThem(t *testing.T) {
 		if x, err := s.SetRoute(ctx, developer, "free", serve.RouteChange{Deployment: "again"}); !fault.Is(err, fault.Forbidden) {
 			t.Errorf("a free route was moved: %+v, %v", x, err)
 		}
-		if x := must(s.SetRoute(ctx, developer, "usual", serve.RouteChange{Deployment: "again"})); x.Prices.Input != 100 || x.DeploymentID == usual.DeploymentID {
+		if x := must(s.SetRoute(ctx, developer, "usual", serve.RouteChange{Deployment: "again"})); x.Prices.Input != 100 || x.Deployment() == usual.Deployment() {
 			t.Errorf("a route that costs enough was not moved: %+v", x)
 		}
 		must(s.SetRoute(ctx, who, "usual", serve.RouteChange{Shared: new(true)}))
@@ -529,7 +529,7 @@ func TestRoutes(t *testing.T) {
 		r := must(s.AddRoute(ctx, who, serve.RouteSpec{Name: "public", Deployment: "m", Price: meter.Card{Input: new(int64(1)), Output: new(int64(2))}, Shared: true}))
 		w.settle(t, s)
 		for project, want := range map[string]bool{project: true, "prj_b": true} {
-			if x, ok := s.Snapshot().Lookup(project, org, "public"); ok != want || len(x.Endpoints) != 1 {
+			if x, ok := s.Snapshot().Lookup(project, org, "public"); ok != want || len(x.Backends[0].Endpoints) != 1 {
 				t.Errorf("%s sees the shared route: %v", project, ok)
 			}
 		}
@@ -543,14 +543,14 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("the name twice: %v", err)
 		}
 		changed := must(s.SetRoute(ctx, who, "public", serve.RouteChange{Price: meter.Card{Input: new(int64(5)), Output: new(int64(6))}, Shared: new(false)})) // at once: nobody pays a price that is gone
-		if x, ok := s.Snapshot().Lookup(project, org, "public"); !ok || x.Route.Prices.Output != 6 || len(x.Endpoints) != 1 {
+		if x, ok := s.Snapshot().Lookup(project, org, "public"); !ok || x.Route.Prices.Output != 6 || len(x.Backends[0].Endpoints) != 1 {
 			t.Errorf("after the change: %+v", x)
 		}
 		if _, ok := s.Snapshot().Lookup("prj_b", org, "public"); ok || changed.ID != r.ID || changed.Prices.Input != 5 {
 			t.Errorf("no longer shared: %+v", changed)
 		}
 		kept := must(s.SetRoute(ctx, who, "public", serve.RouteChange{Shared: new(true)})) // what is not named stays: above all a price
-		if want := changed; kept.Prices.Input != want.Prices.Input || kept.Prices.Output != want.Prices.Output || kept.DeploymentID != want.DeploymentID || !kept.Shared {
+		if want := changed; kept.Prices.Input != want.Prices.Input || kept.Prices.Output != want.Prices.Output || kept.Deployment() != want.Deployment() || !kept.Shared {
 			t.Errorf("only sharing was to change: %+v, was %+v", kept, want)
 		}
 		if free := must(s.SetRoute(ctx, who, "public", serve.RouteChange{Price: meter.Card{Output: new(int64(0))}})); free.Prices.Input != 5 || free.Prices.Output != 0 || !free.Shared {
@@ -732,7 +732,7 @@ func TestAnyCourseEndsAsAsked(t *testing.T) {
 			want = 0
 		}
 		x, ok := s.Snapshot().Lookup(project, org, "m")
-		if ok == gone || ok && len(x.Endpoints) != want || len(w.jobs.jobs) != want {
+		if ok == gone || ok && len(x.Backends[0].Endpoints) != want || len(w.jobs.jobs) != want {
 			rt.Fatalf("wanted %d: routed %v, %d jobs, %+v", want, ok, len(w.jobs.jobs), x)
 		}
 		if !gone {

@@ -15,6 +15,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/ref"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/tenancy/meter"
@@ -51,10 +52,12 @@ type Service struct {
 	Registry *registry.Service
 	Jobs     Jobs
 	Engines  map[string]engine.Engine // by name
-	IDs      *id.Maker
-	Now      func() time.Time
-	Rand     io.Reader // of the replicas' secrets
-	Log      *slog.Logger
+	// Providers are the outside providers that routes can lead to; nil for none.
+	Providers *provider.Service
+	IDs       *id.Maker
+	Now       func() time.Time
+	Rand      io.Reader // of the replicas' secrets
+	Log       *slog.Logger
 	// HealthTimeout bounds one health check; 0 is 2 s.
 	HealthTimeout time.Duration
 	// MemoryLimit is the memory that replicas may need on this machine, bytes; 0 for no check.
@@ -76,10 +79,10 @@ type Service struct {
 	jobs  aside.Tasks[job.Job] // replica -> its job: within a pass, as retiring relies on, with rests after failures
 
 	mu       sync.Mutex
-	seen     map[string]Replica // what the last pass saw, by replica id
-	behind   map[string]*Target // what stands behind deployments since the last pass, by id; nil before the first
-	contexts map[string]int     // longest sequence of model versions, by id
-	suspects map[string]int     // replica id -> attempt that a caller could not reach since the last check
+	seen     map[string]Replica   // what the last pass saw, by replica id
+	behind   map[string]*Upstream // what stands behind deployments since the last pass, by id; nil before the first
+	contexts map[string]int       // longest sequence of model versions, by id
+	suspects map[string]int       // replica id -> attempt that a caller could not reach since the last check
 }
 
 // Snapshot is the table as of the last Reconcile, change of routes or Suspect; never nil.
@@ -115,7 +118,7 @@ func (s *Service) Deploy(ctx context.Context, who Who, spec DeploySpec) (Deploym
 		}
 		s.changing.Lock() // the prices that it takes over must not change meanwhile
 		defer s.changing.Unlock()
-		made, err := s.newRoute(ctx, who, *spec.Route, d)
+		made, err := s.newRoute(ctx, who, *spec.Route, []Backend{{Weight: 1, Deployment: d.ID}}, []source{versionSource(d)})
 		if err != nil {
 			return Deployment{}, err
 		}
@@ -250,13 +253,13 @@ func (s *Service) Remove(ctx context.Context, who Who, name string) (Deployment,
 	if err != nil {
 		return Deployment{}, err
 	}
-	if err := s.mayEnd(ctx, who, d, func(r Route) bool { return r.DeploymentID == d.ID }); err != nil {
+	if err := s.mayEnd(ctx, who, func(b Backend) bool { return b.Deployment == d.ID }, func(r Route) bool { return r.on(d.ID) }); err != nil {
 		return Deployment{}, err
 	}
 	if err := s.Store.BeginRemove(ctx, who.Project, d.ID); err != nil {
 		return Deployment{}, err
 	}
-	s.reroute(ctx)
+	s.Reroute(ctx)
 	d.State, d.Reason, d.Ready = Removing, "", 0
 	return d, nil
 }
@@ -299,17 +302,13 @@ func (s *Service) RemoveRoute(ctx context.Context, who Who, name string) error {
 	if err != nil {
 		return err
 	}
-	d, err := s.Store.Deployment(ctx, who.Project, r.DeploymentID)
-	if err != nil {
-		return err
-	}
-	if err := s.mayEnd(ctx, who, d, func(x Route) bool { return x.ID == r.ID }); err != nil {
+	if err := s.mayEnd(ctx, who, func(Backend) bool { return true }, func(x Route) bool { return x.ID == r.ID }); err != nil {
 		return err
 	}
 	if err := s.Store.RemoveRoute(ctx, who.Project, r.ID); err != nil {
 		return err
 	}
-	s.reroute(ctx)
+	s.Reroute(ctx)
 	return nil
 }
 

@@ -20,7 +20,8 @@ var _ serve.Store = (*Serve)(nil)
 const (
 	deploymentColumns = "id, project, name, model_version, model, engine, replicas, threads, max_context, memory_bytes, state, reason, ready, created_by, created_at, ask, priority"
 	replicaColumns    = "id, project, deployment_id, job_id, leaving, created_at"
-	routeColumns      = "id, org, project, name, shared_name, deployment_id, price_in, price_out, price_cached, price_reasoning, price_embedding, price_request, price_version, priced_by, priced_at, created_at"
+	routeColumns      = "id, org, project, name, shared_name, price_in, price_out, price_cached, price_reasoning, price_embedding, price_request, price_version, priced_by, priced_at, created_at"
+	backendColumns    = "tier, weight, deployment_id, provider_id, model"
 )
 
 func scanDeployment(s Scanner) (serve.Deployment, error) {
@@ -48,7 +49,7 @@ func scanRoute(s Scanner) (serve.Route, error) {
 	var r serve.Route
 	var shared stdsql.NullString
 	var at, pricedAt int64
-	err := s.Scan(&r.ID, &r.Org, &r.Project, &r.Name, &shared, &r.DeploymentID, &r.Prices.Input, &r.Prices.Output, &r.Prices.CachedInput, &r.Prices.Reasoning, &r.Prices.Embedding, &r.Prices.Request,
+	err := s.Scan(&r.ID, &r.Org, &r.Project, &r.Name, &shared, &r.Prices.Input, &r.Prices.Output, &r.Prices.CachedInput, &r.Prices.Reasoning, &r.Prices.Embedding, &r.Prices.Request,
 		&r.Priced.ID, &r.Priced.By, &pricedAt, &at)
 	r.Priced.At = fromMicros(pricedAt)
 	r.Shared, r.CreatedAt = shared.Valid, fromMicros(at)
@@ -84,13 +85,119 @@ func (s *Serve) AddDeployment(ctx context.Context, d serve.Deployment, r *serve.
 }
 
 func insertRoute(ctx context.Context, tx *Tx, r serve.Route) error {
-	_, err := tx.Exec(ctx, "INSERT INTO routes ("+routeColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		r.ID, r.Org, r.Project, r.Name, sharedName(r), r.DeploymentID, r.Prices.Input, r.Prices.Output, r.Prices.CachedInput, r.Prices.Reasoning, r.Prices.Embedding, r.Prices.Request,
+	_, err := tx.Exec(ctx, "INSERT INTO routes ("+routeColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		r.ID, r.Org, r.Project, r.Name, sharedName(r), r.Prices.Input, r.Prices.Output, r.Prices.CachedInput, r.Prices.Reasoning, r.Prices.Embedding, r.Prices.Request,
 		r.Priced.ID, r.Priced.By, micros(r.Priced.At), micros(r.CreatedAt))
-	if err == nil {
-		return keepPrices(ctx, tx, r)
+	if err != nil {
+		return exists(err, "There is a route %s already.", r.Name)
 	}
-	return exists(err, "There is a route %s already.", r.Name)
+	if err := keepPrices(ctx, tx, r); err != nil {
+		return err
+	}
+	return insertWays(ctx, tx, r)
+}
+
+// insertWays inserts the backends and aliases of a route.
+func insertWays(ctx context.Context, tx *Tx, r serve.Route) error {
+	for i, b := range r.Backends {
+		if _, err := tx.Exec(ctx, "INSERT INTO route_backends (route_id, place, "+backendColumns+") VALUES (?, ?, ?, ?, ?, ?, ?)",
+			r.ID, i, b.Tier, b.Weight, b.Deployment, b.Provider, b.Model); err != nil {
+			return err
+		}
+	}
+	for _, name := range append([]string{r.Name}, r.Aliases...) {
+		if err := freeName(ctx, tx, r, name); err != nil {
+			return err
+		}
+	}
+	for _, a := range r.Aliases {
+		_, err := tx.Exec(ctx, "INSERT INTO route_aliases (project, name, shared_name, route_id) VALUES (?, ?, ?, ?)",
+			r.Project, a, stdsql.NullString{String: r.Org + " " + a, Valid: r.Shared}, r.ID)
+		if err != nil {
+			return exists(err, "There is a route %s already.", a)
+		}
+	}
+	return nil
+}
+
+// freeName refuses a name that another route has, or has as an alias, in the project or shared in the organisation.
+func freeName(ctx context.Context, tx *Tx, r serve.Route, name string) error {
+	shared := ""
+	if r.Shared {
+		shared = r.Org + " " + name
+	}
+	var n int
+	err := tx.QueryRow(ctx, "SELECT (SELECT COUNT(*) FROM routes WHERE id <> ? AND (project = ? AND name = ? OR shared_name = ?)) + "+
+		"(SELECT COUNT(*) FROM route_aliases WHERE route_id <> ? AND (project = ? AND name = ? OR shared_name = ?))",
+		r.ID, r.Project, name, shared, r.ID, r.Project, name, shared).Scan(&n)
+	if err == nil && n > 0 {
+		err = fault.New(fault.Conflict, "There is a route "+name+" already.", fault.Code("exists"))
+	}
+	return err
+}
+
+// lockWays locks what a route leads to, which must be there.
+func lockWays(ctx context.Context, tx *Tx, r serve.Route) error {
+	for _, b := range r.Backends {
+		var err error
+		if b.Deployment != "" {
+			_, err = lockLive(ctx, tx, r.Project, b.Deployment)
+		} else {
+			_, err = lockProvider(ctx, tx, r.Project, b.Provider)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// way is a row of route_backends, alias one of route_aliases, each with the route it is of.
+type way struct {
+	of string
+	serve.Backend
+}
+
+func scanWay(s Scanner) (w way, err error) {
+	err = s.Scan(&w.of, &w.Tier, &w.Weight, &w.Deployment, &w.Provider, &w.Model)
+	return w, err
+}
+
+type alias struct{ of, name string }
+
+func scanAlias(s Scanner) (a alias, err error) {
+	err = s.Scan(&a.of, &a.name)
+	return a, err
+}
+
+// withWays fills in where routes lead and what else they are called; where narrows both tables, by route_id.
+func withWays(ctx context.Context, tx *Tx, routes []serve.Route, where string, args ...any) error {
+	if len(routes) == 0 {
+		return nil
+	}
+	ways, err := All(ctx, tx, scanWay, "SELECT route_id, "+backendColumns+" FROM route_backends WHERE "+where+" ORDER BY route_id, place", args...)
+	if err != nil {
+		return err
+	}
+	aliases, err := All(ctx, tx, scanAlias, "SELECT route_id, name FROM route_aliases WHERE "+where+" ORDER BY "+tx.bytes("name"), args...)
+	if err != nil {
+		return err
+	}
+	at := make(map[string]*serve.Route, len(routes))
+	for i := range routes {
+		at[routes[i].ID] = &routes[i]
+	}
+	for _, w := range ways {
+		if r := at[w.of]; r != nil {
+			r.Backends = append(r.Backends, w.Backend)
+		}
+	}
+	for _, a := range aliases {
+		if r := at[a.of]; r != nil {
+			r.Aliases = append(r.Aliases, a.name)
+		}
+	}
+	return nil
 }
 
 // lockLive locks a deployment that is not being removed.
@@ -162,9 +269,29 @@ func (s *Serve) BeginRemove(ctx context.Context, project, id string) error {
 		if n == 0 {
 			return fault.Newf(fault.NotFound, "There is no deployment %s.", id)
 		}
-		_, err = tx.Exec(ctx, "DELETE FROM routes WHERE deployment_id = ?", id)
-		return err
+		return closeWays(ctx, tx, id)
 	})
+}
+
+// closeWays takes a deployment out of the routes that lead to it, and deletes those that lead nowhere else.
+func closeWays(ctx context.Context, tx *Tx, deployment string) error {
+	const here, lost = "SELECT route_id FROM route_backends WHERE deployment_id = ?",
+		"SELECT id FROM routes WHERE NOT EXISTS (SELECT 1 FROM route_backends b WHERE b.route_id = routes.id)"
+	_, err := All(ctx, tx, func(s Scanner) (string, error) {
+		var id string
+		return id, s.Scan(&id)
+	}, "SELECT id FROM routes WHERE id IN ("+here+")"+tx.ForUpdate(), deployment)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, "DELETE FROM route_backends WHERE deployment_id = ?", deployment); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, "DELETE FROM route_aliases WHERE route_id IN ("+lost+")"); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, "DELETE FROM routes WHERE id IN ("+lost+")")
+	return err
 }
 
 // SetState implements serve.Store.
@@ -243,7 +370,7 @@ func (s *Serve) exec(ctx context.Context, query string, args ...any) error {
 // AddRoute implements serve.Store.
 func (s *Serve) AddRoute(ctx context.Context, r serve.Route) error {
 	return s.db.Write(ctx, func(tx *Tx) error {
-		if _, err := lockLive(ctx, tx, r.Project, r.DeploymentID); err != nil {
+		if err := lockWays(ctx, tx, r); err != nil {
 			return err
 		}
 		return insertRoute(ctx, tx, r)
@@ -253,44 +380,70 @@ func (s *Serve) AddRoute(ctx context.Context, r serve.Route) error {
 // SetRoute implements serve.Store.
 func (s *Serve) SetRoute(ctx context.Context, r serve.Route) error {
 	return s.db.Write(ctx, func(tx *Tx) error {
-		if _, err := lockLive(ctx, tx, r.Project, r.DeploymentID); err != nil {
+		if err := lockWays(ctx, tx, r); err != nil {
 			return err
 		}
-		n, err := tx.Exec(ctx, "UPDATE routes SET shared_name = ?, deployment_id = ?, price_in = ?, price_out = ?, price_cached = ?, price_reasoning = ?, price_embedding = ?, price_request = ?, price_version = ?, priced_by = ?, priced_at = ? WHERE project = ? AND id = ?",
-			sharedName(r), r.DeploymentID, r.Prices.Input, r.Prices.Output, r.Prices.CachedInput, r.Prices.Reasoning, r.Prices.Embedding, r.Prices.Request, r.Priced.ID, r.Priced.By, micros(r.Priced.At), r.Project, r.ID)
+		n, err := tx.Exec(ctx, "UPDATE routes SET shared_name = ?, price_in = ?, price_out = ?, price_cached = ?, price_reasoning = ?, price_embedding = ?, price_request = ?, price_version = ?, priced_by = ?, priced_at = ? WHERE project = ? AND id = ?",
+			sharedName(r), r.Prices.Input, r.Prices.Output, r.Prices.CachedInput, r.Prices.Reasoning, r.Prices.Embedding, r.Prices.Request, r.Priced.ID, r.Priced.By, micros(r.Priced.At), r.Project, r.ID)
 		if err == nil && n == 0 {
 			return fault.Newf(fault.NotFound, "There is no route %s.", r.ID)
 		}
-		if err == nil {
-			return keepPrices(ctx, tx, r)
+		if err != nil {
+			return exists(err, "Another project of the organisation shares a route %s already.", r.Name)
 		}
-		return exists(err, "Another project of the organisation shares a route %s already.", r.Name)
+		if err := keepPrices(ctx, tx, r); err != nil {
+			return err
+		}
+		if err := deleteWays(ctx, tx, r.ID); err != nil {
+			return err
+		}
+		return insertWays(ctx, tx, r)
 	})
+}
+
+func deleteWays(ctx context.Context, tx *Tx, route string) error {
+	if _, err := tx.Exec(ctx, "DELETE FROM route_backends WHERE route_id = ?", route); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, "DELETE FROM route_aliases WHERE route_id = ?", route)
+	return err
+}
+
+// oneRoute reads a route by what ends its query.
+func (s *Serve) oneRoute(ctx context.Context, name, where string, args ...any) (r serve.Route, err error) {
+	err = s.db.Read(ctx, func(tx *Tx) error {
+		list, err := All(ctx, tx, scanRoute, "SELECT "+routeColumns+" FROM routes WHERE "+where, args...)
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			return fault.Newf(fault.NotFound, "There is no route %s.", name)
+		}
+		err = withWays(ctx, tx, list, "route_id = ?", list[0].ID)
+		r = list[0]
+		return err
+	})
+	return r, err
 }
 
 // Route implements serve.Store.
-func (s *Serve) Route(ctx context.Context, project, id string) (r serve.Route, err error) {
-	err = s.db.Read(ctx, func(tx *Tx) error {
-		r, err = scanRoute(tx.QueryRow(ctx, "SELECT "+routeColumns+" FROM routes WHERE project = ? AND id = ?", project, id))
-		return missing(err, "There is no route %s.", id)
-	})
-	return r, err
+func (s *Serve) Route(ctx context.Context, project, id string) (serve.Route, error) {
+	return s.oneRoute(ctx, id, "project = ? AND id = ?", project, id)
 }
 
 // RouteByName implements serve.Store.
-func (s *Serve) RouteByName(ctx context.Context, project, name string) (r serve.Route, err error) {
-	err = s.db.Read(ctx, func(tx *Tx) error {
-		r, err = scanRoute(tx.QueryRow(ctx, "SELECT "+routeColumns+" FROM routes WHERE project = ? AND name = ?", project, name))
-		return missing(err, "There is no route %s.", name)
-	})
-	return r, err
+func (s *Serve) RouteByName(ctx context.Context, project, name string) (serve.Route, error) {
+	return s.oneRoute(ctx, name, "project = ? AND (name = ? OR id IN (SELECT route_id FROM route_aliases WHERE project = ? AND name = ?))", project, name, project, name)
 }
 
 // Routes implements serve.Store.
 func (s *Serve) Routes(ctx context.Context, project string, p page.Page) (rs []serve.Route, err error) {
 	err = s.db.Read(ctx, func(tx *Tx) error {
 		rs, err = paged(ctx, tx, scanRoute, p, order{"name", "t", false}, "SELECT "+routeColumns+" FROM routes WHERE project = ?", project)
-		return err
+		if err != nil {
+			return err
+		}
+		return withWays(ctx, tx, rs, "route_id IN (SELECT id FROM routes WHERE project = ?)", project)
 	})
 	return rs, err
 }
@@ -298,8 +451,10 @@ func (s *Serve) Routes(ctx context.Context, project string, p page.Page) (rs []s
 // AllRoutes implements serve.Store.
 func (s *Serve) AllRoutes(ctx context.Context) (rs []serve.Route, err error) {
 	err = s.db.Read(ctx, func(tx *Tx) error {
-		rs, err = All(ctx, tx, scanRoute, "SELECT "+routeColumns+" FROM routes ORDER BY created_at, id")
-		return err
+		if rs, err = All(ctx, tx, scanRoute, "SELECT "+routeColumns+" FROM routes ORDER BY created_at, id"); err != nil {
+			return err
+		}
+		return withWays(ctx, tx, rs, "1 = 1")
 	})
 	return rs, err
 }
@@ -307,10 +462,14 @@ func (s *Serve) AllRoutes(ctx context.Context) (rs []serve.Route, err error) {
 // RemoveRoute implements serve.Store.
 func (s *Serve) RemoveRoute(ctx context.Context, project, id string) error {
 	return s.db.Write(ctx, func(tx *Tx) error {
-		n, err := tx.Exec(ctx, "DELETE FROM routes WHERE project = ? AND id = ?", project, id)
-		if err == nil && n == 0 {
-			return fault.Newf(fault.NotFound, "There is no route %s.", id)
+		var name string
+		if err := tx.QueryRow(ctx, "SELECT name FROM routes WHERE project = ? AND id = ?"+tx.ForUpdate(), project, id).Scan(&name); err != nil {
+			return missing(err, "There is no route %s.", id)
 		}
+		if err := deleteWays(ctx, tx, id); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, "DELETE FROM routes WHERE id = ?", id)
 		return err
 	})
 }

@@ -66,7 +66,7 @@ func runGateway(ctx context.Context, args []string) error {
 		(&meter.Shipper{Ledger: ledger, Store: db.Meter(), Log: log}).Loop(shipping)
 	}()
 	defer func() { stop(); <-shipped }()
-	target.Endpoints = []engine.Endpoint{{Replica: "rep_bench", Addr: args[0], Secret: "none"}}
+	target.Backends[0].Endpoints = []engine.Endpoint{{Replica: "rep_bench", Addr: args[0], Secret: "none"}}
 	g := &gateway.Gateway{Routes: oneRoute{target}, Quota: quota.NewBook(ring, time.Now), Ledger: ledger, Now: time.Now, Log: log}
 	api := &server.OpenAI{Gateway: g, Keys: ring, IDs: id.Default(), Now: time.Now, Log: log}
 	handler := server.New(server.Deps{Log: log, Now: time.Now, IDs: id.Default(), Keys: ring, OpenAI: api})
@@ -95,6 +95,6 @@ func tenants(ctx context.Context, db *sql.DB) (*auth.Keyring, *serve.Target, str
 		return nil, nil, "", err
 	}
 	target := &serve.Target{Route: serve.Route{ID: ids.New("rte"), Org: o.ID, Project: p.ID, Name: "bench", Prices: meter.Flat(1_000_000, 2_000_000)},
-		Version: ids.New("mv"), Context: 8192, Engine: &native.Driver{}}
+		Backends: []*serve.Upstream{{ID: "dep_bench", Weight: 1, Dialect: engine.OpenAI, Version: ids.New("mv"), Context: 8192, Engine: &native.Driver{}}}}
 	return ring, target, secret, ring.Refresh(ctx)
 }

@@ -51,7 +51,7 @@ func gatewayProcess(dir, engineAddr string) error {
 	if err != nil {
 		return err
 	}
-	p.routes.targets["paced"].Engine = oneByOne{&native.Driver{}}
+	p.routes.targets["paced"].Backends[0].Engine = oneByOne{&native.Driver{}}
 	go p.shipper.Loop(ctx)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

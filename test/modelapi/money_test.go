@@ -198,7 +198,7 @@ func TestNobodyCounts(t *testing.T) {
 		r.engine.ServeHTTP(w, q)
 	}))
 	defer srv.Close()
-	blind, live := strings.TrimPrefix(srv.URL, "http://"), r.routes.targets["paced"].Endpoints[0].Addr
+	blind, live := strings.TrimPrefix(srv.URL, "http://"), r.routes.targets["paced"].Backends[0].Endpoints[0].Addr
 	body := `{"model":"blind","max_tokens":2,"messages":` + question + `}`
 	r.addRoute("blind", 1_000_000, 2_000_000, 1000, &native.Driver{}, blind)
 	a := r.chat(secret, body)

@@ -43,7 +43,7 @@ func (f *fixed) Lookup(_, org, name string) (*serve.Target, bool) {
 func (f *fixed) List(_, _ string) []*serve.Target {
 	var out []*serve.Target
 	for _, t := range f.targets {
-		if len(t.Endpoints) > 0 {
+		if t.Serves() {
 			out = append(out, t)
 		}
 	}
@@ -114,9 +114,10 @@ func withinAMinute() func() time.Time {
 func (p *parts) addRoute(name string, in, out int64, context int, e engine.Engine, replicas ...string) {
 	ids := id.Default()
 	t := &serve.Target{Route: serve.Route{ID: ids.New("rte"), Org: p.by.OrgID, Project: p.by.ProjectID, Name: name,
-		Prices: meter.Flat(in, out), CreatedAt: time.Unix(1_800_000_000, 0)}, Version: ids.New("mv"), Context: context, Engine: e}
+		Prices: meter.Flat(in, out), CreatedAt: time.Unix(1_800_000_000, 0)},
+		Backends: []*serve.Upstream{{ID: ids.New("dep"), Weight: 1, Dialect: engine.OpenAI, Version: ids.New("mv"), Context: context, Engine: e}}}
 	for _, addr := range replicas {
-		t.Endpoints = append(t.Endpoints, engine.Endpoint{Replica: "rep_" + addr, Addr: addr, Secret: engineSecret})
+		t.Backends[0].Endpoints = append(t.Backends[0].Endpoints, engine.Endpoint{Replica: "rep_" + addr, Addr: addr, Secret: engineSecret})
 	}
 	p.routes.targets[name] = t
 }

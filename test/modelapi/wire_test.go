@@ -203,7 +203,7 @@ func TestBrokenEngine(t *testing.T) {
 func TestDeadReplicaIsPassedOver(t *testing.T) {
 	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 2})
 	key, secret := r.key(tenancy.NewKey{Name: "k"})
-	live := r.routes.targets["paced"].Endpoints[0].Addr
+	live := r.routes.targets["paced"].Backends[0].Endpoints[0].Addr
 	r.addRoute("two", 1, 1, 100, &native.Driver{}, "127.0.0.1:1", live)
 	for range 4 {
 		if a := r.chat(secret, `{"model":"two","messages":`+question+`}`); a.status != 200 {
@@ -219,7 +219,7 @@ func TestDeadReplicaIsPassedOver(t *testing.T) {
 	if a.header.Get("Retry-After") == "" {
 		t.Error("no retry-after")
 	}
-	r.routes.targets["two"].Endpoints[1].Secret = "wrong"
+	r.routes.targets["two"].Backends[0].Endpoints[1].Secret = "wrong"
 	a = r.chat(secret, `{"model":"two","messages":`+question+`}`)
 	expectError(t, a, 503, "server_error", "model_not_ready", "")
 	if got := r.totals(key.ID); got.Requests != 4 {
@@ -237,7 +237,7 @@ func TestBusyReplicaIsPassedOver(t *testing.T) {
 		io.WriteString(w, `{"error":{"message":"full","type":"server_error","param":null,"code":"queue_full"}}`)
 	}))
 	defer srv.Close()
-	busy, live := strings.TrimPrefix(srv.URL, "http://"), r.routes.targets["paced"].Endpoints[0].Addr
+	busy, live := strings.TrimPrefix(srv.URL, "http://"), r.routes.targets["paced"].Backends[0].Endpoints[0].Addr
 	r.addRoute("two", 1, 1, 100, &native.Driver{}, busy, live)
 	for range 3 {
 		if a := r.chat(secret, `{"model":"two","messages":`+question+`}`); a.status != 200 {

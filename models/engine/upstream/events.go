@@ -8,10 +8,18 @@ import (
 	"sync"
 )
 
+// Source is what events are read from; a Response is one.
+type Source interface {
+	// Chunk returns the next bytes, at least one, valid until the next call; io.EOF at the end.
+	Chunk() ([]byte, error)
+	// Buffered says whether the next Chunk comes without waiting.
+	Buffered() bool
+}
+
 // Events reads a stream of server-sent events as whole events, drops comments, and keeps the running token counts
 // that a comment of the form ": t PROMPT COMPLETION [CACHED [REASONING]]" tells.
 type Events struct {
-	R *Response
+	R Source
 
 	buf  []byte // lines not handed out yet, from tail on
 	tail int

@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+const toHelp = "PROVIDER/MODEL[:WEIGHT], local/DEPLOYMENT[:WEIGHT] or a deployment's name; repeatable, shared by weight"
+
+// way are the flags of where a route leads and what it costs.
+type way struct {
+	to, fallback, alias []string
+	price               prices
+	shared              bool
+}
+
+func (w *way) flags(c *cobra.Command) *cobra.Command {
+	f := c.Flags()
+	f.StringArrayVar(&w.to, "to", nil, toHelp)
+	f.StringArrayVar(&w.fallback, "fallback", nil, "asked when nothing before it answers: as --to; each is a tier of its own, or several with commas between")
+	f.StringArrayVar(&w.alias, "alias", nil, "a further name; repeatable")
+	w.price.flags(f)
+	f.BoolVar(&w.shared, "shared", false, sharedHelp)
+	return c
+}
+
+// backends are what --to and --fallback name.
+func (w *way) backends() ([]api.NewBackend, error) {
+	var out []api.NewBackend
+	for tier, group := range append([][]string{w.to}, groups(w.fallback)...) {
+		for _, text := range group {
+			b, err := parseBackend(text)
+			if err != nil {
+				return nil, err
+			}
+			b.Tier = tier
+			out = append(out, b)
+		}
+	}
+	if len(w.to) == 0 && len(out) > 0 {
+		return nil, fault.New(fault.Invalid, "A fallback needs what it stands in for.", fault.Field("--fallback"), fault.Fix("Name it with --to."))
+	}
+	return out, nil
+}
+
+func groups(list []string) [][]string {
+	var out [][]string
+	for _, text := range list {
+		out = append(out, strings.Split(text, ","))
+	}
+	return out
+}
+
+// parseBackend reads PROVIDER/MODEL[:WEIGHT], local/DEPLOYMENT[:WEIGHT] or DEPLOYMENT[:WEIGHT]. What follows the last
+// colon is a weight if it is a number: a model whose name ends so takes a weight behind it.
+func parseBackend(text string) (api.NewBackend, error) {
+	var b api.NewBackend
+	name := text
+	if i := strings.LastIndexByte(text, ':'); i >= 0 {
+		if n, err := strconv.Atoi(text[i+1:]); err == nil && text[i+1] >= '0' && text[i+1] <= '9' {
+			name, b.Weight = text[:i], &n
+		}
+	}
+	from, rest, has := strings.Cut(name, "/")
+	switch {
+	case name == "" || has && (from == "" || rest == ""):
+		return b, fault.New(fault.Invalid, "A backend is named "+strconv.Quote(text)+".", fault.Field("--to"), fault.Fix("Write %s.", "PROVIDER/MODEL:WEIGHT or local/DEPLOYMENT:WEIGHT"))
+	case !has:
+		b.Deployment = name
+	case from == "local":
+		b.Deployment = rest
+	default:
+		b.Provider, b.Model = from, rest
+	}
+	return b, nil
+}
+
+func (a *app) routeCommand() *cobra.Command {
+	ls := a.verb("ls", "List routes", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
+		list, err := c.Routes(ctx)
+		if err != nil {
+			return err
+		}
+		return a.Value(list, func() {
+			a.Table([]string{"name", "id", "leads to", "price in", "price out", "shared", "age"}, rows(list, func(r api.Route) []string {
+				return []string{r.Name, r.ID, leadsTo(r), num(r.PriceIn), num(r.PriceOut), yesNo(r.Shared), a.ago(r.CreatedAt)}
+			}))
+		})
+	})
+	show := a.verb("show NAME", "Show a route and what it leads to", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		r, err := c.Route(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return a.Value(r, func() { a.showRoute(r) })
+	})
+	rm := a.verb("rm NAME", "Remove a route", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		if err := c.RemoveRoute(ctx, args[0]); err != nil {
+			return err
+		}
+		return a.Value(map[string]string{"removed": args[0]}, func() { a.Printf("%s is removed\n", args[0]) })
+	})
+	return noun("route", "Routes: public model names of the model API", ls, show, a.routeAdd(), a.routeSet(), rm)
+}
+
+func (a *app) routeAdd() *cobra.Command {
+	var w way
+	var add *cobra.Command
+	add = w.flags(a.verb("add NAME", "Give deployments and providers' models a public name", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		n := api.NewRoute{Name: args[0], Aliases: w.alias, Shared: w.shared}
+		var err error
+		if n.Backends, err = w.backends(); err != nil {
+			return err
+		}
+		if n.PriceIn, n.PriceOut, n.Prices, err = w.price.named(add); err != nil {
+			return err
+		}
+		r, err := c.CreateRoute(ctx, n)
+		if err != nil {
+			return err
+		}
+		return a.Value(r, func() { a.led(r) })
+	}))
+	return add
+}
+
+func (a *app) routeSet() *cobra.Command {
+	var w way
+	var set *cobra.Command
+	set = w.flags(a.verb("set NAME", "Change where a route leads, its aliases, prices and sharing", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		change, err := w.change(set.Flags())
+		if err != nil {
+			return err
+		}
+		if change.PriceIn, change.PriceOut, change.Prices, err = w.price.named(set); err != nil { // what is not named stays: above all a price
+			return err
+		}
+		if set.Flags().NFlag() == 0 {
+			return fault.New(fault.Invalid, "Nothing is to change.", fault.Fix("Name it: --to, --fallback, --alias, --price, --price-in, --price-out or --shared."))
+		}
+		r, err := c.SetRoute(ctx, args[0], change)
+		if err != nil {
+			return err
+		}
+		return a.Value(r, func() { a.led(r) })
+	}))
+	return set
+}
+
+// change is what the flags that were given say.
+func (w *way) change(f *pflag.FlagSet) (change api.RouteChange, err error) {
+	if change.Backends, err = w.backends(); err != nil {
+		return change, err
+	}
+	if f.Changed("alias") {
+		names := w.alias
+		if len(names) == 1 && names[0] == "" {
+			names = []string{}
+		}
+		change.Aliases = &names
+	}
+	if f.Changed("shared") {
+		change.Shared = &w.shared
+	}
+	return change, nil
+}
+
+func (a *app) led(r api.Route) {
+	a.Printf("%s leads to %s\n", r.Name, leadsTo(r))
+	a.costs(r)
+}
+
+// backendText is a backend in the words of --to.
+func backendText(b api.Backend) string {
+	if b.Deployment != "" {
+		return "local/" + b.Deployment
+	}
+	return b.Provider + "/" + b.Model
+}
+
+// leadsTo is a route's backends in a line.
+func leadsTo(r api.Route) string {
+	var text strings.Builder
+	for i, b := range r.Backends {
+		switch {
+		case i == 0:
+		case b.Tier != r.Backends[i-1].Tier:
+			text.WriteString(", else ")
+		default:
+			text.WriteString(" + ")
+		}
+		text.WriteString(backendText(b))
+		if b.Weight != 1 {
+			fmt.Fprintf(&text, ":%d", b.Weight)
+		}
+	}
+	return text.String()
+}
+
+func (a *app) showRoute(r api.Route) {
+	a.Printf("%s (%s)\n", r.Name, r.ID)
+	for _, n := range r.Aliases {
+		a.Printf("also called %s\n", n)
+	}
+	a.costs(r)
+	a.Printf("\n")
+	a.Table([]string{"tier", "weight", "backend"}, rows(r.Backends, func(b api.Backend) []string {
+		return []string{strconv.Itoa(b.Tier), strconv.Itoa(b.Weight), backendText(b)}
+	}))
+}

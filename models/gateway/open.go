@@ -1,0 +1,371 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/tidwall/sjson"
+
+	"github.com/triarch-ai/triarch/api/openai"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/serve"
+)
+
+// maxTries is how often a request is put to something, at most.
+const maxTries = 8
+
+// try is one asking of one backend.
+type try struct {
+	via    *serve.Upstream
+	to     *engine.Endpoint
+	known  *replica
+	began  time.Duration // after the flight
+	took   time.Duration // until the head of the answer, or the failure
+	status int16         // of the answer; 0 = none came
+	again  bool          // another was asked because of it
+}
+
+// open asks one backend after the other, tier by tier, until one answers; nothing was delivered yet, so asking again is
+// safe. What may have been asked and billed by somebody outside is not asked again.
+func (f *flight) open(ctx context.Context) (engine.Stream, error) {
+	f.retries.earn()
+	var failure error
+	for now := f.began; ; now = f.Now() {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		t := f.choose(now)
+		if t == nil {
+			return nil, f.nobody(failure)
+		}
+		if f.asks > 1 && !f.retries.take() {
+			t.known.breaker.leave(now, unknown)
+			return nil, f.nobody(failure)
+		}
+		s, err := f.ask(ctx, t)
+		if s != nil && !f.more(t, s) {
+			return s, nil
+		}
+		if s != nil {
+			s.Close()
+			err = f.declined(t)
+		}
+		if failure = err; ctx.Err() != nil || !again(err) {
+			return nil, err
+		}
+		t.again = true
+	}
+}
+
+// again says whether a failure lets another be asked.
+func again(err error) bool {
+	return fault.Is(err, fault.Unavailable) && (fault.As(err).Code != engine.Died)
+}
+
+// ask puts the request to one backend. The breaker has heard of it when no stream is returned; else left says the rest.
+func (f *flight) ask(ctx context.Context, t *try) (engine.Stream, error) {
+	body, err := f.bodyFor(t.via)
+	if err != nil {
+		t.known.breaker.leave(f.began, unknown)
+		return nil, err
+	}
+	f.asked, f.at = true, t
+	f.entry.Asked(t.via.ID)
+	t.known.running.Add(1)
+	s, err := t.via.Engine.Open(ctx, *t.to, engine.Request{Path: f.call.Path, Body: body, RequestID: f.call.RequestID,
+		Scope: f.call.Who.ProjectID, Stream: f.fields.stream, Usage: f.fields.usage})
+	if err == nil {
+		t.status, t.took = int16(s.Status()), f.Now().Sub(f.began)-t.began
+		return s, nil
+	}
+	v := failed
+	if ctx.Err() != nil {
+		v = unknown
+	}
+	f.over(t, v)
+	if v == failed && !t.via.Outside() && fault.Is(err, fault.Unavailable) {
+		f.Routes.Suspect(t.to.Replica)
+	}
+	return nil, err
+}
+
+// over ends a try: it runs no more, and its breaker knows how it ended.
+func (f *flight) over(t *try, v verdict) {
+	t.known.running.Add(-1)
+	now := f.Now()
+	if t.took == 0 {
+		t.took = now.Sub(f.began) - t.began
+	}
+	if t.known.breaker.leave(now, v) {
+		f.Log.Warn("gateway: a backend is not asked for a while", slog.String("backend", t.via.ID), slog.String("replica", t.to.Replica), slog.Bool("slow", v == slow))
+	}
+	if f.at == t {
+		f.at = nil
+	}
+}
+
+// more says whether an answer is none yet: the backend is broken, or has no room, or says that it fails, and another may
+// do better. The try is over then.
+func (f *flight) more(t *try, s engine.Stream) bool {
+	status := s.Status()
+	switch {
+	case t.via.Outside():
+		if !declines(status) {
+			return false
+		}
+	case broken(status):
+		f.Log.Error("gateway: a replica refuses the gateway", slog.String("replica", t.to.Replica), slog.Int("status", status))
+		f.Routes.Suspect(t.to.Replica)
+	case status != http.StatusServiceUnavailable || !f.others():
+		return false
+	default: // full or still loading, which another may not be
+		f.over(t, unknown)
+		return true
+	}
+	f.over(t, failed)
+	return true
+}
+
+// declines are answers of a provider that say something about it, its keys or its room, not about the request.
+func declines(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
+		http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= 500 || status < 200 || status >= 300 && status < 400
+}
+
+// broken are answers that say something about the replica, not about the request.
+func broken(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusBadGateway:
+		return true
+	}
+	return false
+}
+
+// declined is why a backend that answered did not serve, for a caller to whom it is none of their business: a provider's
+// own words can hold what is the installation's.
+func (f *flight) declined(t *try) error {
+	if !t.via.Outside() {
+		return notServed(f.fields.model)
+	}
+	f.Log.Warn("gateway: a provider declines", slog.String("request", f.call.RequestID), slog.String("backend", t.via.ID), slog.Int("status", int(t.status)))
+	if t.status == http.StatusTooManyRequests {
+		return fault.New(fault.Unavailable, "What serves the model `"+f.fields.model+"` has no room at the moment.", fault.Code("backend_busy"), fault.Fix("Try again in a moment."))
+	}
+	return fault.New(fault.Unavailable, "What serves the model `"+f.fields.model+"` does not answer as it should.", fault.Code("backend_failed"), fault.Fix("Try again in a moment."))
+}
+
+// nobody is the answer when nothing is left to ask.
+func (f *flight) nobody(failure error) error {
+	if failure != nil {
+		return failure
+	}
+	if f.unlike {
+		return fault.New(fault.Unsupported, "What serves the model `"+f.fields.model+"` does not speak the dialect of this request.", fault.Code("dialect"))
+	}
+	return notServed(f.fields.model)
+}
+
+// choose takes what is to be asked next: of the first tier that has something left, one backend by weight and of it the
+// replica with the fewest requests from here. nil when nothing is left.
+func (f *flight) choose(now time.Time) *try {
+	if f.asks >= maxTries {
+		return nil
+	}
+	list := f.target.Backends
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && list[n].Tier == list[0].Tier {
+			n++
+		}
+		if t := f.within(list[:n], now); t != nil {
+			return t
+		}
+		list = list[n:]
+	}
+	return nil
+}
+
+// within is choose of one tier. A replica whose breaker another request has just taken is passed over.
+func (f *flight) within(tier []*serve.Upstream, now time.Time) *try {
+	if len(tier) == 1 {
+		return f.through(tier[0], now)
+	}
+	var passed uint64 // backends of the tier in which nothing is left; there are at most serve.MaxBackends
+	for {
+		sum, only := 0, -1
+		for i, u := range tier {
+			if passed&(1<<i) == 0 {
+				if f.available(u, now) && u.Weight > 0 {
+					sum, only = sum+u.Weight, i
+				} else {
+					passed |= 1 << i
+				}
+			}
+		}
+		if only < 0 {
+			return nil
+		}
+		at := only
+		if sum > tier[only].Weight {
+			at = f.weighed(tier, passed, sum)
+		}
+		if t := f.through(tier[at], now); t != nil {
+			return t
+		}
+		passed |= 1 << at
+	}
+}
+
+// through is a try of one backend; nil when it has nothing that can be asked.
+func (f *flight) through(u *serve.Upstream, now time.Time) *try {
+	if u.Weight <= 0 || !f.speaks(u) {
+		return nil
+	}
+	to, r := f.pick(u, now)
+	if r == nil {
+		return nil
+	}
+	t := &f.tries[f.asks]
+	*t = try{via: u, to: to, known: r, began: now.Sub(f.began)}
+	f.asks++
+	return t
+}
+
+// speaks says whether the backend takes the request as it is. This is where a codec between unlike dialects belongs.
+func (f *flight) speaks(u *serve.Upstream) bool {
+	if u.Dialect == engine.OpenAI {
+		return true
+	}
+	f.unlike = true
+	return false
+}
+
+// weighed takes a backend by weight. The turns are spread evenly, so that few requests show the weights already.
+func (f *flight) weighed(tier []*serve.Upstream, passed uint64, sum int) int {
+	const golden = 2654435769 // 2^32 divided by the golden ratio: multiples of it fill a circle evenly
+	spot := int(uint64(f.turn.Add(1)*golden) * uint64(sum) >> 32)
+	for i, u := range tier {
+		if passed&(1<<i) != 0 {
+			continue
+		}
+		if spot -= u.Weight; spot < 0 {
+			return i
+		}
+	}
+	return len(tier) - 1
+}
+
+// available says whether the backend has a replica that can be asked.
+func (f *flight) available(u *serve.Upstream, now time.Time) bool {
+	if !f.speaks(u) {
+		return false
+	}
+	for i := range u.Endpoints {
+		if !f.tried(u.Endpoints[i].Replica) && f.replica(u.Endpoints[i].Replica).breaker.ready(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// others says whether anything but what was tried could be asked.
+func (f *flight) others() bool {
+	now := f.Now()
+	for _, u := range f.target.Backends {
+		if u.Weight > 0 && f.available(u, now) {
+			return f.asks < maxTries
+		}
+	}
+	return false
+}
+
+func (f *flight) tried(replica string) bool {
+	for i := range f.asks {
+		if f.tries[i].to.Replica == replica {
+			return true
+		}
+	}
+	return false
+}
+
+// pick takes the replica with the fewest requests from here, and among equals each in turn.
+func (f *flight) pick(u *serve.Upstream, now time.Time) (*engine.Endpoint, *replica) {
+	ends := u.Endpoints
+	first := 0
+	if len(ends) > 1 && f.asks == 0 {
+		first = int(f.turn.Add(1) % uint32(len(ends)))
+	}
+	var best *replica
+	at, least := 0, int64(0)
+	for i := range ends {
+		k := (first + i) % len(ends)
+		if f.asks > 0 && f.tried(ends[k].Replica) {
+			continue
+		}
+		r := f.replica(ends[k].Replica)
+		if n := r.running.Load(); (best == nil || n < least) && r.breaker.ready(now) {
+			best, at, least = r, k, n
+		}
+	}
+	if best == nil || !best.breaker.enter(now) {
+		return nil, nil
+	}
+	return &ends[at], best
+}
+
+func (g *Gateway) replica(name string) *replica {
+	if r, ok := g.replicas.Load(name); ok {
+		return r.(*replica)
+	}
+	r, _ := g.replicas.LoadOrStore(name, new(replica))
+	return r.(*replica)
+}
+
+// bodyFor is the caller's body with the name that the backend knows its model by, where that is another one, and with
+// its output bound where that is lower.
+func (f *flight) bodyFor(u *serve.Upstream) ([]byte, error) {
+	body := f.call.Body
+	if u.Name != "" && u.Name != f.fields.model {
+		body = renamed(body, f.fields.modelAt, f.fields.modelEnd, u.Name)
+	}
+	return f.bounded(body)
+}
+
+// renamed has name in place of the value between two offsets. Names of models are printable ASCII, in which Go and JSON
+// quote alike.
+func renamed(body []byte, at, end int, name string) []byte {
+	out := make([]byte, 0, len(body)-(end-at)+len(name)+8)
+	out = append(out, body[:at]...)
+	out = strconv.AppendQuote(out, name)
+	return append(out, body[end:]...)
+}
+
+// bounded is the body unless the output is cut to what the money pays: then every name that it sets a limit by says so,
+// whichever of them an engine prefers, or else the one that its path has always had.
+func (f *flight) bounded(body []byte) ([]byte, error) {
+	if !f.res.Cut {
+		return body, nil
+	}
+	var names []string
+	if f.fields.maxTokens || !f.fields.maxCompl && f.call.Path == openai.CompletionPath {
+		names = append(names, "max_tokens")
+	}
+	if f.fields.maxCompl || len(names) == 0 {
+		names = append(names, "max_completion_tokens")
+	}
+	var err error
+	for _, name := range names {
+		if body, err = sjson.SetBytes(body, name, f.res.Output); err != nil {
+			return nil, fault.New(fault.Invalid, "The body is not one JSON object.", fault.Code("invalid_json"), fault.Cause(err))
+		}
+	}
+	return body, nil
+}
