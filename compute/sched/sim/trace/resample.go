@@ -13,7 +13,7 @@ import (
 // stretch is how many jobs in a row are drawn at once, so that runs of arrivals stay runs.
 const stretch = 64
 
-// Resample draws n jobs from a trace so that every group of sites is asked for load of its chips on average. Group and
+// Resample draws n jobs from a trace, which is in the order of submission, so that every group of sites is asked for load of its chips on average. Group and
 // capacity say, for a job and for a group, which group it belongs to and how many chips that has. Stretches of 64 jobs
 // in a row are drawn with the gaps between their arrivals; the gaps of a group are then multiplied by one number that
 // makes the load true. Jobs bound to a group without chips are left out.
@@ -44,14 +44,44 @@ func Resample(jobs []Job, n int, load float64, seed uint64, group func(*Job) int
 		return nil, fault.New(fault.Invalid, "No job of the trace asks for chips of the fleet, so no load can be made of it.", fault.Field("load"))
 	}
 	r := rand.New(rand.NewPCG(seed, 0x7265736d))
-	out := make([]Job, 0, n+len(capacity))
+	drawn := make([]Job, 0, n+len(capacity))
+	starts := []int{0}
 	for g, m := range members {
 		if want := int(float64(n)*rates[g]/all + 0.5); want > 0 && len(m) > 0 {
-			out = draw(out, jobs, m, want, load*float64(capacity[g]), r)
+			drawn = draw(drawn, jobs, m, want, load*float64(capacity[g]), r)
+			starts = append(starts, len(drawn))
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Job) int { return int(min(1, max(-1, a.Submit-b.Submit))) })
-	return out[:min(n, len(out))], nil
+	return merge(drawn, starts, n), nil
+}
+
+// merge puts the jobs of the groups, each of them in the order of submission, into one order and keeps the first n: of
+// equals those of the earlier group. It moves each job once and in place: there are millions.
+func merge(jobs []Job, starts []int, n int) []Job {
+	at := slices.Clone(starts[:len(starts)-1])
+	from := make([]int32, len(jobs)) // the place that the job of a place comes from
+	for k := range from {
+		best := -1
+		for g, i := range at {
+			if i < starts[g+1] && (best < 0 || jobs[i].Submit < jobs[at[best]].Submit) {
+				best = g
+			}
+		}
+		from[k] = int32(at[best])
+		at[best]++
+	}
+	for k := range from { // round each ring of places once; -1 is a place that has its job
+		if from[k] < 0 {
+			continue
+		}
+		first, to := jobs[k], int32(k)
+		for next := from[to]; next != int32(k); next = from[to] {
+			jobs[to], from[to] = jobs[next], -1
+			to = next
+		}
+		jobs[to], from[to] = first, -1
+	}
+	return jobs[:min(n, len(jobs))]
 }
 
 // draw appends want jobs of one group whose chip-time over their span is chips on average.
