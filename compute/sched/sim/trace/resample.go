@@ -13,10 +13,10 @@ import (
 // stretch is how many jobs in a row are drawn at once, so that runs of arrivals stay runs.
 const stretch = 64
 
-// Resample draws n jobs from a trace, which is in the order of submission, so that every group of sites is asked for load of its chips on average. Group and
-// capacity say, for a job and for a group, which group it belongs to and how many chips that has. Stretches of 64 jobs
-// in a row are drawn with the gaps between their arrivals; the gaps of a group are then multiplied by one number that
-// makes the load true. Jobs bound to a group without chips are left out.
+// Resample draws n jobs from a trace, which is in the order of submission, so that every group of sites is asked for load of
+// its chips on average. Group and capacity say, for a job and for a group, which group it belongs to and how many chips
+// that has. Stretches of 64 jobs in a row are drawn with the gaps between their arrivals; the gaps of a group are then
+// multiplied by one number that makes the load true. Jobs bound to a group without chips are left out.
 func Resample(jobs []Job, n int, load float64, seed uint64, group func(*Job) int, capacity []int64) ([]Job, error) {
 	switch {
 	case n <= 0 || n > MaxRows:
