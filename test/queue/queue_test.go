@@ -294,3 +294,53 @@ func TestHandsOn(t *testing.T) {
 		t.Errorf("nine of eight: %v", err)
 	}
 }
+
+// TestElasticWorkAndMaintenance is a run on as many slots as there are: it gives up half of what it borrowed, is asked to
+// end before maintenance of its node and told so beforehand, waits for the end of that though the control plane is killed,
+// and does all its steps.
+func TestElasticWorkAndMaintenance(t *testing.T) {
+	p := newPlace(t, config)
+	a, b := p.party("default"), p.party("lab")
+	p.cli(nil, "", "quota", "set", "default", "--guarantee", "slot=4")
+	var nodes []api.Node
+	p.cli(&nodes, "", "node", "ls")
+	slots := nodes[len(nodes)-1].Name
+	stretched, elastic := b.train("stretched", 200, 8, "--min-chips", "2")
+	if elastic = b.reaches(elastic, "running"); devices(elastic) != 8 {
+		t.Errorf("alone it holds %+v", elastic.Placement)
+	}
+	_, owner := a.train("owner", 100000, 4)
+	owner = a.reaches(owner, "running")
+	p.eventually("its second attempt", func() bool { return b.job(elastic.ID).Attempt == 2 })
+	if elastic = b.reaches(elastic, "running"); devices(elastic) != 4 || elastic.Preempted != 1 || elastic.Restarts != 0 {
+		t.Errorf("beside the owner it is %+v", elastic)
+	}
+
+	p.cli(nil, "", "node", "window", "add", "later", "--nodes", slots, "--from", "+30m", "--until", "+40m")
+	p.eventually("the word of maintenance", func() bool {
+		return strings.Contains(b.explain(elastic).Reason, "is kept for maintenance window later from")
+	})
+	p.cli(nil, "", "node", "window", "rm", "later")
+	var w api.Window
+	p.cli(&w, "", "node", "window", "add", "fan", "--nodes", slots, "--from", "+2s", "--until", "+4s")
+	p.eventually("the node to be cleared", func() bool { return a.job(owner.ID).State != "running" && b.job(elastic.ID).State != "running" })
+	p.kill()
+	p.up()
+	a.again()
+	b.again()
+	if got := a.job(owner.ID); got.State == "queued" && (got.Preempted != 1 || got.Attempt != 1 || !strings.Contains(got.Reason, "It made way for maintenance window fan on "+slots)) {
+		t.Errorf("the owner is %+v", got)
+	}
+	p.eventually("work after the maintenance", func() bool { return a.job(owner.ID).Attempt == 2 })
+	if got := a.reaches(owner, "running"); got.AttemptAt.Before(w.Until) {
+		t.Errorf("the owner runs again at %s, before the window ends at %s", got.AttemptAt, w.Until)
+	}
+	p.cli(nil, "", "job", "cancel", owner.ID)
+	if got := b.reaches(elastic, "succeeded"); got.Restarts != 0 {
+		t.Errorf("in the end it is %+v", got)
+	}
+	got, err := b.c.Run(t.Context(), stretched.ID)
+	if p.ok(err); got.Progress.Step != 200 || got.Restarts != 0 {
+		t.Errorf("it has done %+v", got.Progress)
+	}
+}
