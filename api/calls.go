@@ -338,6 +338,39 @@ func (c *Client) Usage(ctx context.Context, q UsageQuery) (Usage, error) {
 	return all, err
 }
 
+// MarginQuery says whose margin of which days.
+type MarginQuery struct {
+	Org, Project string // ids; empty: all
+	From, To     string // UTC days, both included
+	By           string // model (default), project or day
+}
+
+// Margin compares what was charged with what chips cost, with the rows of all pages. For operators.
+func (c *Client) Margin(ctx context.Context, q MarginQuery) (Margin, error) {
+	all := Margin{Rows: []MarginRow{}}
+	target := path("usage", "margin") + params("org", q.Org, "project", q.Project, "from", q.From, "to", q.To, "by", q.By)
+	err := pages(ctx, c, target, func(m Margin) string {
+		all.Totals, all.Rows = m.Totals, append(all.Rows, m.Rows...)
+		return m.Next
+	})
+	return all, err
+}
+
+// ChipPrices lists what chips cost the operator, by class.
+func (c *Client) ChipPrices(ctx context.Context) ([]ChipPrice, error) {
+	return items[ChipPrice](ctx, c, path("chip-prices"))
+}
+
+// SetChipPrice sets what an hour of one chip of a class costs from now on, in micro-units.
+func (c *Client) SetChipPrice(ctx context.Context, chip string, hourMicros int64) (ChipPrice, error) {
+	return call[ChipPrice](ctx, c, http.MethodPut, path("chip-prices", chip), ChipPriceChange{HourMicros: hourMicros})
+}
+
+// RemoveChipPrice has chips of a class cost nothing from now on.
+func (c *Client) RemoveChipPrice(ctx context.Context, chip string) error {
+	return none(ctx, c, http.MethodDelete, path("chip-prices", chip))
+}
+
 // VerifyUsage proves that ledger, records and daily sums agree.
 func (c *Client) VerifyUsage(ctx context.Context) (Books, error) {
 	return call[Books](ctx, c, http.MethodPost, path("usage", "verify"), nil)

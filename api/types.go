@@ -625,6 +625,39 @@ type Usage struct {
 	Next   string     `json:"next,omitempty" doc:"send it as after for the rows that follow; absent on the last page"`
 }
 
+// ChipPrice is what an hour of one chip costs the operator.
+type ChipPrice struct {
+	Chip       string `json:"chip" doc:"class, such as nvidia-h100-sxm; cpu is that of replicas without chips"`
+	HourMicros int64  `json:"hour_micros" doc:"micro-units for an hour of one chip"`
+}
+
+// ChipPriceChange sets what a class of chips costs.
+type ChipPriceChange struct {
+	HourMicros int64 `json:"hour_micros" minimum:"0" maximum:"1000000000000" doc:"micro-units for an hour of one chip"`
+}
+
+// MarginTotals is what was charged and what the chips cost that worked for it.
+type MarginTotals struct {
+	Requests       int64 `json:"requests"`
+	ChargedMicros  int64 `json:"charged_micros"`
+	ChipMillis     int64 `json:"chip_millis" doc:"milliseconds of one chip: of requests at once on a replica, each has an equal part of its chips"`
+	ChipCostMicros int64 `json:"chip_cost_micros" doc:"at the chips' prices when it was booked"`
+	MarginMicros   int64 `json:"margin_micros" doc:"charged less chips"`
+}
+
+// MarginRow is the margin of one group.
+type MarginRow struct {
+	Name string `json:"name" doc:"the model, project or day, as grouped"`
+	MarginTotals
+}
+
+// Margin is what was earned over the cost of chips.
+type Margin struct {
+	Totals MarginTotals `json:"totals"`
+	Rows   []MarginRow  `json:"rows" nullable:"false"`
+	Next   string       `json:"next,omitempty" doc:"send it as after for the rows that follow; absent on the last page"`
+}
+
 // Books is what a verification of the ledger found; everything agrees when Faults is empty.
 type Books struct {
 	Records int64    `json:"records" doc:"stored records"`

@@ -264,6 +264,7 @@ func (a *app) priceCommand() *cobra.Command {
 		}
 		return a.Value(list, func() { table(list) })
 	})
+	tabular(ls)
 	show := a.verb("show VERSION", "Show one version of prices", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		v, err := c.PriceVersion(ctx, args[0])
 		if err != nil {
@@ -271,5 +272,5 @@ func (a *app) priceCommand() *cobra.Command {
 		}
 		return a.Value(v, func() { table([]api.PriceVersion{v}) })
 	})
-	return noun("price", "Versions of prices; they are set with `route add`, `route set` and `deploy`", ls, show)
+	return noun("price", "Versions of prices; they are set with `route add`, `route set` and `deploy`", ls, show, a.chipPriceCommand())
 }

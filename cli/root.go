@@ -120,7 +120,7 @@ every token. Start with:
 Exit codes: 0 fine, 1 internal error, 2 bad input, 3 key missing or not enough, 4 not found, 5 conflict,
 6 limit reached or no money, 7 not reachable or timed out, 130 interrupted.`,
 		SilenceUsage: true, SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.checkOutput() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return a.checkOutput(c) },
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&a.data, "data", system.DefaultData(), "data directory (TRIARCH_DATA)")
@@ -131,7 +131,7 @@ Exit codes: 0 fine, 1 internal error, 2 bad input, 3 key missing or not enough, 
 	root.AddCommand(
 		a.upCommand(), a.downCommand(), a.statusCommand(), a.doctorCommand(),
 		a.dataCommand(), a.trainCommand(), a.runCommand(), a.modelCommand(), a.deployCommand(), a.deploymentCommand(), a.routeCommand(), a.providerCommand(), a.priceCommand(),
-		a.chatCommand(), a.orgCommand(), a.projectCommand(), a.memberCommand(), a.keyCommand(), a.budgetCommand(), a.limitCommand(), a.usageCommand(),
+		a.chatCommand(), a.orgCommand(), a.projectCommand(), a.memberCommand(), a.keyCommand(), a.budgetCommand(), a.limitCommand(), a.usageCommand(), a.reconcileCommand("reconcile"),
 		a.queueCommand(), a.jobCommand(), a.nodeCommand(), a.quotaCommand(), a.simCommand(), a.configCommand(), a.versionCommand(),
 	)
 	markUsage(root)
@@ -162,13 +162,21 @@ func markUsage(c *cobra.Command) {
 	}
 }
 
-func (a *app) checkOutput() error {
+// tabular marks a command whose answer is a table, which -o csv prints as comma-separated values.
+func tabular(c *cobra.Command) { c.Annotations = map[string]string{"csv": ""} }
+
+func (a *app) checkOutput(c *cobra.Command) error {
 	switch a.output {
 	case "json":
 		a.JSON = true
 	case "", "table":
+	case "csv":
+		if _, ok := c.Annotations["csv"]; !ok {
+			return fault.InvalidField("output", "%s cannot print comma-separated values; -o must be json or table", c.CommandPath())
+		}
+		a.CSV = true
 	default:
-		return fault.InvalidField("output", "-o is %q; it must be json or table", a.output)
+		return fault.InvalidField("output", "-o is %q; it must be json or table, or csv where a table is all that is told", a.output)
 	}
 	return nil
 }

@@ -257,51 +257,6 @@ func scopeOf(id string) (string, error) {
 	return "", fault.InvalidField("ID", "%q is not the id of an organisation, a project, a key or a route, nor a member's email", id)
 }
 
-func (a *app) usageCommand() *cobra.Command {
-	var from, to, by, org, project, key string
-	var whole bool
-	c := a.verb("usage", "Show what was used and what it cost", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
-		u, err := c.Usage(ctx, api.UsageQuery{Org: org, Project: project, Organisation: whole, Key: key, From: from, To: to, Group: by})
-		if err != nil {
-			return err
-		}
-		return a.Value(u, func() {
-			total := api.UsageRow{Name: "total", Totals: u.Totals}
-			a.Table([]string{by, "requests", "prompt", "completion", "cost"}, rows(append(u.Rows, total), func(r api.UsageRow) []string {
-				return []string{r.Name, num(r.Requests), num(r.PromptTokens), num(r.CompletionTokens), ui.Money(r.CostMicros)}
-			}))
-		})
-	})
-	c.Flags().StringVar(&from, "from", "", "first day, UTC, such as 2026-01-31")
-	c.Flags().StringVar(&to, "to", "", "last day, included")
-	c.Flags().StringVar(&by, "by", "day", "group by day, model, key or project")
-	c.Flags().StringVar(&project, "project", "", "another project of the organisation: id or name; for operators any, by its id")
-	c.Flags().StringVar(&org, "org", "", "another organisation: id or name; for operators")
-	c.Flags().BoolVar(&whole, "organisation", false, "all projects of the organisation")
-	c.Flags().StringVar(&key, "of-key", "", "one key, by its id")
-	verify := a.verb("verify", "Prove that the ledger, its rows and the daily sums agree", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
-		b, err := c.VerifyUsage(ctx)
-		if err != nil {
-			return err
-		}
-		if err := a.Value(b, func() {
-			a.Printf("%d records, %d daily sums, %d records still in the ledger's files\n", b.Records, b.Rollups, b.Ledger)
-			for _, f := range b.Faults {
-				a.Printf("  %s\n", f)
-			}
-		}); err != nil {
-			return err
-		}
-		if len(b.Faults) > 0 {
-			return fault.Newf(fault.Conflict, "The books do not agree: %d faults.", len(b.Faults))
-		}
-		a.Printf("every book agrees\n")
-		return nil
-	})
-	c.AddCommand(verify)
-	return c
-}
-
 func rows[T any](list []T, row func(T) []string) [][]string {
 	out := make([][]string, len(list))
 	for i := range list {

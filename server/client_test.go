@@ -317,7 +317,7 @@ func clientUsage(t *testing.T, w *world, c *api.Client) {
 	for i := range 3 {
 		e := must(w.ledger.Begin(&meter.Identity{Request: w.IDs.Raw(), Org: w.who.Org, Project: w.who.Project, Key: w.who.Key, Model: "pub",
 			Prices: meter.Flat(1_000_000, 2_000_000), Start: time.Now(), Kind: meter.Chat}))(t)
-		e.Settle(meter.Finished, meter.Usage{Input: 10, Output: int64(i)}, meter.Work{})
+		e.Settle(meter.Finished, meter.Usage{Input: 10, Output: int64(i)}, meter.Work{Chip: "cpu", ChipMillis: 1000, ChipNanos: 2001})
 	}
 	u := must(c.Usage(ctx, api.UsageQuery{Group: "model"}))(t)
 	want := api.Totals{Requests: 3, PromptTokens: 30, CompletionTokens: 3, CostMicros: 36}
@@ -329,6 +329,22 @@ func clientUsage(t *testing.T, w *world, c *api.Client) {
 	}
 	if u := must(c.Usage(ctx, api.UsageQuery{Organisation: true, From: "2001-01-01", To: "2001-01-02"}))(t); u.Totals.Requests != 0 {
 		t.Errorf("long ago %+v", u)
+	}
+	must(c.SetChipPrice(ctx, "cpu", 5))(t)
+	if p := must(c.SetChipPrice(ctx, "cpu", 7))(t); p != (api.ChipPrice{Chip: "cpu", HourMicros: 7}) {
+		t.Errorf("price of a chip %+v", p)
+	}
+	if ps := must(c.ChipPrices(ctx))(t); len(ps) != 1 || ps[0].HourMicros != 7 {
+		t.Errorf("prices of chips %+v", ps)
+	}
+	must(0, c.RemoveChipPrice(ctx, "cpu"))(t)
+	m := must(c.Margin(ctx, api.MarginQuery{By: "project"}))(t)
+	if want := (api.MarginTotals{Requests: 3, ChargedMicros: 36, ChipMillis: 3000, ChipCostMicros: 7, MarginMicros: 29}); m.Totals != want ||
+		len(m.Rows) != 1 || m.Rows[0].MarginTotals != want || m.Rows[0].Name != w.who.ProjectID {
+		t.Errorf("margin %+v", m)
+	}
+	if m := must(c.Margin(ctx, api.MarginQuery{Org: "org_other"}))(t); m.Totals.Requests != 0 {
+		t.Errorf("margin of strangers %+v", m)
 	}
 	if b := must(c.VerifyUsage(ctx))(t); len(b.Faults) != 0 || b.Records != 3 {
 		t.Errorf("books %+v", b)

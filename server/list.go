@@ -54,6 +54,8 @@ var (
 	keyList          = listing[tenancy.Key]{"keys", 1, func(k tenancy.Key) page.Key { return page.Key{k.ID} }}
 	budgetList       = listing[tenancy.Budget]{"budgets", 2, func(b tenancy.Budget) page.Key { return page.Key{b.Scope, b.ID} }}
 	limitList        = listing[tenancy.Limit]{"limits", 2, func(l tenancy.Limit) page.Key { return page.Key{l.Scope, l.ID} }}
+	marginList       = listing[meter.Row]{"margin", 1, func(r meter.Row) page.Key { return page.Key{r.Name} }}
+	chipPriceList    = listing[meter.ChipPrice]{"chip-prices", 1, func(p meter.ChipPrice) page.Key { return page.Key{p.Chip} }}
 	usageList        = listing[meter.Row]{"usage", 1, func(r meter.Row) page.Key { return page.Key{r.Name} }}
 )
 

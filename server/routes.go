@@ -115,6 +115,11 @@ var endpoints = []Endpoint{
 	{Method: "DELETE", Pattern: v1 + "/quotas/{project}", ID: "remove-quota", Role: tenancy.Owner, Scope: tenancy.Platform},
 
 	{Method: "GET", Pattern: v1 + "/usage", ID: "usage", Role: tenancy.Viewer, Scope: tenancy.Read},
+	// What chips cost is the operator's own affair, and the margin with it.
+	{Method: "GET", Pattern: v1 + "/usage/margin", ID: "margin", Role: tenancy.Owner, Scope: tenancy.Platform},
+	{Method: "GET", Pattern: v1 + "/chip-prices", ID: "list-chip-prices", Role: tenancy.Owner, Scope: tenancy.Platform},
+	{Method: "PUT", Pattern: v1 + "/chip-prices/{chip}", ID: "set-chip-price", Role: tenancy.Owner, Scope: tenancy.Platform},
+	{Method: "DELETE", Pattern: v1 + "/chip-prices/{chip}", ID: "remove-chip-price", Role: tenancy.Owner, Scope: tenancy.Platform},
 	{Method: "POST", Pattern: v1 + "/usage/verify", ID: "verify-usage", Role: tenancy.Owner, Scope: tenancy.Platform},
 
 	// The model API speaks OpenAI's wire and answers errors in its form; see openai.go.

@@ -36,9 +36,12 @@ type Jobs interface {
 	Get(ctx context.Context, project, id string) (job.Job, error)
 }
 
-// Usage reads what was used; the meter's store is one.
+// Usage reads what was used and keeps what it takes to value it; the meter's store is one.
 type Usage interface {
 	Usage(ctx context.Context, f meter.Filter) (meter.Totals, []meter.Row, error)
+	ChipPrices(ctx context.Context) ([]meter.ChipPrice, error)
+	SetChipPrice(ctx context.Context, p meter.ChipPrice) error
+	RemoveChipPrice(ctx context.Context, chip string) error
 }
 
 // Ledger is the part of usage that is not in the database yet; the meter's shipper is one.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"net/http"
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/page"
@@ -10,6 +11,7 @@ import (
 )
 
 func (s *Server) usageOps() {
+	s.marginOps()
 	op(s, "usage", "usage", "Say what was used and what it cost, complete to this moment", s.usage)
 	op(s, "verify-usage", "usage", "Prove that ledger, records and daily sums agree", func(ctx context.Context, _ *auth.Principal, _ *no) (*out[api.Books], error) {
 		b, err := s.Ledger.Verify(ctx)
@@ -19,6 +21,79 @@ func (s *Server) usageOps() {
 		}
 		return o, err
 	})
+}
+
+// ChipPath names a class of chips.
+type ChipPath struct {
+	Chip string `path:"chip" minLength:"1" maxLength:"32" pattern:"^[A-Za-z0-9._-]+$" doc:"class, such as nvidia-h100-sxm; cpu is that of replicas without chips"`
+}
+
+func (s *Server) marginOps() {
+	op(s, "margin", "usage", "Compare what was charged with what the chips cost that worked for it", s.margin)
+	op(s, "list-chip-prices", "usage", "List what chips cost the operator", func(ctx context.Context, _ *auth.Principal, in *PageParam) (*out[api.List[api.ChipPrice]], error) {
+		return paged(chipPriceList, *in, chipPrice, func(q page.Page) ([]meter.ChipPrice, error) {
+			all, err := s.Usage.ChipPrices(ctx)
+			return page.Cut(all, q, chipPriceList.key), err
+		})
+	})
+	op(s, "set-chip-price", "usage", "Set what an hour of one chip of a class costs from now on", func(ctx context.Context, _ *auth.Principal, in *struct {
+		ChipPath
+		Body api.ChipPriceChange
+	}) (*out[api.ChipPrice], error) {
+		p := meter.ChipPrice{Chip: in.Chip, HourMicros: in.Body.HourMicros}
+		return &out[api.ChipPrice]{chipPrice(p)}, s.Usage.SetChipPrice(ctx, p)
+	})
+	op(s, "remove-chip-price", "usage", "Have chips of a class cost nothing from now on", func(ctx context.Context, _ *auth.Principal, in *ChipPath) (*none, error) {
+		return nil, s.Usage.RemoveChipPrice(ctx, in.Chip)
+	}, status(http.StatusNoContent))
+}
+
+func chipPrice(p meter.ChipPrice) api.ChipPrice {
+	return api.ChipPrice{Chip: p.Chip, HourMicros: p.HourMicros}
+}
+
+type marginIn struct {
+	PageParam
+	Org     string `query:"org" maxLength:"64" doc:"id of an organisation; default: all"`
+	Project string `query:"project" maxLength:"64" doc:"id of a project; default: all"`
+	From    string `query:"from" format:"date" doc:"first UTC day"`
+	To      string `query:"to" format:"date" doc:"last UTC day, included"`
+	By      string `query:"by" enum:"model,project,day" doc:"what a row stands for; default model"`
+}
+
+func (s *Server) margin(ctx context.Context, _ *auth.Principal, in *marginIn) (*out[api.Margin], error) {
+	if _, err := marginList.page(in.PageParam); err != nil {
+		return nil, err
+	}
+	f := meter.Filter{Org: in.Org, Project: in.Project, From: in.From, To: in.To, Group: meter.Group(in.By)}
+	if f.Group == "" {
+		f.Group = meter.ByModel
+	}
+	if err := s.Ledger.Flush(ctx); err != nil {
+		return nil, err
+	}
+	totals, rows, err := s.Usage.Usage(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	l, err := paged(marginList, in.PageParam, marginRow, func(q page.Page) ([]meter.Row, error) { return page.Cut(rows, q, marginList.key), nil })
+	if err != nil {
+		return nil, err
+	}
+	return &out[api.Margin]{api.Margin{Totals: marginTotals(totals), Rows: l.Body.Items, Next: l.Body.Next}}, nil
+}
+
+func marginRow(r meter.Row) api.MarginRow {
+	return api.MarginRow{Name: r.Name, MarginTotals: marginTotals(r.Totals)}
+}
+
+// marginTotals rounds what chips cost up to whole micro-units, so that a margin is never told too high.
+func marginTotals(t meter.Totals) api.MarginTotals {
+	cost := t.ChipNanos / 1000
+	if t.ChipNanos%1000 > 0 {
+		cost++
+	}
+	return api.MarginTotals{Requests: t.Requests, ChargedMicros: t.CostMicros, ChipMillis: t.ChipMillis, ChipCostMicros: cost, MarginMicros: t.CostMicros - cost}
 }
 
 type usageIn struct {

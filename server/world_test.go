@@ -269,7 +269,8 @@ func (w *world) furnish(t *testing.T) {
 	w.plan(t)
 	w.objects = map[string]string{"job": must(w.jobs.List(ctx, prj, job.Filter{}))(t)[0].ID, "node": "here", "window": window.Name, "project": prior.Project,
 		"email": "bob@example.org", "key": k.ID, "scope": "key", "id": k.ID, "data": dv.ID, "model": mv.ID,
-		"run": run.ID, "deployment": dep.ID, "route": route.ID, "version": route.Priced.ID, "provider": abroad.ID, "pkey": abroad.Keys[0].ID}
+		"run": run.ID, "deployment": dep.ID, "route": route.ID, "version": route.Priced.ID, "provider": abroad.ID, "pkey": abroad.Keys[0].ID,
+		"chip": "class-of-chips"}
 }
 
 // plan has the planner look at what there is.

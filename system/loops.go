@@ -7,6 +7,7 @@ import (
 
 func (s *System) startLoops(context.Context) error {
 	s.loop(func(ctx context.Context) { s.Shipper.Loop(ctx) })
+	s.loop(s.chipPriceLoop)
 	s.loop(func(ctx context.Context) { s.Keyring.Loop(ctx, time.Second, s.Log) })
 	if s.Config.has("control") {
 		s.loop(func(ctx context.Context) { _ = s.Keeper.Loop(ctx) }) // its only error is that ctx ended
@@ -56,6 +57,27 @@ func (s *System) reconcileLoop(ctx context.Context, wake <-chan struct{}, what s
 		select {
 		case <-ctx.Done():
 		case <-wake:
+		case <-t.C:
+		}
+	}
+}
+
+// chipPriceLoop has the gateway know what chips cost within seconds, whichever process was told.
+func (s *System) chipPriceLoop(ctx context.Context) {
+	t := time.NewTicker(3 * time.Second)
+	defer t.Stop()
+	failing := false
+	for {
+		prices, err := s.db.Meter().ChipPrices(ctx)
+		if err == nil {
+			s.chipPrices.Set(prices)
+		} else if !failing {
+			s.complain(ctx, "prices of chips cannot be read; those known before hold", err)
+		}
+		failing = err != nil
+		select {
+		case <-ctx.Done():
+			return
 		case <-t.C:
 		}
 	}

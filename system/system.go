@@ -79,6 +79,8 @@ type System struct {
 	Providers *provider.Service
 	Box       *seal.Box
 
+	chipPrices meter.ChipPrices
+
 	loops  context.Context
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
@@ -344,6 +346,11 @@ func (s *System) openLedger(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	prices, err := s.db.Meter().ChipPrices(ctx)
+	if err != nil {
+		return err
+	}
+	s.chipPrices.Set(prices)
 	s.Book = quota.NewBook(s.Keyring, time.Now)
 	s.Book.Patience = 2 * time.Second
 	s.Book.Load(spent, s.Keyring.Charged)

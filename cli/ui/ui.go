@@ -3,10 +3,12 @@
 package ui
 
 import (
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -21,6 +23,7 @@ type Screen struct {
 	Terminal bool // Out is a terminal: bars and colours are welcome
 	Width    int  // columns; 80 where unknown
 	JSON     bool // -o json
+	CSV      bool // -o csv: tables as comma-separated values, and nothing else
 	Now      func() time.Time
 }
 
@@ -36,9 +39,9 @@ func NewScreen() *Screen {
 	return s
 }
 
-// Printf writes a line for people; nothing under -o json.
+// Printf writes a line for people; nothing under -o json and -o csv.
 func (s *Screen) Printf(format string, args ...any) {
-	if !s.JSON {
+	if !s.JSON && !s.CSV {
 		fmt.Fprintf(s.Out, format, args...)
 	}
 }
@@ -62,6 +65,19 @@ func (s *Screen) Value(v any, people func()) error {
 
 // Table prints rows under headings, columns as wide as their widest cell; Chinese letters count two columns.
 func (s *Screen) Table(headings []string, rows [][]string) {
+	if s.CSV {
+		w := csv.NewWriter(s.Out)
+		_ = w.Write(headings) // standard output that is closed is nobody's
+		for _, row := range rows {
+			plain := make([]string, len(row))
+			for i, c := range row {
+				plain[i] = plainCell(c)
+			}
+			_ = w.Write(plain)
+		}
+		w.Flush()
+		return
+	}
 	widths := make([]int, len(headings))
 	for _, row := range append([][]string{headings}, rows...) {
 		for i, c := range row {
@@ -86,6 +102,17 @@ func (s *Screen) Table(headings []string, rows [][]string) {
 	for _, r := range rows {
 		line(r)
 	}
+}
+
+// plainCell keeps a spreadsheet from taking a name for a formula.
+func plainCell(c string) string {
+	if c == "" || !strings.ContainsRune("=+-@\t\r", rune(c[0])) {
+		return c
+	}
+	if _, err := strconv.ParseFloat(c, 64); err == nil {
+		return c
+	}
+	return "'" + c
 }
 
 // Columns is how many terminal columns a string takes: East Asian wide letters take two.

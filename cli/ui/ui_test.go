@@ -39,6 +39,21 @@ func TestTableAlignsWideLetters(t *testing.T) {
 	}
 }
 
+func TestCommaSeparatedValues(t *testing.T) {
+	var b bytes.Buffer
+	s := &Screen{Out: &b, CSV: true}
+	s.Printf("not this\n")
+	if err := s.Value(1, func() {
+		s.Table([]string{"name", "n"}, [][]string{{`a "b", c`, "-1.5"}, {"=cmd()", "1e3"}, {"-x", ""}})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	want := "name,n\n\"a \"\"b\"\", c\",-1.5\n'=cmd(),1e3\n'-x,\n"
+	if b.String() != want {
+		t.Fatalf("got\n%s", b.String())
+	}
+}
+
 func TestBarInAPipeWritesAtMostElevenLines(t *testing.T) {
 	var b bytes.Buffer
 	bar := (&Screen{Out: &b}).Bar("training")

@@ -27,6 +27,8 @@ type Endpoint struct {
 	Replica string // id of the replica
 	Addr    string // host:port
 	Secret  string // bearer secret that the replica demands; never logged
+	Chip    string // class of its chips; empty: it has none
+	Chips   int    // how many it has
 }
 
 // Dialect is the wire of a model API.

@@ -11,6 +11,7 @@ import (
 type replica struct {
 	running atomic.Int64
 	breaker breaker
+	chips   chipTime
 }
 
 // Constants of a breaker. It opens when of at least breakerCalls answers of the window a breakerShare failed, or after

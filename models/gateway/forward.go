@@ -102,6 +102,7 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 		h.Set(cutHeader, "budget")
 		outcome = meter.OutOfMoney
 	}
+	f.answers()
 	f.delivered(used) // an answer that is too long is made already: it is given away
 	f.settle(outcome) // before the client can ask again
 	to.WriteHeader(http.StatusOK)
@@ -122,6 +123,7 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 	for {
 		c, err := s.Next()
 		if len(c.Data) > 0 {
+			f.answers()
 			if !f.delivered(meter.Usage{Input: int64(c.Prompt), Cached: int64(c.Cached), Output: int64(c.Completion), Reasoning: int64(c.Reasoning)}) {
 				f.stop(to, s)
 				return

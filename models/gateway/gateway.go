@@ -49,13 +49,18 @@ func (r served) Lookup(project, org, name string) (*serve.Target, bool) {
 func (r served) List(project, org string) []*serve.Target { return r.s.Snapshot().List(project, org) }
 func (r served) Suspect(replica string)                   { r.s.Suspect(replica) }
 
-// Gateway serves the model API. All fields are needed; it is safe for concurrent use.
+// Gateway serves the model API. All fields are needed that do not say otherwise; it is safe for concurrent use.
 type Gateway struct {
 	Routes Routes
 	Quota  *quota.Book
 	Ledger *meter.Ledger
 	Now    func() time.Time
 	Log    *slog.Logger
+
+	// ChipPrices is what chips cost the operator; nil: nothing.
+	ChipPrices *meter.ChipPrices
+	// Gateways is how many gateways share the replicas; nil: this one alone.
+	Gateways func() int64
 
 	replicas sync.Map // replica id -> *replica
 	turn     atomic.Uint32
@@ -88,6 +93,8 @@ type flight struct {
 	res    *quota.Reservation
 	entry  meter.Entry
 
+	first   time.Duration // from began to the first byte for the client
+	spell   spell
 	used    meter.Usage // of what the client was given
 	counted int         // of the prompt, if it was counted before; else 0
 	asked   bool        // an engine may have had the request
@@ -327,8 +334,21 @@ func (f *flight) settle(o meter.Outcome) {
 		return
 	}
 	f.settled = true
-	cost := f.entry.Settle(o, f.used, meter.Work{})
+	cost := f.entry.Settle(o, f.used, f.work())
 	f.res.Settle(cost, int(f.used.Input+f.used.Embedding), int(f.used.Output))
+}
+
+// answers notes that the client's first byte is about to be written.
+func (f *flight) answers() {
+	if f.first == 0 {
+		f.first = f.Now().Sub(f.began)
+	}
+}
+
+// work is what the request took of the machines; it ends there.
+func (f *flight) work() meter.Work {
+	f.spell.end(f.Gateway)
+	return meter.Work{Chip: f.spell.chip, ChipMillis: f.spell.millis, ChipNanos: f.ChipPrices.Cost(f.spell.chip, f.spell.millis), FirstToken: f.first}
 }
 
 // left settles a request whose client went away while an engine worked on it. If it had nothing yet, the engine told no
@@ -352,11 +372,12 @@ func (f *flight) left(ctx context.Context) {
 	}
 	f.delivered(meter.Usage{Input: int64(n)})
 	f.settled = true
-	f.res.Forfeit(f.entry.Settle(meter.HungUp, f.used, meter.Work{}), int(f.used.Input), 0)
+	f.res.Forfeit(f.entry.Settle(meter.HungUp, f.used, f.work()), int(f.used.Input), 0)
 }
 
 // finish settles what no other end did: refusals and failures before anything was delivered cost nothing.
 func (f *flight) finish() {
+	f.spell.end(f.Gateway)
 	switch {
 	case f.settled:
 	case f.used.Tokens() == 0:

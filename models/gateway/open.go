@@ -76,6 +76,12 @@ func (f *flight) ask(ctx context.Context, t *try) (engine.Stream, error) {
 	f.asked, f.at = true, t
 	f.entry.Asked(t.via.ID)
 	t.known.running.Add(1)
+	f.entry.Asked(t.via.ID)
+	f.spell.end(f.Gateway) // of a try that failed
+	f.spell = spell{}
+	if !t.via.Outside() {
+		f.spell = f.begin(&t.known.chips, t.to)
+	}
 	s, err := t.via.Engine.Open(ctx, *t.to, engine.Request{Path: f.call.Path, Body: body, RequestID: f.call.RequestID,
 		Scope: f.call.Who.ProjectID, Stream: f.fields.stream, Usage: f.fields.usage})
 	if err == nil {

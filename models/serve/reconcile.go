@@ -310,7 +310,11 @@ func (s *Service) endpoint(j job.Job, replica string) (engine.Endpoint, bool) {
 		return engine.Endpoint{}, false
 	}
 	secret := j.Command.Files[engine.SecretFile]
-	return engine.Endpoint{Replica: replica, Addr: a.Addr, Secret: string(secret)}, len(secret) > 0
+	e := engine.Endpoint{Replica: replica, Addr: a.Addr, Secret: string(secret)}
+	if p := j.Standing.Placement; p != nil {
+		e.Chip, e.Chips = p.Chip, p.Size
+	}
+	return e, len(secret) > 0
 }
 
 // loopback says whether addr is a port of this machine's loopback interface: nothing a worker writes makes requests

@@ -226,10 +226,8 @@ func checkBooks(t *testing.T, trial int, dir string, delivered map[string]int) i
 	var sum meter.Totals
 	for _, rec := range r.records() {
 		booked["req_"+rec.Request.String()] = rec
-		sum.Requests++
-		sum.PromptTokens += rec.Usage.Input
-		sum.CompletionTokens += rec.Usage.Output
-		sum.CostMicros += rec.CostMicros
+		rec.Work = meter.Work{}
+		sum.Add(&rec)
 	}
 	if sum != totals || p.book.Spent(raw(t, p.by.OrgID)) != totals.CostMicros {
 		t.Errorf("trial %d: records %+v, roll-up %+v, budget %d", trial, sum, totals, p.book.Spent(raw(t, p.by.OrgID)))

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -283,6 +284,47 @@ func (r *rig) readSome(secret string, tokens int) (string, int) {
 }
 
 // records are all rows of the database.
+// The chips' time is booked beside the tokens: requests at once share it, and all of them have no more than passed.
+func TestChipTimeIsBooked(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 20, Pace: time.Millisecond})
+	r.gateway.ChipPrices = &meter.ChipPrices{}
+	r.gateway.ChipPrices.Set([]meter.ChipPrice{{Chip: "toy", HourMicros: 3_600_000}})
+	target := r.routes.targets["paced"].Backends[0]
+	for i := range target.Endpoints {
+		target.Endpoints[i].Chip, target.Endpoints[i].Chips = "toy", 8
+	}
+	_, secret := r.key(tenancy.NewKey{Name: "k"})
+	began := time.Now()
+	var work sync.WaitGroup
+	for n := range 16 {
+		work.Go(func() {
+			if a := r.chat(secret, `{"model":"paced","stream":`+strconv.FormatBool(n%2 == 0)+`,"messages":`+question+`}`); a.status != 200 {
+				t.Errorf("%d %s", a.status, a.body)
+			}
+		})
+	}
+	work.Wait()
+	took := time.Since(began)
+	if err := r.shipper.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var sum int64
+	for _, rec := range r.records() {
+		w := rec.Work
+		if w.Chip != "toy" || w.ChipNanos != 1000*w.ChipMillis || w.FirstToken <= 0 || w.FirstToken > took || rec.Backend != target.ID {
+			t.Errorf("booked %+v of %q", w, rec.Backend)
+		}
+		sum += w.ChipMillis
+	}
+	if most := 8 * took.Milliseconds(); sum > most || sum < 8*20 {
+		t.Errorf("%d ms of one chip are booked, %d passed", sum, most)
+	}
+	totals, _, err := r.db.Meter().Usage(t.Context(), meter.Filter{})
+	if err != nil || totals.ChipMillis != sum || totals.ChipNanos != sum*1000 {
+		t.Errorf("totals %+v, %v", totals, err)
+	}
+}
+
 func (r *rig) records() []meter.Record {
 	r.t.Helper()
 	var segments []int64

@@ -209,6 +209,7 @@ func (r *rig) totals(key string) meter.Totals {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	totals.ChipMillis, totals.ChipNanos = 0, 0 // how long it took is never the same
 	return totals
 }
 
