@@ -107,7 +107,7 @@ func noisyRule(r *rand.Rand, vocab, n int) []int32 {
 
 // job is one round of an engine; a reply is what it took.
 type job struct {
-	What    string    `json:"what"` // train, decode, together or prefill
+	What    string    `json:"what"` // train, decode, together, prefill, form or free
 	N       int       `json:"n"`    // steps to train, or tokens to decode after the first
 	Prompts [][]int32 `json:"prompts,omitempty"`
 	Flash   bool      `json:"flash"` // llama.cpp: with its flash attention

@@ -221,6 +221,27 @@ func measureServing(ctx context.Context, s settings, dir string) ([]figure, erro
 	}, nil
 }
 
+// measureForms compares decoding kept to a form with free decoding, by the token.
+func measureForms(ctx context.Context, s settings, dir string) ([]figure, error) {
+	ours, err := open(ctx, "native", os.Args[0], "native", dir)
+	if err != nil {
+		return nil, err
+	}
+	defer ours.close()
+	free := func(j job) job { j.What = "free"; return j }
+	r := rand.New(rand.NewPCG(3, 3))
+	var out []figure
+	for _, together := range []int{1, 8} {
+		rates, err := contest(s.rounds, []side{{name: "form", engine: ours}, {name: "free", engine: ours, alter: free}},
+			func() job { return job{What: "form", N: 240, Prompts: prompts(r, together, 1)} })
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, against(fmt.Sprintf("decode kept to a grammar, batch %d", together), rates["form"], rates["free"], "native, any text", 0.9))
+	}
+	return out, nil
+}
+
 // faster compares with the faster of llama.cpp's two ways of attention.
 func faster(what string, rates map[string][]float64, atLeast float64) figure {
 	peer := "llama.cpp"

@@ -15,6 +15,7 @@ import (
 
 	"github.com/triarch-ai/triarch/models/native"
 	"github.com/triarch-ai/triarch/models/native/decode"
+	"github.com/triarch-ai/triarch/models/native/grammar"
 	"github.com/triarch-ai/triarch/models/native/hf"
 	"github.com/triarch-ai/triarch/models/native/kernel"
 	"github.com/triarch-ai/triarch/models/native/trainer"
@@ -32,6 +33,15 @@ func serveNative(dir string) error {
 		return err
 	}
 	defer e.Close()
+	g, err := grammar.Parse(records)
+	if err != nil {
+		return err
+	}
+	form, err := grammar.New(g, e.Vocab())
+	if err != nil {
+		return err
+	}
+	seed := uint64(0)
 	out := json.NewEncoder(os.Stdout)
 	if err := out.Encode(reply{Ready: fmt.Sprintf("native (%s, %s)", kernel.Name(), runtime.Version())}); err != nil {
 		return err
@@ -60,6 +70,13 @@ func serveNative(dir string) error {
 			r, err = serveEach(e, j.Prompts, j.N+1)
 		case "together":
 			r, err = serveTogether(e, j.Prompts, j.N+1)
+		case "form", "free":
+			seed++
+			var f *grammar.Automaton
+			if j.What == "form" {
+				f = form
+			}
+			r, err = serveDrawn(e, j.Prompts, j.N, f, seed)
 		default:
 			err = fmt.Errorf("no work is called %q", j.What)
 		}
@@ -119,6 +136,49 @@ func serveTogether(e *decode.Engine, prompts [][]int32, n int) (reply, error) {
 	for range prompts {
 		x := <-ends
 		if x.err != nil || x.got != n {
+			return reply{}, fmt.Errorf("%d of %d tokens: %w", x.got, n, x.err)
+		}
+		total += x.got
+	}
+	return reply{Seconds: cpuSeconds() - begin, Tokens: total}, nil
+}
+
+// records is a grammar of texts without an end: JSON objects in lines, with strings, numbers, words of a list and objects within
+// objects. A text of it is as long as it may be, but for the tokens at its end that another object does not fit into.
+const records = `root ::= object ("\n" object)*
+object ::= "{\"name\": " string ", \"size\": " number (", \"kind\": " kind)? (", \"in\": " list)? "}"
+list   ::= "[" object (", " object)* "]"
+kind   ::= "\"red\"" | "\"green\"" | "\"blue\"" | "null" | "true"
+number ::= "-"? [0-9]{1,9} ("." [0-9]+)?
+string ::= "\"" ([^"\\\x00-\x1f] | "\\" ["\\nrt])* "\""`
+
+// serveDrawn generates n tokens after each prompt at temperature 1, all at once, of a form or of none.
+func serveDrawn(e *decode.Engine, prompts [][]int32, n int, form *grammar.Automaton, seed uint64) (reply, error) {
+	begin, total := cpuSeconds(), 0
+	var streams []*decode.Stream
+	for i, p := range prompts {
+		own := seed<<8 + uint64(i)
+		s, err := e.Submit(context.Background(), &decode.Request{Prompts: [][]int32{p}, MaxTokens: n, IgnoreEOS: true, Form: form,
+			Sampling: decode.Sampling{Temperature: 1, Seed: &own}})
+		if err != nil {
+			return reply{}, err
+		}
+		streams = append(streams, s)
+	}
+	type end struct {
+		got int
+		err error
+	}
+	ends := make(chan end, len(streams))
+	for _, s := range streams { // at once: the engine waits for a reader that is far behind
+		go func() {
+			got, err := drain(s)
+			ends <- end{got, err}
+		}()
+	}
+	for range streams {
+		x := <-ends
+		if x.err != nil || x.got < n*9/10 {
 			return reply{}, fmt.Errorf("%d of %d tokens: %w", x.got, n, x.err)
 		}
 		total += x.got

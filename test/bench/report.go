@@ -46,6 +46,7 @@ func measure(ctx context.Context, s settings) error {
 	}{
 		{"train", func() ([]figure, error) { return measureTraining(ctx, s, dir) }},
 		{"serve", func() ([]figure, error) { return measureServing(ctx, s, dir) }},
+		{"form", func() ([]figure, error) { return measureForms(ctx, s, dir) }},
 		{"gateway", func() ([]figure, error) { return measureGateway(ctx, s) }},
 		{"up", func() ([]figure, error) { return measureUp(ctx, s, dir) }},
 	} {

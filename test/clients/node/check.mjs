@@ -74,7 +74,7 @@ await fails("huge top_p", () => chat({ top_p: 7 }), 400, { param: "top_p" });
 await fails("huge penalty", () => chat({ frequency_penalty: -99 }), 400, { param: "frequency_penalty" });
 await fails("n too large", () => chat({ n: 1000 }), 400, { param: "n" });
 await fails("stop list too long", () => chat({ stop: ["a", "b", "c", "d", "e"] }), 400, { param: "stop" });
-await fails("tools", () => chat({ tools: [{ type: "function", function: { name: "f" } }] }), 400, { param: "tools" });
+await fails("tools", () => chat({ tools: [{ type: "function" }] }), 400, { param: "tools[0]" });
 await fails("context too long", () => chat({ messages: [{ role: "user", content: "word ".repeat(20000) }] }), 400, { code: "context_length_exceeded" });
 await fails("body too large", () => chat({ messages: [{ role: "user", content: "x".repeat(40 << 20) }] }), 413);
 const post = (body) => api.post("/chat/completions", { body, headers: { "content-type": "application/json" } });

@@ -3,6 +3,7 @@
 Environment: TRIARCH_URL, TRIARCH_KEY, TRIARCH_MODEL; TRIARCH_KEY_REVOKED, TRIARCH_KEY_POOR (no money left) and
 TRIARCH_KEY_SLOW (one request a minute). Prints one "ok NAME" line a check and fails at the first that does not hold.
 """
+import json
 import os
 import openai
 from openai import OpenAI
@@ -95,6 +96,15 @@ stop = whole[len(whole) // 2:][:3]
 cut = chat(temperature=0, max_tokens=40, stop=stop).choices[0]
 ok("stop", cut.message.content == whole[: whole.index(stop)] and cut.finish_reason == "stop", (whole, stop, cut))
 
+# structured answers
+SHAPE = {"type": "json_schema", "json_schema": {"name": "s", "strict": True, "schema": {
+    "type": "object", "properties": {"yes": {"type": "boolean"}}, "required": ["yes"], "additionalProperties": False}}}
+for temperature in (0, 1, 2):
+    r = chat(response_format=SHAPE, temperature=temperature).choices[0]
+    ok(f"schema at temperature {temperature}", json.loads(r.message.content)["yes"] in (True, False) and r.finish_reason == "stop", r)
+r = chat(response_format={"type": "json_object"}).choices[0]
+ok("JSON object", isinstance(json.loads(r.message.content), dict) and r.finish_reason == "stop", r)
+
 # completions
 r = api.completions.create(model=MODEL, prompt="A ledger is", max_tokens=5, temperature=0)
 ok("completions", r.choices[0].text is not None and r.usage.completion_tokens <= 5, r)
@@ -113,8 +123,10 @@ fails("zero max_tokens", bad, lambda: chat(max_tokens=0), 400, param="max_tokens
 fails("n too large", bad, lambda: chat(n=1000), 400, param="n")
 fails("stop list too long", bad, lambda: chat(stop=["a", "b", "c", "d", "e"]), 400, param="stop")
 fails("no messages", bad, lambda: chat(messages=[]), 400, param="messages")
-fails("tools", bad, lambda: chat(tools=[{"type": "function", "function": {"name": "f"}}]), 400, param="tools")
-fails("response_format", bad, lambda: chat(response_format={"type": "json_object"}), 400, param="response_format")
+fails("tools", bad, lambda: chat(tools=[{"type": "function"}]), 400, param="tools[0]")
+fails("response_format", bad, lambda: chat(response_format={"type": "xml"}), 400, param="response_format")
+fails("schema", bad, lambda: chat(response_format={"type": "json_schema", "json_schema": {"name": "s", "schema": {"not": {}}}}), 400, "unsupported_schema")
+fails("too few tokens for the schema", bad, lambda: chat(max_tokens=2, response_format=SHAPE), 400, "max_tokens_too_small", "max_tokens")
 fails("image part", bad, lambda: chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}]), 400)
 fails("context too long", bad, lambda: chat(messages=[{"role": "user", "content": "word " * 20000}]), 400, "context_length_exceeded", "messages")
 fails("context too long streaming", bad, lambda: chat(stream=True, messages=[{"role": "user", "content": "word " * 20000}]), 400, "context_length_exceeded")
