@@ -2,6 +2,7 @@ package grammar
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -9,9 +10,10 @@ import (
 )
 
 const (
-	maxTops   = 256      // stacks followed at once; beyond, those furthest from their end are dropped
-	keepBytes = 16 << 20 // memory of what an automaton has found out, before it begins anew
-	exactText = 1 << 12  // bytes up to which the fewest tokens of a shortest way are sought
+	maxTops   = 256     // stacks followed at once; beyond, those furthest from their end are dropped
+	keepBytes = 4 << 20 // memory of what an automaton has found out, before it begins anew, beside
+	keepMasks = 128     // masks of the vocabulary
+	exactText = 1 << 12 // bytes up to which the fewest tokens of a shortest way are sought
 )
 
 // Automaton is a grammar over a vocabulary. It is safe for concurrent use, and finds out what it needs as it goes.
@@ -50,7 +52,7 @@ type config struct {
 	need    int32
 	next    []*config // by class of bytes; nil while unknown
 	mask    *mask
-	needs   []int32 // of each token: what is needed after it, -1 if it may not come; nil while unknown
+	needs   []uint16 // of each token: what is needed after it, never if it may not come; nil while unknown
 }
 
 // mask is a set of tokens.
@@ -393,11 +395,11 @@ func (a *Automaton) twin(s *stack) *stack {
 		return s
 	}
 	n := s.up.count
-	if n < loop.min-reach {
-		n = max(0, loop.min-reach) - 1
-	}
-	if n > loop.min+reach && (loop.max < 0 || n < loop.max-reach) {
-		n = loop.min + reach
+	switch {
+	case n < loop.min-reach:
+		n = loop.min - reach - 1
+	case n >= loop.min && (loop.max < 0 || n < loop.max-reach):
+		n = max(loop.min, 1)
 	}
 	if n < 1 || n == s.up.count {
 		return s
@@ -439,15 +441,21 @@ func (a *Automaton) masks(c *config) *mask {
 }
 
 // needsOf is what is needed after each token.
-func (a *Automaton) needsOf(c *config) []int32 {
+func (a *Automaton) needsOf(c *config) []uint16 {
 	if c.needs == nil {
-		c.needs = slices.Repeat([]int32{-1}, a.v.size)
-		a.spend(4 * a.v.size)
+		c.needs = slices.Repeat([]uint16{never}, a.v.size)
+		a.spend(2 * a.v.size)
 		a.each(c, -1, func(node int32, n *config) {
 			for _, id := range a.v.at(node) {
-				c.needs[id] = n.need
+				c.needs[id] = uint16(min(n.need, never))
 			}
 		})
 	}
 	return c.needs
 }
+
+// never is a need that no budget covers: contexts are shorter, or what needs as much is too long in any case.
+const never = math.MaxUint16
+
+// full says that enough has been found out.
+func (a *Automaton) full() bool { return a.size > keepBytes+keepMasks*a.v.size/8 }

@@ -6,7 +6,7 @@ import (
 )
 
 // keepAutomata is how many automata a Cache keeps.
-const keepAutomata = 64
+const keepAutomata = 32
 
 // Cache keeps automata by what they were made from, those used last. It is safe for concurrent use; make it with NewCache.
 type Cache struct {

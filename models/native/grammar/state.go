@@ -46,7 +46,7 @@ func (s *State) Allowed() Allowed {
 	}
 	clear(s.scratch)
 	for id, need := range s.a.needsOf(s.at) {
-		if need >= 0 && int(need) < s.left {
+		if need < never && int(need) < s.left {
 			s.scratch[id>>6] |= 1 << (id & 63)
 		}
 	}
@@ -111,7 +111,7 @@ func (s *State) Accept(token int32, text []byte) (whole bool, err error) {
 	case len(s.plan) > 0 && s.plan[0] == token:
 		s.plan = s.plan[1:]
 	}
-	if s.a.size > keepBytes {
+	if s.a.full() {
 		s.a.forget()
 	}
 	return c.accepts && !s.room(), nil
@@ -126,7 +126,7 @@ func (s *State) room() bool {
 		return true
 	}
 	for _, need := range s.a.needsOf(s.at) {
-		if need >= 0 && int(need) < s.left {
+		if need < never && int(need) < s.left {
 			return true
 		}
 	}
