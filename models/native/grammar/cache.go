@@ -10,7 +10,8 @@ const keepAutomata = 32
 
 // Cache keeps automata by what they were made from, those used last. It is safe for concurrent use; make it with NewCache.
 type Cache struct {
-	v *Vocab
+	v     *Vocab
+	slots chan struct{} // one for each that is being made: hostile sources take up to a second
 
 	mu     sync.Mutex
 	byName map[[sha256.Size]byte]*cached
@@ -26,7 +27,9 @@ type cached struct {
 }
 
 // NewCache makes an empty cache over a vocabulary.
-func NewCache(v *Vocab) *Cache { return &Cache{v: v, byName: map[[sha256.Size]byte]*cached{}} }
+func NewCache(v *Vocab) *Cache {
+	return &Cache{v: v, slots: make(chan struct{}, 2), byName: map[[sha256.Size]byte]*cached{}}
+}
 
 // Get gives the automaton of a kind of source and its text, making it with compile when it is not there; made says that it was.
 func (c *Cache) Get(kind, source string, compile func() (*Grammar, error)) (a *Automaton, made bool, err error) {
@@ -36,6 +39,8 @@ func (c *Cache) Get(kind, source string, compile func() (*Grammar, error)) (a *A
 	h.Write([]byte(source))
 	e := c.entry([sha256.Size]byte(h.Sum(nil)))
 	e.once.Do(func() {
+		c.slots <- struct{}{}
+		defer func() { <-c.slots }()
 		made = true
 		var g *Grammar
 		if g, e.err = compile(); e.err == nil {
