@@ -259,6 +259,11 @@ func (c *Client) JobAct(ctx context.Context, project, id, act string) (Job, erro
 	return call[Job](ctx, c, http.MethodPost, path("jobs", id, act)+params("project", project), nil)
 }
 
+// RemoveJob forgets an ended program, or an array of them, with its output and its files.
+func (c *Client) RemoveJob(ctx context.Context, project, id string) error {
+	return none(ctx, c, http.MethodDelete, path("jobs", id)+params("project", project))
+}
+
 // Nodes lists the nodes.
 func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	return items[Node](ctx, c, path("nodes"))

@@ -97,6 +97,16 @@ func (a *app) jobCommand() *cobra.Command {
 			return a.actAll(ctx, c, project, list, v[0])
 		}))
 	}
+	verbs = append(verbs, a.verb("rm JOB", "Forget an ended program, or an array of them, with its output and its files", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		j, err := a.findJob(ctx, c, project, args[0])
+		if err != nil {
+			return err
+		}
+		if err := c.RemoveJob(ctx, project, j.ID); err != nil {
+			return err
+		}
+		return a.Value(map[string]string{"removed": j.ID}, func() { a.Printf("%s is removed\n", j.ID) })
+	}))
 	n := noun("job", "Jobs: programs, and the work of runs and deployments, in the queue", verbs...)
 	n.PersistentFlags().StringVar(&project, "project", "", "another project of the organisation: id or name")
 	return n

@@ -23,6 +23,7 @@ type JobControl interface {
 	Release(ctx context.Context, project, id string) (job.Job, error)
 	Requeue(ctx context.Context, project, id string) (job.Job, error)
 	End(ctx context.Context, project, id, reason string) (job.Job, error)
+	Forget(ctx context.Context, project, id string) error
 	Logs(ctx context.Context, project, id string, attempt int, offset int64, limit int) (job.LogChunk, error)
 	Refer(ctx context.Context, project string, names []string) ([]string, error)
 }

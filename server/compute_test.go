@@ -49,6 +49,7 @@ func clientCompute(t *testing.T, w *world, c *api.Client) {
 	for _, act := range []string{"hold", "release", "requeue", "cancel"} {
 		must(c.JobAct(ctx, "", jobs[i].ID, act))(t)
 	}
+	must(0, c.RemoveJob(ctx, "", jobs[i].ID))(t)
 	n := must(c.DrainNode(ctx, "here", "a new fan"))(t)
 	if !n.Draining || n.Reason != "a new fan" || n.Since == nil {
 		t.Errorf("%+v", n)

@@ -69,6 +69,7 @@ func asks(t *testing.T, w *world) map[string][]furtherAsk {
 	add("get-job", tenancy.OrgWide, "GET", "/jobs/"+job+"?project=second", "")
 	add("explain-job", tenancy.OrgWide, "GET", "/jobs/"+job+"/explanation?project=second", "")
 	add("read-job-logs", tenancy.OrgWide, "GET", "/jobs/"+job+"/logs?project=second", "")
+	add("remove-job", tenancy.OrgWide, "DELETE", "/jobs/"+job+"?project=second", "")
 	for _, act := range []string{"hold", "release", "requeue", "cancel"} {
 		add(act+"-job", tenancy.OrgWide, "POST", "/jobs/"+job+"/"+act+"?project=second", "")
 	}

@@ -68,6 +68,13 @@ func (s *Server) jobOps() {
 		l, err := s.Jobs.Logs(ctx, prj, in.Job, in.Attempt, in.Offset, in.Limit)
 		return logs(l, err)
 	})
+	op(s, "remove-job", "compute", "Forget an ended program, or an array of them, with its output and its files", func(ctx context.Context, p *auth.Principal, in *JobPath) (*none, error) {
+		prj, err := s.project(ctx, p, in.ProjectParam)
+		if err != nil {
+			return nil, err
+		}
+		return nil, s.Jobs.Forget(ctx, prj, in.Job)
+	}, status(http.StatusNoContent))
 	for _, act := range []struct {
 		id, summary string
 		do          func(ctx context.Context, project, id string) (job.Job, error)

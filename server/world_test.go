@@ -75,6 +75,10 @@ func (j *jobs) Requeue(ctx context.Context, project, id string) (job.Job, error)
 func (j *jobs) End(ctx context.Context, project, id, reason string) (job.Job, error) {
 	return j.Cancel(ctx, project, id, reason)
 }
+func (j *jobs) Forget(ctx context.Context, project, id string) error {
+	_, err := j.Get(ctx, project, id)
+	return err
+}
 func (*jobs) Refer(_ context.Context, _ string, names []string) ([]string, error) { return names, nil }
 
 func (j *jobs) CreateArray(ctx context.Context, s job.Spec, indices []int, limit int) (made job.Job, err error) {

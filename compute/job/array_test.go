@@ -143,6 +143,54 @@ func TestActsOnArrays(t *testing.T) {
 	}
 }
 
+// What has ended is forgotten with all it left, an array as a whole, however often the keeper dies over it; what a run or
+// replica owns is theirs.
+func TestForget(t *testing.T) {
+	for fuse := range 12 {
+		s := newShell(4)
+		ctx := t.Context()
+		arr, err := s.k.CreateArray(ctx, spec(1), []int{2, 5, 9}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.k.Forget(ctx, project, arr.ID); !fault.Is(err, fault.Conflict) {
+			t.Fatalf("an open array: %v", err)
+		}
+		if _, err := s.k.End(ctx, project, arr.ID, "enough"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.k.Forget(ctx, project, arr.ID+"_5"); !fault.Is(err, fault.Conflict) {
+			t.Fatalf("an element: %v", err)
+		}
+		if err := s.k.Forget(ctx, "prj_other", arr.ID); !fault.Is(err, fault.NotFound) {
+			t.Fatalf("another project's: %v", err)
+		}
+		s.w.armed, s.w.fuse = true, fuse
+		s.do(func(k *job.Keeper) { _ = k.Forget(ctx, project, arr.ID) })
+		s.w.armed = false
+		if n := len(s.w.rows); n > 0 {
+			if err := s.k.Forget(ctx, project, arr.ID); err != nil {
+				t.Errorf("fuse %d: again, with %d left: %v", fuse, n, err)
+			}
+		}
+		if len(s.w.rows) > 0 {
+			t.Errorf("fuse %d: %d are left", fuse, len(s.w.rows))
+		}
+		owned := spec(1)
+		owned.Owner = "run_1"
+		j, err := s.k.Create(ctx, owned)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.k.End(ctx, project, j.ID, "enough"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.k.Forget(ctx, project, j.ID); !fault.Is(err, fault.Conflict) || !strings.Contains(err.Error(), "run_1") {
+			t.Errorf("the job of a run: %v", err)
+		}
+	}
+}
+
 // A job to wait for is named by an id or a name; a name of several is refused with their ids.
 func TestRefer(t *testing.T) {
 	s := newShell(4)

@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"slices"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 )
@@ -62,6 +63,51 @@ func (k *Keeper) End(ctx context.Context, project, id, reason string) (Job, erro
 		}
 		return k.cancel(j, reason), nil
 	})
+}
+
+// Forget is Delete for people: of an array all elements go, the one that leads it last, so that what was cut short can be
+// asked for again. What belongs to a run or a replica is theirs to keep: fault.Conflict, as for what has not ended.
+func (k *Keeper) Forget(ctx context.Context, project, id string) error {
+	id, err := k.locate(ctx, project, id)
+	if err != nil {
+		return err
+	}
+	var all []Job
+	if IsArray(id) {
+		all, err = k.opt.Store.List(ctx, project, Filter{Array: id, Limit: MaxArray})
+	} else {
+		all = make([]Job, 1)
+		all[0], err = k.opt.Store.Get(ctx, project, id)
+	}
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		return fault.Newf(fault.NotFound, "There is no array %s.", id)
+	}
+	for i := range all {
+		switch j := &all[i]; {
+		case j.Owner != "":
+			return fault.New(fault.Conflict, sprintf("Job %s belongs to %s and is kept with it.", j.ID, j.Owner))
+		case j.Ask.Member != nil && id == j.ID:
+			return fault.New(fault.Conflict, sprintf("Job %s is an element of the array %s.", j.ID, j.Ask.Member.Array), fault.Fix("Remove the whole array."))
+		case !j.State.Final():
+			return notEnded(j.ID)
+		}
+	}
+	leads := func(j Job) int {
+		if m := j.Ask.Member; m != nil && m.Index == m.First {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(all, func(a, b Job) int { return leads(a) - leads(b) })
+	for i := range all {
+		if err := k.Delete(ctx, project, all[i].ID); err != nil && !fault.Is(err, fault.NotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 func over(j *Job) error { return fault.New(fault.Conflict, sprintf("Job %s is %s.", j.ID, j.State)) }

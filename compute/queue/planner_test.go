@@ -431,6 +431,17 @@ func TestThePlannerSurvivesEverything(t *testing.T) {
 				}
 			},
 			"reserve": w.reserve,
+			"array": func(t *rapid.T) {
+				spec := job.Spec{Project: rapid.SampledFrom([]string{"a", "b"}).Draw(t, "project"), Kind: "work", Name: "array", Command: job.Command{Argv: []string{"work"}},
+					Ask: job.Ask{Chips: rapid.IntRange(1, 2).Draw(t, "chips"), Saves: true}, Restart: job.Restart{Max: 3}}
+				before := len(w.order)
+				if _, err := w.keeper.CreateArray(ctx, spec, []int{0, 1, 2, 3}[:rapid.IntRange(1, 4).Draw(t, "elements")], rapid.IntRange(0, 2).Draw(t, "limit")); err != nil && !fault.Is(err, fault.Invalid) {
+					t.Fatal(err)
+				}
+				for _, id := range w.order[before:] {
+					w.left[id] = time.Duration(rapid.IntRange(1, 100).Draw(t, "long")) * time.Second
+				}
+			},
 			"drain": func(t *rapid.T) {
 				if w.planner.Drain(ctx, rapid.SampledFrom([]string{"left", "right"}).Draw(t, "node"), rapid.Bool().Draw(t, "draining"), "") != nil {
 					t.Fatal("it cannot be drained")

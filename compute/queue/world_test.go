@@ -147,11 +147,18 @@ func (w *world) over(p *process, e job.Exit) {
 // check looks for two owners of one device, and for a gang that is split.
 func (w *world) check() {
 	owner := map[string]string{}
+	elements := map[string]int{}
 	for _, k := range slices.Sorted(maps.Keys(w.works)) {
 		p := w.works[k]
 		if p.phase == job.PhaseEnded || p.phase == job.PhaseAbsent {
 			continue
 		}
+		if m := w.rows[p.job].Ask.Member; m != nil && m.Limit > 0 {
+			if elements[m.Array]++; elements[m.Array] > m.Limit {
+				w.wrong("%d elements of %s run, and %d may", elements[m.Array], m.Array, m.Limit)
+			}
+		}
+		w.stays(k, p)
 		n := 0
 		for _, s := range p.held {
 			n += len(s.Devices)
@@ -165,6 +172,20 @@ func (w *world) check() {
 		}
 		if ask := w.rows[p.job].Ask; ask.Chips > 0 && (n > ask.Chips || n < cmp.Or(ask.MinChips, ask.Chips)) {
 			w.wrong("%s has %d of %d chips", k, n, ask.Chips)
+		}
+	}
+}
+
+// stays looks for work that is on a node well after its maintenance began.
+func (w *world) stays(k string, p *process) {
+	for _, x := range w.windows {
+		if x.Project != "" || w.clock.Before(later(x.From, x.CreatedAt).Add(30*time.Second)) || !w.clock.Before(x.Until) {
+			continue
+		}
+		for _, s := range p.held {
+			if slices.Contains(x.Nodes, s.Node) {
+				w.wrong("%s (%s) is on %s at %s, in maintenance %+v", k, p.phase, s.Node, w.clock, x)
+			}
 		}
 	}
 }
