@@ -8,7 +8,8 @@ import (
 // The request of Anthropic messages and its count_tokens. The reference is the Claude API's "Create a message".
 
 // anthropicOwn are the fields at the top that only this dialect has and that are carried as they are.
-var anthropicOwn = map[string]Feature{"cache_control": fCache, "service_tier": fAnthropicTier, "inference_geo": fAnthropicGeo}
+var anthropicOwn = map[string]Feature{"cache_control": fCache, "service_tier": fAnthropicTier, "inference_geo": fAnthropicGeo,
+	"speed": fAnthropicSpeed, "context_management": fContextEdits}
 
 func parseAnthropic(body []byte, call Call) (*Request, error) {
 	doc, o := wire.Parse(body)
@@ -38,13 +39,11 @@ func parseAnthropic(body []byte, call Call) (*Request, error) {
 	if r.Stream = o.True("stream"); r.Stream {
 		r.use(fStream, "stream")
 	}
-	for _, x := range []struct {
-		name string
-		f    Feature
-	}{{"container", fState}, {"mcp_servers", fHosted}, {"context_management", fState}} {
-		if r.note(o, x.name, x.f) {
-			o.Get(x.name)
-		}
+	if r.note(o, "container", fState) {
+		o.Get("container")
+	}
+	if len(o.List("mcp_servers")) > 0 {
+		r.use(fHosted, "mcp_servers")
 	}
 	r.extras(o, anthropicOwn)
 	return r, doc.Err()
@@ -71,7 +70,9 @@ func (r *Request) anthropicSystem(o wire.Object) {
 		r.rest(b)
 		m.Parts = append(m.Parts, p)
 	}
-	r.Messages = append(r.Messages, m)
+	if len(m.Parts) > 0 {
+		r.Messages = append(r.Messages, m)
+	}
 }
 
 // mark reads a cache mark.

@@ -1,6 +1,8 @@
 package dialect
 
 import (
+	"slices"
+
 	"github.com/triarch-ai/triarch/models/dialect/wire"
 )
 
@@ -116,7 +118,7 @@ func chatParts(w *wire.Writer, m *Message, marks bool) {
 	}
 	w.Key("content")
 	switch {
-	case len(shown) == 0 && m.Role == Assistant:
+	case len(shown) == 0 && slices.ContainsFunc(m.Parts, func(p Part) bool { return p.Kind == ToolCall || p.Kind == Refusal }):
 		w.Raw(nil)
 		return
 	case len(shown) == 0:

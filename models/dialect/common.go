@@ -88,8 +88,12 @@ func (r *Request) bound(o wire.Object, name string) *int64 {
 func (r *Request) sampling(o wire.Object, topP, topK, freq, pres string) {
 	r.Temperature = r.number(o, "temperature", fTemperature, 0, 2)
 	r.TopP = r.number(o, topP, fTopP, 0, 1)
-	if topK != "" && o.Has(topK) {
-		r.TopK = r.integer(o, topK, fTopK, -1, 1<<31-1)
+	if topK != "" {
+		if r.TopK = o.Int(topK, -1, 1<<31-1); r.TopK != nil && *r.TopK < 1 {
+			r.TopK = nil // engines that have it take this for all of them
+		} else if r.TopK != nil {
+			r.use(fTopK, topK)
+		}
 	}
 	if freq != "" {
 		r.FrequencyPenalty = r.number(o, freq, fPenalty, -2, 2)

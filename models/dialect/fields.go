@@ -68,7 +68,7 @@ var fields = map[Kind][]field{
 		{"thinking: enabled", fBudget}, {"thinking: adaptive", fAdaptive}, {"thinking: disabled", fEffort}, {"thinking.display", fShow},
 		{"max_tokens", fMaxTokens}, {"temperature", fTemperature}, {"top_p", fTopP}, {"top_k", fTopK}, {"stop_sequences", fStop},
 		{"metadata.user_id", fUser}, {"stream", fStream}, {"service_tier", fAnthropicTier}, {"inference_geo", fAnthropicGeo},
-		{"container", fState}, {"mcp_servers", fHosted}, {"context_management", fState}, {otherField, fOther},
+		{"container", fState}, {"mcp_servers", fHosted}, {"speed", fAnthropicSpeed}, {"context_management", fContextEdits}, {otherField, fOther},
 	},
 	Google: {
 		{"contents", fTurns}, {"systemInstruction", fTurns}, {"contents[].parts[].inlineData: image", fImageData},

@@ -45,8 +45,9 @@ func parseGoogle(body []byte, call Call) (*Request, error) {
 
 // pending are the calls without ids that wait for their results, by name.
 type pending struct {
-	n    int
-	open map[string][]string
+	n     int
+	open  map[string][]string
+	known map[string]bool // ids that calls gave themselves
 }
 
 func (r *Request) contents(o wire.Object) {
@@ -55,7 +56,7 @@ func (r *Request) contents(o wire.Object) {
 		o.Fail("contents", "contents is missing or empty.")
 	}
 	r.use(fTurns, "contents")
-	ids := pending{open: map[string][]string{}}
+	ids := pending{open: map[string][]string{}, known: map[string]bool{}}
 	for _, e := range list {
 		c := e.Obj()
 		role := User
@@ -164,6 +165,8 @@ func (r *Request) googleCall(o wire.Object, p *Part, ids *pending) {
 		p.ToolID = "call_" + strconv.Itoa(ids.n)
 		ids.n++
 		ids.open[p.Name] = append(ids.open[p.Name], p.ToolID)
+	} else {
+		ids.known[p.ToolID] = true
 	}
 	r.use(fCalls, o.Field("functionCall"))
 	r.rest(c)
@@ -172,10 +175,10 @@ func (r *Request) googleCall(o wire.Object, p *Part, ids *pending) {
 func (r *Request) googleResult(o wire.Object, p *Part, ids *pending) {
 	c, _ := o.Obj("functionResponse")
 	p.Kind, p.Name = ToolResult, c.Need("name")
-	if p.ToolID = c.Text("id"); p.ToolID == "" {
+	if p.ToolID = c.Text("id"); !ids.known[p.ToolID] {
 		if wait := ids.open[p.Name]; len(wait) > 0 {
 			p.ToolID, ids.open[p.Name] = wait[0], wait[1:]
-		} else {
+		} else if p.ToolID == "" {
 			c.Fail("name", "%s answers no call of %s.", o.Field("functionResponse"), printable(p.Name))
 		}
 	}

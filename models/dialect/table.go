@@ -103,6 +103,8 @@ const (
 	fMaxCalls       Feature = "max_tool_calls"
 	fAnthropicTier  Feature = "Anthropic's service tier"
 	fAnthropicGeo   Feature = "inference_geo"
+	fAnthropicSpeed Feature = "speed"
+	fContextEdits   Feature = "context management"
 	fSafetySettings Feature = "safety settings"
 	fGoogleLabels   Feature = "labels"
 	fGoogleMedia    Feature = "media resolution"
@@ -128,7 +130,7 @@ var reach = map[Feature]string{
 	fAnswer: "RRRRR", fState: "RRRRR",
 	fMetadata: "MDMDD", fStore: "MDMDD", fTier: "MDMDD", fLogitBias: "MMDDD", fCacheKey: "MDMDD", fRetention: "MDMDD",
 	fSafetyID: "MDMDD", fPrediction: "MDDDD", fTruncation: "DDMDD", fInclude: "DDMDD", fMaxCalls: "DDMDD",
-	fAnthropicTier: "DDDMD", fAnthropicGeo: "DDDMD", fSafetySettings: "DDDDD", fGoogleLabels: "DDDDD", fGoogleMedia: "DDDDD",
+	fAnthropicTier: "DDDMD", fAnthropicGeo: "DDDMD", fAnthropicSpeed: "DDDMD", fContextEdits: "DDDMD", fSafetySettings: "DDDDD", fGoogleLabels: "DDDDD", fGoogleMedia: "DDDDD",
 	fPart: "DDDDD", fOther: "MMMDD",
 }
 

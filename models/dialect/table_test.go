@@ -230,7 +230,7 @@ var samples = map[Kind]map[string][]set{
 		"temperature": {{"temperature", `0.25`}}, "top_p": {{"top_p", `0.5`}}, "top_k": {{"top_k", `40`}}, "stop_sequences": {{"stop_sequences", `["END"]`}},
 		"metadata.user_id": {{"metadata", `{"user_id":"u1"}`}}, "stream": {{"stream", `true`}}, "service_tier": {{"service_tier", `"auto"`}},
 		"inference_geo": {{"inference_geo", `"eu"`}}, "container": {{"container", `"c"`}}, "mcp_servers": {{"mcp_servers", `[{"url":"x"}]`}},
-		"context_management": {{"context_management", `{"edits":[]}`}}, otherField: {{"made_up", `1`}},
+		"speed": {{"speed", `"fast"`}}, "context_management": {{"context_management", `{"edits":[]}`}}, otherField: {{"made_up", `1`}},
 	},
 	Google: {
 		"contents": {}, "systemInstruction": {{"systemInstruction", `{"parts":[{"text":"be brief"}]}`}},
