@@ -16,6 +16,11 @@ const (
 	ChatPath       = "/v1/chat/completions"
 	CompletionPath = "/v1/completions"
 	ModelsPath     = "/v1/models"
+	EmbeddingsPath = "/v1/embeddings"
+	ResponsesPath  = "/v1/responses"
+	ModerationPath = "/v1/moderations"
+	FilesPath      = "/v1/files"
+	RerankPath     = "/v1/rerank" // not OpenAI's: the shape that Jina, Cohere and others share
 )
 
 // ErrorBody is the body of every refusal.

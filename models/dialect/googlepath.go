@@ -12,6 +12,9 @@ const (
 	GoogleWhole  = "generateContent"
 	GoogleStream = "streamGenerateContent" // with alt=sse: events; without: a JSON array
 	GoogleCount  = "countTokens"
+
+	GoogleEmbed      = "embedContent"
+	GoogleEmbedBatch = "batchEmbedContents" // several at once
 )
 
 // GooglePath is the path and query of a request to an upstream of Google's dialect, below its version ("/v1beta"); the
@@ -36,7 +39,7 @@ func ParseGooglePath(rest string) (model, method string, ok bool) {
 		return "", "", false
 	}
 	switch method = rest[i+1:]; method {
-	case GoogleWhole, GoogleStream, GoogleCount:
+	case GoogleWhole, GoogleStream, GoogleCount, GoogleEmbed, GoogleEmbedBatch:
 		return rest[:i], method, true
 	}
 	return "", "", false

@@ -15,6 +15,7 @@ import (
 
 	"github.com/triarch-ai/triarch/api/openai"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/dialect"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/tenancy/meter"
 	"github.com/triarch-ai/triarch/tenancy/quota"
@@ -88,17 +89,23 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 		f.verdict = failed
 		return brokeOff(err)
 	}
-	used, ok := engine.ReadUsage(gjson.GetBytes(body, "usage"))
+	used, ok := f.usage(body)
 	if !ok {
 		f.verdict = failed
 		return brokeOff(errors.New("gateway: the answer has no usage"))
+	}
+	if f.far != nil && f.far.vectors != nil {
+		if body, err = f.vector(body); err != nil {
+			f.verdict = failed
+			return err
+		}
 	}
 	h := to.Header()
 	SetRate(h, f.res.Rate)
 	v := []string{"application/json", strconv.Itoa(len(body))}
 	h[contentType], h["Content-Length"] = v[:1:1], v[1:]
 	outcome := meter.Finished
-	if f.res.Cut && bytes.Contains(body, lengthReason) {
+	if f.res.Cut && f.cutBy(body) {
 		h.Set(cutHeader, "budget")
 		outcome = meter.OutOfMoney
 	}
@@ -130,9 +137,9 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 			}
 			data := c.Data
 			if f.res.Cut {
-				cut = cut || bytes.Contains(data, lengthReason)
+				cut = cut || f.cutBy(data)
 				if c.Done && cut {
-					data = withReason(data)
+					data = f.withCut(data)
 				}
 			}
 			switch {
@@ -162,6 +169,10 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 func (f *flight) stop(to Sink, s engine.Stream) {
 	s.Close() // so that it generates no more
 	f.settle(meter.OutOfMoney)
+	if f.foreign() {
+		send(to, f.failure(cutReason))
+		return
+	}
 	send(to, withReason([]byte(openai.Done)))
 }
 
@@ -202,8 +213,32 @@ func (f *flight) ended(ctx context.Context, to Sink, s engine.Stream, err error)
 		return // the engine told its failure in an event of its own
 	}
 	f.Log.Warn("gateway: an engine broke off a stream", slog.String("request", f.call.RequestID), slog.Any("error", err))
+	if f.foreign() {
+		send(to, f.failure(brokeOff(err)))
+		return
+	}
 	_, e := openai.ErrorOf(brokeOff(err))
 	send(to, e.Event())
+}
+
+// usage reads what an answer in one piece says that it took.
+func (f *flight) usage(body []byte) (meter.Usage, bool) {
+	switch kind := f.caller(); {
+	case !f.conversing():
+		u := gjson.GetBytes(body, "usage")
+		n := max(u.Get("prompt_tokens").Int(), u.Get("total_tokens").Int(), u.Get("input_tokens").Int(), gjson.GetBytes(body, "meta.tokens.input_tokens").Int())
+		if n <= 0 {
+			return meter.Usage{}, false
+		}
+		if f.call.Path == openai.EmbeddingsPath {
+			return meter.Usage{Embedding: n}, true
+		}
+		return meter.Usage{Input: n}, true
+	case kind == dialect.Anthropic || kind == dialect.Google:
+		u, _ := dialect.ReadUsage(kind, body, dialect.Usage{})
+		return metered(u), u.Known
+	}
+	return engine.ReadUsage(gjson.GetBytes(body, "usage"))
 }
 
 var doneEvent = []byte("data: [DONE]") // whatever its line ends with

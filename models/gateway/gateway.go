@@ -21,6 +21,7 @@ import (
 	"github.com/triarch-ai/triarch/api/openai"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/dialect"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/tenancy/auth"
@@ -70,10 +71,21 @@ type Gateway struct {
 // Call is one request of the model API.
 type Call struct {
 	Who       *auth.Principal
-	Path      string // openai.ChatPath or openai.CompletionPath
+	Path      string // openai.ChatPath, openai.CompletionPath, openai.EmbeddingsPath or openai.RerankPath; else Dialect says it
 	Body      []byte // not kept after Do
 	Request   id.Raw
 	RequestID string // Request as the client sees it
+
+	// Dialect is the caller's where it is not plain chat or text completions: dialect.Responses, Anthropic or Google.
+	Dialect dialect.Kind
+	Model   string // of Google, whose body does not name it
+	Stream  bool   // of Google, whose path says it
+	Array   bool   // of Google: the stream is to be a JSON array
+	Counts  bool   // only the tokens of the request are asked for; for Count alone
+	Earlier []byte // of responses: the items before this request's input
+	// Keep, if there is one, is given the whole answer of a conversation that is translated, before the caller can see
+	// that it is complete. Its error is the caller's.
+	Keep func(answer []byte) error
 }
 
 // Sink is where an answer goes: an http.ResponseWriter whose Flush reports errors.
@@ -89,6 +101,7 @@ type flight struct {
 	*Gateway
 	call   *Call
 	fields fields
+	far    *far
 	target *serve.Target
 	res    *quota.Reservation
 	entry  meter.Entry
@@ -115,7 +128,7 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 	f := &flight{Gateway: g, call: call}
 	// 1. Who asks is in the call. What do they ask?
 	var err error
-	if f.fields, err = readFields(call.Body); err != nil {
+	if err = f.read(); err != nil {
 		return g.counted(ctx, call.Who, err)
 	}
 	// 2. Resolve the public name.
@@ -138,12 +151,20 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 	defer f.leave()
 	defer stream.Close()
 	// 6. Forward.
+	across := f.far != nil && f.far.via != "" && f.conversing()
 	switch {
+	case stream.Status() != http.StatusOK && f.far != nil && f.far.via != "":
+		return f.declinedBy(to, stream)
 	case stream.Status() != http.StatusOK:
 		return f.refusal(to, stream)
-	case f.fields.stream && !strings.HasPrefix(stream.Header(contentType), "text/event-stream"):
+	case (f.fields.stream || across) && !strings.HasPrefix(stream.Header(contentType), "text/event-stream"):
 		f.verdict = failed
 		return brokeOff(errors.New("gateway: the answer is no event stream, though one was asked for"))
+	case f.fields.stream && across:
+		f.relay(ctx, to, stream)
+		return nil
+	case across:
+		return f.joined(ctx, to, stream)
 	case f.fields.stream:
 		f.forward(ctx, to, stream)
 		return nil
@@ -205,8 +226,11 @@ func (f *flight) bounds() (prompt, output, choices int) {
 	if context <= 0 {
 		context = unknownContext
 	}
-	prompt, output = len(f.call.Body)+promptSlack, f.fields.output
+	prompt, output = len(f.call.Body)+len(f.call.Earlier)+promptSlack, f.fields.output
 	choices = f.fields.choices
+	if !f.conversing() {
+		return prompt, 0, 1
+	}
 	if f.call.Path == openai.CompletionPath {
 		choices *= f.fields.prompts
 		prompt = min(prompt, context*f.fields.prompts)
@@ -228,7 +252,7 @@ func (f *flight) reserve(ctx context.Context) error {
 		Who: f.call.Who, Prices: f.target.Route.Prices.For(f.kind()),
 		Bytes: len(f.call.Body), Prompt: prompt, Output: output, Choices: choices,
 	}
-	if via, counter := f.counter(); counter != nil {
+	if via, counter := f.counter(); counter != nil && f.conversing() {
 		ask.Count = func() (int, error) { return f.count(ctx, via, counter) }
 	}
 	var err error
@@ -265,10 +289,14 @@ func (f *flight) counter() (*serve.Upstream, engine.Counter) {
 func (f *flight) count(ctx context.Context, via *serve.Upstream, counter engine.Counter) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
+	path, body, err := f.countable()
+	if err != nil {
+		return 0, err
+	}
 	first := int(f.turn.Add(1))
 	for i := 0; i < len(via.Endpoints) && ctx.Err() == nil; i++ {
 		to := via.Endpoints[(first+i)%len(via.Endpoints)]
-		if n, err = counter.Count(ctx, to, f.call.Path, f.call.Body); err == nil {
+		if n, err = counter.Count(ctx, to, path, body); err == nil {
 			f.counted = n
 			return n, nil
 		}
@@ -293,13 +321,6 @@ func (f *flight) identity() meter.Identity {
 	i.Version, _ = id.ParseRaw(t.Backends[0].Version) // of what is asked first; none of a provider's model
 	i.PriceVer, _ = id.ParseRaw(t.Route.Priced.ID)
 	return i
-}
-
-func (f *flight) kind() meter.Kind {
-	if f.call.Path == openai.CompletionPath {
-		return meter.Completion
-	}
-	return meter.Chat
 }
 
 // delivered notes what the client has once the next write succeeds. It is false when that is more than was reserved:
@@ -363,7 +384,7 @@ func (f *flight) left(ctx context.Context) {
 		return
 	}
 	n := f.counted
-	if via, counter := f.counter(); counter != nil && n == 0 {
+	if via, counter := f.counter(); counter != nil && n == 0 && f.conversing() {
 		var err error
 		if n, err = f.count(context.WithoutCancel(ctx), via, counter); err != nil {
 			f.Log.Warn("gateway: the prompt of a request that was left is not billed, for it could not be counted",

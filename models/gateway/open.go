@@ -27,6 +27,7 @@ type try struct {
 	took   time.Duration // until the head of the answer, or the failure
 	status int16         // of the answer; 0 = none came
 	again  bool          // another was asked because of it
+	lacks  bool          // it has no endpoint for this
 }
 
 // open asks one backend after the other, tier by tier, until one answers; nothing was delivered yet, so asking again is
@@ -61,20 +62,19 @@ func (f *flight) open(ctx context.Context) (engine.Stream, error) {
 	}
 }
 
-// again says whether a failure lets another be asked.
+// again says whether a failure lets another be asked: nothing was, or what was asked cannot say what the request says.
 func again(err error) bool {
-	return fault.Is(err, fault.Unavailable) && (fault.As(err).Code != engine.Died)
+	return fault.Is(err, fault.Unavailable) && (fault.As(err).Code != engine.Died) || fault.Is(err, fault.Unsupported)
 }
 
 // ask puts the request to one backend. The breaker has heard of it when no stream is returned; else left says the rest.
 func (f *flight) ask(ctx context.Context, t *try) (engine.Stream, error) {
-	body, err := f.bodyFor(t.via)
+	q, err := f.request(t.via)
 	if err != nil {
 		t.known.breaker.leave(f.began, unknown)
 		return nil, err
 	}
 	f.asked, f.at = true, t
-	f.entry.Asked(t.via.ID)
 	t.known.running.Add(1)
 	f.entry.Asked(t.via.ID)
 	f.spell.end(f.Gateway) // of a try that failed
@@ -82,8 +82,7 @@ func (f *flight) ask(ctx context.Context, t *try) (engine.Stream, error) {
 	if !t.via.Outside() {
 		f.spell = f.begin(&t.known.chips, t.to)
 	}
-	s, err := t.via.Engine.Open(ctx, *t.to, engine.Request{Path: f.call.Path, Body: body, RequestID: f.call.RequestID,
-		Scope: f.call.Who.ProjectID, Stream: f.fields.stream, Usage: f.fields.usage})
+	s, err := t.via.Engine.Open(ctx, *t.to, q)
 	if err == nil {
 		t.status, t.took = int16(s.Status()), f.Now().Sub(f.began)-t.began
 		return s, nil
@@ -123,6 +122,10 @@ func (f *flight) more(t *try, s engine.Stream) bool {
 		if !declines(status) {
 			return false
 		}
+	case !f.conversing() && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusNotImplemented):
+		t.lacks = true // the engine has no such endpoint; nothing is wrong with it
+		f.over(t, unknown)
+		return true
 	case broken(status):
 		f.Log.Error("gateway: a replica refuses the gateway", slog.String("replica", t.to.Replica), slog.Int("status", status))
 		f.Routes.Suspect(t.to.Replica)
@@ -158,6 +161,9 @@ func broken(status int) bool {
 // declined is why a backend that answered did not serve, for a caller to whom it is none of their business: a provider's
 // own words can hold what is the installation's.
 func (f *flight) declined(t *try) error {
+	if t.lacks {
+		return fault.New(fault.Unsupported, "What serves the model `"+f.fields.model+"` has no "+f.call.Path+".", fault.Code("unsupported_endpoint"), fault.Field("model"))
+	}
 	if !t.via.Outside() {
 		return notServed(f.fields.model)
 	}
@@ -245,9 +251,10 @@ func (f *flight) through(u *serve.Upstream, now time.Time) *try {
 	return t
 }
 
-// speaks says whether the backend takes the request as it is. This is where a codec between unlike dialects belongs.
+// speaks says whether the backend takes the request, as it is or through a codec. Only OpenAI's dialect has vectors and
+// ranks.
 func (f *flight) speaks(u *serve.Upstream) bool {
-	if u.Dialect == engine.OpenAI {
+	if u.Dialect == engine.OpenAI || f.conversing() {
 		return true
 	}
 	f.unlike = true

@@ -13,7 +13,9 @@ import (
 	"github.com/tidwall/gjson"
 	"pgregory.net/rapid"
 
+	"github.com/triarch-ai/triarch/api/openai"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/dialect"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/tenancy/meter"
@@ -95,17 +97,19 @@ func TestNoRetryBehindTheFirstByte(t *testing.T) {
 	}
 }
 
-func TestUnlikeDialectsAreNotAsked(t *testing.T) {
+func TestWhoHasNoVectorsIsNotAsked(t *testing.T) {
 	r := newRig(t)
 	e := &outside{script{says: []said{{body: fine}}}}
 	u := abroad("claude", 0, 1, e)
 	u.Dialect = engine.Anthropic
 	r.route(u)
-	if _, err := r.ask(t.Context(), ""); !fault.Is(err, fault.Unsupported) || e.times() != 0 {
+	c := r.call(dialect.Chat, `{"model":"m","input":"x"}`, false)
+	c.Path = openai.EmbeddingsPath
+	if _, err := r.run(c); !fault.Is(err, fault.Unsupported) || e.times() != 0 {
 		t.Errorf("%v", err)
 	}
 	r.route(u, own("two", 1, 1, 1, &script{says: []said{{body: fine}}}))
-	if _, err := r.ask(t.Context(), ""); err != nil {
+	if _, err := r.run(c); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,0 +1,264 @@
+package gateway
+
+import (
+	"github.com/triarch-ai/triarch/api/openai"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/dialect"
+	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/serve"
+	"github.com/triarch-ai/triarch/tenancy/meter"
+)
+
+// far is what a request needs that is not of the dialect of engines, or that they answer in one piece with no text in
+// it. Ordinary chat and text completions have none.
+type far struct {
+	kind    dialect.Kind // of the caller
+	scanned *dialect.Scanned
+	request *dialect.Request      // taken apart once a backend speaks another dialect
+	vectors *dialect.EmbedRequest // of embeddings in Google's form
+	batch   bool                  // those, several at once
+	via     dialect.Kind          // what the backend that is asked speaks, where a codec stands between; else empty
+	dropped []string              // fields that it cannot be told
+}
+
+// read takes what the flow needs from the caller's bytes.
+func (f *flight) read() (err error) {
+	c := f.call
+	switch {
+	case c.Dialect == "" || c.Path == openai.EmbeddingsPath || c.Path == openai.RerankPath:
+		return f.plain()
+	case c.Dialect == dialect.Responses:
+		f.far = &far{kind: c.Dialect}
+		r, err := f.parsed()
+		if err != nil {
+			return err
+		}
+		f.fields = fields{model: r.Model, stream: r.Stream, usage: true, choices: 1, prompts: 1}
+		if r.MaxTokens != nil {
+			f.fields.output = int(min(*r.MaxTokens, maxOutput))
+		}
+	default:
+		f.far = &far{kind: c.Dialect}
+		s, err := dialect.Scan(c.Dialect, c.Body, f.said())
+		if err != nil {
+			return err
+		}
+		f.far.scanned = s
+		f.fields = fields{model: s.Model, stream: s.Stream, usage: true, choices: int(s.Choices), prompts: int(s.Prompts), output: int(min(s.Output, maxOutput))}
+	}
+	return f.named()
+}
+
+// plain reads a request in the dialect of engines, and what Google's clients send to have texts embedded.
+func (f *flight) plain() (err error) {
+	c := f.call
+	if c.Dialect == dialect.Google {
+		f.far = &far{kind: c.Dialect}
+		if f.far.vectors, f.far.batch, err = dialect.ParseGoogleEmbed(c.Body, c.Model); err != nil {
+			return err
+		}
+		f.fields = fields{model: c.Model, choices: 1, prompts: 1}
+		return f.named()
+	}
+	if f.fields, err = readFields(c.Body); err != nil {
+		return err
+	}
+	switch {
+	case c.Path == openai.RerankPath || c.Path == openai.EmbeddingsPath:
+		f.far = &far{kind: dialect.Chat}
+		f.fields.stream = false
+	}
+	return nil
+}
+
+// named bounds the model's name.
+func (f *flight) named() error {
+	switch {
+	case f.fields.model == "":
+		return fault.New(fault.Invalid, "The request names no model.", fault.Field("model"), fault.Code("missing_required_parameter"),
+			fault.Fix("Set model to one of the names that the list of models has."))
+	case len(f.fields.model) > maxName:
+		return notFound(f.fields.model[:maxName] + "...")
+	}
+	return nil
+}
+
+// said is what stands outside of the body.
+func (f *flight) said() dialect.Call {
+	return dialect.Call{Model: f.call.Model, Stream: f.call.Stream, Count: f.call.Counts, Earlier: f.call.Earlier}
+}
+
+// parsed takes the caller's request apart, once.
+func (f *flight) parsed() (*dialect.Request, error) {
+	if f.far.request == nil {
+		r, err := dialect.ParseRequest(f.far.kind, f.call.Body, f.said())
+		if err != nil {
+			return nil, err
+		}
+		f.far.request = r
+	}
+	return f.far.request, nil
+}
+
+// caller is the dialect that the caller reads.
+func (f *flight) caller() dialect.Kind {
+	switch {
+	case f.far != nil:
+		return f.far.kind
+	case f.call.Path == openai.CompletionPath:
+		return dialect.Completions
+	}
+	return dialect.Chat
+}
+
+// foreign says whether the caller's dialect is not OpenAI's.
+func (f *flight) foreign() bool {
+	return f.far != nil && (f.far.kind == dialect.Anthropic || f.far.kind == dialect.Google)
+}
+
+// conversing says whether the request is for a text, not for vectors or ranks.
+func (f *flight) conversing() bool {
+	return f.call.Path != openai.EmbeddingsPath && f.call.Path != openai.RerankPath
+}
+
+// alike says whether the backend takes the request, and answers it, in the caller's own bytes.
+func (f *flight) alike(u *serve.Upstream) bool {
+	switch kind := f.caller(); {
+	case kind == dialect.Responses, kind == dialect.Google && f.call.Array:
+		return false
+	case !f.conversing():
+		return kind != dialect.Google && u.Dialect == engine.OpenAI
+	case kind == dialect.Anthropic:
+		return u.Dialect == engine.Anthropic
+	case kind == dialect.Google:
+		return u.Dialect == engine.Google
+	}
+	return u.Dialect == engine.OpenAI
+}
+
+// tongue is what a backend converses in.
+func tongue(u *serve.Upstream) dialect.Kind {
+	switch u.Dialect {
+	case engine.Anthropic:
+		return dialect.Anthropic
+	case engine.Google:
+		return dialect.Google
+	}
+	return dialect.Chat
+}
+
+// request is what a backend is asked: the caller's bytes with a few values replaced, or what a codec makes of them, which
+// is always asked for as a stream, so that it can be cut and billed on its way.
+func (f *flight) request(u *serve.Upstream) (q engine.Request, err error) {
+	q = engine.Request{Path: f.call.Path, RequestID: f.call.RequestID, Scope: f.call.Who.ProjectID, Stream: f.fields.stream, Usage: f.fields.usage}
+	if f.far != nil {
+		f.far.via, f.far.dropped = "", nil
+	}
+	switch {
+	case f.alike(u):
+		if f.far == nil || f.far.scanned == nil {
+			q.Body, err = f.bodyFor(u)
+			return q, err
+		}
+		return f.edited(u, q)
+	case !f.conversing():
+		f.far.via = dialect.Chat
+		e := *f.far.vectors
+		e.Model = f.name(u)
+		q.Path, q.Body = openai.EmbeddingsPath, dialect.WriteEmbed(&e)
+		return q, nil
+	}
+	return f.translated(u, q)
+}
+
+// name is what a backend knows the model by.
+func (f *flight) name(u *serve.Upstream) string {
+	if u.Name != "" {
+		return u.Name
+	}
+	return f.fields.model
+}
+
+// edited is a request in a dialect that both sides speak and that is not OpenAI's.
+func (f *flight) edited(u *serve.Upstream, q engine.Request) (_ engine.Request, err error) {
+	e := dialect.Edit{}
+	if name := f.name(u); name != f.fields.model {
+		e.Model = name
+	}
+	if f.res != nil && f.res.Cut {
+		e.Output = int64(f.res.Output)
+	}
+	q.Body = f.call.Body
+	q.Path, err = conversePath(f.far.kind, f.name(u), q.Stream)
+	if e != (dialect.Edit{}) {
+		q.Body = e.Apply(f.far.kind, f.call.Body, f.far.scanned)
+	}
+	return q, err
+}
+
+// translated is a request in the backend's dialect, which is not the caller's.
+func (f *flight) translated(u *serve.Upstream, q engine.Request) (engine.Request, error) {
+	if f.far == nil {
+		f.far = &far{kind: f.caller()}
+	}
+	r, err := f.parsed()
+	if err != nil {
+		return q, err
+	}
+	told := *r
+	told.Model, told.Stream, told.Usage = f.name(u), true, true
+	if f.res != nil && f.res.Cut {
+		bound := int64(f.res.Output)
+		told.MaxTokens = &bound
+	}
+	q.Stream, q.Usage = true, true
+	if q.Path, err = conversePath(tongue(u), told.Model, true); err != nil {
+		return q, err
+	}
+	q.Body, f.far.dropped, err = dialect.WriteRequest(tongue(u), &told)
+	f.far.via = tongue(u)
+	return q, err
+}
+
+// conversePath is where a dialect's conversations are asked for.
+func conversePath(k dialect.Kind, model string, stream bool) (string, error) {
+	switch k {
+	case dialect.Anthropic:
+		return "/v1/messages", nil
+	case dialect.Google:
+		path, err := dialect.GooglePath(model, stream)
+		return "/v1beta" + path, err
+	}
+	return openai.ChatPath, nil
+}
+
+// head is what the caller is told of the answer in place of what the backend says.
+func (f *flight) head() dialect.Head {
+	return dialect.Head{ID: f.call.Request.String(), Model: f.fields.model, Created: f.began.Unix(), Array: f.call.Array}
+}
+
+// metered is a dialect's usage as it is billed.
+func metered(u dialect.Usage) meter.Usage {
+	return meter.Usage{Input: u.Input, Cached: u.CachedInput, Output: u.Output, Reasoning: u.Reasoning}
+}
+
+// kindOf is what a call is booked as.
+func (f *flight) kind() meter.Kind {
+	switch f.call.Path {
+	case openai.CompletionPath:
+		return meter.Completion
+	case openai.EmbeddingsPath:
+		return meter.Embedding
+	case openai.RerankPath:
+		return meter.Rerank
+	}
+	switch f.call.Dialect {
+	case dialect.Responses:
+		return meter.Response
+	case dialect.Anthropic:
+		return meter.Message
+	case dialect.Google:
+		return meter.Generate
+	}
+	return meter.Chat
+}
