@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/dialect/wire"
 )
 
@@ -339,12 +340,19 @@ func (r *Request) googleThinking(t wire.Object) {
 	r.rest(t)
 }
 
-// maxOpenDepth bounds the nesting of schemas in Google's own form.
-const maxOpenDepth = 32
+// Bounds of schemas in Google's own form: their nesting, and their bytes.
+const (
+	maxOpenDepth = 32
+	maxOpenSize  = 1 << 18
+)
 
 // openSchema turns a schema in Google's form, a part of OpenAPI's, into JSON schema: types in lower case, nullable as
 // a type, whole numbers that come as text as numbers.
 func openSchema(v wire.Value) []byte {
+	if raw := v.Raw(); len(raw) > maxOpenSize { // it is read once for each depth
+		v.Doc().Fail(fault.New(fault.TooLarge, v.Path()+" is too large.", fault.Field(v.Path())))
+		return nil
+	}
 	w := &wire.Writer{}
 	writeOpen(w, v, 0)
 	return w.B
