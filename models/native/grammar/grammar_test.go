@@ -392,3 +392,50 @@ func TestCalls(t *testing.T) {
 		t.Error("texts without a mark are not told from those with it")
 	}
 }
+
+// TestAgainstAnAdversary always takes the token after which the end is furthest: documents end in time all the same.
+func TestAgainstAnAdversary(t *testing.T) {
+	for _, schema := range []string{`{}`, `{"type":"array","items":{"$ref":"#"},"minItems":2}`,
+		`{"type":"object","properties":{"a":{"type":"string"},"b":{"type":"array","minItems":3,"items":{"type":"object","properties":{"long name of it":{"type":"integer"},"c":{"$ref":"#"}},"required":["long name of it"]}}},"required":["a"]}`,
+		`{"anyOf":[{"type":"null"},{"type":"array","items":{"$ref":"#"},"minItems":5,"maxItems":9}]}`} {
+		g, err := JSONSchema([]byte(schema))
+		if strings.Contains(schema, `"minItems":2`) { // each of its items would need two more
+			if err == nil {
+				t.Error("a schema without finite documents was compiled")
+			}
+			continue
+		}
+		a, list := automaton(t, g, err)
+		for budget := a.Least(); budget < a.Least()+60; budget++ {
+			s := a.Begin(budget)
+			var out []byte
+			for n := 0; ; n++ {
+				may, worst, need := s.Allowed(), -1, int32(-1)
+				for id, text := range list {
+					if may.Bits[id>>6]>>(id&63)&1 == 0 {
+						continue
+					}
+					c := s.at
+					for _, b := range text {
+						c = a.step(c, b)
+					}
+					if c.need > need {
+						worst, need = id, c.need
+					}
+				}
+				if worst < 0 || n == budget {
+					t.Fatalf("budget %d: nothing may come after %q", budget, out)
+				}
+				out = append(out, list[worst]...)
+				if whole, err := s.Accept(int32(worst), list[worst]); err != nil {
+					t.Fatal(err)
+				} else if whole {
+					break
+				}
+			}
+			if !json.Valid(out) {
+				t.Fatalf("budget %d: %q", budget, out)
+			}
+		}
+	}
+}
