@@ -340,10 +340,6 @@ func (f *facts) allows(v *value) (bool, error) {
 // field is what a part says of a keyword, or nil.
 func (p part) field(name string) *value { return p.v.fields[name] }
 
-func hasPrefixKeyword(v *value) bool {
-	return v.fields["prefixItems"] != nil || v.fields["items"] != nil && v.fields["items"].kind == 'a'
-}
-
 func sprintf(format string, args ...any) string {
 	return strings.TrimSuffix(refuse(format, args...).Message, ".") + "."
 }

@@ -112,7 +112,7 @@ func (v *value) find(pointer string) *value {
 	if pointer[0] != '/' {
 		return nil
 	}
-	for _, part := range strings.Split(pointer[1:], "/") {
+	for part := range strings.SplitSeq(pointer[1:], "/") {
 		part = pointerUnescape.Replace(part)
 		switch v.kind {
 		case 'o':

@@ -339,8 +339,7 @@ func (c *compiler) members(all []member, more func(next int32) int32) int32 {
 		b.g.states[again].outs = []int32{closing, b.text(",", b.space(begin))}
 		after = again
 	}
-	for i := len(all) - 1; i >= 0; i-- {
-		m := all[i]
+	for _, m := range slices.Backward(all) {
 		first := b.text(quote(m.name)+":", b.blank(b.call(m.rule, after)))
 		if m.required || begin < 0 {
 			begin = first

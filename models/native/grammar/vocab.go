@@ -91,7 +91,7 @@ func (v *Vocab) fewest(text []byte) (tokens []int32, ok bool) {
 // along calls f for each token that text begins with.
 func (v *Vocab) along(text []byte, f func(token int32, length int)) {
 	from, to := int32(0), int32(len(v.label))
-	for d := 0; d < len(text); d++ {
+	for d := range len(text) {
 		for from < to && v.label[from] != text[d] {
 			from = v.skip[from]
 		}
