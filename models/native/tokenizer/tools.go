@@ -68,12 +68,6 @@ func (c *Chat) Plain(turns []Turn, tools []json.RawMessage) []Message {
 func (c *Chat) taggedMessages(turns []Turn, tools []json.RawMessage) []Message {
 	var out []Message
 	if len(tools) > 0 {
-		var b strings.Builder
-		b.WriteString(taggedBefore)
-		for _, t := range tools {
-			b.WriteString("\n" + spaced(t, ""))
-		}
-		b.WriteString(taggedAfter)
 		system := ""
 		if c.form != nil {
 			system = c.form.system
@@ -84,7 +78,7 @@ func (c *Chat) taggedMessages(turns []Turn, tools []json.RawMessage) []Message {
 		if system != "" {
 			system += "\n\n"
 		}
-		out = append(out, Message{Role: "system", Content: system + b.String()})
+		out = append(out, Message{Role: "system", Content: system + c.taggedTools(tools)})
 	}
 	for i, t := range turns {
 		m := t.Message
@@ -104,6 +98,31 @@ func (c *Chat) taggedMessages(turns []Turn, tools []json.RawMessage) []Message {
 		out = append(out, m)
 	}
 	return out
+}
+
+// taggedTools is what the model is told of its tools. Our own models were taught no words about them and have short
+// contexts: they get the bare definitions.
+func (c *Chat) taggedTools(tools []json.RawMessage) string {
+	var b strings.Builder
+	own := c.form == &forms[0]
+	if own {
+		b.WriteString("<tools>")
+	} else {
+		b.WriteString(taggedBefore)
+	}
+	for _, t := range tools {
+		var d struct{ Function json.RawMessage }
+		if own && json.Unmarshal(t, &d) == nil && len(d.Function) > 0 {
+			t = d.Function
+		}
+		b.WriteString("\n" + spaced(t, ""))
+	}
+	if own {
+		b.WriteString("\n</tools>")
+	} else {
+		b.WriteString(taggedAfter)
+	}
+	return b.String()
 }
 
 func bareMessages(turns []Turn, tools []json.RawMessage) []Message {

@@ -22,7 +22,11 @@ func TestToolsAsPlainMessages(t *testing.T) {
 		{Message: Message{"tool", "3"}},
 		{Message: Message{"tool", "0"}},
 	}
-	tagged := LoadChat(tok, ownJinja)
+	own := LoadChat(tok, ownJinja).Plain(turns[:2], tools)
+	if want := (Message{"system", "Be kind.\n\n<tools>\n" + `{"name": "add", "parameters": {"x": "a:b,\"c"}}` + "\n</tools>"}); !cmp.Equal(own[0], want) {
+		t.Errorf("our own form: %+v", own)
+	}
+	tagged := LoadChat(tok, chatMLJinja)
 	got := tagged.Plain(turns, tools)
 	want := []Message{
 		{"system", "Be kind.\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function signatures within <tools></tools> XML tags:\n<tools>\n" +

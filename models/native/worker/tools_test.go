@@ -175,7 +175,7 @@ func TestToolsThatMayBeCalled(t *testing.T) {
 		}
 		return c.Count
 	}
-	if with, without := count(`,`+twoTools), count(`,`+twoTools+`,"tool_choice":"none"`); with < without+100 {
+	if with, without := count(`,`+twoTools), count(`,`+twoTools+`,"tool_choice":"none"`); with < without+60 {
 		t.Errorf("%d tokens with tools, %d without", with, without)
 	}
 }

@@ -105,6 +105,23 @@ for temperature in (0, 1, 2):
 r = chat(response_format={"type": "json_object"}).choices[0]
 ok("JSON object", isinstance(json.loads(r.message.content), dict) and r.finish_reason == "stop", r)
 
+# tools
+TOOLS = [{"type": "function", "function": {"name": "find", "parameters": {
+    "type": "object", "properties": {"word": {"type": "string", "maxLength": 12}}, "required": ["word"], "additionalProperties": False}}}]
+for choice in ("required", {"type": "function", "function": {"name": "find"}}):
+    r = chat(tools=TOOLS, tool_choice=choice, parallel_tool_calls=False, max_tokens=64, seed=3).choices[0]
+    call = r.message.tool_calls[0]
+    ok("tool call", call.function.name == "find" and isinstance(json.loads(call.function.arguments)["word"], str) and r.finish_reason == "tool_calls", r)
+    name, arguments, finish = "", "", None
+    for chunk in chat(tools=TOOLS, tool_choice=choice, parallel_tool_calls=False, max_tokens=64, seed=3, stream=True):
+        for c in chunk.choices:
+            for part in c.delta.tool_calls or []:
+                name, arguments = name + (part.function.name or ""), arguments + (part.function.arguments or "")
+            finish = c.finish_reason or finish
+    ok("tool call streamed", (name, arguments, finish) == ("find", call.function.arguments, "tool_calls"), (name, arguments, finish))
+r = chat(messages=ASK + [{"role": "assistant", "content": None, "tool_calls": [call.model_dump()]}, {"role": "tool", "tool_call_id": call.id, "content": "a book"}])
+ok("tool result", r.choices[0].message.content is not None, r)
+
 # completions
 r = api.completions.create(model=MODEL, prompt="A ledger is", max_tokens=5, temperature=0)
 ok("completions", r.choices[0].text is not None and r.usage.completion_tokens <= 5, r)
