@@ -157,14 +157,18 @@ func (j *Job) Behind(v View) (string, error) {
 		return "", err
 	}
 	for _, id := range j.Ask.After {
+		what := "job " + id
+		if IsArray(id) {
+			what = "array " + id
+		}
 		switch x, ok := have[id]; {
 		case !ok:
-			return sprintf("It waits for job %s, which is gone: it will never start. Cancel it, or submit it anew.", id), nil
+			return sprintf("It waits for %s, which is gone: it will never start. Cancel it, or submit it anew.", what), nil
 		case x.State == Succeeded:
 		case x.State.Final():
-			return sprintf("It waits for job %s, which %s: it will never start. Cancel it, or submit it anew.", id, ended[x.State]), nil
+			return sprintf("It waits for %s, which %s: it will never start. Cancel it, or submit it anew.", what, ended[x.State]), nil
 		default:
-			return sprintf("It waits for job %s to succeed.", id), nil
+			return sprintf("It waits for %s to succeed.", what), nil
 		}
 	}
 	return "", nil
