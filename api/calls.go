@@ -356,6 +356,26 @@ func (c *Client) Margin(ctx context.Context, q MarginQuery) (Margin, error) {
 	return all, err
 }
 
+// Webhooks lists addresses that are told of budgets, oldest first.
+func (c *Client) Webhooks(ctx context.Context) ([]Webhook, error) {
+	return items[Webhook](ctx, c, path("webhooks"))
+}
+
+// AddWebhook has an address told of budgets; the secret comes only now.
+func (c *Client) AddWebhook(ctx context.Context, n NewWebhook) (AddedWebhook, error) {
+	return call[AddedWebhook](ctx, c, http.MethodPost, path("webhooks"), n)
+}
+
+// TestWebhook sends a webhook an event of type webhook.test, and fails when it does not arrive.
+func (c *Client) TestWebhook(ctx context.Context, id string) error {
+	return none(ctx, c, http.MethodPost, path("webhooks", id, "test"))
+}
+
+// RemoveWebhook tells an address no more.
+func (c *Client) RemoveWebhook(ctx context.Context, id string) error {
+	return none(ctx, c, http.MethodDelete, path("webhooks", id))
+}
+
 // ChipPrices lists what chips cost the operator, by class.
 func (c *Client) ChipPrices(ctx context.Context) ([]ChipPrice, error) {
 	return items[ChipPrice](ctx, c, path("chip-prices"))

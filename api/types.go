@@ -625,6 +625,33 @@ type Usage struct {
 	Next   string     `json:"next,omitempty" doc:"send it as after for the rows that follow; absent on the last page"`
 }
 
+// NewWebhook asks for an address to be told when spending comes to a threshold of a budget.
+type NewWebhook struct {
+	URL          string `json:"url" maxLength:"2048" doc:"https://..., which answers 2xx to events that it has taken"`
+	Thresholds   []int  `json:"thresholds,omitempty" maxItems:"10" doc:"percent of a budget, from 1 to 100; default 50, 80 and 100"`
+	Organisation bool   `json:"organisation,omitempty" doc:"tell of all budgets of the organisation, not the project's and those of its keys and models alone"`
+	AllowPrivate bool   `json:"allow_private,omitempty" doc:"it may have an address inside the network, and plain http"`
+}
+
+// Webhook is an address that is told of budgets.
+type Webhook struct {
+	ID           string     `json:"id"`
+	URL          string     `json:"url"`
+	ProjectID    string     `json:"project_id,omitempty" doc:"absent: the whole organisation"`
+	Thresholds   []int      `json:"thresholds" nullable:"false"`
+	AllowPrivate bool       `json:"allow_private,omitempty"`
+	LastError    string     `json:"last_error,omitempty" doc:"why the newest attempt did not arrive; absent when it did"`
+	LastAt       *time.Time `json:"last_at,omitempty" doc:"of the newest attempt"`
+	CreatedBy    string     `json:"created_by,omitempty"`
+	CreatedAt    time.Time  `json:"created_at"`
+}
+
+// AddedWebhook is a new webhook with its secret.
+type AddedWebhook struct {
+	Secret  string  `json:"secret" doc:"what requests are signed with: Triarch-Signature is v1= and the hexadecimal HMAC-SHA256 of Triarch-Timestamp, a dot and the body; shown only now"`
+	Webhook Webhook `json:"webhook"`
+}
+
 // ChipPrice is what an hour of one chip costs the operator.
 type ChipPrice struct {
 	Chip       string `json:"chip" doc:"class, such as nvidia-h100-sxm; cpu is that of replicas without chips"`

@@ -37,6 +37,7 @@ var requests = map[string]struct{ query, kind, body string }{
 	"drain-node":          {body: `{"reason":"a new fan"}`},
 	"add-window":          {body: `{"name":"w2","nodes":["here"],"until":"` + inHours(2) + `"}`},
 	"set-quota":           {body: `{"weight":2,"guarantee":{"slot":1}}`},
+	"add-webhook":         {body: `{"url":"https://example.org/in"}`},
 	"set-chip-price":      {body: `{"hour_micros":5}`},
 	"set-route":           {body: `{"deployment":"$deployment"}`},
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,6 +27,7 @@ import (
 	"github.com/triarch-ai/triarch/storage/blob"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 	"github.com/triarch-ai/triarch/tenancy/meter"
+	"github.com/triarch-ai/triarch/tenancy/webhook"
 )
 
 // dial starts the world's server on a socket; wrap may stand in front of it.
@@ -330,6 +332,23 @@ func clientUsage(t *testing.T, w *world, c *api.Client) {
 	if u := must(c.Usage(ctx, api.UsageQuery{Organisation: true, From: "2001-01-01", To: "2001-01-02"}))(t); u.Totals.Requests != 0 {
 		t.Errorf("long ago %+v", u)
 	}
+	taken := ""
+	taker := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if taken = string(body); err != nil || r.Header.Get(webhook.SignatureHeader) == "" {
+			t.Errorf("%v, %v", r.Header, err)
+		}
+	}))
+	defer taker.Close()
+	h := must(c.AddWebhook(ctx, api.NewWebhook{URL: taker.URL, AllowPrivate: true, Organisation: true, Thresholds: []int{90}}))(t)
+	must(0, c.TestWebhook(ctx, h.Webhook.ID))(t)
+	if !strings.HasPrefix(h.Secret, "whsec_") || !strings.Contains(taken, "webhook.test") {
+		t.Errorf("webhook %+v took %q", h, taken)
+	}
+	if all := must(c.Webhooks(ctx))(t); len(all) != 2 || !slices.Equal(all[1].Thresholds, []int{90}) || all[1].ProjectID != "" {
+		t.Errorf("webhooks %+v", all)
+	}
+	must(0, c.RemoveWebhook(ctx, h.Webhook.ID))(t)
 	must(c.SetChipPrice(ctx, "cpu", 5))(t)
 	if p := must(c.SetChipPrice(ctx, "cpu", 7))(t); p != (api.ChipPrice{Chip: "cpu", HourMicros: 7}) {
 		t.Errorf("price of a chip %+v", p)

@@ -78,6 +78,8 @@ func asks(t *testing.T, w *world) map[string][]furtherAsk {
 	add("remove-member", tenancy.OrgWide, "DELETE", "/members/zoe@example.org?project=second", "")
 	add("create-key", tenancy.OrgWide, "POST", "/keys", `{"name":"x","project":"second"}`)
 	add("add-provider", tenancy.Platform, "POST", "/providers", `{"name":"near","url":"http://127.0.0.1:1","allow_private":true}`)
+	add("add-webhook", tenancy.OrgWide, "POST", "/webhooks", `{"url":"https://example.org/in","organisation":true}`)
+	add("add-webhook", tenancy.Platform, "POST", "/webhooks", `{"url":"http://127.0.0.1:1","allow_private":true}`)
 	return all
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/triarch-ai/triarch/models/train"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/meter"
+	"github.com/triarch-ai/triarch/tenancy/webhook"
 )
 
 // PageParam asks for a part of a list. (Types embedded in inputs are exported: huma does not see the fields of
@@ -54,9 +55,12 @@ var (
 	keyList          = listing[tenancy.Key]{"keys", 1, func(k tenancy.Key) page.Key { return page.Key{k.ID} }}
 	budgetList       = listing[tenancy.Budget]{"budgets", 2, func(b tenancy.Budget) page.Key { return page.Key{b.Scope, b.ID} }}
 	limitList        = listing[tenancy.Limit]{"limits", 2, func(l tenancy.Limit) page.Key { return page.Key{l.Scope, l.ID} }}
-	marginList       = listing[meter.Row]{"margin", 1, func(r meter.Row) page.Key { return page.Key{r.Name} }}
-	chipPriceList    = listing[meter.ChipPrice]{"chip-prices", 1, func(p meter.ChipPrice) page.Key { return page.Key{p.Chip} }}
-	usageList        = listing[meter.Row]{"usage", 1, func(r meter.Row) page.Key { return page.Key{r.Name} }}
+	webhookList      = listing[webhook.Hook]{"webhooks", 2, func(h webhook.Hook) page.Key {
+		return page.Key{strconv.FormatInt(h.CreatedAt.UnixMicro(), 10), h.ID}
+	}}
+	marginList    = listing[meter.Row]{"margin", 1, func(r meter.Row) page.Key { return page.Key{r.Name} }}
+	chipPriceList = listing[meter.ChipPrice]{"chip-prices", 1, func(p meter.ChipPrice) page.Key { return page.Key{p.Chip} }}
+	usageList     = listing[meter.Row]{"usage", 1, func(r meter.Row) page.Key { return page.Key{r.Name} }}
 )
 
 // paged answers with a page of a list. It asks for one item more than it shows: that tells whether there is another

@@ -24,6 +24,7 @@ import (
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/meter"
+	"github.com/triarch-ai/triarch/tenancy/webhook"
 )
 
 // fill adds several of each thing, with names that only a comparison byte by byte orders the same everywhere.
@@ -52,6 +53,8 @@ func (w *world) fill(t *testing.T) {
 		must(w.Providers.Add(ctx, provider.Who{Org: w.who.OrgID, Project: prj}, provider.Spec{Name: name, URL: "https://" + name + ".example.org", Key: name}))(t)
 		e := must(w.ledger.Begin(&meter.Identity{Request: w.IDs.Raw(), Org: w.who.Org, Project: w.who.Project, Key: must(id.ParseRaw(k.ID))(t),
 			Model: name, Prices: meter.Flat(1, 1), Start: time.Now(), Kind: meter.Chat}))(t)
+		_, _, err = w.Webhooks.Add(ctx, webhook.Who{Org: w.who.OrgID, Project: prj}, webhook.Spec{URL: "https://example.org/" + name})
+		must(0, err)(t)
 		must(0, w.db.Meter().SetChipPrice(ctx, meter.ChipPrice{Chip: "chip-" + name, HourMicros: 1}))(t)
 		e.Settle(meter.Finished, meter.Usage{Input: 1, Output: 1}, meter.Work{})
 	}
@@ -67,7 +70,7 @@ func TestPagesOfEveryListMakeTheWhole(t *testing.T) {
 		"/organisations": {6, "id"}, "/projects": {6, "id"}, "/members": {6, "email"}, "/keys": {7, "id"}, "/budgets": {6, ""}, "/limits": {5, ""},
 		"/data": {6, "name"}, "/data/words/versions": {6, "-number"}, "/models": {6, "name"}, "/models/m/versions": {6, "-number"},
 		"/runs": {6, "-created_at"}, "/deployments": {6, "name"}, "/routes": {6, "name"}, "/prices": {6, "-created_at"}, "/providers": {6, "name"}, "/usage?group=model": {5, "name"}, "/usage?group=key": {5, "name"},
-		"/chip-prices": {5, "chip"}, "/usage/margin": {5, "name"},
+		"/chip-prices": {5, "chip"}, "/webhooks": {6, "created_at"}, "/usage/margin": {5, "name"},
 		"/queues": {6, "project"}, "/quotas": {6, "project"}, "/nodes": {2, "name"}, "/node-windows": {6, "name"}, "/jobs": {6, "-id"},
 	}
 	for _, e := range endpoints {

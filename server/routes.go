@@ -116,6 +116,10 @@ var endpoints = []Endpoint{
 	{Method: "DELETE", Pattern: v1 + "/quotas/{project}", ID: "remove-quota", Role: tenancy.Owner, Scope: tenancy.Platform},
 
 	{Method: "GET", Pattern: v1 + "/usage", ID: "usage", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/webhooks", ID: "list-webhooks", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "POST", Pattern: v1 + "/webhooks", ID: "add-webhook", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "POST", Pattern: v1 + "/webhooks/{webhook}/test", ID: "test-webhook", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "DELETE", Pattern: v1 + "/webhooks/{webhook}", ID: "remove-webhook", Role: tenancy.Owner, Scope: tenancy.Admin},
 	// What chips cost is the operator's own affair, and the margin with it.
 	{Method: "GET", Pattern: v1 + "/usage/margin", ID: "margin", Role: tenancy.Owner, Scope: tenancy.Platform},
 	{Method: "GET", Pattern: v1 + "/chip-prices", ID: "list-chip-prices", Role: tenancy.Owner, Scope: tenancy.Platform},
@@ -158,6 +162,8 @@ var furthers = []Further{
 	{ID: "requeue-job", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "remove-job", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "cancel-job", When: "another project", Scope: tenancy.OrgWide},
+	{ID: "add-webhook", When: "the whole organisation", Scope: tenancy.OrgWide},
+	{ID: "add-webhook", When: "inner addresses allowed", Scope: tenancy.Platform},
 	{ID: "add-provider", When: "inner addresses allowed", Scope: tenancy.Platform},
 	{ID: "list-members", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "put-member", When: "another project", Scope: tenancy.OrgWide},

@@ -29,6 +29,7 @@ import (
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 	"github.com/triarch-ai/triarch/tenancy/meter"
+	"github.com/triarch-ai/triarch/tenancy/webhook"
 )
 
 // Jobs tells of the job behind a run.
@@ -69,6 +70,7 @@ type Deps struct {
 	Programs  Programs
 	Queue     Queue
 	Usage     Usage
+	Webhooks  *webhook.Service
 	Ledger    Ledger
 	Spent     func(id.Raw) int64 // micro-units a key, project or organisation has spent
 

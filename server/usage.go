@@ -12,6 +12,7 @@ import (
 
 func (s *Server) usageOps() {
 	s.marginOps()
+	s.webhookOps()
 	op(s, "usage", "usage", "Say what was used and what it cost, complete to this moment", s.usage)
 	op(s, "verify-usage", "usage", "Prove that ledger, records and daily sums agree", func(ctx context.Context, _ *auth.Principal, _ *no) (*out[api.Books], error) {
 		b, err := s.Ledger.Verify(ctx)

@@ -39,6 +39,7 @@ import (
 	"github.com/triarch-ai/triarch/tenancy/auth"
 	"github.com/triarch-ai/triarch/tenancy/meter"
 	"github.com/triarch-ai/triarch/tenancy/quota"
+	"github.com/triarch-ai/triarch/tenancy/webhook"
 )
 
 func must[T any](v T, err error) func(testing.TB) T {
@@ -239,7 +240,8 @@ func newWorldOn(t *testing.T, dsn string, change ...func(*Deps)) *world {
 	gw := &gateway.Gateway{Routes: gateway.Served(srv), Quota: quota.NewBook(ring, clock), Ledger: w.ledger, Now: clock, Log: log}
 	w.Deps = Deps{Log: log, Now: clock, IDs: ids, Keys: ring, Info: api.Info{Version: "test", Database: "sqlite", CPUs: 2},
 		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Providers: outside, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(),
-		Ledger: &meter.Shipper{Ledger: w.ledger, Store: w.db.Meter(), Log: log}, Spent: func(id.Raw) int64 { return 5 }, Poll: time.Millisecond,
+		Webhooks: &webhook.Service{Store: w.db.Webhooks(), Box: outside.Box, IDs: ids, Now: clock, Rand: rand.Reader, Log: log},
+		Ledger:   &meter.Shipper{Ledger: w.ledger, Store: w.db.Meter(), Log: log}, Spent: func(id.Raw) int64 { return 5 }, Poll: time.Millisecond,
 		OpenAI: &OpenAI{Gateway: gw, Keys: ring, IDs: ids, Now: clock, Log: log}}
 	for _, f := range change {
 		f(&w.Deps)
@@ -270,11 +272,15 @@ func (w *world) furnish(t *testing.T) {
 	abroad := must(w.Providers.Add(ctx, provider.Who{Org: w.who.OrgID, Project: prj}, provider.Spec{Name: "abroad", URL: "https://api.example.org/v1", Key: "sk-1234567890abcdef"}))(t)
 	prior := must(w.Queue.SetQuota(ctx, queue.Quota{Project: prj, Guarantee: map[string]int64{"slot": 1}}))(t)
 	window := must(w.Queue.AddWindow(ctx, queue.Window{Name: "yearly", Nodes: []string{"here"}, From: time.Now().Add(time.Hour), Until: time.Now().Add(2 * time.Hour)}))(t)
+	taker := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(taker.Close)
+	told, _, err := w.Webhooks.Add(ctx, webhook.Who{Org: w.who.OrgID, Project: prj, Private: true}, webhook.Spec{URL: taker.URL + "/in", Private: true})
+	must(told, err)(t)
 	w.plan(t)
 	w.objects = map[string]string{"job": must(w.jobs.List(ctx, prj, job.Filter{}))(t)[0].ID, "node": "here", "window": window.Name, "project": prior.Project,
 		"email": "bob@example.org", "key": k.ID, "scope": "key", "id": k.ID, "data": dv.ID, "model": mv.ID,
 		"run": run.ID, "deployment": dep.ID, "route": route.ID, "version": route.Priced.ID, "provider": abroad.ID, "pkey": abroad.Keys[0].ID,
-		"chip": "class-of-chips"}
+		"chip": "class-of-chips", "webhook": told.ID}
 }
 
 // plan has the planner look at what there is.

@@ -26,6 +26,7 @@ func (s *System) handler() (http.Handler, error) {
 		deps.Programs = &program.Service{Jobs: s.Keeper, Policy: program.Policy(s.Config.Compute.Programs)}
 		deps.Providers = s.Providers
 		deps.Jobs, deps.Queue, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.Queue, s.db.Meter(), s.Shipper, s.Book.Spent
+		deps.Webhooks = s.Webhooks
 	}
 	if s.Config.has("gateway") {
 		g := &gateway.Gateway{Routes: gateway.Served(s.Serve), Quota: s.Book, Ledger: s.Ledger, ChipPrices: &s.chipPrices, Now: time.Now, Log: s.Log}

@@ -12,6 +12,7 @@ func (s *System) startLoops(context.Context) error {
 	if s.Config.has("control") {
 		s.loop(func(ctx context.Context) { _ = s.Keeper.Loop(ctx) }) // its only error is that ctx ended
 		s.loop(s.collectLoop)
+		s.loop(s.Webhooks.Loop)
 	}
 	if s.Config.has("control") {
 		s.loop(func(ctx context.Context) { s.reconcileLoop(ctx, s.wake[0], "runs", s.Train.Reconcile) })

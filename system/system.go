@@ -39,6 +39,7 @@ import (
 	"github.com/triarch-ai/triarch/tenancy/auth"
 	"github.com/triarch-ai/triarch/tenancy/meter"
 	"github.com/triarch-ai/triarch/tenancy/quota"
+	"github.com/triarch-ai/triarch/tenancy/webhook"
 )
 
 // Version is the program's version, set by the linker.
@@ -77,6 +78,7 @@ type System struct {
 	Train     *train.Service
 	Serve     *serve.Service
 	Providers *provider.Service
+	Webhooks  *webhook.Service
 	Box       *seal.Box
 
 	chipPrices meter.ChipPrices
@@ -353,6 +355,7 @@ func (s *System) openLedger(ctx context.Context) error {
 	s.chipPrices.Set(prices)
 	s.Book = quota.NewBook(s.Keyring, time.Now)
 	s.Book.Patience = 2 * time.Second
+	s.Webhooks = &webhook.Service{Store: s.db.Webhooks(), Box: s.Box, IDs: s.ids, Now: time.Now, Rand: rand.Reader, Log: s.Log, Spent: s.Book.Spent}
 	s.Book.Load(spent, s.Keyring.Charged)
 	return nil
 }
