@@ -281,6 +281,11 @@ func (c *Client) PriceVersion(ctx context.Context, version string) (PriceVersion
 	return call[PriceVersion](ctx, c, http.MethodGet, path("prices", version), nil)
 }
 
+// ExplainRequest tells what was decided on the way of a request of the model API.
+func (c *Client) ExplainRequest(ctx context.Context, request string) (RequestExplanation, error) {
+	return call[RequestExplanation](ctx, c, http.MethodGet, path("requests", request, "explanation"), nil)
+}
+
 // Providers lists outside providers by name.
 func (c *Client) Providers(ctx context.Context) ([]Provider, error) {
 	return items[Provider](ctx, c, path("providers"))

@@ -481,7 +481,26 @@ type NewRoute struct {
 	PriceIn    *int64       `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens; default: the highest that a route of the project to the same model version has, else the installation's price"`
 	PriceOut   *int64       `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens; default: as for prompt tokens"`
 	Prices     *PriceCard   `json:"prices,omitempty" doc:"the other prices; price_in and price_out come before its input and output"`
+	Policy     NewPolicy    `json:"policy,omitzero"`
 	Shared     bool         `json:"shared,omitempty" doc:"every project of the organisation may use it"`
+}
+
+// NewPolicy is what is to be of a route's policy; what is left out stays, or is the default of a new route.
+type NewPolicy struct {
+	Concurrency *int `json:"concurrency,omitempty" minimum:"0" doc:"requests at once for each replica, or for a provider's model; default and 0: no bound"`
+	Queue       *int `json:"queue,omitempty" minimum:"0" doc:"requests of a project that wait where a backend is full; default and 0: 64"`
+	QueueWaitMS *int `json:"queue_wait_ms,omitempty" minimum:"0" doc:"the longest wait there, milliseconds; default and 0: 30,000"`
+	SlowMS      *int `json:"slow_ms,omitempty" minimum:"0" doc:"an answer that begins later counts as a failure of what gave it, milliseconds; default and 0: none does"`
+	WakeMS      *int `json:"wake_ms,omitempty" minimum:"0" doc:"how long a request waits for a deployment without replicas, which it wakes, milliseconds; default and 0: not at all"`
+}
+
+// Policy is how requests of a route are let through to what it leads to.
+type Policy struct {
+	Concurrency int `json:"concurrency,omitempty"`
+	Queue       int `json:"queue,omitempty"`
+	QueueWaitMS int `json:"queue_wait_ms,omitempty"`
+	SlowMS      int `json:"slow_ms,omitempty"`
+	WakeMS      int `json:"wake_ms,omitempty"`
 }
 
 // NewBackend names a deployment or a provider's model.
@@ -500,6 +519,43 @@ type Backend struct {
 	Deployment string `json:"deployment,omitempty" doc:"id"`
 	Provider   string `json:"provider,omitempty" doc:"id"`
 	Model      string `json:"model,omitempty" doc:"as the provider calls it"`
+}
+
+// RequestExplanation is what was decided on the way of a request of the model API, and why.
+type RequestExplanation struct {
+	Request      string       `json:"request"`
+	At           time.Time    `json:"at"`
+	Key          string       `json:"key" doc:"id"`
+	Path         string       `json:"path"`
+	Model        string       `json:"model" doc:"as the request names it"`
+	Route        string       `json:"route,omitempty" doc:"id"`
+	PriceVersion string       `json:"price_version,omitempty"`
+	Stream       bool         `json:"stream,omitempty"`
+	Tries        []RequestTry `json:"tries" nullable:"false" doc:"what was asked, in this order"`
+	Blocks       int          `json:"blocks,omitempty" doc:"blocks of 1 KiB of the prompt, where replicas were compared by what they have seen of it"`
+	Matched      int          `json:"matched,omitempty" doc:"of them, and of its session, what the chosen replica had seen"`
+	Cut          bool         `json:"cut,omitempty" doc:"its output was bounded by what the money pays"`
+	Outcome      string       `json:"outcome" doc:"finished, hung_up, broke, out_of_money or refused"`
+	Code         string       `json:"code,omitempty" doc:"of the refusal or failure"`
+	Reason       string       `json:"reason,omitempty"`
+	Input        int64        `json:"input_tokens"`
+	Output       int64        `json:"output_tokens"`
+	CostMicros   int64        `json:"cost_micros"`
+	FirstByte    float64      `json:"first_byte_s,omitempty" doc:"until the client's first byte"`
+	Took         float64      `json:"took_s"`
+}
+
+// RequestTry is one asking of one backend.
+type RequestTry struct {
+	Tier    int     `json:"tier"`
+	Backend string  `json:"backend" doc:"dep_..., or prv_.../MODEL"`
+	Replica string  `json:"replica"`
+	After   float64 `json:"after_s" doc:"since the request began"`
+	Waited  float64 `json:"waited_s,omitempty" doc:"for a place"`
+	Took    float64 `json:"took_s" doc:"until the head of its answer, or its failure"`
+	Status  int     `json:"status,omitempty" doc:"of its answer; none came where it is missing"`
+	Full    bool    `json:"full,omitempty" doc:"it had no place in time"`
+	Again   bool    `json:"again,omitempty" doc:"another was asked because of it"`
 }
 
 // NewProvider asks for an outside provider.
@@ -552,6 +608,7 @@ type RouteChange struct {
 	PriceIn    *int64       `json:"price_in,omitempty" doc:"micro-units for 1,000,000 prompt tokens"`
 	PriceOut   *int64       `json:"price_out,omitempty" doc:"micro-units for 1,000,000 completion tokens"`
 	Prices     *PriceCard   `json:"prices,omitempty" doc:"the other prices; price_in and price_out come before its input and output"`
+	Policy     NewPolicy    `json:"policy,omitzero"`
 	Shared     *bool        `json:"shared,omitempty" doc:"every project of the organisation may use it"`
 }
 
@@ -597,6 +654,7 @@ type Route struct {
 	PriceOut     int64     `json:"price_out"`
 	Prices       Prices    `json:"prices"`
 	PriceVersion string    `json:"price_version,omitempty" doc:"of its prices"`
+	Policy       Policy    `json:"policy,omitzero"`
 	Shared       bool      `json:"shared,omitempty"`
 	CreatedAt    time.Time `json:"created_at"`
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -20,6 +21,8 @@ type way struct {
 	to, fallback, alias []string
 	price               prices
 	shared              bool
+	most, queue         int
+	wait, slow, wake    time.Duration
 }
 
 func (w *way) flags(c *cobra.Command) *cobra.Command {
@@ -29,8 +32,28 @@ func (w *way) flags(c *cobra.Command) *cobra.Command {
 	f.StringArrayVar(&w.alias, "alias", nil, "a further name; repeatable")
 	w.price.flags(f)
 	f.BoolVar(&w.shared, "shared", false, sharedHelp)
+	f.IntVar(&w.most, "concurrency", 0, "requests at once for each replica, or for a provider's model; 0: no bound")
+	f.IntVar(&w.queue, "queue", 0, "requests of a project that wait where a backend is full; 0: 64")
+	f.DurationVar(&w.wait, "queue-wait", 0, "the longest wait there; 0: 30s")
+	f.DurationVar(&w.slow, "slow", 0, "an answer that begins later counts as a failure of what gave it; 0: none does")
+	f.DurationVar(&w.wake, "wake", 0, "how long a request waits for a deployment without replicas, which it wakes; 0: not at all")
 	return c
 }
+
+// policy is what the flags that were given say of it.
+func (w *way) policy(f *pflag.FlagSet) (p api.NewPolicy) {
+	whole := func(name string, n int) *int {
+		if f.Changed(name) {
+			return &n
+		}
+		return nil
+	}
+	p.Concurrency, p.Queue = whole("concurrency", w.most), whole("queue", w.queue)
+	p.QueueWaitMS, p.SlowMS, p.WakeMS = whole("queue-wait", millis(w.wait)), whole("slow", millis(w.slow)), whole("wake", millis(w.wake))
+	return p
+}
+
+func millis(d time.Duration) int { return int(d / time.Millisecond) }
 
 // backends are what --to and --fallback name.
 func (w *way) backends() ([]api.NewBackend, error) {
@@ -115,7 +138,7 @@ func (a *app) routeAdd() *cobra.Command {
 	var w way
 	var add *cobra.Command
 	add = w.flags(a.verb("add NAME", "Give deployments and providers' models a public name", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		n := api.NewRoute{Name: args[0], Aliases: w.alias, Shared: w.shared}
+		n := api.NewRoute{Name: args[0], Aliases: w.alias, Shared: w.shared, Policy: w.policy(add.Flags())}
 		var err error
 		if n.Backends, err = w.backends(); err != nil {
 			return err
@@ -144,7 +167,7 @@ func (a *app) routeSet() *cobra.Command {
 			return err
 		}
 		if set.Flags().NFlag() == 0 {
-			return fault.New(fault.Invalid, "Nothing is to change.", fault.Fix("Name it: --to, --fallback, --alias, --price, --price-in, --price-out or --shared."))
+			return fault.New(fault.Invalid, "Nothing is to change.", fault.Fix("See `triarch route set --help`."))
 		}
 		r, err := c.SetRoute(ctx, args[0], change)
 		if err != nil {
@@ -160,6 +183,7 @@ func (w *way) change(f *pflag.FlagSet) (change api.RouteChange, err error) {
 	if change.Backends, err = w.backends(); err != nil {
 		return change, err
 	}
+	change.Policy = w.policy(f)
 	if f.Changed("alias") {
 		names := w.alias
 		if len(names) == 1 && names[0] == "" {
@@ -211,6 +235,15 @@ func (a *app) showRoute(r api.Route) {
 		a.Printf("also called %s\n", n)
 	}
 	a.costs(r)
+	for _, x := range []struct {
+		what string
+		n    int
+	}{{"requests at once for each replica", r.Policy.Concurrency}, {"requests of a project that wait", r.Policy.Queue}, {"milliseconds of waiting at most", r.Policy.QueueWaitMS},
+		{"milliseconds until an answer is slow", r.Policy.SlowMS}, {"milliseconds for a deployment to wake", r.Policy.WakeMS}} {
+		if x.n > 0 {
+			a.Printf("%s: %d\n", x.what, x.n)
+		}
+	}
 	a.Printf("\n")
 	a.Table([]string{"tier", "weight", "backend"}, rows(r.Backends, func(b api.Backend) []string {
 		return []string{strconv.Itoa(b.Tier), strconv.Itoa(b.Weight), backendText(b)}

@@ -266,6 +266,9 @@ func clientServing(t *testing.T, w *world, c *api.Client) {
 		t.Error(d)
 	}
 	clientProviders(t, c)
+	if x := must(c.ExplainRequest(ctx, w.objects["request"]))(t); x.Model != "pub" || x.Outcome != "refused" || x.Code != "model_not_found" {
+		t.Errorf("explained %+v", x)
+	}
 	if s := must(c.SetRoute(ctx, "rr", api.RouteChange{Deployment: "dd", PriceOut: new(int64(9))}))(t); s.PriceOut != 9 || s.ID != r.ID {
 		t.Errorf("set %+v", s)
 	}

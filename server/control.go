@@ -130,6 +130,7 @@ func (s *Server) mountControl() {
 	s.modelOps()
 	s.serveOps()
 	s.providerOps()
+	s.requestOps()
 	s.usageOps()
 	s.computeOps()
 	documentForms(s.huma.OpenAPI())

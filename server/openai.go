@@ -19,6 +19,7 @@ import (
 	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/server/front"
+	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 	"github.com/triarch-ai/triarch/tenancy/quota"
 )
@@ -137,6 +138,9 @@ func (o *OpenAI) principal(e Endpoint, r *http.Request) (*auth.Principal, error)
 
 func (o *OpenAI) complete(w *sink, r *http.Request, who *auth.Principal, raw id.Raw, rid string) error {
 	call := &gateway.Call{Who: who, Path: r.URL.Path, Request: raw, RequestID: rid}
+	if v := r.Header["X-Triarch-Explain"]; len(v) > 0 && v[0] == "1" {
+		call.Explain, call.Names = true, tenancy.Allows(who.Scopes, tenancy.Read)
+	}
 	if w.front != nil && r.ContentLength <= o.limit() {
 		if body, ok := w.front.Rest(); ok {
 			call.Body = body

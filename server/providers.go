@@ -7,6 +7,7 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
@@ -50,6 +51,26 @@ func (s *Server) providerOps() {
 	}) (*none, error) {
 		return nil, s.Providers.RemoveKey(ctx, whoProvides(p), in.Provider, in.Key)
 	}, status(http.StatusNoContent))
+}
+
+func (s *Server) requestOps() {
+	op(s, "explain-request", "serving", "Say what was decided on the way of a request of the model API", func(ctx context.Context, p *auth.Principal, in *struct {
+		Request string `path:"request" maxLength:"64" doc:"its x-request-id"`
+	}) (*out[api.RequestExplanation], error) {
+		x, err := s.Explain.Get(ctx, p.ProjectID, in.Request)
+		return &out[api.RequestExplanation]{requestExplanation(x)}, err
+	})
+}
+
+func requestExplanation(x gateway.Explanation) api.RequestExplanation {
+	return api.RequestExplanation{Request: x.Request, At: x.At, Key: x.Key, Path: x.Path, Model: x.Model, Route: x.Route, PriceVersion: x.PriceVersion,
+		Stream: x.Stream, Tries: list(x.Tries, requestTry).Body.Items, Blocks: x.Blocks, Matched: x.Matched, Cut: x.Cut, Outcome: x.Outcome,
+		Code: x.Code, Reason: x.Reason, Input: x.Input, Output: x.Output, CostMicros: x.CostMicros, FirstByte: x.FirstByte.Seconds(), Took: x.Took.Seconds()}
+}
+
+func requestTry(t gateway.Tried) api.RequestTry {
+	return api.RequestTry{Tier: t.Tier, Backend: t.Backend, Replica: t.Replica, After: t.After.Seconds(), Waited: t.Waited.Seconds(),
+		Took: t.Took.Seconds(), Status: t.Status, Full: t.Full, Again: t.Again}
 }
 
 func whoProvides(p *auth.Principal) provider.Who {

@@ -84,6 +84,8 @@ var endpoints = []Endpoint{
 
 	{Method: "GET", Pattern: v1 + "/prices", ID: "list-prices", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/prices/{version}", ID: "get-prices", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/requests/{request}/explanation", ID: "explain-request", Role: tenancy.Viewer, Scope: tenancy.Read},
+
 	// Providers bill the installation for what their keys are used for.
 	{Method: "GET", Pattern: v1 + "/providers", ID: "list-providers", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "POST", Pattern: v1 + "/providers", ID: "add-provider", Role: tenancy.Owner, Scope: tenancy.Admin},

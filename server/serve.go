@@ -116,7 +116,7 @@ func whoServes(p *auth.Principal) serve.Who {
 }
 
 func routeSpec(n api.NewRoute) serve.RouteSpec {
-	return serve.RouteSpec{Name: n.Name, Aliases: n.Aliases, Deployment: n.Deployment, Backends: backendSpecs(n.Backends), Price: card(n.PriceIn, n.PriceOut, n.Prices), Shared: n.Shared}
+	return serve.RouteSpec{Name: n.Name, Aliases: n.Aliases, Deployment: n.Deployment, Backends: backendSpecs(n.Backends), Policy: serve.PolicyChange(n.Policy), Price: card(n.PriceIn, n.PriceOut, n.Prices), Shared: n.Shared}
 }
 
 func backendSpecs(in []api.NewBackend) []serve.BackendSpec {
@@ -153,7 +153,7 @@ func priceVersion(v serve.PriceVersion) api.PriceVersion {
 }
 
 func routeChange(c api.RouteChange) serve.RouteChange {
-	return serve.RouteChange{Deployment: c.Deployment, Backends: backendSpecs(c.Backends), Aliases: c.Aliases, Price: card(c.PriceIn, c.PriceOut, c.Prices), Shared: c.Shared}
+	return serve.RouteChange{Deployment: c.Deployment, Backends: backendSpecs(c.Backends), Policy: serve.PolicyChange(c.Policy), Aliases: c.Aliases, Price: card(c.PriceIn, c.PriceOut, c.Prices), Shared: c.Shared}
 }
 
 // card joins the two prices that have fields of their own with the rest; the fields come first.
@@ -185,5 +185,5 @@ func replica(r serve.Replica) api.Replica {
 }
 
 func route(r serve.Route) api.Route {
-	return api.Route{ID: r.ID, Name: r.Name, Aliases: r.Aliases, DeploymentID: r.Deployment(), Backends: list(r.Backends, backend).Body.Items, PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), PriceVersion: r.Priced.ID, Shared: r.Shared, CreatedAt: r.CreatedAt}
+	return api.Route{ID: r.ID, Name: r.Name, Aliases: r.Aliases, DeploymentID: r.Deployment(), Backends: list(r.Backends, backend).Body.Items, Policy: api.Policy(r.Policy), PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), PriceVersion: r.Priced.ID, Shared: r.Shared, CreatedAt: r.CreatedAt}
 }

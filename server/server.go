@@ -21,6 +21,7 @@ import (
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/data"
+	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
@@ -35,6 +36,11 @@ import (
 // Jobs tells of the job behind a run.
 type Jobs interface {
 	Get(ctx context.Context, project, id string) (job.Job, error)
+}
+
+// Explainer tells what was decided about requests of the model API; the gateway's Explanations are one.
+type Explainer interface {
+	Get(ctx context.Context, project, request string) (gateway.Explanation, error)
 }
 
 // Usage reads what was used and keeps what it takes to value it; the meter's store is one.
@@ -66,6 +72,7 @@ type Deps struct {
 	Train     *train.Service
 	Serve     *serve.Service
 	Providers *provider.Service
+	Explain   Explainer
 	Jobs      JobControl
 	Programs  Programs
 	Queue     Queue

@@ -26,6 +26,7 @@ type Config struct {
 	Database  string   `config:"database" help:"postgres://... for PostgreSQL; empty for SQLite in the data directory" secret:"true"`
 	SecretKey string   `config:"secret-key" help:"file with the key that seals secrets in the database; empty: secret.key in the data directory, made on the first start"`
 	Roles     []string `config:"roles" help:"which roles this process takes: control, gateway"`
+	Explained int      `config:"explained" help:"percent of the requests whose explanations are kept for a week, beside those of failures and retries"`
 	Starter   bool     `config:"starter" help:"make the starter model on an empty data directory"`
 	Insecure  bool     `config:"insecure" help:"listen without TLS on an address others can reach"`
 	Threads   int      `config:"threads" help:"cores for work on this machine; 0: what the process may use"`
@@ -62,6 +63,7 @@ func DefaultConfig() Config {
 	c.Listen = "127.0.0.1:8420"
 	c.Roles = []string{"control", "gateway"}
 	c.Starter = true
+	c.Explained = 1
 	c.Log.Level, c.Log.Format = "info", "text"
 	c.Limits.Body, c.Limits.Upload = 4<<20, 8<<30
 	c.Limits.Streams = 4096
@@ -133,6 +135,8 @@ func (c *Config) Check() error {
 	case !c.has("control"):
 		return fault.New(fault.Unsupported, "A gateway without a control plane in the same process is not possible yet.", fault.Field("roles"),
 			fault.Fix("Use control,gateway, or control alone for no model API"))
+	case c.Explained < 0 || c.Explained > 100:
+		return fault.InvalidField("explained", "explained is %d; it must be 0 to 100", c.Explained)
 	case c.Threads < 0 || c.Threads > 4096:
 		return fault.InvalidField("threads", "threads is %d; it must be 0 to 4096", c.Threads)
 	case c.Limits.Body < 1024 || c.Limits.Body > 64<<20:

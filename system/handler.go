@@ -28,8 +28,9 @@ func (s *System) handler() (http.Handler, error) {
 		deps.Jobs, deps.Queue, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.Queue, s.db.Meter(), s.Shipper, s.Book.Spent
 		deps.Webhooks = s.Webhooks
 	}
+	deps.Explain = s.Explain
 	if s.Config.has("gateway") {
-		g := &gateway.Gateway{Routes: gateway.Served(s.Serve), Quota: s.Book, Ledger: s.Ledger, ChipPrices: &s.chipPrices, Now: time.Now, Log: s.Log}
+		g := &gateway.Gateway{Routes: gateway.Served(s.Serve), Quota: s.Book, Ledger: s.Ledger, Explain: s.Explain, ChipPrices: &s.chipPrices, Now: time.Now, Log: s.Log}
 		deps.OpenAI = &server.OpenAI{Gateway: g, Keys: s.Keyring, IDs: s.ids, Now: time.Now, Log: s.Log, MaxBody: s.Config.Limits.Body,
 			Intake: server.NewIntake(s.Config.Limits.Streams, bodyMemory(debug.SetMemoryLimit(-1), s.Config.Limits.Body))}
 	}

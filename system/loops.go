@@ -18,6 +18,9 @@ func (s *System) startLoops(context.Context) error {
 		s.loop(func(ctx context.Context) { s.reconcileLoop(ctx, s.wake[0], "runs", s.Train.Reconcile) })
 		s.loop(func(ctx context.Context) { s.reconcileLoop(ctx, s.wake[1], "deployments", s.Serve.Reconcile) })
 	}
+	if s.Config.has("gateway") {
+		s.loop(func(ctx context.Context) { s.Explain.Loop(ctx, time.Now) })
+	}
 	s.loop(s.claimLoop)
 	s.onStop("the loops", func(context.Context) error {
 		s.cancel()

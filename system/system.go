@@ -27,6 +27,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/internal/seal"
 	"github.com/triarch-ai/triarch/models/data"
+	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/models/native/kernel"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
@@ -79,6 +80,7 @@ type System struct {
 	Serve     *serve.Service
 	Providers *provider.Service
 	Webhooks  *webhook.Service
+	Explain   *gateway.Explanations
 	Box       *seal.Box
 
 	chipPrices meter.ChipPrices
@@ -389,10 +391,11 @@ func (s *System) openModels(ctx context.Context) error {
 		MaxImport: s.Config.Limits.Upload}
 	s.Train = &train.Service{Store: s.db.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
 		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version}
+	s.Explain = &gateway.Explanations{Store: s.db.Explanations(), Share: float64(s.Config.Explained) / 100, Log: s.Log}
 	s.Providers = &provider.Service{Store: s.db.Providers(), Box: s.Box, Driver: newProvider, IDs: s.ids, Now: time.Now, Log: s.Log,
 		Changed: func(ctx context.Context) { s.Serve.Reroute(context.WithoutCancel(ctx)) }}
 	s.Serve = &serve.Service{Store: s.db.Serve(), Providers: s.Providers, Price: new(meter.Flat(s.Config.Price.In, s.Config.Price.Out)), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
-		Rand: rand.Reader, Log: s.Log, MemoryLimit: memoryLimit(), OnChange: func(*serve.Table) { s.nudge() }}
+		Rand: rand.Reader, Log: s.Log, MemoryLimit: memoryLimit(), Woken: s.nudge, OnChange: func(*serve.Table) { s.nudge() }}
 	s.onStop("models", func(context.Context) error {
 		s.Serve.Close()
 		s.Train.Close()

@@ -9,6 +9,7 @@ import (
 // replica is what the gateway knows of one replica, or of one model of a provider: how many requests run there, and
 // whether it is worth asking.
 type replica struct {
+	number  uint16 // in places; from 1, and again from 1 after 65,535, which misleads nobody for long
 	running atomic.Int64
 	breaker breaker
 	chips   chipTime

@@ -14,6 +14,9 @@ type fields struct {
 	model     string
 	modelAt   int // where its value begins in the body, quotes included
 	modelEnd  int // and ends
+	textAt    int // likewise of messages, or of prompt
+	textEnd   int
+	session   []byte // what names a session, quotes included: its bytes of the body
 	stream    bool
 	usage     bool // stream_options.include_usage
 	output    int  // completion tokens for each choice; 0 = not said
@@ -43,12 +46,25 @@ func readFields(body []byte) (fields, error) {
 		if !known {
 			continue
 		}
+		if k.bit == fieldText { // the engine's to judge
+			f.textAt, f.textEnd = s.pos-len(s.value), s.pos
+			continue
+		}
+		if k.bit == fieldSession {
+			if len(f.session) == 0 || k.name != "user" { // a session is less than what a user has
+				f.session = s.value
+			}
+			continue
+		}
 		if seen&k.bit != 0 {
 			return f, fault.InvalidField(k.name, "%s is there twice.", k.name)
 		}
 		seen |= k.bit
-		if k.bit == fieldModel {
+		switch k.bit {
+		case fieldModel:
 			f.modelAt, f.modelEnd = s.pos-len(s.value), s.pos
+		case fieldPrompt:
+			f.textAt, f.textEnd = s.pos-len(s.value), s.pos
 		}
 		if string(s.value) == "null" && k.bit != fieldModel {
 			continue
@@ -79,6 +95,8 @@ const (
 	fieldMaxCompletion
 	fieldN
 	fieldPrompt
+	fieldText
+	fieldSession
 )
 
 type known struct {
@@ -90,6 +108,7 @@ var interesting = map[string]known{
 	"model": {fieldModel, "model"}, "stream": {fieldStream, "stream"}, "stream_options": {fieldOptions, "stream_options"},
 	"max_tokens": {fieldMaxTokens, "max_tokens"}, "max_completion_tokens": {fieldMaxCompletion, "max_completion_tokens"},
 	"n": {fieldN, "n"}, "prompt": {fieldPrompt, "prompt"},
+	"messages": {fieldText, "messages"}, "user": {fieldSession, "user"}, "session": {fieldSession, "session"}, "prompt_cache_key": {fieldSession, "prompt_cache_key"},
 }
 
 func (f *fields) take(bit uint, key string, v []byte, maxCompletion *int) (err error) {

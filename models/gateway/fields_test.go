@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -31,8 +32,8 @@ func TestReadFields(t *testing.T) {
 		if value := body[got.modelAt:got.modelEnd]; err == nil && value != `"m"` && value != `"m\u00e9"` {
 			t.Errorf("%s: the model is taken to be %s", body, value)
 		}
-		got.modelAt, got.modelEnd = 0, 0
-		if err != nil || got != want {
+		got.modelAt, got.modelEnd, got.textAt, got.textEnd = 0, 0, 0, 0
+		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s\n got %+v, %v\nwant %+v", body, got, err, want)
 		}
 	}

@@ -29,6 +29,7 @@ func (f *flight) refusal(to Sink, s engine.Stream) error {
 	}
 	h := to.Header()
 	SetRate(h, f.res.Rate)
+	f.header(h)
 	for _, name := range []string{contentType, "Retry-After"} {
 		if v := s.Header(name); v != "" {
 			h.Set(name, v)
@@ -102,6 +103,7 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 	}
 	h := to.Header()
 	SetRate(h, f.res.Rate)
+	f.header(h)
 	v := []string{"application/json", strconv.Itoa(len(body))}
 	h[contentType], h["Content-Length"] = v[:1:1], v[1:]
 	outcome := meter.Finished
@@ -124,6 +126,7 @@ var lengthReason = []byte(`"finish_reason":"length"`)
 func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 	h := to.Header()
 	SetRate(h, f.res.Rate)
+	f.header(h)
 	v := []string{eventStreamType, "no-cache", "no"}
 	h[contentType], h["Cache-Control"], h["X-Accel-Buffering"] = v[:1:1], v[1:2:2], v[2:]
 	cut := false

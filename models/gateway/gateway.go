@@ -63,9 +63,16 @@ type Gateway struct {
 	// Gateways is how many gateways share the replicas; nil: this one alone.
 	Gateways func() int64
 
+	// Explain keeps what was decided about requests; nil: nothing does.
+	Explain *Explanations
+
 	replicas sync.Map // replica id -> *replica
+	numbers  atomic.Uint32
+	places   places
 	turn     atomic.Uint32
 	retries  budget
+	lanes    sync.Map // backend id -> *lane
+	waking   atomic.Int32
 }
 
 // Call is one request of the model API.
@@ -75,6 +82,8 @@ type Call struct {
 	Body      []byte // not kept after Do
 	Request   id.Raw
 	RequestID string // Request as the client sees it
+	Explain   bool   // the answer is to say in a header what was decided
+	Names     bool   // and may name what stands behind the route
 
 	// Dialect is the caller's where it is not plain chat or text completions: dialect.Responses, Anthropic or Google.
 	Dialect dialect.Kind
@@ -113,12 +122,17 @@ type flight struct {
 	asked   bool        // an engine may have had the request
 	doubted bool        // its counts were found to be impossible
 	settled bool
+	outcome meter.Outcome // how it was booked
+	cost    int64
 
 	began   time.Time
-	tries   [maxTries]try
+	opening try // the first of tries
+	tries   [maxTries]*try
 	asks    int     // of tries
 	at      *try    // that runs
 	verdict verdict // of what answers
+	matched int     // blocks of the prompt that the replica had seen
+	blocks  int     // of the prompt, where they mattered
 	unlike  bool    // a backend was passed over for its dialect
 }
 
@@ -126,6 +140,16 @@ type flight struct {
 // limits forbid the request.
 func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 	f := &flight{Gateway: g, call: call}
+	err := f.run(ctx, to)
+	if g.Explain != nil {
+		g.Explain.remember(f, err) // 8. Tell what watches
+	}
+	return err
+}
+
+// run is the flow.
+func (f *flight) run(ctx context.Context, to Sink) error {
+	g, call := f.Gateway, f.call
 	// 1. Who asks is in the call. What do they ask?
 	var err error
 	if err = f.read(); err != nil {
@@ -192,7 +216,7 @@ func (g *Gateway) resolve(who *auth.Principal, name string) (*serve.Target, erro
 	if !ok {
 		return nil, notFound(name)
 	}
-	if !t.Serves() {
+	if !t.Serves() && t.Route.Policy.WakeMS == 0 {
 		return nil, notServed(name)
 	}
 	return t, nil
@@ -356,6 +380,7 @@ func (f *flight) settle(o meter.Outcome) {
 	}
 	f.settled = true
 	cost := f.entry.Settle(o, f.used, f.work())
+	f.outcome, f.cost = o, cost
 	f.res.Settle(cost, int(f.used.Input+f.used.Embedding), int(f.used.Output))
 }
 
@@ -393,7 +418,8 @@ func (f *flight) left(ctx context.Context) {
 	}
 	f.delivered(meter.Usage{Input: int64(n)})
 	f.settled = true
-	f.res.Forfeit(f.entry.Settle(meter.HungUp, f.used, f.work()), int(f.used.Input), 0)
+	f.outcome, f.cost = meter.HungUp, f.entry.Settle(meter.HungUp, f.used, f.work())
+	f.res.Forfeit(f.cost, int(f.used.Input), 0)
 }
 
 // finish settles what no other end did: refusals and failures before anything was delivered cost nothing.

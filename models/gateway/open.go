@@ -28,12 +28,20 @@ type try struct {
 	status int16         // of the answer; 0 = none came
 	again  bool          // another was asked because of it
 	lacks  bool          // it has no endpoint for this
+	full   bool          // it had no room in time
+	lane   *lane         // in which it has a place
+	waited time.Duration // for that
 }
 
 // open asks one backend after the other, tier by tier, until one answers; nothing was delivered yet, so asking again is
 // safe. What may have been asked and billed by somebody outside is not asked again.
 func (f *flight) open(ctx context.Context) (engine.Stream, error) {
 	f.retries.earn()
+	if !f.target.Serves() {
+		if err := f.wake(ctx); err != nil {
+			return nil, err
+		}
+	}
 	var failure error
 	for now := f.began; ; now = f.Now() {
 		if ctx.Err() != nil {
@@ -46,6 +54,12 @@ func (f *flight) open(ctx context.Context) (engine.Stream, error) {
 		if f.asks > 1 && !f.retries.take() {
 			t.known.breaker.leave(now, unknown)
 			return nil, f.nobody(failure)
+		}
+		if failure = f.enter(ctx, t); failure != nil {
+			if ctx.Err() != nil {
+				return nil, failure
+			}
+			continue
 		}
 		s, err := f.ask(ctx, t)
 		if s != nil && !f.more(t, s) {
@@ -71,6 +85,7 @@ func again(err error) bool {
 func (f *flight) ask(ctx context.Context, t *try) (engine.Stream, error) {
 	q, err := f.request(t.via)
 	if err != nil {
+		f.exit(t)
 		t.known.breaker.leave(f.began, unknown)
 		return nil, err
 	}
@@ -101,9 +116,13 @@ func (f *flight) ask(ctx context.Context, t *try) (engine.Stream, error) {
 // over ends a try: it runs no more, and its breaker knows how it ended.
 func (f *flight) over(t *try, v verdict) {
 	t.known.running.Add(-1)
+	f.exit(t)
 	now := f.Now()
 	if t.took == 0 {
 		t.took = now.Sub(f.began) - t.began
+	}
+	if late := f.target.Route.Policy.Slow(); v == good && late > 0 && t.took > late {
+		v = slow
 	}
 	if t.known.breaker.leave(now, v) {
 		f.Log.Warn("gateway: a backend is not asked for a while", slog.String("backend", t.via.ID), slog.String("replica", t.to.Replica), slog.Bool("slow", v == slow))
@@ -238,15 +257,19 @@ func (f *flight) within(tier []*serve.Upstream, now time.Time) *try {
 
 // through is a try of one backend; nil when it has nothing that can be asked.
 func (f *flight) through(u *serve.Upstream, now time.Time) *try {
-	if u.Weight <= 0 || !f.speaks(u) {
+	if u.Weight <= 0 || !f.speaks(u) || f.asks > 0 && f.full(u) {
 		return nil
 	}
 	to, r := f.pick(u, now)
 	if r == nil {
 		return nil
 	}
-	t := &f.tries[f.asks]
+	t := &f.opening
+	if f.asks > 0 {
+		t = new(try)
+	}
 	*t = try{via: u, to: to, known: r, began: now.Sub(f.began)}
+	f.tries[f.asks] = t
 	f.asks++
 	return t
 }
@@ -278,7 +301,7 @@ func (f *flight) weighed(tier []*serve.Upstream, passed uint64, sum int) int {
 
 // available says whether the backend has a replica that can be asked.
 func (f *flight) available(u *serve.Upstream, now time.Time) bool {
-	if !f.speaks(u) {
+	if !f.speaks(u) || f.full(u) {
 		return false
 	}
 	for i := range u.Endpoints {
@@ -300,6 +323,71 @@ func (f *flight) others() bool {
 	return false
 }
 
+// full says whether a backend had no room before.
+func (f *flight) full(u *serve.Upstream) bool {
+	for _, t := range f.tries[:f.asks] {
+		if t.full && t.via.ID == u.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// enter takes a place on the way to the backend, where its route bounds them. Who had to wait picks a replica anew.
+func (f *flight) enter(ctx context.Context, t *try) error {
+	p := &f.target.Route.Policy
+	if p.Concurrency == 0 {
+		return nil
+	}
+	queue, wait := p.Queue, p.QueueWait()
+	if queue == 0 {
+		queue = defaultQueue
+	}
+	if wait == 0 {
+		wait = defaultWait
+	}
+	l := f.lane(t.via.ID)
+	err := l.enter(ctx, f.call.Who.Project, p.Concurrency*len(t.via.Endpoints), queue, wait)
+	now := f.Now()
+	t.waited = now.Sub(f.began) - t.began
+	if err != nil {
+		t.full = true
+		t.known.breaker.leave(now, unknown)
+		return err
+	}
+	t.lane = l
+	if t.waited < time.Millisecond {
+		return nil
+	}
+	t.known.breaker.leave(now, unknown)
+	f.asks-- // of what is asked anew
+	to, r := f.pick(t.via, now)
+	f.asks++
+	if r == nil {
+		f.exit(t)
+		t.full = true
+		return notServed(f.fields.model)
+	}
+	t.to, t.known, t.began = to, r, now.Sub(f.began)
+	return nil
+}
+
+// exit gives the place back.
+func (f *flight) exit(t *try) {
+	if t.lane != nil {
+		t.lane.leave()
+		t.lane = nil
+	}
+}
+
+func (g *Gateway) lane(backend string) *lane {
+	if l, ok := g.lanes.Load(backend); ok {
+		return l.(*lane)
+	}
+	l, _ := g.lanes.LoadOrStore(backend, new(lane))
+	return l.(*lane)
+}
+
 func (f *flight) tried(replica string) bool {
 	for i := range f.asks {
 		if f.tries[i].to.Replica == replica {
@@ -309,9 +397,13 @@ func (f *flight) tried(replica string) bool {
 	return false
 }
 
-// pick takes the replica with the fewest requests from here, and among equals each in turn.
+// pick takes a replica of a backend: the one that has seen most of the prompt, as far as it is not busy, or else the one
+// with the fewest requests from here, and among equals each in turn.
 func (f *flight) pick(u *serve.Upstream, now time.Time) (*engine.Endpoint, *replica) {
 	ends := u.Endpoints
+	if len(ends) > 1 && !u.Outside() && (f.textEnd() > f.fields.textAt || len(f.fields.session) > 0) {
+		return f.nearest(u, now)
+	}
 	first := 0
 	if len(ends) > 1 && f.asks == 0 {
 		first = int(f.turn.Add(1) % uint32(len(ends)))
@@ -334,11 +426,64 @@ func (f *flight) pick(u *serve.Upstream, now time.Time) (*engine.Endpoint, *repl
 	return &ends[at], best
 }
 
+// textEnd is where the prompt ends that locality goes by: one of less than a block is none.
+func (f *flight) textEnd() int {
+	if f.fields.textEnd-f.fields.textAt < blockSize {
+		return f.fields.textAt
+	}
+	return f.fields.textEnd
+}
+
+// mostNear is how many replicas are compared; of more a part is, which begins where the prompt says.
+const mostNear = 64
+
+// nearest weighs what replicas have seen of the prompt against what they are doing.
+func (f *flight) nearest(u *serve.Upstream, now time.Time) (*engine.Endpoint, *replica) {
+	var room [mostNear]struct {
+		at int
+		r  *replica
+	}
+	var numbers [mostNear]uint16
+	var matched [mostNear]int
+	n := 0
+	ends := u.Endpoints
+	t := trails.Get().(*trail)
+	defer trails.Put(t)
+	t.of(f.call.Who.Project, f.fields.session, f.call.Body[f.fields.textAt:f.textEnd()])
+	first := int(t.home() % uint64(len(ends)))
+	for i := 0; i < len(ends) && n < mostNear; i++ {
+		k := (first + i) % len(ends)
+		if f.tried(ends[k].Replica) {
+			continue
+		}
+		if r := f.replica(ends[k].Replica); r.breaker.ready(now) {
+			room[n].at, room[n].r, numbers[n] = k, r, r.number
+			n++
+		}
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	f.places.match(t, numbers[:n], matched[:n])
+	best := 0
+	for i := 1; i < n; i++ {
+		if worth(matched[i], t.blocks(), room[i].r.running.Load()) > worth(matched[best], t.blocks(), room[best].r.running.Load()) {
+			best = i
+		}
+	}
+	if !room[best].r.breaker.enter(now) {
+		return nil, nil
+	}
+	f.matched, f.blocks = matched[best], t.blocks()
+	f.places.keep(t, numbers[best])
+	return &ends[room[best].at], room[best].r
+}
+
 func (g *Gateway) replica(name string) *replica {
 	if r, ok := g.replicas.Load(name); ok {
 		return r.(*replica)
 	}
-	r, _ := g.replicas.LoadOrStore(name, new(replica))
+	r, _ := g.replicas.LoadOrStore(name, &replica{number: uint16(1 + g.numbers.Add(1)%65535)})
 	return r.(*replica)
 }
 

@@ -70,6 +70,9 @@ func (s *Service) SetRoute(ctx context.Context, who Who, name string, c RouteCha
 	if err := checkAliases(r.Name, r.Aliases); err != nil {
 		return Route{}, err
 	}
+	if err := r.Policy.check(); err != nil {
+		return Route{}, err
+	}
 	if err := checkPrices(r); err != nil {
 		return Route{}, err
 	}
@@ -87,6 +90,7 @@ func (c RouteChange) over(r Route) Route {
 	if c.Shared != nil {
 		r.Shared = *c.Shared
 	}
+	r.Policy = c.Policy.over(r.Policy)
 	if c.Aliases != nil {
 		r.Aliases = *c.Aliases
 	}
@@ -239,7 +243,11 @@ func (s *Service) newRoute(ctx context.Context, who Who, spec RouteSpec, to []Ba
 	if err := checkAliases(spec.Name, spec.Aliases); err != nil {
 		return Route{}, err
 	}
-	r := Route{ID: s.IDs.New("rte"), Org: who.Org, Project: who.Project, Name: spec.Name, Aliases: spec.Aliases, Backends: to,
+	policy := spec.Policy.over(Policy{})
+	if err := policy.check(); err != nil {
+		return Route{}, err
+	}
+	r := Route{ID: s.IDs.New("rte"), Org: who.Org, Project: who.Project, Name: spec.Name, Aliases: spec.Aliases, Backends: to, Policy: policy,
 		Shared: spec.Shared, CreatedAt: s.now()}
 	usual, err := s.usual(ctx, who.Project, from)
 	if err != nil {

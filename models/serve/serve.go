@@ -76,6 +76,7 @@ type Route struct {
 	Backends  []Backend // in the order of their tiers, at least one
 	Prices    meter.Prices
 	Priced    Priced
+	Policy    Policy
 	Shared    bool // every project of the organisation may use it; then the name is unique among its shared ones
 	CreatedAt time.Time
 }
@@ -101,6 +102,7 @@ type RouteSpec struct {
 	Deployment string        // id or name of the only backend; filled in by Deploy
 	Backends   []BackendSpec // where there is more to say
 	Price      meter.Card    // what it does not name: the usual price of the backends, see AddRoute
+	Policy     PolicyChange
 	Shared     bool
 }
 
@@ -113,6 +115,7 @@ type RouteChange struct {
 	Backends   []BackendSpec // all of them
 	Aliases    *[]string     // all of them
 	Price      meter.Card
+	Policy     PolicyChange
 	Shared     *bool
 }
 

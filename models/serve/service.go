@@ -66,6 +66,8 @@ type Service struct {
 	Price *meter.Prices
 	// Patience is how long a pass waits for a model's files to be laid out before it goes on; 0 is 50 ms.
 	Patience time.Duration
+	// Woken, when set, is told after Wake changed what should be. It must not block.
+	Woken func()
 	// OnChange, when set, is told after a Table was published that differs from the one before. It must not block.
 	OnChange func(*Table)
 
@@ -242,6 +244,19 @@ func (s *Service) Scale(ctx context.Context, project, name string, replicas int)
 		return Deployment{}, err
 	}
 	return s.Store.Deployment(ctx, project, d.ID)
+}
+
+// Wake gives a deployment that was scaled to no replicas one, for a request that waits for it. It does nothing to others.
+func (s *Service) Wake(ctx context.Context, project, deployment string) error {
+	d, err := s.Store.Deployment(ctx, project, deployment)
+	if err != nil || d.Replicas > 0 {
+		return err
+	}
+	_, err = s.Scale(ctx, project, d.ID, 1)
+	if err == nil && s.Woken != nil {
+		s.Woken()
+	}
+	return err
 }
 
 // Remove takes a deployment, by id or name, and its routes away: the routes at once, the replicas by Reconcile, which

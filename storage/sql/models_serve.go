@@ -20,7 +20,7 @@ var _ serve.Store = (*Serve)(nil)
 const (
 	deploymentColumns = "id, project, name, model_version, model, engine, replicas, threads, max_context, memory_bytes, state, reason, ready, created_by, created_at, ask, priority"
 	replicaColumns    = "id, project, deployment_id, job_id, leaving, created_at"
-	routeColumns      = "id, org, project, name, shared_name, price_in, price_out, price_cached, price_reasoning, price_embedding, price_request, price_version, priced_by, priced_at, created_at"
+	routeColumns      = "id, org, project, name, shared_name, price_in, price_out, price_cached, price_reasoning, price_embedding, price_request, price_version, priced_by, priced_at, policy, created_at"
 	backendColumns    = "tier, weight, deployment_id, provider_id, model"
 )
 
@@ -49,11 +49,15 @@ func scanRoute(s Scanner) (serve.Route, error) {
 	var r serve.Route
 	var shared stdsql.NullString
 	var at, pricedAt int64
+	var policy string
 	err := s.Scan(&r.ID, &r.Org, &r.Project, &r.Name, &shared, &r.Prices.Input, &r.Prices.Output, &r.Prices.CachedInput, &r.Prices.Reasoning, &r.Prices.Embedding, &r.Prices.Request,
-		&r.Priced.ID, &r.Priced.By, &pricedAt, &at)
+		&r.Priced.ID, &r.Priced.By, &pricedAt, &policy, &at)
+	if err != nil {
+		return r, err
+	}
 	r.Priced.At = fromMicros(pricedAt)
 	r.Shared, r.CreatedAt = shared.Valid, fromMicros(at)
-	return r, err
+	return r, fromJSON(policy, &r.Policy)
 }
 
 // sharedName is what makes the names of an organisation's shared routes unique.
@@ -85,9 +89,13 @@ func (s *Serve) AddDeployment(ctx context.Context, d serve.Deployment, r *serve.
 }
 
 func insertRoute(ctx context.Context, tx *Tx, r serve.Route) error {
-	_, err := tx.Exec(ctx, "INSERT INTO routes ("+routeColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	policy, err := toJSON(r.Policy)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, "INSERT INTO routes ("+routeColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		r.ID, r.Org, r.Project, r.Name, sharedName(r), r.Prices.Input, r.Prices.Output, r.Prices.CachedInput, r.Prices.Reasoning, r.Prices.Embedding, r.Prices.Request,
-		r.Priced.ID, r.Priced.By, micros(r.Priced.At), micros(r.CreatedAt))
+		r.Priced.ID, r.Priced.By, micros(r.Priced.At), policy, micros(r.CreatedAt))
 	if err != nil {
 		return exists(err, "There is a route %s already.", r.Name)
 	}
@@ -379,12 +387,16 @@ func (s *Serve) AddRoute(ctx context.Context, r serve.Route) error {
 
 // SetRoute implements serve.Store.
 func (s *Serve) SetRoute(ctx context.Context, r serve.Route) error {
+	policy, err := toJSON(r.Policy)
+	if err != nil {
+		return err
+	}
 	return s.db.Write(ctx, func(tx *Tx) error {
 		if err := lockWays(ctx, tx, r); err != nil {
 			return err
 		}
-		n, err := tx.Exec(ctx, "UPDATE routes SET shared_name = ?, price_in = ?, price_out = ?, price_cached = ?, price_reasoning = ?, price_embedding = ?, price_request = ?, price_version = ?, priced_by = ?, priced_at = ? WHERE project = ? AND id = ?",
-			sharedName(r), r.Prices.Input, r.Prices.Output, r.Prices.CachedInput, r.Prices.Reasoning, r.Prices.Embedding, r.Prices.Request, r.Priced.ID, r.Priced.By, micros(r.Priced.At), r.Project, r.ID)
+		n, err := tx.Exec(ctx, "UPDATE routes SET shared_name = ?, price_in = ?, price_out = ?, price_cached = ?, price_reasoning = ?, price_embedding = ?, price_request = ?, price_version = ?, priced_by = ?, priced_at = ?, policy = ? WHERE project = ? AND id = ?",
+			sharedName(r), r.Prices.Input, r.Prices.Output, r.Prices.CachedInput, r.Prices.Reasoning, r.Prices.Embedding, r.Prices.Request, r.Priced.ID, r.Priced.By, micros(r.Priced.At), policy, r.Project, r.ID)
 		if err == nil && n == 0 {
 			return fault.Newf(fault.NotFound, "There is no route %s.", r.ID)
 		}

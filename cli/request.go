@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/triarch-ai/triarch/api"
+)
+
+func (a *app) requestCommand() *cobra.Command {
+	explain := a.verb("explain ID", "Say what was decided on the way of a request, by its x-request-id", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		x, err := c.ExplainRequest(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		return a.Value(x, func() { a.explainRequest(x) })
+	})
+	return noun("request", "Requests of the model API", explain)
+}
+
+func (a *app) explainRequest(x api.RequestExplanation) {
+	a.Printf("%s asked for %s at %s: %s after %s\n", x.Request, x.Model, x.At.Format(time.RFC3339), x.Outcome, seconds(x.Took))
+	if x.Reason != "" {
+		a.Printf("%s (%s)\n", x.Reason, x.Code)
+	}
+	if x.Outcome != "refused" {
+		a.Printf("%d tokens in, %d out, %d micro-units at the prices %s; first byte after %s\n", x.Input, x.Output, x.CostMicros, x.PriceVersion, seconds(x.FirstByte))
+	}
+	if x.Blocks > 0 || x.Matched > 0 {
+		a.Printf("of %d blocks of its prompt the replica had seen %d\n", x.Blocks, x.Matched)
+	}
+	if x.Cut {
+		a.Printf("its output was bounded by what the money pays\n")
+	}
+	if len(x.Tries) == 0 {
+		return
+	}
+	a.Printf("\n")
+	a.Table([]string{"tier", "backend", "replica", "after", "waited", "took", "answer"}, rows(x.Tries, func(t api.RequestTry) []string {
+		return []string{fmt.Sprint(t.Tier), t.Backend, t.Replica, seconds(t.After), seconds(t.Waited), seconds(t.Took), answered(t)}
+	}))
+}
+
+// answered says how a try ended.
+func answered(t api.RequestTry) string {
+	switch {
+	case t.Full:
+		return "full"
+	case t.Status == 0:
+		return "none"
+	}
+	return fmt.Sprint(t.Status)
+}
+
+func seconds(s float64) string {
+	return time.Duration(s * float64(time.Second)).Round(10 * time.Microsecond).String()
+}

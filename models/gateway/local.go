@@ -1,0 +1,216 @@
+package gateway
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"sync"
+
+	"github.com/triarch-ai/triarch/internal/id"
+)
+
+// Prompts are known by blocks of their bytes, each hashed together with the hash of the one before: two prompts that
+// begin alike have the same first hashes. The seed is fixed, so that all gateways agree. Projects are kept apart, as the
+// prompt caches of engines are.
+const (
+	blockSize   = 1 << 10 // bytes
+	maxBlocks   = 256     // of a prompt; what is longer is alike as far as that
+	sessionGain = 4       // blocks that a session is worth where it was before
+	hashSeed    = 0x9e3779b97f4a7c15
+	hashPrime1  = 0xa0761d6478bd642f
+	hashPrime2  = 0xe7037ed1a0b428db
+)
+
+func mix(a, b uint64) uint64 {
+	hi, lo := bits.Mul64(a, b)
+	return hi ^ lo
+}
+
+// hashBytes hashes b in words, after h. It is made for speed and even spread, not against adversaries: who makes two
+// prompts collide misleads the choice of a replica, of their own project's requests alone.
+func hashBytes(h uint64, b []byte) uint64 {
+	n := uint64(len(b))
+	for len(b) >= 32 {
+		x := mix(binary.LittleEndian.Uint64(b)^hashPrime1, binary.LittleEndian.Uint64(b[8:])^h)
+		y := mix(binary.LittleEndian.Uint64(b[16:])^hashPrime2, binary.LittleEndian.Uint64(b[24:])^h)
+		h = x ^ bits.RotateLeft64(y, 29)
+		b = b[32:]
+	}
+	for len(b) >= 8 {
+		h = mix(h^hashPrime1, binary.LittleEndian.Uint64(b)^hashPrime2)
+		b = b[8:]
+	}
+	var last uint64
+	for i, c := range b {
+		last |= uint64(c) << (8 * i)
+	}
+	return mix(h^last, n^hashPrime1)
+}
+
+// trail is the chain of a prompt's block hashes; the first one is of its session when it names one, else 0.
+type trail struct {
+	hashes [maxBlocks + 1]uint64
+	n      int // of hashes
+}
+
+var trails = sync.Pool{New: func() any { return new(trail) }}
+
+// of makes the trail of a prompt. Only whole blocks count: the end of a prompt is not where another one goes on.
+func (t *trail) of(project id.Raw, session, prompt []byte) {
+	seed := hashBytes(hashSeed, project[:])
+	t.hashes[0], t.n = 0, 1
+	if len(session) > 0 {
+		t.hashes[0] = hashBytes(seed^hashPrime2, session) | 1
+	}
+	for h := seed; len(prompt) >= blockSize && t.n <= maxBlocks; prompt = prompt[blockSize:] {
+		h = hashBytes(h, prompt[:blockSize])
+		t.hashes[t.n] = h
+		t.n++
+	}
+}
+
+// blocks is how many blocks the prompt has.
+func (t *trail) blocks() int { return t.n - 1 }
+
+// home is where to look first for what nobody has seen: the same place for all gateways.
+func (t *trail) home() uint64 {
+	if t.n > 1 {
+		return t.hashes[1]
+	}
+	return t.hashes[0]
+}
+
+// places remembers which replicas have seen which blocks: a table of fixed size in which the longest unused entry of a
+// set gives way.
+type places struct {
+	shards [placeShards]placeShard
+}
+
+const (
+	placeShards = 64
+	placeSets   = 128 // of a shard
+	placeWays   = 8   // of a set: 65,536 blocks in all, 64 MiB of prompts
+	placeHolds  = 4   // replicas of an entry
+)
+
+type placeShard struct {
+	mu   sync.Mutex
+	tick uint32
+	sets [][placeWays]place // made with the first block
+}
+
+type place struct {
+	hash uint64
+	used uint32
+	held [placeHolds]uint16 // numbers of replicas, the latest first; 0 = none
+}
+
+func (p *places) shard(h uint64) (*placeShard, int) {
+	return &p.shards[h%placeShards], int(h / placeShards % placeSets)
+}
+
+// seen gives the replicas that have seen a block.
+func (p *places) seen(h uint64) (held [placeHolds]uint16) {
+	s, set := p.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sets == nil {
+		return held
+	}
+	for i := range s.sets[set] {
+		if e := &s.sets[set][i]; e.hash == h {
+			return e.held
+		}
+	}
+	return held
+}
+
+// note remembers that a replica has seen a block.
+func (p *places) note(h uint64, replica uint16) {
+	s, set := p.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sets == nil {
+		s.sets = make([][placeWays]place, placeSets)
+	}
+	s.tick++
+	oldest := &s.sets[set][0]
+	for i := range s.sets[set] {
+		e := &s.sets[set][i]
+		if e.hash == h {
+			e.used = s.tick
+			e.hold(replica)
+			return
+		}
+		if e.hash == 0 || s.tick-e.used > s.tick-oldest.used && oldest.hash != 0 {
+			oldest = e
+		}
+	}
+	*oldest = place{hash: h, used: s.tick, held: [placeHolds]uint16{replica}}
+}
+
+// hold puts a replica first.
+func (e *place) hold(replica uint16) {
+	at := placeHolds - 1
+	for i, r := range e.held {
+		if r == replica {
+			at = i
+			break
+		}
+	}
+	copy(e.held[1:at+1], e.held[:at])
+	e.held[0] = replica
+}
+
+// match counts for each of the replicas how many of the trail's first blocks it has seen, the session included.
+func (p *places) match(t *trail, numbers []uint16, matched []int) {
+	alive := uint64(1)<<len(numbers) - 1
+	for i := range matched {
+		matched[i] = 0
+	}
+	if t.hashes[0] != 0 {
+		held := p.seen(t.hashes[0])
+		for i, n := range numbers {
+			if holds(&held, n) {
+				matched[i] = sessionGain
+			}
+		}
+	}
+	for k := 1; k < t.n && alive != 0; k++ {
+		held := p.seen(t.hashes[k])
+		for i, n := range numbers {
+			if alive&(1<<i) == 0 {
+				continue
+			}
+			if holds(&held, n) {
+				matched[i]++
+			} else {
+				alive &^= 1 << i
+			}
+		}
+	}
+}
+
+func holds(held *[placeHolds]uint16, n uint16) bool {
+	for _, h := range held {
+		if h == n {
+			return true
+		}
+	}
+	return false
+}
+
+// keep remembers that a replica has seen a whole trail.
+func (p *places) keep(t *trail, replica uint16) {
+	for k := range t.n {
+		if h := t.hashes[k]; h != 0 {
+			p.note(h, replica)
+		}
+	}
+}
+
+// worth is what a replica is worth to a prompt of so many blocks: the blocks it need not compute, less what it computes
+// for others first. A request that runs there counts as half a prompt of this one, so that of a prompt that everybody
+// sends two replicas come to hold it once the first one has two requests more.
+func worth(matched, blocks int, running int64) int64 {
+	return 2*int64(matched) - running*int64(max(blocks, sessionGain))
+}

@@ -1,0 +1,176 @@
+package gateway
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/engine"
+)
+
+// Two trails agree exactly as far as their prompts do, in whole blocks.
+func TestTrails(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		size := rapid.IntRange(0, 8*blockSize).Draw(t, "size")
+		a := bytes.Repeat([]byte("abcdefgh"), size/8+1)[:size]
+		b := bytes.Clone(a)
+		same := len(a) / blockSize
+		if len(b) > 0 && rapid.Bool().Draw(t, "differ") {
+			at := rapid.IntRange(0, len(b)-1).Draw(t, "at")
+			b[at] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
+			same = min(at/blockSize, len(a)/blockSize)
+		}
+		var x, y trail
+		x.of(id.Raw{1}, nil, a)
+		y.of(id.Raw{1}, nil, b)
+		for k := 1; k <= x.blocks(); k++ {
+			if (x.hashes[k] == y.hashes[k]) != (k <= same) {
+				t.Fatalf("block %d of %d, alike as far as %d", k, x.blocks(), same)
+			}
+		}
+		var z trail
+		if z.of(id.Raw{2}, nil, a); x.n > 1 && z.hashes[1] == x.hashes[1] {
+			t.Fatal("two projects have the same blocks")
+		}
+	})
+	var long trail
+	long.of(id.Raw{1}, []byte("s"), make([]byte, 1<<20))
+	if long.blocks() != maxBlocks || long.hashes[0] == 0 {
+		t.Errorf("%d blocks", long.blocks())
+	}
+}
+
+// The hash of a fixed text never changes: gateways of different versions must agree.
+func TestHashIsFixed(t *testing.T) {
+	if got := hashBytes(hashSeed, []byte("the quick brown fox jumps over the lazy dog, twice")); got != 0x27021b5d46e0c406 {
+		t.Errorf("%#x", got)
+	}
+}
+
+func TestPlacesForgetTheLongestUnused(t *testing.T) {
+	var p places
+	rng := rand.New(rand.NewPCG(1, 2))
+	hot := rng.Uint64()
+	for i := range 40 * placeShards * placeSets * placeWays / 10 {
+		p.note(rng.Uint64(), 1)
+		if i%100 == 0 {
+			p.note(hot, 7)
+		}
+	}
+	if held := p.seen(hot); held[0] != 7 {
+		t.Error("what is used again and again was forgotten")
+	}
+	for n := uint16(1); n <= placeHolds+1; n++ {
+		p.note(hot, n)
+	}
+	if held := p.seen(hot); held != [placeHolds]uint16{5, 4, 3, 2} {
+		t.Errorf("held by %v", held)
+	}
+}
+
+// words is a prompt of n blocks that begins like others with the same seed.
+func words(seed uint64, n int) string {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	var b strings.Builder
+	for b.Len() < n*blockSize {
+		fmt.Fprintf(&b, "%x ", rng.Uint32())
+	}
+	return b.String()
+}
+
+func prompt(text, more string) string {
+	return `{"model":"m","messages":[{"role":"user","content":"` + text + `"}]` + more + `}`
+}
+
+// Prompts that begin alike go to one replica, sessions stay, and what is new spreads.
+func TestPrefixesStayTogether(t *testing.T) {
+	r := newRig(t)
+	e := &script{says: []said{{body: fine}}}
+	r.route(own("one", 0, 1, 4, e))
+	at := func(body string) string {
+		if _, err := r.ask(t.Context(), body); err != nil {
+			t.Fatal(err)
+		}
+		return e.of[len(e.of)-1]
+	}
+	homes := map[string]bool{}
+	for seed := range uint64(16) {
+		home := at(prompt(words(seed, 6), ""))
+		homes[home] = true
+		for turn := range 5 {
+			if got := at(prompt(words(seed, 6)+" and then "+words(100+uint64(turn), turn), "")); got != home {
+				t.Errorf("prompt %d went from %s to %s", seed, home, got)
+			}
+		}
+	}
+	if len(homes) < 3 {
+		t.Errorf("16 prompts have %d homes", len(homes))
+	}
+	for _, more := range []string{`,"user":"ann"`, `,"prompt_cache_key":"k1"`, `,"session":"s"`} {
+		first := at(prompt("short", more))
+		for range 6 {
+			if got := at(prompt("another", more)); got != first {
+				t.Errorf("%s went from %s to %s", more, first, got)
+			}
+		}
+	}
+}
+
+// A prompt that everybody sends does not stay on one replica while it is busy.
+func TestHotPrefixSpreads(t *testing.T) {
+	r := newRig(t)
+	e := &script{says: []said{{body: fine}}}
+	target := r.route(own("one", 0, 1, 3, e))
+	body := prompt(words(1, 8), "")
+	if _, err := r.ask(t.Context(), body); err != nil {
+		t.Fatal(err)
+	}
+	home := e.of[0]
+	r.replica(home).running.Add(3)
+	if _, err := r.ask(t.Context(), body); err != nil || e.of[1] == home {
+		t.Errorf("%v, it went to %v though that is busy", err, e.of[1])
+	}
+	r.replica(home).running.Add(-3)
+	for _, u := range target.Backends {
+		if u.Endpoints[0] == (engine.Endpoint{}) {
+			t.Fatal("no endpoint")
+		}
+	}
+	both := map[string]bool{}
+	for range 10 {
+		if _, err := r.ask(t.Context(), body); err != nil {
+			t.Fatal(err)
+		}
+		both[e.of[len(e.of)-1]] = true
+	}
+	for name := range both {
+		if name != home && name != e.of[1] {
+			t.Errorf("it went to %s, which never had it", name)
+		}
+	}
+}
+
+// BenchmarkTrail is what locality costs a request: hashing, matching with 8 replicas, remembering.
+func BenchmarkTrail(b *testing.B) {
+	for _, size := range []int{1 << 10, 32 << 10, 220 << 10} {
+		b.Run(fmt.Sprintf("%dKB", size>>10), func(b *testing.B) {
+			var p places
+			text := []byte(words(1, size>>10))[:size]
+			numbers, matched := []uint16{1, 2, 3, 4, 5, 6, 7, 8}, make([]int, 8)
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				t := trails.Get().(*trail)
+				t.of(id.Raw{1}, nil, text)
+				p.match(t, numbers, matched)
+				p.keep(t, 3)
+				trails.Put(t)
+			}
+		})
+	}
+}

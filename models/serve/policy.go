@@ -1,0 +1,66 @@
+package serve
+
+import (
+	"time"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// Policy is how requests of a route are let through to what it leads to. The zero value lets everything through.
+type Policy struct {
+	Concurrency int `json:"concurrency,omitempty"`   // requests at once for each replica, or for a provider's model; 0 = no bound
+	Queue       int `json:"queue,omitempty"`         // requests of a project that wait where a backend is full; 0 = 64
+	QueueWaitMS int `json:"queue_wait_ms,omitempty"` // the longest wait; 0 = 30 s
+	SlowMS      int `json:"slow_ms,omitempty"`       // an answer that begins later counts against what gave it; 0 = none does
+	WakeMS      int `json:"wake_ms,omitempty"`       // how long a request waits for a deployment without replicas, which it wakes; 0 = not at all
+}
+
+// Bounds of a policy.
+const (
+	maxConcurrency = 1 << 16
+	maxQueue       = 1 << 12
+	maxPolicyWait  = 10 * time.Minute
+)
+
+// QueueWait is the longest wait where a backend is full; 0 = the gateway's own.
+func (p Policy) QueueWait() time.Duration { return time.Duration(p.QueueWaitMS) * time.Millisecond }
+
+// Slow is the time after which an answer begins too late; 0 = never.
+func (p Policy) Slow() time.Duration { return time.Duration(p.SlowMS) * time.Millisecond }
+
+// Wake is how long a request waits for a deployment without replicas; 0 = not at all.
+func (p Policy) Wake() time.Duration { return time.Duration(p.WakeMS) * time.Millisecond }
+
+// PolicyChange is what is to change of a policy; what is nil stays.
+type PolicyChange struct {
+	Concurrency, Queue, QueueWaitMS, SlowMS, WakeMS *int
+}
+
+// over is the policy as it is to be.
+func (c PolicyChange) over(p Policy) Policy {
+	for _, x := range []struct {
+		to   *int
+		from *int
+	}{{&p.Concurrency, c.Concurrency}, {&p.Queue, c.Queue}, {&p.QueueWaitMS, c.QueueWaitMS}, {&p.SlowMS, c.SlowMS}, {&p.WakeMS, c.WakeMS}} {
+		if x.from != nil {
+			*x.to = *x.from
+		}
+	}
+	return p
+}
+
+func (p Policy) check() error {
+	for _, x := range []struct {
+		field string
+		n     int
+		most  int
+	}{
+		{"concurrency", p.Concurrency, maxConcurrency}, {"queue", p.Queue, maxQueue}, {"queue_wait_ms", p.QueueWaitMS, int(maxPolicyWait / time.Millisecond)},
+		{"slow_ms", p.SlowMS, int(maxPolicyWait / time.Millisecond)}, {"wake_ms", p.WakeMS, int(maxPolicyWait / time.Millisecond)},
+	} {
+		if x.n < 0 || x.n > x.most {
+			return fault.InvalidField("route.policy."+x.field, "%s is %d, it must be 0 to %d.", x.field, x.n, x.most)
+		}
+	}
+	return nil
+}
