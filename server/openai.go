@@ -37,6 +37,8 @@ type OpenAI struct {
 	Log     *slog.Logger
 	Intake  *Intake // bounds requests together; nil = nothing does
 	MaxBody int64   // bytes of a request's body; 0 = 4 MiB
+	// Refused is told of what is refused before it comes to the gateway; nil = nobody is.
+	Refused func(error)
 }
 
 const (
@@ -51,6 +53,9 @@ func (o *OpenAI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer out.release()
 	defer o.recover(out, rid)
 	if err := o.route(out, r, raw, rid); err != nil {
+		if o.Refused != nil && !out.passed {
+			o.Refused(err)
+		}
 		o.refuse(out, rid, err)
 	}
 }
@@ -162,6 +167,8 @@ func (o *OpenAI) run(r *http.Request, w *sink, call *gateway.Call) error {
 		return err
 	}
 	defer o.Intake.leave()
+	w.passed = true
+	told(call, r.Header)
 	return o.Gateway.Do(r.Context(), w, call)
 }
 
@@ -347,6 +354,7 @@ type sink struct {
 	front  *front.Writer // ResponseWriter, if it is one: it looks after the time that writes take
 	begun  bool
 	unread bool      // the request has a body whose end was not seen
+	passed bool      // the request came to the gateway
 	major  int       // of the request's HTTP version
 	until  time.Time // write deadline in force
 }

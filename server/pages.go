@@ -41,6 +41,9 @@ func (s *Server) mountPages() {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"status":"ok"}`+"\n")
 	})
+	if s.Metrics != nil {
+		s.handle("GET", MetricsPath, s.fail, s.Metrics.ServeHTTP)
+	}
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, fault.Newf(fault.NotFound, "There is nothing at %s %s.", r.Method, clip(r.URL.Path)))
 	})

@@ -26,6 +26,8 @@ var endpoints = []Endpoint{
 	{Method: "GET", Pattern: "/{$}", Public: true},
 	{Method: "GET", Pattern: "/healthz", Public: true},
 	{Method: "GET", Pattern: v1 + "/openapi.json", Public: true},
+	// Metrics name the routes of all organisations.
+	{Method: "GET", Pattern: MetricsPath, Role: tenancy.Viewer, Scope: tenancy.Platform},
 
 	{Method: "GET", Pattern: v1 + "/status", ID: "status", Role: tenancy.Viewer, Scope: tenancy.Read},
 

@@ -79,10 +79,13 @@ type Deps struct {
 	Usage     Usage
 	Webhooks  *webhook.Service
 	Ledger    Ledger
-	Spent     func(ctx context.Context, scope, id string) int64 // micro-units that what a budget bounds has spent
+	Spent     func(id.Raw) int64 // micro-units a key, project or organisation has spent
 
 	// OpenAI answers everything under /v1/, by itself: authentication, errors, panics. Without it there is no model API.
 	OpenAI http.Handler
+
+	// Metrics answers GET /metrics; without it there is none.
+	Metrics http.Handler
 
 	MaxUpload int64 // largest upload in bytes; 0: 8 GiB
 	// Poll is how often a watched run is looked at; 0: 300 ms.

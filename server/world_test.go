@@ -24,6 +24,7 @@ import (
 	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/obs"
 	"github.com/triarch-ai/triarch/internal/seal"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/engine"
@@ -238,10 +239,10 @@ func newWorldOn(t *testing.T, dsn string, change ...func(*Deps)) *world {
 	there := must(queue.Local("here", 2, []string{"slot=8"}))(t)
 	planner := queue.New(queue.Options{Capacity: there, Store: w.db.Queue(), Log: log})
 	gw := &gateway.Gateway{Routes: gateway.Served(srv), Quota: quota.NewBook(ring, clock), Ledger: w.ledger, Explain: &gateway.Explanations{}, Now: clock, Log: log}
-	w.Deps = Deps{Log: log, Now: clock, IDs: ids, Keys: ring, Info: api.Info{Version: "test", Database: "sqlite", CPUs: 2},
+	w.Deps = Deps{Metrics: obs.Handler(func(w *obs.Writer) { w.One("triarch_build_info", obs.Gauge, "1.", 1) }), Log: log, Now: clock, IDs: ids, Keys: ring, Info: api.Info{Version: "test", Database: "sqlite", CPUs: 2},
 		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Providers: outside, Explain: gw.Explain, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(),
 		Webhooks: &webhook.Service{Store: w.db.Webhooks(), Box: outside.Box, IDs: ids, Now: clock, Rand: rand.Reader, Log: log},
-		Ledger:   &meter.Shipper{Ledger: w.ledger, Store: w.db.Meter(), Log: log}, Spent: func(context.Context, string, string) int64 { return 5 }, Poll: time.Millisecond,
+		Ledger:   &meter.Shipper{Ledger: w.ledger, Store: w.db.Meter(), Log: log}, Spent: func(id.Raw) int64 { return 5 }, Poll: time.Millisecond,
 		OpenAI: &OpenAI{Gateway: gw, Keys: ring, IDs: ids, Now: clock, Log: log}}
 	for _, f := range change {
 		f(&w.Deps)

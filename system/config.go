@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/program"
@@ -45,6 +44,9 @@ type Config struct {
 		Level  string `config:"level" help:"debug, info, warn or error"`
 		Format string `config:"format" help:"text or json"`
 	} `config:"log"`
+	Metrics struct {
+		Listen string `config:"listen" help:"loopback address, such as 127.0.0.1:9420, that answers GET /metrics without a key; empty: only the API's own address does, with a key of the scope platform"`
+	} `config:"metrics"`
 	Limits struct {
 		Body    int64         `config:"body" help:"largest body of a model API request, bytes"`
 		Upload  int64         `config:"upload" help:"largest upload of data or a model, bytes"`
@@ -121,6 +123,9 @@ func (c *Config) Check() error {
 	if err := c.checkPublic(); err != nil {
 		return err
 	}
+	if err := c.checkMetrics(); err != nil {
+		return err
+	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		return fault.InvalidField("log.level", "log.level is %q; it must be debug, info, warn or error", c.Log.Level)
 	}
@@ -133,11 +138,9 @@ func (c *Config) Check() error {
 		}
 	}
 	switch {
-	case len(c.Roles) == 0:
-		return fault.InvalidField("roles", "A process needs a role; use control, gateway or both")
-	case !c.has("control") && !c.postgres():
-		return fault.New(fault.Unsupported, "A gateway of its own shares its limits and its book with others, which only PostgreSQL can keep.", fault.Field("database"),
-			fault.Fix("Give the control plane's database, postgres://...; on SQLite `triarch up` is the gateway, too"))
+	case !c.has("control"):
+		return fault.New(fault.Unsupported, "A gateway without a control plane in the same process is not possible yet.", fault.Field("roles"),
+			fault.Fix("Use control,gateway, or control alone for no model API"))
 	case c.Explained < 0 || c.Explained > 100:
 		return fault.InvalidField("explained", "explained is %d; it must be 0 to 100", c.Explained)
 	case c.Threads < 0 || c.Threads > 4096:
@@ -166,11 +169,6 @@ func (c *Config) Check() error {
 	return err
 }
 
-// postgres says whether the database is one that several processes share.
-func (c *Config) postgres() bool {
-	return strings.HasPrefix(c.Database, "postgres://") || strings.HasPrefix(c.Database, "postgresql://")
-}
-
 // capacity is what this machine has to give out.
 func (c *Config) capacity(node string, cores int) (queue.Capacity, error) {
 	return queue.Local(node, cores, c.Compute.Capacity)
@@ -190,6 +188,18 @@ func (c *Config) checkListen() error {
 	}
 	return fault.New(fault.Invalid, "The address "+c.Listen+" can be reached by others and has no TLS.", fault.Field("listen"),
 		fault.Fix("Give --tls-cert and --tls-key, or --insecure behind a proxy that has TLS"))
+}
+
+func (c *Config) checkMetrics() error {
+	if c.Metrics.Listen == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(c.Metrics.Listen)
+	if err != nil || !loopback(host) {
+		return fault.New(fault.Invalid, "The address "+strconv.Quote(c.Metrics.Listen)+" is not host:port of this machine alone.", fault.Field("metrics.listen"),
+			fault.Fix("Write for example 127.0.0.1:9420; from elsewhere, read /metrics of the API with a key of the scope platform"))
+	}
+	return nil
 }
 
 func (c *Config) checkPublic() error {

@@ -25,6 +25,7 @@ func TestConfigNamesTheWrongField(t *testing.T) {
 		"limits.body":    {"limits.body": "1"},
 		"limits.streams": {"limits.streams": "0"},
 		"price":          {"price.in": "-1"},
+		"metrics.listen": {"metrics.listen": "0.0.0.0:9420"},
 	}
 	for field, flags := range cases {
 		flags["data"] = t.TempDir()

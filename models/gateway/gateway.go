@@ -39,23 +39,16 @@ type Routes interface {
 	Suspect(replica string)
 }
 
-// Tables are what keeps a table of routes: a serve.Service, or a serve.Follower of one in another process.
-type Tables interface {
-	Snapshot() *serve.Table
-	Suspect(replica string)
-	Wake(ctx context.Context, project, deployment string) error
-}
+// Served are the routes of a serving service.
+func Served(s *serve.Service) Routes { return served{s} }
 
-// Served are the routes of a table.
-func Served(t Tables) Routes { return served{t} }
-
-type served struct{ t Tables }
+type served struct{ s *serve.Service }
 
 func (r served) Lookup(project, org, name string) (*serve.Target, bool) {
-	return r.t.Snapshot().Lookup(project, org, name)
+	return r.s.Snapshot().Lookup(project, org, name)
 }
-func (r served) List(project, org string) []*serve.Target { return r.t.Snapshot().List(project, org) }
-func (r served) Suspect(replica string)                   { r.t.Suspect(replica) }
+func (r served) List(project, org string) []*serve.Target { return r.s.Snapshot().List(project, org) }
+func (r served) Suspect(replica string)                   { r.s.Suspect(replica) }
 
 // Gateway serves the model API. All fields are needed that do not say otherwise; it is safe for concurrent use.
 type Gateway struct {
@@ -69,6 +62,8 @@ type Gateway struct {
 	ChipPrices *meter.ChipPrices
 	// Gateways is how many gateways share the replicas; nil: this one alone.
 	Gateways func() int64
+	// Watch is told of each request; nil: nobody is.
+	Watch Watcher
 
 	// Explain keeps what was decided about requests; nil: nothing does.
 	Explain *Explanations
@@ -102,6 +97,9 @@ type Call struct {
 	// Keep, if there is one, is given the whole answer of a conversation that is translated, before the caller can see
 	// that it is complete. Its error is the caller's.
 	Keep func(answer []byte) error
+
+	Trace, TraceState string // the caller's traceparent and tracestate headers
+	Tag               string // the caller's, for charging back
 }
 
 // Sink is where an answer goes: an http.ResponseWriter whose Flush reports errors.
@@ -141,13 +139,19 @@ type flight struct {
 	matched int     // blocks of the prompt that the replica had seen
 	blocks  int     // of the prompt, where they mattered
 	unlike  bool    // a backend was passed over for its dialect
+	sight   Sight
 }
 
 // Do runs one request. It returns an error only if nothing was written to the sink; a *quota.Refusal when money or
 // limits forbid the request.
 func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 	f := &flight{Gateway: g, call: call}
-	err := f.run(ctx, to)
+	var err error
+	if g.Watch != nil {
+		err = f.watched(ctx, to)
+	} else {
+		err = f.run(ctx, to)
+	}
 	if g.Explain != nil {
 		g.Explain.remember(f, err) // 8. Tell what watches
 	}
@@ -346,7 +350,7 @@ func (f *flight) identity() meter.Identity {
 	f.began = f.Now()
 	i := meter.Identity{
 		Request: f.call.Request, Org: who.Org, Project: who.Project, Key: who.Key, Model: t.Route.Name,
-		Prices: t.Route.Prices, Start: f.began, Kind: f.kind(), Stream: f.fields.stream,
+		Prices: t.Route.Prices, Tag: meter.CleanTag(f.call.Tag), Start: f.began, Kind: f.kind(), Stream: f.fields.stream,
 	}
 	i.Route, _ = id.ParseRaw(t.Route.ID)              // ours, well-formed; a zero id still bills
 	i.Version, _ = id.ParseRaw(t.Backends[0].Version) // of what is asked first; none of a provider's model

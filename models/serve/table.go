@@ -196,3 +196,30 @@ func (u *Upstream) without(replica string) *Upstream {
 	c.Endpoints = slices.DeleteFunc(slices.Clone(u.Endpoints), func(e engine.Endpoint) bool { return e.Replica == replica })
 	return &c
 }
+
+// Counts are how many routes there are, how many of them something answers behind, and how many replicas of this
+// installation answer.
+func (t *Table) Counts() (routes, serving, replicas int) {
+	if t == nil {
+		return 0, 0, 0
+	}
+	seen := map[string]bool{}
+	for k, x := range t.own {
+		if k.name != x.Route.Name {
+			continue // an alias
+		}
+		routes++
+		if x.Serves() {
+			serving++
+		}
+		for _, u := range x.Backends {
+			for _, e := range u.Endpoints {
+				if !u.Outside() && !seen[e.Replica] {
+					seen[e.Replica] = true
+					replicas++
+				}
+			}
+		}
+	}
+	return routes, serving, replicas
+}

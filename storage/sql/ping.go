@@ -13,3 +13,6 @@ func Ping(ctx context.Context, dsn string) error {
 	}
 	return db.Close()
 }
+
+// Alive says whether the database answers.
+func (db *DB) Alive(ctx context.Context) error { return db.read.PingContext(ctx) }

@@ -41,6 +41,8 @@ type Book struct {
 
 	mu       sync.Mutex
 	accounts map[id.Raw]*account
+	held     sum // by all reservations together
+	open     int // how many those are
 }
 
 // maxWaiting is how many requests wait for the money of one account; more are refused at once.
@@ -246,7 +248,7 @@ func (b *Book) hold(r *Reservation) bool {
 	for _, a := range r.accounts {
 		if a.bound.Budgeted {
 			r.bound = true
-			if a.left() < cost || a.lease != nil && b.lessor.fenced {
+			if a.left() < cost {
 				return false
 			}
 		}
@@ -257,6 +259,8 @@ func (b *Book) hold(r *Reservation) bool {
 
 func (b *Book) take(r *Reservation, cost int64) {
 	r.held = cost
+	b.held.add(cost)
+	b.open++
 	for _, a := range r.accounts {
 		a.held.add(cost)
 		a.open++
@@ -336,6 +340,8 @@ func (r *Reservation) settle(cost int64, prompt, completion int, exact bool) {
 	b := r.book
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.held.sub(r.held)
+	b.open--
 	for _, a := range r.accounts {
 		a.held.sub(r.held)
 		a.open--

@@ -115,10 +115,7 @@ func newWorld(t *testing.T, db *sql.DB) *world {
 // service is another one each time, as after a restart.
 func (w *world) service() *webhook.Service {
 	return &webhook.Service{Store: w.db.Webhooks(), Box: w.box, IDs: id.Default(), Now: w.clock, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
-		Spent: func(_ context.Context, _, of string) int64 {
-			raw, _ := id.ParseRaw(of)
-			return w.spent[raw]
-		}}
+		Spent: func(of id.Raw) int64 { return w.spent[of] }}
 }
 
 func (w *world) budget(t *testing.T, scope, of string, limit int64) {
