@@ -34,6 +34,7 @@ var settingFlags = []struct{ flag, setting, help string }{
 	{"listen", "listen", "address the API listens on (default 127.0.0.1:8420)"},
 	{"public-url", "public-url", "address of the API for other machines, as printed (default: the certificate's name, or the address)"},
 	{"database", "database", "postgres://... (default: SQLite in the data directory)"},
+	{"secret-key", "secret-key", "file with the key that seals secrets in the database (default: secret.key in the data directory)"},
 	{"roles", "roles", "roles of this process: control,gateway"},
 	{"threads", "threads", "cores for work on this machine (default: what the process may use)"},
 	{"tls-cert", "tls.cert", "PEM file with the certificate chain"},

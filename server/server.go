@@ -79,7 +79,7 @@ type Deps struct {
 	Usage     Usage
 	Webhooks  *webhook.Service
 	Ledger    Ledger
-	Spent     func(id.Raw) int64 // micro-units a key, project or organisation has spent
+	Spent     func(ctx context.Context, scope, id string) int64 // micro-units that what a budget bounds has spent
 
 	// OpenAI answers everything under /v1/, by itself: authentication, errors, panics. Without it there is no model API.
 	OpenAI http.Handler

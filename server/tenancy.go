@@ -180,7 +180,7 @@ func (s *Server) budgetOps() {
 		PageParam
 		OrgParam
 	}) (*out[api.List[api.Budget]], error) {
-		return paged(budgetList, in.PageParam, s.budget, func(q page.Page) ([]tenancy.Budget, error) {
+		return paged(budgetList, in.PageParam, func(b tenancy.Budget) api.Budget { return s.budget(ctx, b) }, func(q page.Page) ([]tenancy.Budget, error) {
 			bs, err := s.Tenancy.Budgets(ctx, p.Maker(), in.Org)
 			return page.Cut(bs, q, budgetList.key), err
 		})
@@ -194,7 +194,7 @@ func (s *Server) budgetOps() {
 			return nil, err
 		}
 		b, err := s.Tenancy.SetBudget(ctx, p.Maker(), tenancy.Budget{Scope: in.Scope, ID: of, LimitMicros: in.Body.LimitMicros})
-		return &out[api.Budget]{s.budget(b)}, err
+		return &out[api.Budget]{s.budget(ctx, b)}, err
 	})
 	op(s, "remove-budget", "tenancy", "Take a bound on spending away", func(ctx context.Context, p *auth.Principal, in *BoundPath) (*none, error) {
 		of, err := s.bound(ctx, p, *in)
@@ -205,10 +205,10 @@ func (s *Server) budgetOps() {
 	}, status(http.StatusNoContent))
 }
 
-func (s *Server) budget(b tenancy.Budget) api.Budget {
+func (s *Server) budget(ctx context.Context, b tenancy.Budget) api.Budget {
 	a := api.Budget{Scope: b.Scope, ID: b.ID, LimitMicros: b.LimitMicros, SetFrom: string(b.SetFrom)}
-	if raw, err := auth.Raw(b.Scope, b.ID); err == nil && s.Spent != nil {
-		a.SpentMicros = s.Spent(raw)
+	if s.Spent != nil {
+		a.SpentMicros = s.Spent(ctx, b.Scope, b.ID)
 	}
 	return a
 }

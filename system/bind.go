@@ -77,10 +77,51 @@ func (s *System) writeNode(name string) error {
 	return diskFault(durable.WriteFile(s.dir.File("node"), []byte(name+"\n"), 0o600), "writing the data directory's name")
 }
 
-// claimRoles keeps a second control plane or gateway off this database: work has one keeper, and spent money is
-// counted in one gateway's memory.
+// join ties the data directory of a gateway alone to the database of a control plane: records of its ledger are of no
+// other one, and its name is no other's.
+func (s *System) join(ctx context.Context) error {
+	bound, err := s.db.Bound(ctx)
+	if fault.Is(err, fault.NotFound) {
+		return fault.New(fault.NotFound, "No control plane has used this database yet.", fault.Field("database"),
+			fault.Fix("Start one with `triarch up` first"))
+	}
+	if err != nil {
+		return err
+	}
+	file := s.dir.File("installation")
+	mine, err := readLine(file)
+	if err == nil {
+		s.node, err = readLine(s.dir.File("node"))
+	}
+	switch {
+	case err != nil:
+		return fault.Wrap(err, "reading which database the data directory belongs to")
+	case mine != "" && mine != bound.ID:
+		return fault.New(fault.Conflict, "The data directory "+s.dir.Path+" belongs to another database.", fault.Field("database"),
+			fault.Fix("Give the database it was made with, or choose an empty folder with --data"))
+	case s.node == bound.Node:
+		return fault.New(fault.Conflict, "The data directory "+s.dir.Path+" is the control plane's.", fault.Field("data"),
+			fault.Fix("Give each gateway a folder of its own with --data"))
+	case mine != "" && !id.Valid("node", s.node):
+		return fault.New(fault.Conflict, "The name of the data directory "+s.dir.Path+" is missing, and with it whose records are in its ledger.", fault.Field("data"),
+			fault.Fix("Restore its file node from a backup"))
+	case mine == "":
+		if err := s.writeNode(s.ids.New("node")); err != nil {
+			return err
+		}
+	default:
+		return nil
+	}
+	return diskFault(durable.WriteFile(file, []byte(bound.ID+"\n"), 0o600), "writing which database the data directory belongs to")
+}
+
+// claimRoles keeps a second control plane off this database, since work has one keeper. Gateways share a PostgreSQL by
+// leases, where a second process of the same name fences the first.
 func (s *System) claimRoles(ctx context.Context) error {
 	for _, role := range s.Config.Roles {
+		if role != "control" {
+			continue
+		}
 		c, err := s.db.Claim(ctx, role)
 		if err != nil {
 			return err

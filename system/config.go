@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/program"
@@ -138,9 +139,11 @@ func (c *Config) Check() error {
 		}
 	}
 	switch {
-	case !c.has("control"):
-		return fault.New(fault.Unsupported, "A gateway without a control plane in the same process is not possible yet.", fault.Field("roles"),
-			fault.Fix("Use control,gateway, or control alone for no model API"))
+	case len(c.Roles) == 0:
+		return fault.InvalidField("roles", "A process needs a role; use control, gateway or both")
+	case !c.has("control") && !c.postgres():
+		return fault.New(fault.Unsupported, "A gateway of its own shares its limits and its book with others, which only PostgreSQL can keep.", fault.Field("database"),
+			fault.Fix("Give the control plane's database, postgres://...; on SQLite `triarch up` is the gateway, too"))
 	case c.Explained < 0 || c.Explained > 100:
 		return fault.InvalidField("explained", "explained is %d; it must be 0 to 100", c.Explained)
 	case c.Threads < 0 || c.Threads > 4096:
@@ -167,6 +170,11 @@ func (c *Config) Check() error {
 	}
 	_, err := c.capacity("", 1)
 	return err
+}
+
+// postgres says whether the database is one that several processes share.
+func (c *Config) postgres() bool {
+	return strings.HasPrefix(c.Database, "postgres://") || strings.HasPrefix(c.Database, "postgresql://")
 }
 
 // capacity is what this machine has to give out.

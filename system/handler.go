@@ -25,12 +25,12 @@ func (s *System) handler() (http.Handler, error) {
 		deps.Tenancy, deps.Data, deps.Registry, deps.Train, deps.Serve = s.Tenancy, s.Data, s.Registry, s.Train, s.Serve
 		deps.Programs = &program.Service{Jobs: s.Keeper, Policy: program.Policy(s.Config.Compute.Programs)}
 		deps.Providers = s.Providers
-		deps.Jobs, deps.Queue, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.Queue, s.db.Meter(), s.Shipper, s.Book.Spent
+		deps.Jobs, deps.Queue, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.Queue, s.db.Meter(), s.Shipper, s.spent
 		deps.Webhooks = s.Webhooks
 	}
 	deps.Explain = s.Explain
 	if s.Config.has("gateway") {
-		g := &gateway.Gateway{Routes: gateway.Served(s.Serve), Quota: s.Book, Ledger: s.Ledger, Explain: s.Explain, ChipPrices: &s.chipPrices, Now: time.Now, Log: s.Log}
+		g := &gateway.Gateway{Routes: s.routes(), Quota: s.Book, Ledger: s.Ledger, Explain: s.Explain, ChipPrices: &s.chipPrices, Now: time.Now, Log: s.Log}
 		s.watch(g)
 		deps.OpenAI = &server.OpenAI{Refused: s.Watch.Metrics.Refused, Gateway: g, Keys: s.Keyring, IDs: s.ids, Now: time.Now, Log: s.Log, MaxBody: s.Config.Limits.Body,
 			Intake: server.NewIntake(s.Config.Limits.Streams, bodyMemory(debug.SetMemoryLimit(-1), s.Config.Limits.Body))}

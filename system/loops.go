@@ -9,6 +9,13 @@ func (s *System) startLoops(context.Context) error {
 	s.loop(func(ctx context.Context) { s.Shipper.Loop(ctx) })
 	s.loop(s.chipPriceLoop)
 	s.loop(func(ctx context.Context) { s.Keyring.Loop(ctx, time.Second, s.Log) })
+	s.loop(s.Book.Keep)
+	if s.Follower != nil {
+		s.loop(s.followLoop)
+	}
+	if s.Config.has("control") && s.Config.postgres() {
+		s.loop(s.publishLoop)
+	}
 	if s.Config.has("control") {
 		s.loop(func(ctx context.Context) { _ = s.Keeper.Loop(ctx) }) // its only error is that ctx ended
 		s.loop(s.collectLoop)

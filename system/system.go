@@ -82,6 +82,7 @@ type System struct {
 	Registry  *registry.Service
 	Train     *train.Service
 	Serve     *serve.Service
+	Follower  *serve.Follower // of a gateway of its own
 	Providers *provider.Service
 	Webhooks  *webhook.Service
 	Explain   *gateway.Explanations
@@ -90,13 +91,14 @@ type System struct {
 
 	chipPrices meter.ChipPrices
 
-	loops  context.Context
-	cancel context.CancelFunc
-	tasks  sync.WaitGroup
-	wake   [2]chan struct{} // of the loops over runs and over deployments
-	claims []*sql.Claim
-	broken chan error
-	stops  []stop
+	loops   context.Context
+	cancel  context.CancelFunc
+	tasks   sync.WaitGroup
+	wake    [2]chan struct{} // of the loops over runs and over deployments
+	changed chan struct{}    // the table for gateways is another
+	claims  []*sql.Claim
+	broken  chan error
+	stops   []stop
 }
 
 type stop struct {
@@ -107,7 +109,7 @@ type stop struct {
 // Start builds the system and returns when the API answers. What was started is stopped again when a later
 // step fails. The context bounds the start only.
 func Start(ctx context.Context, cfg Config, log *slog.Logger, extras ...Extra) (*System, error) {
-	s := &System{Config: cfg, Log: log, extras: extras, ids: id.Default(), wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}, broken: make(chan error, 1)}
+	s := &System{Config: cfg, Log: log, extras: extras, ids: id.Default(), wake: [2]chan struct{}{make(chan struct{}, 1), make(chan struct{}, 1)}, changed: make(chan struct{}, 1), broken: make(chan error, 1)}
 	s.loops, s.cancel = context.WithCancel(context.Background())
 	for _, step := range []struct {
 		name string
@@ -257,13 +259,17 @@ func (s *System) openDatabase(ctx context.Context) error {
 	if dsn == "" {
 		dsn = "sqlite:" + s.dir.File("state.db")
 	}
-	db, err := sql.Open(ctx, dsn, s.Log)
+	open, bind := sql.Open, s.bind
+	if !s.Config.has("control") {
+		open, bind = sql.Join, s.join
+	}
+	db, err := open(ctx, dsn, s.Log)
 	if err != nil {
 		return errors.Join(err, s.dir.undo())
 	}
 	s.db = db
 	s.onStop("the database", func(context.Context) error { return db.Close() })
-	if err := s.bind(ctx); err != nil {
+	if err := bind(ctx); err != nil {
 		return errors.Join(err, s.dir.undo())
 	}
 	return s.claimRoles(ctx)
@@ -273,7 +279,7 @@ func (s *System) openDatabase(ctx context.Context) error {
 func (s *System) openSecrets(context.Context) (err error) {
 	file, make := s.Config.SecretKey, false
 	if file == "" {
-		file, make = s.dir.File("secret.key"), true
+		file, make = s.dir.File("secret.key"), s.Config.has("control")
 	}
 	s.Box, err = seal.OpenFile(file, make, rand.Reader)
 	return err
@@ -289,6 +295,9 @@ func (s *System) openBlobs(context.Context) (err error) {
 func (s *System) openTenancy(ctx context.Context) (err error) {
 	store := s.db.Tenancy()
 	s.Keyring = auth.NewKeyring(store, time.Now)
+	if !s.Config.has("control") {
+		return s.Keyring.Refresh(ctx)
+	}
 	s.Tenancy = &tenancy.Service{Store: store, IDs: s.ids, Now: time.Now, Rand: rand.Reader,
 		Changed: func(ctx context.Context) {
 			if err := s.Keyring.Refresh(context.WithoutCancel(ctx)); err != nil {
@@ -352,23 +361,19 @@ func (s *System) openLedger(ctx context.Context) error {
 	if err := s.Shipper.Flush(ctx); err != nil {
 		return err
 	}
-	spent, err := s.db.Meter().Spent(ctx)
-	if err != nil {
-		return err
-	}
 	prices, err := s.db.Meter().ChipPrices(ctx)
 	if err != nil {
 		return err
 	}
 	s.chipPrices.Set(prices)
-	s.Book = quota.NewBook(s.Keyring, time.Now)
-	s.Book.Patience = 2 * time.Second
-	s.Webhooks = &webhook.Service{Store: s.db.Webhooks(), Box: s.Box, IDs: s.ids, Now: time.Now, Rand: rand.Reader, Log: s.Log, Spent: s.Book.Spent}
-	s.Book.Load(spent, s.Keyring.Charged)
-	return nil
+	s.Webhooks = &webhook.Service{Store: s.db.Webhooks(), Box: s.Box, IDs: s.ids, Now: time.Now, Rand: rand.Reader, Log: s.Log, Spent: s.spent}
+	return s.openBook(ctx)
 }
 
 func (s *System) openWork(ctx context.Context) (err error) {
+	if !s.Config.has("control") {
+		return nil
+	}
 	if s.Executor, err = newExecutor(s.dir.File("work"), s.Log); err != nil {
 		return err
 	}
@@ -377,9 +382,6 @@ func (s *System) openWork(ctx context.Context) (err error) {
 	}
 	s.Keeper = job.New(job.Options{Store: s.db.Jobs(), Executor: s.Executor, Planner: s.Queue, IDs: s.ids, Now: time.Now, Log: s.Log,
 		OnChange: func(job.Job) { s.nudge() }})
-	if !s.Config.has("control") {
-		return nil
-	}
 	return s.Keeper.Reconcile(ctx)
 }
 
@@ -392,16 +394,19 @@ func (s *System) cores() int {
 }
 
 func (s *System) openModels(ctx context.Context) error {
+	s.Explain = &gateway.Explanations{Store: s.db.Explanations(), Share: float64(s.Config.Explained) / 100, Log: s.Log}
+	if !s.Config.has("control") {
+		return s.openFollower(ctx)
+	}
 	s.Data = &data.Service{Store: s.db.Data(), Blobs: s.blobs, IDs: s.ids, Now: time.Now}
 	s.Registry = &registry.Service{Store: s.db.Registry(), Blobs: s.blobs, Codec: newCodec(), Dir: s.dir.File("models"), IDs: s.ids, Now: time.Now,
 		MaxImport: s.Config.Limits.Upload}
 	s.Train = &train.Service{Store: s.db.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
 		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version}
-	s.Explain = &gateway.Explanations{Store: s.db.Explanations(), Share: float64(s.Config.Explained) / 100, Log: s.Log}
 	s.Providers = &provider.Service{Store: s.db.Providers(), Box: s.Box, Driver: newProvider, IDs: s.ids, Now: time.Now, Log: s.Log,
 		Changed: func(ctx context.Context) { s.Serve.Reroute(context.WithoutCancel(ctx)) }}
 	s.Serve = &serve.Service{Store: s.db.Serve(), Providers: s.Providers, Price: new(meter.Flat(s.Config.Price.In, s.Config.Price.Out)), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
-		Rand: rand.Reader, Log: s.Log, MemoryLimit: memoryLimit(), Woken: s.nudge, OnChange: func(*serve.Table) { s.nudge() }}
+		Rand: rand.Reader, Log: s.Log, MemoryLimit: memoryLimit(), Woken: s.nudge, OnChange: func(*serve.Table) { s.retell(); s.nudge() }}
 	s.onStop("models", func(context.Context) error {
 		s.Serve.Close()
 		s.Train.Close()

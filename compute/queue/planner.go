@@ -37,7 +37,6 @@ type Planner struct {
 	windows []Window // those that are not over, as of when the core was made
 	closed  map[string]bool
 	turns   map[string]string // elements of arrays that wait for others of theirs, and why
-	ripe    time.Time         // when what runs may make way that may not now; zero if nobody waits for that
 	rounds  int64             // of the core, as of the last pass
 	jobs    map[string]*entry
 	ordered int64 // starts decided so far: the order in which they are carried out
@@ -103,9 +102,6 @@ func (p *Planner) Plan(ctx context.Context, v job.View) (job.Plan, error) {
 	}
 	p.told(v)
 	stops, due := p.clear(v)
-	if !p.ripe.IsZero() && !v.Now.Before(p.ripe) {
-		p.core.Again(now)
-	}
 	plan := p.core.Plan(now)
 	for i := range plan.Actions {
 		p.take(&plan.Actions[i])
@@ -115,23 +111,13 @@ func (p *Planner) Plan(ctx context.Context, v job.View) (job.Plan, error) {
 		out.Due = sooner(out.Due, time.UnixMilli(plan.Next))
 	}
 	out.Stops = append(out.Stops, stops...)
-	out.Due = sooner(sooner(out.Due, due), p.ripens())
+	out.Due = sooner(out.Due, due)
 	if n := p.core.Rounds(); n != p.rounds {
 		p.rounds, p.hist.changed = n, true
 		p.core.Await(horizon.Milliseconds()) // what people are told is held against what comes
 	}
 	p.hist.save(v.Now, p.core.Used(), p.core.State)
 	return out, nil
-}
-
-// ripens notes when it is worth asking for room again that may not be taken now, in whole seconds: many that began one
-// after another are one question.
-func (p *Planner) ripens() time.Time {
-	p.ripe = time.Time{}
-	if at := p.core.Ripe(); at < 1<<53 {
-		p.ripe = time.UnixMilli((at + 999) / 1000 * 1000)
-	}
-	return p.ripe
 }
 
 // strange says whether a job came of a project that the core has no queue for.

@@ -42,7 +42,7 @@ func (c *Core) Adopt(now int64, j Job, held []Held, started int64) error {
 	c.now = min(c.now, max(started, 0))
 	w.since = c.now
 	c.occupy(w, o, seats)
-	c.now = at
+	c.now, c.follows = at, false // it began before others
 	return nil
 }
 

@@ -14,6 +14,7 @@ func (c *Core) clone(h History) *Core {
 	d.price = slices.Clone(c.price)
 	d.moves, d.version, d.memo, d.ending = slices.Clone(c.moves), slices.Clone(c.version), evictions{}, nil
 	d.victims, d.frees, d.worst = nil, nil, slices.Clone(c.worst)
+	d.young, d.follows = nil, false
 	t := *c.trust
 	d.trust = &t
 	d.nodes = slices.Clone(c.nodes)

@@ -176,6 +176,9 @@ type Core struct {
 	holds    []*hold
 	windows  []window
 	edge     int64              // when the next of them begins or ends, as of the last plan
+	ripe     int64              // when a minimum run ends that somebody waits for, as of the last plan; see ripens
+	young    []claim            // what runs and is protected, in order of start, while follows
+	follows  bool               // young is kept up
 	children map[string][]*work // those that wait for a job to succeed
 
 	price    []int64 // by chip: how scarce it is, in Micro
@@ -212,7 +215,7 @@ func New(conf Config, f Fleet, h History, now int64) (*Core, error) {
 	}
 	c := &Core{conf: conf.withDefaults(), history: h, chipAt: map[string]int{}, nodeAt: map[string]int32{}, queueAt: map[string]*queue{},
 		menus: map[string]*menu{}, needs: map[needKey]*menu{}, jobs: map[string]*work{}, children: map[string][]*work{}, now: now}
-	c.round = now + c.conf.Round
+	c.round, c.ripe = now+c.conf.Round, maxInt
 	c.chips = slices.SortedFunc(slices.Values(f.Chips), func(a, b Chip) int { return cmp.Compare(a.Name, b.Name) })
 	for i, ch := range c.chips {
 		c.chipAt[ch.Name] = i
@@ -463,6 +466,9 @@ func (c *Core) occupy(w *work, o *option, seats []Seat) {
 	c.running = append(c.running, w)
 	w.q.add(w, 1)
 	w.runSince = c.now
+	if c.follows {
+		c.young = append(c.young, claim{w, c.now})
+	}
 	c.moves[c.room.pool[seats[0].Node]]++
 	for i := range seats {
 		c.version[seats[i].Node]++

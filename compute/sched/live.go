@@ -80,7 +80,7 @@ func (c *Core) Began(now int64, id string, at int64) {
 		c.settle(now)
 		began := max(w.started, min(at, c.now))
 		if w.runSince == w.started { // not a move, which does not begin the claim to run undisturbed anew
-			w.runSince = began
+			w.runSince, c.follows = began, false
 		}
 		w.started = began
 	}

@@ -53,6 +53,9 @@ func (c *Core) Plan(now int64) Plan {
 		c.edge = c.nextWindow()
 		c.tryAll()
 	}
+	if c.now >= c.ripe { // what was protected may make way
+		c.tryAll()
+	}
 	for _, q := range c.queues {
 		if len(q.parked) > 0 {
 			c.unpark(q)
@@ -71,7 +74,7 @@ func (c *Core) Plan(now int64) Plan {
 	}
 	// 6. Guarantees and priorities take their due from what runs.
 	c.preempt()
-	c.renewed, c.ranked = false, false
+	c.renewed, c.ranked, c.ripe = false, false, c.ripens()
 	return Plan{Now: c.now, Actions: c.acts, Next: c.due()}
 }
 
@@ -145,9 +148,9 @@ func (c *Core) due() int64 {
 }
 
 // appointed is the next time at which something may start because of the time alone: a window begins or ends before those
-// that wait for room, or a job may begin.
+// that wait for room, a job may begin, or what runs may make way.
 func (c *Core) appointed() int64 {
-	at := int64(maxInt)
+	at := c.ripe
 	for _, q := range c.queues {
 		for _, w := range q.parked {
 			if w.NotBefore > c.now {

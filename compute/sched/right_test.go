@@ -3,6 +3,7 @@ package sched
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -44,6 +45,56 @@ func TestAGuaranteeIsRestored(t *testing.T) {
 			t.Fatalf("the owner took %d beyond its guarantee %d", held, g)
 		}
 	})
+}
+
+// A guarantee, and a priority, get their room in the second in which the minimum runs of enough of what lies there are over,
+// by nothing but the plan's own wish to be asked again: whoever runs a core, live or in a replay, has it so. A look ahead
+// knows it too.
+func TestTheCoreAsksToBeAskedWhenMinimumRunsEnd(t *testing.T) {
+	for _, first := range []Job{
+		{ID: "first", Queue: "owner", Need: Need{Chips: 2}},
+		{ID: "first", Queue: "guest", Need: Need{Chips: 2}, Priority: 1},
+	} {
+		w := newWorld(t, Config{Round: 60 * minute, MinRun: 10 * minute}, fleetOf(1, 4, Queue{Name: "owner", Guarantee: []Count{{"a", 4}}}, Queue{Name: "guest"}))
+		w.plan()
+		for i := range 4 {
+			w.now = int64(i) * (minute + 100)
+			must(0, w.submit(Job{ID: fmt.Sprintf("g%d", i), Queue: "guest", Need: Need{Chips: 1}}, 10_000*minute))
+			w.plan()
+		}
+		w.now = 5 * minute
+		must(0, w.submit(first, 100*minute))
+		told := w.c.Expect(24 * 60 * minute)["first"]
+		var wakes []int64
+		for w.runs["first"].Job == "" && len(wakes) < 10 {
+			p := w.plan()
+			wakes = append(wakes, w.now)
+			w.now = p.Next
+		}
+		if want := []int64{5 * minute, 10 * minute, 11*minute + 1000}; !slices.Equal(wakes, want) { // rounded up
+			t.Errorf("of queue %s: asked at %d, want %d", first.Queue, wakes, want)
+		}
+		if told.P50 != 11*minute+1000 {
+			t.Errorf("of queue %s: it was told %d", first.Queue, told.P50)
+		}
+		if p := w.plan(); p.Next < 60*minute {
+			t.Errorf("of queue %s: nobody waits, and it asks for %d", first.Queue, p.Next)
+		}
+	}
+}
+
+// A core does not ask for the ends of minimum runs that let nobody in: those of a queue within its guarantee, of work that
+// stays, or of other chips.
+func TestMinimumRunsThatHelpNobody(t *testing.T) {
+	f := fleetOf(1, 4, Queue{Name: "owner", Guarantee: []Count{{"a", 2}}}, Queue{Name: "other", Guarantee: []Count{{"a", 2}}})
+	w := newWorld(t, Config{Round: 60 * minute, MinRun: 10 * minute}, f)
+	must(0, w.submit(Job{ID: "runs", Queue: "other", Need: Need{Chips: 2}}, 1000*minute))
+	must(0, w.submit(Job{ID: "stays", Queue: "owner", Need: Need{Chips: 2}, Fixed: true}, 1000*minute))
+	w.plan()
+	must(0, w.submit(Job{ID: "waits", Queue: "owner", Need: Need{Chips: 1}, Priority: 5}, minute))
+	if p := w.plan(); p.Next != 60*minute {
+		t.Errorf("it asks for %d", p.Next)
+	}
 }
 
 // Gangs are never cut: one is preempted whole, and only if its room completes a placement.

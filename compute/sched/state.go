@@ -117,41 +117,5 @@ func (c *Core) repromise(s State) {
 	}
 }
 
-// Ripe is the next time at which a job that runs has had its minimum run, on chips for which somebody waits who may take
-// its place by a guarantee, a priority or as a replica; the largest number there is where there is none. What was refused
-// by then is worth trying again: see Again.
-func (c *Core) Ripe() int64 {
-	at := int64(maxInt)
-	wanted := make([]bool, len(c.pools))
-	some := false
-	for _, q := range c.queues {
-		for _, l := range q.lanes {
-			if l == nil || len(l.heap) == 0 {
-				continue
-			}
-			if w := l.heap[0]; w.Kind == Service || w.Priority > 0 || q.guaranteed(w) {
-				for _, p := range l.menu.pools {
-					wanted[p], some = true, true
-				}
-			}
-		}
-	}
-	if !some {
-		return at
-	}
-	for _, v := range c.running {
-		if ripe := v.runSince + c.conf.MinRun; ripe > c.now && wanted[v.opt.pool] {
-			at = min(at, ripe)
-		}
-	}
-	return at
-}
-
-// Again has the next plan try everything that was refused, as a round does, without a round.
-func (c *Core) Again(now int64) {
-	c.settle(now)
-	c.tryAll()
-}
-
 // Rounds is how many rounds there have been.
 func (c *Core) Rounds() int64 { return c.stats.Rounds }

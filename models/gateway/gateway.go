@@ -39,16 +39,23 @@ type Routes interface {
 	Suspect(replica string)
 }
 
-// Served are the routes of a serving service.
-func Served(s *serve.Service) Routes { return served{s} }
+// Tables are what keeps a table of routes: a serve.Service, or a serve.Follower of one in another process.
+type Tables interface {
+	Snapshot() *serve.Table
+	Suspect(replica string)
+	Wake(ctx context.Context, project, deployment string) error
+}
 
-type served struct{ s *serve.Service }
+// Served are the routes of a table.
+func Served(t Tables) Routes { return served{t} }
+
+type served struct{ t Tables }
 
 func (r served) Lookup(project, org, name string) (*serve.Target, bool) {
-	return r.s.Snapshot().Lookup(project, org, name)
+	return r.t.Snapshot().Lookup(project, org, name)
 }
-func (r served) List(project, org string) []*serve.Target { return r.s.Snapshot().List(project, org) }
-func (r served) Suspect(replica string)                   { r.s.Suspect(replica) }
+func (r served) List(project, org string) []*serve.Target { return r.t.Snapshot().List(project, org) }
+func (r served) Suspect(replica string)                   { r.t.Suspect(replica) }
 
 // Gateway serves the model API. All fields are needed that do not say otherwise; it is safe for concurrent use.
 type Gateway struct {

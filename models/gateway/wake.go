@@ -15,7 +15,7 @@ type Waker interface {
 
 // Wake implements Waker.
 func (r served) Wake(ctx context.Context, project, deployment string) error {
-	return r.s.Wake(ctx, project, deployment)
+	return r.t.Wake(ctx, project, deployment)
 }
 
 const (

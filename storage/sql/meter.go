@@ -79,7 +79,10 @@ func (m *Meter) ship(ctx context.Context, records []meter.Record, group int) err
 			}
 			rest = rest[n:]
 		}
-		return addDays(ctx, tx, b.sums)
+		if err := addDays(ctx, tx, b.sums); err != nil || len(records) == 0 {
+			return err
+		}
+		return charge(ctx, tx, records[0].Node, b.sums)
 	})
 }
 
@@ -403,7 +406,7 @@ func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
 				b.Faults = append(b.Faults, fmt.Sprintf(q.sentence, d.day, d.project, d.key, d.model))
 			}
 		}
-		return nil
+		return checkAccounts(ctx, tx, &b)
 	})
 	return b, err
 }
@@ -425,7 +428,10 @@ func (m *Meter) Rebuild(ctx context.Context) error {
 		if _, err := tx.Exec(ctx, "DELETE FROM usage_days"); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, "INSERT INTO usage_days ("+dayKey+", "+listed("%", totalNames)+") "+sumRecords)
+		if _, err := tx.Exec(ctx, "INSERT INTO usage_days ("+dayKey+", "+listed("%", totalNames)+") "+sumRecords); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, "DELETE FROM accounts") // made anew when they are asked for
 		return err
 	})
 }

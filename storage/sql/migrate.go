@@ -6,6 +6,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"log/slog"
 
 	"github.com/pressly/goose/v3"
 
@@ -39,6 +40,38 @@ func (db *DB) migrate(ctx context.Context) error {
 	}
 	if len(done) > 0 {
 		db.log.Info("database migrated", "dialect", db.dialect, "from", have, "to", newest)
+	}
+	return nil
+}
+
+// Join opens a database that another process keeps up to date. One of another version than this program's is
+// fault.Conflict.
+func Join(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
+	db, err := connect(ctx, dsn, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := db.same(ctx); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// same says whether the database has the version that this program knows.
+func (db *DB) same(ctx context.Context) error {
+	p, err := db.provider()
+	if err != nil {
+		return fault.Wrap(err, "reading the migrations")
+	}
+	have, err := p.GetDBVersion(ctx)
+	if err != nil {
+		return fault.Wrap(mapErr(err), "reading the version of the database")
+	}
+	sources := p.ListSources()
+	if newest := sources[len(sources)-1].Version; have != newest {
+		return fault.New(fault.Conflict, fmt.Sprintf("The database has format %d; this program needs %d.", have, newest),
+			fault.Field("database"), fault.Code("other_format"), fault.Fix("Start the control plane first, and both from the same release"))
 	}
 	return nil
 }

@@ -248,7 +248,7 @@ func (b *Book) hold(r *Reservation) bool {
 	for _, a := range r.accounts {
 		if a.bound.Budgeted {
 			r.bound = true
-			if a.left() < cost {
+			if a.left() < cost || a.lease != nil && b.lessor.fenced {
 				return false
 			}
 		}

@@ -76,6 +76,9 @@ func (b *Book) check(r *Reservation, m moment, guess int64, whole bool) (lacks b
 			a.roll(m.minute)
 			continue
 		}
+		if a.lease != nil && b.lessor.fenced {
+			return false, b.lessor.unavailable()
+		}
 		if a.lease != nil && !m.sure { // between two minutes: look again in a moment
 			return true, nil
 		}

@@ -29,7 +29,7 @@ type Service struct {
 	Now   func() time.Time
 	Rand  io.Reader
 	Log   *slog.Logger
-	Spent func(id.Raw) int64 // micro-units that a key with those below it, a project or an organisation has spent
+	Spent func(ctx context.Context, scope, id string) int64 // micro-units that what a budget bounds has spent
 
 	Every time.Duration // pause between looks at the budgets; 0 = 2 s
 
@@ -146,11 +146,7 @@ func (s *Service) Watch(ctx context.Context) error {
 		return err
 	}
 	for _, w := range all {
-		of, err := id.ParseRaw(w.Budget.ID)
-		if err != nil {
-			continue // of a kind whose spending is not known by an id
-		}
-		spent := s.Spent(of)
+		spent := s.Spent(ctx, w.Budget.Scope, w.Budget.ID)
 		news := reached(w, spent)
 		if len(news) == 0 {
 			continue

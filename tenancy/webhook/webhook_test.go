@@ -115,7 +115,10 @@ func newWorld(t *testing.T, db *sql.DB) *world {
 // service is another one each time, as after a restart.
 func (w *world) service() *webhook.Service {
 	return &webhook.Service{Store: w.db.Webhooks(), Box: w.box, IDs: id.Default(), Now: w.clock, Rand: rand.Reader, Log: slog.New(slog.DiscardHandler),
-		Spent: func(of id.Raw) int64 { return w.spent[of] }}
+		Spent: func(_ context.Context, _, of string) int64 {
+			raw, _ := id.ParseRaw(of)
+			return w.spent[raw]
+		}}
 }
 
 func (w *world) budget(t *testing.T, scope, of string, limit int64) {

@@ -202,6 +202,25 @@ func TestExplainingChangesNothing(t *testing.T) {
 	}
 }
 
+// In a replay as in life a guarantee is taken back in the second in which the minimum run of what borrows it is over, and
+// not at the next round.
+func TestAGuaranteeWaitsForNoRound(t *testing.T) {
+	const file = "chips: [{name: gpu}]\nsites: [{name: s}]\nnodes: [{name: n, in: s, chip: gpu, chips: 8}]\n" +
+		"queues: [{name: owner, guarantee: {gpu: 8}}, {name: guest}]\n"
+	f, err := fleet.Read(strings.NewReader(file), "fleet.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := func(id string, at time.Duration) trace.Job {
+		return trace.Job{Duration: 10 * time.Hour, Spec: trace.Spec{ID: id, Queue: id, Submit: at, Chips: 8, MinChips: 8, MaxChips: 8, Share: 1000, Preemptible: true}}
+	}
+	p := New(sched.Config{Round: 3_600_000}, sched.Learned(predict.New(predict.Options{})))
+	r, _ := replay(t, []trace.Job{job("guest", 7*time.Second), job("owner", time.Minute)}, f, p, sim.Options{})
+	if got := r.Records[1].Started; got != 10*time.Minute+7*time.Second {
+		t.Errorf("the owner of all chips has them after %s", got)
+	}
+}
+
 // A gang lies in as few racks as can be: the fleet file's topology reaches the core.
 func TestGangsKnowTheRacks(t *testing.T) {
 	const file = "chips: [{name: gpu}]\nsites: [{name: s}]\n" +
