@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -33,11 +34,20 @@ func (r oneRoute) Lookup(_, _, name string) (*serve.Target, bool) {
 func (r oneRoute) List(_, _ string) []*serve.Target { return []*serve.Target{r.target} }
 func (r oneRoute) Suspect(string)                   {}
 
-// runGateway is a gateway with everything on: a key with limits, budgets of key, project and organisation, the ledger
-// with its group commit, and the shipper into SQLite. It prints the key, then its address.
+// runGateway is a gateway alone with everything on: a key with limits, budgets of key, project and organisation, a
+// priced route with several replicas, the ledger with its group commit, and the shipper into SQLite. It takes the
+// addresses of the replicas and prints the key, then its own address.
 func runGateway(ctx context.Context, args []string) error {
-	if len(args) > 1 { // address of the profiler
-		go func() { fmt.Fprintln(os.Stderr, http.ListenAndServe(args[1], nil)) }() //nolint:gosec // a developer asked for it
+	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
+	profiler := flags.String("pprof", "", "address of the profiler")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *profiler != "" {
+		go func() { fmt.Fprintln(os.Stderr, http.ListenAndServe(*profiler, nil)) }() //nolint:gosec // a developer asked for it
+	}
+	if err := manyFiles(); err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "gatewaybench")
 	if err != nil {
@@ -66,7 +76,9 @@ func runGateway(ctx context.Context, args []string) error {
 		(&meter.Shipper{Ledger: ledger, Store: db.Meter(), Log: log}).Loop(shipping)
 	}()
 	defer func() { stop(); <-shipped }()
-	target.Backends[0].Endpoints = []engine.Endpoint{{Replica: "rep_bench", Addr: args[0], Secret: "none"}}
+	for i, addr := range flags.Args() {
+		target.Backends[0].Endpoints = append(target.Backends[0].Endpoints, engine.Endpoint{Replica: fmt.Sprint("rep_bench", i), Addr: addr, Secret: "none"})
+	}
 	g := &gateway.Gateway{Routes: oneRoute{target}, Quota: quota.NewBook(ring, time.Now), Ledger: ledger, Now: time.Now, Log: log}
 	api := &server.OpenAI{Gateway: g, Keys: ring, IDs: id.Default(), Now: time.Now, Log: log}
 	handler := server.New(server.Deps{Log: log, Now: time.Now, IDs: id.Default(), Keys: ring, OpenAI: api})
@@ -90,7 +102,7 @@ func tenants(ctx context.Context, db *sql.DB) (*auth.Keyring, *serve.Target, str
 		}
 	}
 	_, secret, err := t.CreateKey(ctx, by, tenancy.NewKey{Name: "bench", BudgetMicros: &money,
-		Limits: tenancy.Limits{RPM: 100_000_000, TPM: 1_000_000_000, Concurrency: 10_000}})
+		Limits: tenancy.Limits{RPM: 100_000_000, TPM: 100_000_000_000, Concurrency: 20_000}})
 	if err != nil {
 		return nil, nil, "", err
 	}

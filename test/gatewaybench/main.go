@@ -1,9 +1,11 @@
 // Command gatewaybench measures what the gateway costs beside a plain reverse proxy: CPU time of its process for 1,000
-// requests, with authentication, limits, budgets and the ledger on. Engine, proxy, gateway and load generator are
-// separate processes of this one program; rounds are interleaved and the medians compared.
+// requests, with authentication, limits, budgets, prices and the ledger on; how long answers take through both; and the
+// memory of the gateway alone, idle and under silent streams. Engine, proxies, gateway and load generator are separate
+// processes of this one program. The proxy runs twice: what the second gives beside the first is the control.
 //
-// Rules for users: `gatewaybench run` does all of it. CPU time is read from the kernel for each process as a whole, so a
-// busy machine disturbs the figures little; latencies are not reported for the same reason.
+// Rules for users: `gatewaybench run` does all of it, `-rounds 3 -c 64 -only JSON` a part of it. Rounds are interleaved,
+// their order changes, and only ratios within a round are compared. CPU time is read from the kernel for each process as
+// a whole, so a busy machine disturbs it little; latencies it disturbs much, so read them beside their control.
 package main
 
 import (
