@@ -83,6 +83,7 @@ func (c *Core) Began(now int64, id string, at int64) {
 			w.runSince, c.follows = began, false
 		}
 		w.started = began
+		c.begin(w) // its time limit, too, counts from then
 	}
 }
 

@@ -268,13 +268,16 @@ func TestElasticWorkShrinksAndGrows(t *testing.T) {
 // A start that waited for others to leave begins its time undisturbed only when it really begins.
 func TestTheMinimumRunCountsFromTheRealStart(t *testing.T) {
 	w := newWorld(t, Config{MinRun: 10 * minute}, fleetOf(1, 4, Queue{Name: "guest"}, Queue{Name: "owner", Guarantee: []Count{{"a", 4}}}))
-	must(0, w.submit(Job{ID: "borrower", Queue: "guest", Need: Need{Chips: 4}}, 1000*minute))
+	must(0, w.submit(Job{ID: "borrower", Queue: "guest", Need: Need{Chips: 4}, Limit: 30 * minute}, 1000*minute))
 	if p := w.plan(); len(p.Actions) != 1 {
 		t.Fatalf("%+v", p.Actions)
 	}
 	began := w.now + 3*minute
 	w.now = began
 	w.c.Began(w.now, "borrower", began)
+	if by := w.c.jobs["borrower"].goneBy; by < began+30*minute {
+		t.Errorf("it has to be gone %d minutes after it began, its limit is 30", (by-began)/minute)
+	}
 	must(0, w.submit(Job{ID: "owned", Queue: "owner", Need: Need{Chips: 4}}, 100*minute))
 	for ; w.now < began+10*minute; w.now += minute {
 		if p := w.plan(); len(p.Actions) != 0 {
