@@ -160,7 +160,7 @@ func TestAnotherProjectsObjectsDoNotExist(t *testing.T) {
 	named := regexp.MustCompile(`\{[a-z]+\}`)
 	for who, secret := range strangers {
 		for _, e := range endpoints {
-			if e.Public || e.Scope == tenancy.OrgWide || e.Scope == tenancy.Platform || strings.HasPrefix(e.Pattern, "/v1/") || e.ID == "put-member" {
+			if e.Public || e.Scope == tenancy.OrgWide || e.Scope == tenancy.Platform || strings.HasPrefix(e.Pattern, "/v1") || e.ID == "put-member" {
 				continue
 			}
 			rec := w.request(e, secret)
@@ -204,7 +204,7 @@ func TestEveryEndpointServesWhomTheTableAllows(t *testing.T) {
 		}
 		rec := w.request(e, w.key(t, tenancy.Key{Role: e.Role, Scopes: scopes}))
 		switch {
-		case strings.HasPrefix(e.Pattern, "/v1/"): // no route is served here: those are the gateway's tests
+		case strings.HasPrefix(e.Pattern, "/v1"): // no route is served here: those are the gateway's tests
 			if rec.Code == 401 || rec.Code == 403 {
 				t.Errorf("%s %s: %d %s", e.Method, e.Pattern, rec.Code, rec.Body)
 			}

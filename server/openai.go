@@ -16,7 +16,9 @@ import (
 	"github.com/triarch-ai/triarch/api/openai"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/dialect"
 	"github.com/triarch-ai/triarch/models/gateway"
+	"github.com/triarch-ai/triarch/models/kept"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/server/front"
 	"github.com/triarch-ai/triarch/tenancy"
@@ -24,8 +26,9 @@ import (
 	"github.com/triarch-ai/triarch/tenancy/quota"
 )
 
-// OpenAI serves the model API under /v1/ in the OpenAI dialect: it authenticates, bounds and reads the body, and
-// writes refusals; the gateway does the rest. All fields but Intake and MaxBody are needed.
+// OpenAI serves the model API under /v1/ in the dialects of OpenAI and Anthropic, and under /v1beta/ in Google's: it
+// authenticates, bounds and reads the body, and writes refusals; the gateway does the rest. All fields but Intake, Kept
+// and MaxBody are needed.
 //
 // It is an http.Handler of its own, because nothing may stand between it and the connection that costs time. The
 // http.Server in front must have no ReadTimeout, which would end long answers; bodies are timed here.
@@ -35,8 +38,9 @@ type OpenAI struct {
 	IDs     *id.Maker
 	Now     func() time.Time
 	Log     *slog.Logger
-	Intake  *Intake // bounds requests together; nil = nothing does
-	MaxBody int64   // bytes of a request's body; 0 = 4 MiB
+	Kept    *kept.Service // responses to go on from, and files; nil = none
+	Intake  *Intake       // bounds requests together; nil = nothing does
+	MaxBody int64         // bytes of a request's body; 0 = 4 MiB
 	// Refused is told of what is refused before it comes to the gateway; nil = nobody is.
 	Refused func(error)
 }
@@ -71,12 +75,10 @@ func (o *OpenAI) begin(w http.ResponseWriter, r *http.Request) (out *sink, raw i
 	return out, raw, rid
 }
 
-// The model API's lines of the table of endpoints.
+// The endpoints that most requests are for.
 var (
 	chatEndpoint       = line("POST", openai.ChatPath)
 	completionEndpoint = line("POST", openai.CompletionPath)
-	modelsEndpoint     = line("GET", openai.ModelsPath)
-	modelEndpoint      = line("GET", openai.ModelsPath+"/{model}")
 )
 
 func line(method, pattern string) Endpoint {
@@ -89,39 +91,39 @@ func line(method, pattern string) Endpoint {
 
 func (o *OpenAI) route(w *sink, r *http.Request, raw id.Raw, rid string) error {
 	e, path := chatEndpoint, r.URL.Path
-	name, isModel := strings.CutPrefix(path, openai.ModelsPath+"/")
-	switch {
-	case path == openai.ChatPath:
-	case path == openai.CompletionPath:
+	switch path {
+	case openai.ChatPath:
+	case openai.CompletionPath:
 		e = completionEndpoint
-	case path == openai.ModelsPath:
-		e = modelsEndpoint
-	case isModel:
-		e = modelEndpoint
 	default:
-		return fault.New(fault.NotFound, "There is no "+clip(path)+" in this API.", fault.Code("unknown_url"))
+		return o.elsewhere(w, r, raw, rid)
 	}
 	if r.Method != e.Method {
-		w.Header().Set("Allow", e.Method)
-		return methodNotAllowed{fault.New(fault.Invalid, clip(path)+" takes the method "+e.Method+".", fault.Code("method_not_allowed"))}
+		return wrongMethod(w, path, e.Method)
 	}
 	who, err := o.principal(e, r)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case e.Method == "POST":
-		return o.complete(w, r, who, raw, rid)
-	case isModel:
-		return o.show(w, who, name)
 	}
-	return o.list(w, who)
+	return o.complete(w, r, &gateway.Call{Who: who, Path: path, Request: raw, RequestID: rid}, (*OpenAI).run)
 }
 
-// methodNotAllowed is the one refusal whose status has no kind of its own.
-type methodNotAllowed struct{ cause *fault.Error }
-
-func (e methodNotAllowed) Error() string { return e.cause.Error() }
-func (e methodNotAllowed) Unwrap() error { return e.cause }
+// elsewhere is a request for anything but chat and text completions.
+func (o *OpenAI) elsewhere(w *sink, r *http.Request, raw id.Raw, rid string) error {
+	w.face = faceOf(r)
+	if w.face == dialect.Anthropic {
+		w.Header()["Request-Id"] = w.id[:]
+	}
+	p, name, err := locate(w, r)
+	if err != nil {
+		return err
+	}
+	who, err := o.principal(p.Endpoint, r)
+	if err != nil {
+		return err
+	}
+	return p.answer(o, w, r, &asked{who: who, raw: raw, rid: rid, name: name})
+}
 
 func clip(s string) string {
 	if len(s) > 100 {
@@ -131,7 +133,7 @@ func clip(s string) string {
 }
 
 func (o *OpenAI) principal(e Endpoint, r *http.Request) (*auth.Principal, error) {
-	who, err := o.Keys.AuthenticateFrom(r.RemoteAddr, bearer(r))
+	who, err := o.Keys.AuthenticateFrom(r.RemoteAddr, secretOf(r))
 	if err != nil {
 		return nil, err
 	}
@@ -141,28 +143,28 @@ func (o *OpenAI) principal(e Endpoint, r *http.Request) (*auth.Principal, error)
 	return who, nil
 }
 
-func (o *OpenAI) complete(w *sink, r *http.Request, who *auth.Principal, raw id.Raw, rid string) error {
-	call := &gateway.Call{Who: who, Path: r.URL.Path, Request: raw, RequestID: rid}
+// complete takes the body of a request and has it answered.
+func (o *OpenAI) complete(w *sink, r *http.Request, call *gateway.Call, answer func(*OpenAI, *sink, *http.Request, *gateway.Call) error) error {
 	if v := r.Header["X-Triarch-Explain"]; len(v) > 0 && v[0] == "1" {
-		call.Explain, call.Names = true, tenancy.Allows(who.Scopes, tenancy.Read)
+		call.Explain, call.Names = true, tenancy.Allows(call.Who.Scopes, tenancy.Read)
 	}
 	if w.front != nil && r.ContentLength <= o.limit() {
 		if body, ok := w.front.Rest(); ok {
 			call.Body = body
-			return o.run(r, w, call)
+			return answer(o, w, r, call)
 		}
 	}
 	b := &intaken{in: o.Intake, buf: bodies.Get().(*[]byte)}
 	defer b.release()
-	if err := o.receive(w, r, who, b); err != nil {
+	if err := o.receive(w, r, call.Who, b); err != nil {
 		return err
 	}
 	call.Body = *b.buf
-	return o.run(r, w, call)
+	return answer(o, w, r, call)
 }
 
 // run has the gateway answer a request whose body is here.
-func (o *OpenAI) run(r *http.Request, w *sink, call *gateway.Call) error {
+func (o *OpenAI) run(w *sink, r *http.Request, call *gateway.Call) error {
 	if err := o.Intake.enter(); err != nil {
 		return err
 	}
@@ -266,23 +268,6 @@ func (o *OpenAI) read(w *sink, r *http.Request, b *intaken) error {
 	}
 }
 
-func (o *OpenAI) list(w *sink, who *auth.Principal) error {
-	out := openai.ModelList{Object: "list", Data: []openai.Model{}}
-	for _, t := range o.Gateway.Routes.List(who.ProjectID, who.OrgID) {
-		out.Data = append(out.Data, modelOf(t))
-	}
-	return reply(w, out)
-}
-
-func (o *OpenAI) show(w *sink, who *auth.Principal, name string) error {
-	t, ok := o.Gateway.Routes.Lookup(who.ProjectID, who.OrgID, name)
-	if !ok || !t.Serves() {
-		return fault.New(fault.NotFound, "The model `"+clip(name)+"` does not exist or you do not have access to it.",
-			fault.Code("model_not_found"), fault.Field("model"))
-	}
-	return reply(w, modelOf(t))
-}
-
 func modelOf(t *serve.Target) openai.Model {
 	return openai.Model{ID: t.Route.Name, Object: "model", Created: t.Route.CreatedAt.Unix(), OwnedBy: t.Route.Project}
 }
@@ -292,15 +277,19 @@ func reply(w *sink, v any) error {
 	if err != nil {
 		return fault.Wrap(err, "writing the answer")
 	}
+	return send(w, b)
+}
+
+// send answers with JSON.
+func send(w *sink, b []byte) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(b) // a client that is gone does not miss it
 	return nil
 }
 
-// refuse writes an error in the dialect, with the headers that tell clients whether and when to try again.
+// refuse writes an error in the caller's dialect, with the headers that tell clients whether and when to try again.
 func (o *OpenAI) refuse(w *sink, rid string, err error) {
-	status, e := openai.ErrorOf(err)
 	h := w.Header()
 	setRetry(h, err)
 	if r, ok := errors.AsType[*quota.Refusal](err); ok {
@@ -314,16 +303,22 @@ func (o *OpenAI) refuse(w *sink, rid string, err error) {
 	case fault.NoMoney:
 		h.Set("X-Should-Retry", "false")
 	case fault.Unavailable:
-		h.Set("Retry-After", "1")
+		if h.Get("Retry-After") == "" { // an upstream's own word
+			h.Set("Retry-After", "1")
+		}
 	case fault.Unauthenticated:
 		h.Set("Www-Authenticate", "Bearer")
 	case fault.Internal:
 		o.Log.Error("model API: a request failed", slog.String("request", rid), slog.Any("error", err))
 	}
-	if _, ok := errors.AsType[methodNotAllowed](err); ok {
-		status = http.StatusMethodNotAllowed
+	face := w.face
+	if face == "" {
+		face = dialect.Chat
 	}
-	body := e.Body()
+	status, body := dialect.WriteError(face, err)
+	if own, ok := errors.AsType[withStatus](err); ok {
+		status = own.status
+	}
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
@@ -351,6 +346,7 @@ type sink struct {
 	http.ResponseWriter
 	now    func() time.Time
 	id     [1]string     // value of its header
+	face   dialect.Kind  // what the caller reads; empty: OpenAI's chat
 	front  *front.Writer // ResponseWriter, if it is one: it looks after the time that writes take
 	begun  bool
 	unread bool      // the request has a body whose end was not seen

@@ -131,11 +131,29 @@ var endpoints = []Endpoint{
 	{Method: "DELETE", Pattern: v1 + "/chip-prices/{chip}", ID: "remove-chip-price", Role: tenancy.Owner, Scope: tenancy.Platform},
 	{Method: "POST", Pattern: v1 + "/usage/verify", ID: "verify-usage", Role: tenancy.Owner, Scope: tenancy.Platform},
 
-	// The model API speaks OpenAI's wire and answers errors in its form; see openai.go.
+	// The model API speaks the wires of OpenAI, Anthropic and Google and answers errors in their forms; see openai.go and
+	// dialects.go. What a key leaves there is of its project, and whoever may call models may leave it.
 	{Method: "GET", Pattern: "/v1/models", Role: tenancy.Viewer, Scope: tenancy.Inference},
 	{Method: "GET", Pattern: "/v1/models/{model}", Role: tenancy.Viewer, Scope: tenancy.Inference},
 	{Method: "POST", Pattern: "/v1/chat/completions", Role: tenancy.Viewer, Scope: tenancy.Inference, Stream: true},
 	{Method: "POST", Pattern: "/v1/completions", Role: tenancy.Viewer, Scope: tenancy.Inference, Stream: true},
+	{Method: "POST", Pattern: "/v1/responses", Role: tenancy.Viewer, Scope: tenancy.Inference, Stream: true},
+	{Method: "GET", Pattern: "/v1/responses/{response}", Role: tenancy.Viewer, Scope: tenancy.Inference},
+	{Method: "DELETE", Pattern: "/v1/responses/{response}", Role: tenancy.Viewer, Scope: tenancy.Inference},
+	{Method: "GET", Pattern: "/v1/responses/{response}/input_items", Role: tenancy.Viewer, Scope: tenancy.Inference},
+	{Method: "POST", Pattern: "/v1/embeddings", Role: tenancy.Viewer, Scope: tenancy.Inference, Stream: true},
+	{Method: "POST", Pattern: "/v1/rerank", Role: tenancy.Viewer, Scope: tenancy.Inference, Stream: true},
+	{Method: "POST", Pattern: "/v1/moderations", Role: tenancy.Viewer, Scope: tenancy.Inference, Stream: true},
+	{Method: "POST", Pattern: "/v1/files", Role: tenancy.Viewer, Scope: tenancy.Inference, Stream: true},
+	{Method: "GET", Pattern: "/v1/files", Role: tenancy.Viewer, Scope: tenancy.Inference},
+	{Method: "GET", Pattern: "/v1/files/{file}", Role: tenancy.Viewer, Scope: tenancy.Inference},
+	{Method: "GET", Pattern: "/v1/files/{file}/content", Role: tenancy.Viewer, Scope: tenancy.Inference},
+	{Method: "DELETE", Pattern: "/v1/files/{file}", Role: tenancy.Viewer, Scope: tenancy.Inference},
+	{Method: "POST", Pattern: "/v1/messages", Role: tenancy.Viewer, Scope: tenancy.Inference, Stream: true},
+	{Method: "POST", Pattern: "/v1/messages/count_tokens", Role: tenancy.Viewer, Scope: tenancy.Inference, Stream: true},
+	{Method: "GET", Pattern: "/v1beta/models", Role: tenancy.Viewer, Scope: tenancy.Inference},
+	{Method: "GET", Pattern: "/v1beta/models/{model}", Role: tenancy.Viewer, Scope: tenancy.Inference},
+	{Method: "POST", Pattern: "/v1beta/models/{model}", Role: tenancy.Viewer, Scope: tenancy.Inference, Stream: true}, // the method follows the model's name
 }
 
 // Further is what an operation asks for beyond its line of the table when a request names certain things.

@@ -1,5 +1,6 @@
 // Package server is HTTP and nothing else: it authenticates, authorises, decodes, calls the service that decides, and
-// encodes. The control API lies under /api/v1 (huma, problem+json), the model API under /v1 (OpenAI's wire).
+// encodes. The control API lies under /api/v1 (huma, problem+json), the model API under /v1 (the wires of OpenAI and
+// Anthropic) and /v1beta (Google's).
 //
 // Rules for callers: every endpoint stands in the one table of routes.go with the role and scope it asks for; an
 // operation that is not in it cannot be registered. Another project's object is 404: handlers pass the caller's
@@ -81,7 +82,7 @@ type Deps struct {
 	Ledger    Ledger
 	Spent     func(ctx context.Context, scope, id string) int64 // micro-units that what a budget bounds has spent
 
-	// OpenAI answers everything under /v1/, by itself: authentication, errors, panics. Without it there is no model API.
+	// OpenAI answers everything under /v1/ and /v1beta/, by itself: authentication, errors, panics. Without it there is no model API.
 	OpenAI http.Handler
 
 	// Metrics answers GET /metrics; without it there is none.
@@ -117,7 +118,7 @@ func New(d Deps) http.Handler {
 		return own
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/v1/") { // nothing stands between the model API and its connection
+		if strings.HasPrefix(r.URL.Path, "/v1/") || strings.HasPrefix(r.URL.Path, "/v1beta/") { // nothing stands between the model API and its connection
 			d.OpenAI.ServeHTTP(w, r)
 			return
 		}
@@ -147,7 +148,7 @@ func HTTP(h http.Handler, log *slog.Logger) *front.Server {
 		BaseContext: func(net.Listener) context.Context { return base },
 	}
 	std.RegisterOnShutdown(closed)
-	return &front.Server{Std: std, Paths: []string{openai.ChatPath, openai.CompletionPath}, Context: base,
+	return &front.Server{Std: std, Paths: []string{openai.ChatPath, openai.CompletionPath, openai.ResponsesPath, openai.EmbeddingsPath, openai.RerankPath, messagesPath}, Context: base,
 		HeadTimeout: headTimeout, IdleTimeout: idleTimeout, WriteTime: writeTime, Log: log}
 }
 

@@ -41,6 +41,9 @@ func (s *System) Collect(ctx context.Context, before time.Time) error {
 	if done.Deleted > 0 {
 		s.Log.Info("unnamed blobs were deleted", "blobs", done.Deleted, "bytes", done.Freed)
 	}
+	if _, err := s.Kept.Expire(ctx); err != nil {
+		return err
+	}
 	if err := s.Registry.Sweep(ctx); err != nil {
 		return err
 	}
@@ -54,6 +57,9 @@ func (s *System) Collect(ctx context.Context, before time.Time) error {
 // named yields every blob that the database names.
 func (s *System) named(ctx context.Context, yield func(blob.Ref) bool) error {
 	if err := s.Data.Refs(ctx, yield); err != nil {
+		return err
+	}
+	if err := s.Kept.Store.FileRefs(ctx, yield); err != nil {
 		return err
 	}
 	return s.Registry.Refs(ctx, yield)

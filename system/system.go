@@ -29,6 +29,7 @@ import (
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/models/gateway/seen"
+	"github.com/triarch-ai/triarch/models/kept"
 	"github.com/triarch-ai/triarch/models/native/kernel"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
@@ -79,6 +80,7 @@ type System struct {
 	Queue     *queue.Planner
 	Keeper    *job.Keeper
 	Data      *data.Service
+	Kept      *kept.Service
 	Registry  *registry.Service
 	Train     *train.Service
 	Serve     *serve.Service
@@ -395,9 +397,11 @@ func (s *System) cores() int {
 
 func (s *System) openModels(ctx context.Context) error {
 	s.Explain = &gateway.Explanations{Store: s.db.Explanations(), Share: float64(s.Config.Explained) / 100, Log: s.Log}
+	s.Kept = &kept.Service{Store: s.db.Kept(), IDs: s.ids, Now: time.Now}
 	if !s.Config.has("control") {
-		return s.openFollower(ctx)
+		return s.openFollower(ctx) // it has no blobs that others see, and so no files
 	}
+	s.Kept.Blobs = s.blobs
 	s.Data = &data.Service{Store: s.db.Data(), Blobs: s.blobs, IDs: s.ids, Now: time.Now}
 	s.Registry = &registry.Service{Store: s.db.Registry(), Blobs: s.blobs, Codec: newCodec(), Dir: s.dir.File("models"), IDs: s.ids, Now: time.Now,
 		MaxImport: s.Config.Limits.Upload}

@@ -87,7 +87,7 @@ func TestRefusals(t *testing.T) {
 		"n huge":            {"POST", chat, secret, ask(`,"n":99999999999999999999`), 400, invalid, "", "n"},
 		"engine's own":      {"POST", chat, secret, ask(`,"temperature":-1`), 400, invalid, "", "temperature"},
 		"body too large":    {"POST", chat, secret, ask(`,"x":"` + strings.Repeat("x", 1<<20) + `"`), 413, invalid, "request_too_large", ""},
-		"unknown path":      {"POST", "/v1/embeddings", secret, `{}`, 404, invalid, "unknown_url", ""},
+		"unknown path":      {"POST", "/v1/nothing", secret, `{}`, 404, invalid, "unknown_url", ""},
 		"wrong method":      {"GET", chat, secret, ``, 405, invalid, "method_not_allowed", ""},
 		"model not there":   {"GET", "/v1/models/x", secret, ``, 404, invalid, "model_not_found", "model"},
 		"model idle":        {"GET", "/v1/models/idle", secret, ``, 404, invalid, "model_not_found", "model"},
