@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/tenancy"
@@ -19,20 +20,15 @@ import (
 
 // charge adds what newly stored records cost to the accounts that have a row, and takes it off their node's leases. The
 // accounts are locked in one order by all.
-func charge(ctx context.Context, tx *Tx, node string, sums map[day]*meter.Totals) error {
+func charge(ctx context.Context, tx *Tx, cache *lineCache, node string, sums map[day]*meter.Totals) error {
 	if tx.dialect != Postgres || len(sums) == 0 {
 		return nil
 	}
 	costs := map[string]int64{}
-	lines := map[string][]string{}
 	for d, t := range sums {
-		line, ok := lines[d.key]
-		if !ok {
-			var err error
-			if line, err = lineOf(ctx, tx, d.key); err != nil {
-				return err
-			}
-			lines[d.key] = line
+		line, err := cache.lineOf(ctx, tx, d.key)
+		if err != nil {
+			return err
 		}
 		for _, account := range append([]string{d.org, d.project, d.route}, line...) {
 			costs[account] = min(costs[account], math.MaxInt64-t.CostMicros) + t.CostMicros
@@ -56,9 +52,38 @@ func charge(ctx context.Context, tx *Tx, node string, sums map[day]*meter.Totals
 	return err
 }
 
-// lineOf lists the accounts of a key: itself, the keys above it, and their members.
-func lineOf(ctx context.Context, tx *Tx, key string) ([]string, error) {
-	out := []string{key}
+// lineCache keeps the accounts of keys: who made a key and whose it is never changes.
+type lineCache struct {
+	mu sync.Mutex
+	of map[string][]string
+}
+
+// cachedLines bounds the cache; beyond it, it begins anew.
+const cachedLines = 100_000
+
+func (c *lineCache) lineOf(ctx context.Context, tx *Tx, key string) ([]string, error) {
+	c.mu.Lock()
+	line, ok := c.of[key]
+	c.mu.Unlock()
+	if ok {
+		return line, nil
+	}
+	line, known, err := lineOf(ctx, tx, key)
+	if err != nil || !known {
+		return line, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of == nil || len(c.of) >= cachedLines {
+		c.of = map[string][]string{}
+	}
+	c.of[key] = line
+	return line, nil
+}
+
+// lineOf lists the accounts of a key: itself, the keys above it, and their members. known says that there is such a key.
+func lineOf(ctx context.Context, tx *Tx, key string) (out []string, known bool, err error) {
+	out = []string{key}
 	rows, err := All(ctx, tx, func(s Scanner) (r [3]string, err error) { return r, s.Scan(&r[0], &r[1], &r[2]) },
 		`WITH RECURSIVE line (id, org_id, project_id, member, created_by) AS (
  SELECT id, org_id, project_id, member, created_by FROM api_keys WHERE id = ?
@@ -75,7 +100,7 @@ func lineOf(ctx context.Context, tx *Tx, key string) ([]string, error) {
 			}
 		}
 	}
-	return out, err
+	return out, len(rows) > 0, err
 }
 
 // below are the keys that where finds and those that they made.

@@ -295,11 +295,26 @@ func closeWays(ctx context.Context, tx *Tx, deployment string) error {
 	if _, err := tx.Exec(ctx, "DELETE FROM route_backends WHERE deployment_id = ?", deployment); err != nil {
 		return err
 	}
+	if err := unbounded(ctx, tx, lost); err != nil {
+		return err
+	}
 	if _, err := tx.Exec(ctx, "DELETE FROM route_aliases WHERE route_id IN ("+lost+")"); err != nil {
 		return err
 	}
 	_, err = tx.Exec(ctx, "DELETE FROM routes WHERE id IN ("+lost+")")
 	return err
+}
+
+// unbounded refuses what would take a route away that has limits or a budget: made anew, it would have none, so only
+// whoever may take these away may.
+func unbounded(ctx context.Context, tx *Tx, routes string, args ...any) error {
+	bound, err := All(ctx, tx, scanText, "SELECT name FROM routes WHERE id IN ("+routes+`) AND (EXISTS (SELECT 1 FROM limits l WHERE l.scope = 'model' AND l.id = routes.id)
+ OR EXISTS (SELECT 1 FROM budgets b WHERE b.scope = 'model' AND b.id = routes.id))`, args...)
+	if err != nil || len(bound) == 0 {
+		return err
+	}
+	return fault.New(fault.Conflict, "The route "+bound[0]+" has limits or a budget.", fault.Code("bounded"), fault.Field("route"),
+		fault.Fix("Take them away first: triarch limit rm model %s", bound[0]))
 }
 
 // SetState implements serve.Store.
@@ -477,6 +492,9 @@ func (s *Serve) RemoveRoute(ctx context.Context, project, id string) error {
 		var name string
 		if err := tx.QueryRow(ctx, "SELECT name FROM routes WHERE project = ? AND id = ?"+tx.ForUpdate(), project, id).Scan(&name); err != nil {
 			return missing(err, "There is no route %s.", id)
+		}
+		if err := unbounded(ctx, tx, "?", id); err != nil {
+			return err
 		}
 		if err := deleteWays(ctx, tx, id); err != nil {
 			return err

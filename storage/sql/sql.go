@@ -36,6 +36,7 @@ type DB struct {
 	write   *stdsql.DB // SQLite: one connection
 	read    *stdsql.DB // PostgreSQL: the same pool as write
 	log     *slog.Logger
+	lines   lineCache // of keys
 }
 
 // Open opens "sqlite:PATH" or a "postgres://" URL and brings its schema up to date. A schema newer than this program

@@ -71,9 +71,10 @@ type lessor struct {
 	log       *slog.Logger
 
 	kick   chan struct{}
-	list   []*account    // to be asked for next
-	next   chan struct{} // closed when the question after the one under way is answered
-	flying chan struct{} // closed when the one under way is; nil when none is
+	active map[*account]struct{} // that have something of the authority
+	list   []*account            // to be asked for next
+	next   chan struct{}         // closed when the question after the one under way is answered
+	flying chan struct{}         // closed when the one under way is; nil when none is
 
 	clock    sample
 	alive    time.Time // when the last question that was answered was sent
@@ -89,7 +90,7 @@ type sample struct{ sent, got, told time.Time }
 // NewLeased makes a book that spends leases; it admits nothing that is bounded until Keep runs.
 func NewLeased(bounds Bounds, now func() time.Time, authority Authority, log *slog.Logger) *Book {
 	b := NewBook(bounds, now)
-	b.lessor = &lessor{book: b, authority: authority, log: log, kick: make(chan struct{}, 1), next: make(chan struct{})}
+	b.lessor = &lessor{book: b, authority: authority, log: log, kick: make(chan struct{}, 1), next: make(chan struct{}), active: map[*account]struct{}{}}
 	return b
 }
 
@@ -383,14 +384,17 @@ func (l *lessor) beat(ctx context.Context) {
 	now := b.now()
 	var names []string
 	byName := map[string]*account{}
-	for _, a := range b.accounts {
-		x := a.lease
-		if a.surplus() {
-			names = append(names, a.name)
-			byName[a.name] = a
-			if now.Sub(x.used) > idleAfter {
-				l.enlist(a)
+	for a := range l.active {
+		if !a.surplus() {
+			if a.open == 0 && a.running == 0 && now.Sub(a.lease.used) > idleAfter {
+				delete(l.active, a) // it has given everything back
 			}
+			continue
+		}
+		names = append(names, a.name)
+		byName[a.name] = a
+		if now.Sub(a.lease.used) > idleAfter {
+			l.enlist(a)
 		}
 	}
 	b.mu.Unlock()
@@ -473,6 +477,7 @@ func (l *lessor) renew(ctx context.Context) {
 		a.lease.flying = false
 		if ok {
 			a.take(&claims[i], &answer.Grants[i], got)
+			l.active[a] = struct{}{}
 		}
 		a.wake()
 	}
