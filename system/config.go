@@ -48,6 +48,11 @@ type Config struct {
 	Metrics struct {
 		Listen string `config:"listen" help:"loopback address, such as 127.0.0.1:9420, that answers GET /metrics without a key; empty: only the API's own address does, with a key of the scope platform"`
 	} `config:"metrics"`
+	Traces struct {
+		Endpoint string   `config:"endpoint" help:"where OpenTelemetry traces are sent by OTLP over HTTP, such as http://127.0.0.1:4318; empty: nowhere"`
+		Rate     float64  `config:"rate" help:"share of the model API's requests that are traced, 0 to 1, beside those whose caller samples"`
+		Headers  []string `config:"headers" help:"headers for the endpoint, as Name=value" secret:"true"`
+	} `config:"traces"`
 	Limits struct {
 		Body    int64         `config:"body" help:"largest body of a model API request, bytes"`
 		Upload  int64         `config:"upload" help:"largest upload of data or a model, bytes"`
@@ -69,6 +74,7 @@ func DefaultConfig() Config {
 	c.Starter = true
 	c.Explained = 1
 	c.Log.Level, c.Log.Format = "info", "text"
+	c.Traces.Rate = 0.01
 	c.Limits.Body, c.Limits.Upload = 4<<20, 8<<30
 	c.Limits.Streams = 4096
 	c.Limits.Drain = 10 * time.Second
@@ -125,6 +131,9 @@ func (c *Config) Check() error {
 		return err
 	}
 	if err := c.checkMetrics(); err != nil {
+		return err
+	}
+	if _, err := c.exporter(); err != nil {
 		return err
 	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"time"
@@ -17,7 +18,13 @@ import (
 
 // watch has somebody watch the gateway's requests.
 func (s *System) watch(g *gateway.Gateway) {
-	s.Watch = &seen.Watch{Metrics: seen.NewMetrics()}
+	s.Watch = &seen.Watch{Metrics: seen.NewMetrics(), Traces: &seen.Tracer{Rate: s.Config.Traces.Rate, Rand: rand.Uint64}}
+	if e, _ := s.Config.exporter(); e != nil { // it was checked
+		e.Node, e.Log = s.node, s.Log
+		s.Watch.Traces.Exporter = e
+		s.Watch.Metrics.Also(e.Write)
+		s.loop(e.Loop)
+	}
 	s.Watch.Metrics.Also(func(w *obs.Writer) { backends(w, g) })
 	g.Watch = s.Watch
 }

@@ -73,7 +73,10 @@ type Request struct {
 	Body      []byte // JSON; not kept after Open's Stream is closed
 	RequestID string // sent as x-request-id
 	Scope     string // requests of different scopes must share nothing that one could learn of the other by, such as a prompt cache
-	Stream    bool   // Body asks for an event stream
+	Trace     string // sent as traceparent, in the form of W3C's trace context; empty: none
+	// TraceState is sent as tracestate beside Trace, to engines of this installation alone.
+	TraceState string
+	Stream     bool // Body asks for an event stream
 	Usage     bool   // Body asks for the usage event. A driver that has to ask for it itself, because its engine has
 	// no other way to tell the counts, does so and keeps the event back when this is false.
 }

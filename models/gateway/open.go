@@ -89,6 +89,7 @@ func (f *flight) ask(ctx context.Context, t *try) (engine.Stream, error) {
 		t.known.breaker.leave(f.began, unknown)
 		return nil, err
 	}
+	q.Trace, q.TraceState = f.sight.trace(f.asks-1), f.sight.TraceState
 	f.asked, f.at = true, t
 	t.known.running.Add(1)
 	f.entry.Asked(t.via.ID)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"time"
@@ -25,8 +26,9 @@ type Watcher interface {
 type Sight struct {
 	Call       *Call
 	Began      time.Time
-	Trace      string // traceparent that backends are sent; empty: none
+	Trace      string // traceparent that backends are sent, of a sampled trace with the id that AttemptSpan makes of its span; empty: none
 	TraceState string // which engines of this installation are sent with it
+	Note       any    // the watcher's own
 	Keep       int    // how many bytes of the answer are to be kept; 0: nothing is
 
 	Kind    meter.Kind
@@ -62,6 +64,27 @@ type Attempt struct {
 	Took    time.Duration // until the head of the answer, or the failure
 	Status  int           // 0: no answer came
 	Again   bool          // another was asked because of it
+	Full    bool          // it had no place in time
+}
+
+// AttemptSpan is the id of the span of the i-th attempt of a request whose first one has this.
+func AttemptSpan(first [8]byte, i int) [8]byte {
+	first[7] ^= byte(i)
+	return first
+}
+
+// trace is the traceparent of the i-th attempt.
+func (s *Sight) trace(i int) string {
+	const at, end = 36, 52 // of the span's id
+	if i == 0 || len(s.Trace) < end || s.Note == nil {
+		return s.Trace
+	}
+	var span [8]byte
+	if _, err := hex.Decode(span[:], []byte(s.Trace[at:end])); err != nil {
+		return s.Trace
+	}
+	span = AttemptSpan(span, i)
+	return s.Trace[:at] + hex.EncodeToString(span[:]) + s.Trace[end:]
 }
 
 // Attempts is how often something was asked.
@@ -75,7 +98,7 @@ func (s *Sight) Attempts() int {
 // Attempt is the i-th of them.
 func (s *Sight) Attempt(i int) Attempt {
 	t := s.f.tries[i]
-	return Attempt{Backend: t.via, Replica: t.to.Replica, Began: s.Reserved + t.began, Waited: t.waited, Took: t.took, Status: int(t.status), Again: t.again}
+	return Attempt{Backend: t.via, Replica: t.to.Replica, Began: s.Reserved + t.began, Waited: t.waited, Took: t.took, Status: int(t.status), Again: t.again, Full: t.full}
 }
 
 // watched is Do where somebody watches.

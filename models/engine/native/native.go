@@ -117,7 +117,7 @@ func (d *Driver) small(ctx context.Context, q *upstream.Request) (int, []byte, e
 
 // Open sends the caller's bytes as they are.
 func (d *Driver) Open(ctx context.Context, to engine.Endpoint, q engine.Request) (engine.Stream, error) {
-	r, err := d.Client.Do(ctx, &upstream.Request{Addr: to.Addr, Path: q.Path, Secret: to.Secret, RequestID: q.RequestID,
+	r, err := d.Client.Do(ctx, &upstream.Request{Addr: to.Addr, Path: q.Path, Secret: to.Secret, RequestID: q.RequestID, Trace: q.Trace, TraceState: q.TraceState,
 		Scope: q.Scope, Body: q.Body})
 	if err != nil {
 		return nil, err

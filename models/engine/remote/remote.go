@@ -107,7 +107,7 @@ func (p *Provider) Health(ctx context.Context, _ engine.Endpoint) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	resp, err := p.ask(ctx, http.MethodGet, path, nil, "")
+	resp, err := p.ask(ctx, http.MethodGet, path, nil, engine.Request{})
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (p *Provider) Open(ctx context.Context, _ engine.Endpoint, q engine.Request
 	inner, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.Total)
 	s := &stream{p: p, caller: ctx, cancel: cancel, tally: tally{dialect: p.Dialect, hide: !q.Usage}}
 	s.left = context.AfterFunc(ctx, s.linger)
-	if s.resp, err = p.ask(inner, http.MethodPost, q.Path, body, q.RequestID); err != nil {
+	if s.resp, err = p.ask(inner, http.MethodPost, q.Path, body, q); err != nil {
 		s.release()
 		if ctx.Err() != nil {
 			return nil, fault.Wrap(ctx.Err(), "asking the provider")
@@ -164,7 +164,7 @@ func (p *Provider) body(q engine.Request) ([]byte, error) {
 func hasOptions(path string) bool { return strings.HasSuffix(path, "/completions") }
 
 // ask tries the keys until one is not refused for itself.
-func (p *Provider) ask(ctx context.Context, method, path string, body []byte, request string) (*http.Response, error) {
+func (p *Provider) ask(ctx context.Context, method, path string, body []byte, of engine.Request) (*http.Response, error) {
 	var refused *http.Response
 	for range max(len(p.keys), 1) {
 		k, err := p.pick()
@@ -177,7 +177,7 @@ func (p *Provider) ask(ctx context.Context, method, path string, body []byte, re
 		if refused != nil {
 			refused.Body.Close()
 		}
-		resp, err := p.send(ctx, method, path, body, request, k)
+		resp, err := p.send(ctx, method, path, body, of, k)
 		if err != nil {
 			return nil, err
 		}
@@ -190,7 +190,7 @@ func (p *Provider) ask(ctx context.Context, method, path string, body []byte, re
 }
 
 // send makes one request with one key.
-func (p *Provider) send(ctx context.Context, method, path string, body []byte, request string, k *key) (*http.Response, error) {
+func (p *Provider) send(ctx context.Context, method, path string, body []byte, of engine.Request, k *key) (*http.Response, error) {
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
 	var r io.Reader
@@ -205,8 +205,11 @@ func (p *Provider) send(ctx context.Context, method, path string, body []byte, r
 		q.Header.Set("Content-Type", "application/json")
 	}
 	q.Header.Set("User-Agent", "triarch")
-	if request != "" {
-		q.Header.Set("X-Request-Id", request)
+	if of.RequestID != "" {
+		q.Header.Set("X-Request-Id", of.RequestID)
+	}
+	if of.Trace != "" { // the provider's own trace goes on from ours; what others wrote into the state is none of its business
+		q.Header.Set("Traceparent", of.Trace)
 	}
 	p.authorise(q.Header, k)
 	resp, err := p.Transport.RoundTrip(q)

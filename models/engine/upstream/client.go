@@ -45,6 +45,8 @@ type Request struct {
 	RequestID string // x-request-id; left out if empty
 	Scope     string // x-cache-scope; left out if empty
 	Body      []byte // JSON
+
+	Trace, TraceState string // traceparent and tracestate; left out if empty
 }
 
 // Do sends a request and returns when the head of the answer was read. When no answer came the error is a fault of
@@ -52,7 +54,7 @@ type Request struct {
 // pooled one failed with nothing of it taken: an engine that may have seen it does not get it twice.
 func (c *Client) Do(ctx context.Context, q *Request) (*Response, error) {
 	if strings.ContainsAny(q.Path, " \r\n") || strings.ContainsAny(q.Secret, "\r\n") || strings.ContainsAny(q.RequestID, "\r\n") ||
-		strings.ContainsAny(q.Scope, "\r\n") {
+		strings.ContainsAny(q.Scope, "\r\n") || strings.ContainsAny(q.Trace, "\r\n") || strings.ContainsAny(q.TraceState, "\r\n") {
 		return nil, fault.New(fault.Invalid, "A request to an engine holds a line break.")
 	}
 	cn := c.pooled(q.Addr)
@@ -156,6 +158,12 @@ func (cn *conn) write(q *Request) (int64, error) {
 	}
 	if q.Scope != "" {
 		b = append(append(b, "\r\nX-Cache-Scope: "...), q.Scope...)
+	}
+	if q.Trace != "" {
+		b = append(append(b, "\r\nTraceparent: "...), q.Trace...)
+		if q.TraceState != "" {
+			b = append(append(b, "\r\nTracestate: "...), q.TraceState...)
+		}
 	}
 	if q.Body != nil {
 		b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)

@@ -2,6 +2,7 @@ package seen
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/http/httptest"
 	"regexp"
 	"strings"
@@ -183,7 +184,7 @@ func BenchmarkWatch(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		w    *Watch
-	}{{"none", nil}, {"metrics", &Watch{Metrics: NewMetrics()}}} {
+	}{{"none", nil}, {"metrics", &Watch{Metrics: NewMetrics()}}, {"metrics and a trace in 100", &Watch{Metrics: NewMetrics(), Traces: &Tracer{Rate: 0.01, Rand: rand.Uint64, Exporter: &Exporter{}}}}} {
 		b.Run(c.name, func(b *testing.B) {
 			r := newRig(b, nil)
 			if c.w != nil {

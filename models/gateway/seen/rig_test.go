@@ -34,7 +34,7 @@ func (*echo) Health(context.Context, engine.Endpoint) error { return nil }
 
 func (e *echo) Open(_ context.Context, to engine.Endpoint, q engine.Request) (engine.Stream, error) {
 	e.mu.Lock()
-	e.asked = append(e.asked, engine.Request{Path: q.Path, RequestID: q.RequestID})
+	e.asked = append(e.asked, engine.Request{Path: q.Path, RequestID: q.RequestID, Trace: q.Trace, TraceState: q.TraceState})
 	e.mu.Unlock()
 	if to.Replica == "dead" {
 		return nil, fault.New(fault.Unavailable, "nobody there", fault.Code(engine.Unreached))

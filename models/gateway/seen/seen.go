@@ -13,6 +13,7 @@ import (
 // Watch tells its parts of every request. A nil part is left out.
 type Watch struct {
 	Metrics *Metrics
+	Traces  *Tracer
 }
 
 var _ gateway.Watcher = (*Watch)(nil)
@@ -22,6 +23,7 @@ func (w *Watch) Begin(s *gateway.Sight) {
 	if w.Metrics != nil {
 		w.Metrics.begin(s)
 	}
+	w.Traces.begin(s)
 }
 
 // End implements gateway.Watcher.
@@ -29,4 +31,5 @@ func (w *Watch) End(s *gateway.Sight) {
 	if w.Metrics != nil {
 		w.Metrics.end(s)
 	}
+	w.Traces.end(s)
 }
