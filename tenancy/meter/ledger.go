@@ -19,7 +19,7 @@ import (
 type Options struct {
 	Slots       int           // records per segment file; 0 = 16384 (8 MiB)
 	MaxSegments int           // segments that may wait for shipping before requests are refused; 0 = 256 (2 GiB)
-	SyncEvery   time.Duration // pause between group commits; 0 = 15 ms, which with the commit itself stays below 20; negative = only at Sync
+	SyncEvery   time.Duration // from the first change to its group commit; 0 = 15 ms, which with the commit itself stays below 20; negative = only at Sync
 	Now         func() time.Time
 	Log         *slog.Logger
 }
@@ -52,6 +52,8 @@ type Ledger struct {
 
 	recovered Recovery
 	wake      chan struct{}
+	dirty     chan struct{} // a segment became dirty
+	flusher   *flusher      // nil where there is none
 	stop      chan struct{}
 	done      sync.WaitGroup
 }
@@ -86,7 +88,7 @@ func Open(dir, node string, opt Options) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{dir: dir, node: node, opt: opt, lock: lock, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	l := &Ledger{dir: dir, node: node, opt: opt, lock: lock, wake: make(chan struct{}, 1), dirty: make(chan struct{}, 1), stop: make(chan struct{})}
 	if err := l.recover(); err != nil {
 		l.release()
 		return nil, err
@@ -100,6 +102,7 @@ func Open(dir, node string, opt Options) (*Ledger, error) {
 	l.active.Store(first)
 	l.done.Go(l.spareLoop)
 	if opt.SyncEvery > 0 {
+		l.flusher = newFlusher()
 		l.done.Go(l.syncLoop)
 	}
 	return l, nil
@@ -235,7 +238,7 @@ func (e *Entry) close(ship bool) {
 func (l *Ledger) Sync() error {
 	var errs []error
 	for _, s := range l.mapped() {
-		errs = append(errs, s.sync())
+		errs = append(errs, s.sync(l.flusher))
 	}
 	return errors.Join(errs...)
 }
@@ -267,5 +270,6 @@ func (l *Ledger) release() {
 	if l.spare != nil {
 		l.spare.unmap()
 	}
+	l.flusher.close()
 	l.lock.Close()
 }

@@ -15,7 +15,7 @@ func (l *Ledger) make() (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.last = number
+	l.last, s.woken = number, l.dirty
 	return s, nil
 }
 
@@ -88,16 +88,23 @@ func (l *Ledger) prepare() {
 	l.spare = s
 }
 
-// syncLoop is the group commit: whatever changed in one period reaches the disk with one call.
+// syncLoop is the group commit: whatever changed in one period reaches the disk with one call. A period begins with a
+// change, so that an idle ledger wakes nobody.
 func (l *Ledger) syncLoop() {
-	tick := time.NewTicker(l.opt.SyncEvery)
-	defer tick.Stop()
+	period := time.NewTimer(l.opt.SyncEvery)
+	defer period.Stop()
 	failing := false
 	for {
 		select {
 		case <-l.stop:
 			return
-		case <-tick.C:
+		case <-l.dirty:
+		}
+		period.Reset(l.opt.SyncEvery)
+		select {
+		case <-l.stop:
+			return
+		case <-period.C:
 		}
 		err := l.Sync()
 		if err != nil && !failing {

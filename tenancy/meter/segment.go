@@ -30,6 +30,9 @@ type segment struct {
 	dirty   atomic.Bool
 	sent    []int64 // slots that the store acknowledged; guarded by the shipper's lock
 
+	file  *os.File      // for asynchronous flushes; nil of segments that were found
+	woken chan struct{} // told when the segment becomes dirty; nil if nobody listens
+
 	gate sync.RWMutex // held for reading while data is used by anybody but a slot's request
 	gone bool
 }
@@ -54,27 +57,41 @@ func (s *segment) slot(i int64) []byte {
 }
 
 func (s *segment) touch() {
-	if !s.dirty.Load() {
-		s.dirty.Store(true)
+	if s.dirty.Load() || s.dirty.Swap(true) {
+		return
+	}
+	select {
+	case s.woken <- struct{}{}:
+	default: // it was told already, or nobody listens
 	}
 }
 
 // createSegment makes a file with all its blocks allocated, durable under its final name, and maps it. Zeros are
 // written rather than reserved, so that a later store into the mapping cannot meet a full disk.
 func createSegment(dir, node string, number int64, slots int) (*segment, error) {
-	path := filepath.Join(dir, segmentName(number))
-	tmp := path + ".new"
+	tmp := filepath.Join(dir, segmentName(number)) + ".new"
 	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	if err := fillSegment(f, node, number, slots); err != nil {
-		os.Remove(tmp)
+	s, err := nameSegment(f, dir, node, number, slots)
+	if err != nil {
+		f.Close()
 		return nil, err
 	}
-	if err := os.Rename(tmp, path); err != nil {
-		os.Remove(tmp)
+	s.file = f
+	return s, nil
+}
+
+// nameSegment fills the new file, gives it its name and maps it.
+func nameSegment(f *os.File, dir, node string, number int64, slots int) (*segment, error) {
+	path := filepath.Join(dir, segmentName(number))
+	err := fillSegment(f, node, number, slots)
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
 		return nil, err
 	}
 	if err := durable.SyncDir(dir); err != nil {
@@ -129,8 +146,8 @@ func openSegment(path string, number int64) (*segment, error) {
 	return s, err
 }
 
-// sync writes what changed to the disk.
-func (s *segment) sync() error {
+// sync writes what changed to the disk, by way of with where that can.
+func (s *segment) sync(with *flusher) error {
 	if !s.dirty.Swap(false) {
 		return nil
 	}
@@ -139,11 +156,14 @@ func (s *segment) sync() error {
 	if s.gone {
 		return nil
 	}
-	if err := unix.Msync(s.data, unix.MS_SYNC); err != nil {
-		s.dirty.Store(true)
-		return os.NewSyscallError("msync", err)
+	done, err := with.flush(s.file)
+	if !done {
+		err = os.NewSyscallError("msync", unix.Msync(s.data, unix.MS_SYNC))
 	}
-	return nil
+	if err != nil {
+		s.touch()
+	}
+	return err
 }
 
 // finished says whether every slot is settled and shipped, so that the file is no longer needed.
@@ -161,6 +181,9 @@ func (s *segment) unmap() error {
 	s.gone = true
 	data := s.data
 	s.data = nil
+	if s.file != nil {
+		s.file.Close()
+	}
 	return unix.Munmap(data)
 }
 
