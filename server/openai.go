@@ -191,7 +191,7 @@ type intaken struct {
 }
 
 // grow makes room for more of a body, of at most most bytes: twice the room there was, so that what is allocated stays
-// in proportion to what arrived.
+// in proportion to what arrived, or the room of an earlier long body if there is one.
 func (b *intaken) grow(most int64) error {
 	have := *b.buf
 	if b.held == 0 { // the first room is there already
@@ -204,23 +204,51 @@ func (b *intaken) grow(most int64) error {
 		return nil
 	}
 	room := int(min(int64(2*cap(have)), max(most, int64(cap(have))+1)))
-	if err := b.in.hold(room); err != nil { // for a moment there are both
+	next := b.known(most, room)
+	if err := b.in.hold(cap(*next)); err != nil { // for a moment there are both
+		keepRoom(next)
 		return err
 	}
-	b.held += room
-	*b.buf = append(make([]byte, 0, room), have...)
+	*next = append((*next)[:0], have...)
+	keepRoom(b.buf)
+	b.buf = next
 	_ = b.in.hold(-cap(have))
-	b.held -= cap(have)
+	b.held = cap(*next)
 	return nil
 }
 
-// maxPooled keeps the room of long bodies from being held by short ones.
-const maxPooled = 64 << 10
+// known is room that is kept, where the body is a long one, or new room.
+func (b *intaken) known(most int64, room int) *[]byte {
+	if most > maxPooled {
+		if p, ok := longBodies.Get().(*[]byte); ok {
+			if cap(*p) >= room {
+				return p
+			}
+			longBodies.Put(p)
+		}
+	}
+	p := make([]byte, 0, room)
+	return &p
+}
+
+// maxPooled keeps the room of long bodies from being held by short ones; the room of very long ones is not kept.
+const (
+	maxPooled     = 64 << 10
+	maxLongPooled = 1 << 20
+)
 
 func (b *intaken) release() {
 	_ = b.in.hold(-b.held)
-	if cap(*b.buf) <= maxPooled {
-		bodies.Put(b.buf)
+	keepRoom(b.buf)
+}
+
+// keepRoom keeps room for later bodies.
+func keepRoom(p *[]byte) {
+	switch n := cap(*p); {
+	case n <= maxPooled:
+		bodies.Put(p)
+	case n <= maxLongPooled:
+		longBodies.Put(p)
 	}
 }
 
@@ -232,7 +260,10 @@ func (o *OpenAI) limit() int64 {
 	return o.MaxBody
 }
 
-var bodies = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+var (
+	bodies     = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+	longBodies sync.Pool
+)
 
 // read reads the body into b, to its end: only then does the server watch for a client that hangs up.
 func (o *OpenAI) read(w *sink, r *http.Request, b *intaken) error {
