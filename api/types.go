@@ -492,6 +492,7 @@ type NewPolicy struct {
 	QueueWaitMS *int `json:"queue_wait_ms,omitempty" minimum:"0" doc:"the longest wait there, milliseconds; default and 0: 30,000"`
 	SlowMS      *int `json:"slow_ms,omitempty" minimum:"0" doc:"an answer that begins later counts as a failure of what gave it, milliseconds; default and 0: none does"`
 	WakeMS      *int `json:"wake_ms,omitempty" minimum:"0" doc:"how long a request waits for a deployment without replicas, which it wakes, milliseconds; default and 0: not at all"`
+	CacheS      *int `json:"cache_s,omitempty" minimum:"0" doc:"how long an answer that is always the same is kept and given again for nothing, seconds; default and 0: not at all"`
 }
 
 // Policy is how requests of a route are let through to what it leads to.
@@ -501,6 +502,7 @@ type Policy struct {
 	QueueWaitMS int `json:"queue_wait_ms,omitempty"`
 	SlowMS      int `json:"slow_ms,omitempty"`
 	WakeMS      int `json:"wake_ms,omitempty"`
+	CacheS      int `json:"cache_s,omitempty"`
 }
 
 // NewBackend names a deployment or a provider's model.

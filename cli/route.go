@@ -23,6 +23,7 @@ type way struct {
 	shared              bool
 	most, queue         int
 	wait, slow, wake    time.Duration
+	cache               time.Duration
 }
 
 func (w *way) flags(c *cobra.Command) *cobra.Command {
@@ -37,6 +38,7 @@ func (w *way) flags(c *cobra.Command) *cobra.Command {
 	f.DurationVar(&w.wait, "queue-wait", 0, "the longest wait there; 0: 30s")
 	f.DurationVar(&w.slow, "slow", 0, "an answer that begins later counts as a failure of what gave it; 0: none does")
 	f.DurationVar(&w.wake, "wake", 0, "how long a request waits for a deployment without replicas, which it wakes; 0: not at all")
+	f.DurationVar(&w.cache, "cache", 0, "how long an answer that is always the same (temperature 0 or a seed, no stream) is kept and given again for nothing; 0: not at all")
 	return c
 }
 
@@ -50,6 +52,7 @@ func (w *way) policy(f *pflag.FlagSet) (p api.NewPolicy) {
 	}
 	p.Concurrency, p.Queue = whole("concurrency", w.most), whole("queue", w.queue)
 	p.QueueWaitMS, p.SlowMS, p.WakeMS = whole("queue-wait", millis(w.wait)), whole("slow", millis(w.slow)), whole("wake", millis(w.wake))
+	p.CacheS = whole("cache", int(w.cache/time.Second))
 	return p
 }
 
@@ -239,7 +242,7 @@ func (a *app) showRoute(r api.Route) {
 		what string
 		n    int
 	}{{"requests at once for each replica", r.Policy.Concurrency}, {"requests of a project that wait", r.Policy.Queue}, {"milliseconds of waiting at most", r.Policy.QueueWaitMS},
-		{"milliseconds until an answer is slow", r.Policy.SlowMS}, {"milliseconds for a deployment to wake", r.Policy.WakeMS}} {
+		{"milliseconds until an answer is slow", r.Policy.SlowMS}, {"milliseconds for a deployment to wake", r.Policy.WakeMS}, {"seconds in which an answer is given again", r.Policy.CacheS}} {
 		if x.n > 0 {
 			a.Printf("%s: %d\n", x.what, x.n)
 		}

@@ -145,6 +145,12 @@ func (o *OpenAI) principal(e Endpoint, r *http.Request) (*auth.Principal, error)
 
 // complete takes the body of a request and has it answered.
 func (o *OpenAI) complete(w *sink, r *http.Request, call *gateway.Call, answer func(*OpenAI, *sink, *http.Request, *gateway.Call) error) error {
+	if v := r.Header["Idempotency-Key"]; len(v) > 0 {
+		call.Again = v[0]
+	}
+	if v := r.Header["X-Triarch-Cache"]; len(v) > 0 && v[0] == "1" {
+		call.Cached = true
+	}
 	if v := r.Header["X-Triarch-Explain"]; len(v) > 0 && v[0] == "1" {
 		call.Explain, call.Names = true, tenancy.Allows(call.Who.Scopes, tenancy.Read)
 	}

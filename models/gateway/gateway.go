@@ -82,6 +82,7 @@ type Gateway struct {
 	retries  budget
 	lanes    sync.Map // backend id -> *lane
 	waking   atomic.Int32
+	stored   answers
 }
 
 // Call is one request of the model API.
@@ -91,6 +92,8 @@ type Call struct {
 	Body      []byte // not kept after Do
 	Request   id.Raw
 	RequestID string // Request as the client sees it
+	Again     string // what the request calls itself, Idempotency-Key; empty: nothing
+	Cached    bool   // an answer from the route's cache will do, whatever the request says
 	Explain   bool   // the answer is to say in a header what was decided
 	Names     bool   // and may name what stands behind the route
 
@@ -157,7 +160,7 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 	if g.Watch != nil {
 		err = f.watched(ctx, to)
 	} else {
-		err = f.run(ctx, to)
+		err = f.begun(ctx, to)
 	}
 	if g.Explain != nil {
 		g.Explain.remember(f, err) // 8. Tell what watches
@@ -165,18 +168,20 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 	return err
 }
 
-// run is the flow.
-func (f *flight) run(ctx context.Context, to Sink) error {
-	g, call := f.Gateway, f.call
+// begun reads the request, and looks whether its answer is known.
+func (f *flight) begun(ctx context.Context, to Sink) error {
 	// 1. Who asks is in the call. What do they ask?
-	var err error
-	if err = f.read(); err != nil {
-		return g.counted(ctx, call.Who, err)
+	if err := f.read(); err != nil {
+		return f.Gateway.counted(ctx, f.call.Who, err)
 	}
-	// 2. Resolve the public name.
-	if f.target, err = g.resolve(call.Who, f.fields.model); err != nil {
-		return g.counted(ctx, call.Who, err)
+	if f.call.Again != "" {
+		return f.again(ctx, to)
 	}
+	return f.cached(ctx, to)
+}
+
+// run is the rest of the flow, once the route is known.
+func (f *flight) run(ctx context.Context, to Sink) (err error) {
 	// 3. Reserve, and open the record that will be the bill.
 	if err := f.reserve(ctx); err != nil {
 		return err

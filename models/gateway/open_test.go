@@ -127,7 +127,7 @@ func TestWeights(t *testing.T) {
 			list = append(list, own(string(rune('a'+i)), 0, weight, 1, e))
 		}
 		r.route(list...)
-		const n = 300
+		const n = 120
 		for range n {
 			if _, err := r.ask(t.Context(), ""); (err == nil) != (sum > 0) {
 				rt.Fatal(err)

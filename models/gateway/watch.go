@@ -119,7 +119,7 @@ func (f *flight) watched(ctx context.Context, to Sink) (err error) {
 		}
 		f.Watch.End(s)
 	}()
-	err = f.run(ctx, to)
+	err = f.begun(ctx, to)
 	ended = true
 	return err
 }
@@ -145,6 +145,8 @@ func (f *flight) see(ctx context.Context, err error, ended bool) {
 	switch {
 	case !ended:
 		s.Status = http.StatusInternalServerError
+	case err == nil && f.asks == 0: // an answer that was kept
+		s.Status = http.StatusOK
 	case err == nil:
 	case ctx.Err() != nil || errors.Is(err, context.Canceled):
 		s.Status = fault.HTTPStatus(fault.Canceled)

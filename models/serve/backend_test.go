@@ -22,7 +22,9 @@ import (
 func abroad(t *testing.T, w *world, s *serve.Service) provider.Provider {
 	t.Helper()
 	s.Providers = &provider.Service{Store: w.db.Providers(), Box: must(seal.New(make([]byte, seal.KeySize), rand.Reader)), IDs: id.Default(), Now: time.Now,
-		Log: slog.New(slog.DiscardHandler), Driver: func(u provider.Upstream) provider.Driver { return remote.New(remote.Options{URL: u.URL, Now: time.Now}) }}
+		Log: slog.New(slog.DiscardHandler), Driver: func(u provider.Upstream) provider.Driver {
+			return remote.New(remote.Options{URL: u.URL, Now: time.Now})
+		}}
 	return must(s.Providers.Add(t.Context(), provider.Who{Org: org, Project: project}, provider.Spec{Name: "far", URL: "https://api.example.org/v1", Key: "secret"}))
 }
 

@@ -13,6 +13,7 @@ type Policy struct {
 	QueueWaitMS int `json:"queue_wait_ms,omitempty"` // the longest wait; 0 = 30 s
 	SlowMS      int `json:"slow_ms,omitempty"`       // an answer that begins later counts against what gave it; 0 = none does
 	WakeMS      int `json:"wake_ms,omitempty"`       // how long a request waits for a deployment without replicas, which it wakes; 0 = not at all
+	CacheS      int `json:"cache_s,omitempty"`       // how long answers that are always the same are kept and given again, for nothing, seconds; 0 = not at all
 }
 
 // Bounds of a policy.
@@ -20,6 +21,7 @@ const (
 	maxConcurrency = 1 << 16
 	maxQueue       = 1 << 12
 	maxPolicyWait  = 10 * time.Minute
+	maxCache       = 7 * 24 * 3600
 )
 
 // QueueWait is the longest wait where a backend is full; 0 = the gateway's own.
@@ -33,7 +35,7 @@ func (p Policy) Wake() time.Duration { return time.Duration(p.WakeMS) * time.Mil
 
 // PolicyChange is what is to change of a policy; what is nil stays.
 type PolicyChange struct {
-	Concurrency, Queue, QueueWaitMS, SlowMS, WakeMS *int
+	Concurrency, Queue, QueueWaitMS, SlowMS, WakeMS, CacheS *int
 }
 
 // over is the policy as it is to be.
@@ -41,7 +43,7 @@ func (c PolicyChange) over(p Policy) Policy {
 	for _, x := range []struct {
 		to   *int
 		from *int
-	}{{&p.Concurrency, c.Concurrency}, {&p.Queue, c.Queue}, {&p.QueueWaitMS, c.QueueWaitMS}, {&p.SlowMS, c.SlowMS}, {&p.WakeMS, c.WakeMS}} {
+	}{{&p.Concurrency, c.Concurrency}, {&p.Queue, c.Queue}, {&p.QueueWaitMS, c.QueueWaitMS}, {&p.SlowMS, c.SlowMS}, {&p.WakeMS, c.WakeMS}, {&p.CacheS, c.CacheS}} {
 		if x.from != nil {
 			*x.to = *x.from
 		}
@@ -56,7 +58,7 @@ func (p Policy) check() error {
 		most  int
 	}{
 		{"concurrency", p.Concurrency, maxConcurrency}, {"queue", p.Queue, maxQueue}, {"queue_wait_ms", p.QueueWaitMS, int(maxPolicyWait / time.Millisecond)},
-		{"slow_ms", p.SlowMS, int(maxPolicyWait / time.Millisecond)}, {"wake_ms", p.WakeMS, int(maxPolicyWait / time.Millisecond)},
+		{"slow_ms", p.SlowMS, int(maxPolicyWait / time.Millisecond)}, {"wake_ms", p.WakeMS, int(maxPolicyWait / time.Millisecond)}, {"cache_s", p.CacheS, maxCache},
 	} {
 		if x.n < 0 || x.n > x.most {
 			return fault.InvalidField("route.policy."+x.field, "%s is %d, it must be 0 to %d.", x.field, x.n, x.most)
