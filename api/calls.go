@@ -328,7 +328,7 @@ type UsageQuery struct {
 	Organisation bool   // all projects
 	Key          string // id of a key
 	From, To     string // UTC days, 2006-01-02, both included
-	Group        string // day (default), model, key or project
+	Group        string // day (default), model, key, project or tag
 }
 
 // Usage says what was used and what it cost, with the rows of all pages.
@@ -341,6 +341,12 @@ func (c *Client) Usage(ctx context.Context, q UsageQuery) (Usage, error) {
 		return u.Next
 	})
 	return all, err
+}
+
+// UsageCSV writes the rows of usage as comma-separated values, money in micro-units.
+func (c *Client) UsageCSV(ctx context.Context, q UsageQuery, w io.Writer) error {
+	return c.download(ctx, path("usage.csv")+params("org", q.Org, "project", q.Project, "organisation", strconv.FormatBool(q.Organisation),
+		"key", q.Key, "from", q.From, "to", q.To, "group", q.Group), w)
 }
 
 // MarginQuery says whose margin of which days.

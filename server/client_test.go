@@ -320,7 +320,7 @@ func clientProviders(t *testing.T, c *api.Client) {
 func clientUsage(t *testing.T, w *world, c *api.Client) {
 	ctx := t.Context()
 	for i := range 3 {
-		e := must(w.ledger.Begin(&meter.Identity{Request: w.IDs.Raw(), Org: w.who.Org, Project: w.who.Project, Key: w.who.Key, Model: "pub",
+		e := must(w.ledger.Begin(&meter.Identity{Request: w.IDs.Raw(), Org: w.who.Org, Project: w.who.Project, Key: w.who.Key, Model: "pub", Tag: "team-a",
 			Prices: meter.Flat(1_000_000, 2_000_000), Start: time.Now(), Kind: meter.Chat}))(t)
 		e.Settle(meter.Finished, meter.Usage{Input: 10, Output: int64(i)}, meter.Work{Chip: "cpu", ChipMillis: 1000, ChipNanos: 2001})
 	}
@@ -367,6 +367,11 @@ func clientUsage(t *testing.T, w *world, c *api.Client) {
 	}
 	if m := must(c.Margin(ctx, api.MarginQuery{Org: "org_other"}))(t); m.Totals.Requests != 0 {
 		t.Errorf("margin of strangers %+v", m)
+	}
+	var sheet bytes.Buffer
+	must(0, c.UsageCSV(ctx, api.UsageQuery{Group: "tag"}, &sheet))(t)
+	if want := "tag,requests,prompt_tokens,cached_tokens,completion_tokens,reasoning_tokens,embedding_tokens,cost_micros\nteam-a,3,30,0,3,0,0,36\n"; sheet.String() != want {
+		t.Errorf("got %s", sheet.String())
 	}
 	if b := must(c.VerifyUsage(ctx))(t); len(b.Faults) != 0 || b.Records != 3 {
 		t.Errorf("books %+v", b)

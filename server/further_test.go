@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/triarch-ai/triarch/compute/job"
@@ -51,8 +52,10 @@ func asks(t *testing.T, w *world) map[string][]furtherAsk {
 		add("list-keys", scope, "GET", "/keys?project="+in.prj, "")
 		add("get-key", scope, "GET", "/keys/"+k.ID+"?project="+in.prj, "")
 		add("revoke-key", scope, "DELETE", "/keys/"+k.ID+"?project="+in.prj, "")
-		add("usage", scope, "GET", "/usage?project="+in.prj, "")
-		add("usage", scope, "GET", "/usage?org="+in.org, "")
+		for _, id := range []string{"usage", "usage.csv"} {
+			add(strings.Replace(id, ".", "-", 1), scope, "GET", "/"+id+"?project="+in.prj, "")
+			add(strings.Replace(id, ".", "-", 1), scope, "GET", "/"+id+"?org="+in.org, "")
+		}
 		for _, of := range []string{"organisation/" + in.org, "project/" + in.prj, "key/" + k.ID} {
 			add("set-budget", scope, "PUT", "/budgets/"+of, `{"limit_micros":5}`)
 			add("remove-budget", scope, "DELETE", "/budgets/"+of, "")

@@ -119,6 +119,7 @@ var endpoints = []Endpoint{
 	{Method: "PUT", Pattern: v1 + "/quotas/{project}", ID: "set-quota", Role: tenancy.Owner, Scope: tenancy.Platform},
 	{Method: "DELETE", Pattern: v1 + "/quotas/{project}", ID: "remove-quota", Role: tenancy.Owner, Scope: tenancy.Platform},
 
+	{Method: "GET", Pattern: v1 + "/usage.csv", ID: "usage-csv", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/usage", ID: "usage", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/webhooks", ID: "list-webhooks", Role: tenancy.Owner, Scope: tenancy.Admin},
 	{Method: "POST", Pattern: v1 + "/webhooks", ID: "add-webhook", Role: tenancy.Owner, Scope: tenancy.Admin},
@@ -195,6 +196,7 @@ var furthers = []Further{
 	{ID: "get-key", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "revoke-key", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "usage", When: "another project or the organisation", Scope: tenancy.OrgWide},
+	{ID: "usage-csv", When: "another project or the organisation", Scope: tenancy.OrgWide},
 	{ID: "set-budget", When: "an organisation, or another project or its key", Scope: tenancy.OrgWide},
 	{ID: "remove-budget", When: "an organisation, or another project or its key", Scope: tenancy.OrgWide},
 	{ID: "set-limit", When: "an organisation, or another project or its key", Scope: tenancy.OrgWide},
@@ -203,6 +205,7 @@ var furthers = []Further{
 	{ID: "get-key", When: "another organisation's project", Scope: tenancy.Platform},
 	{ID: "revoke-key", When: "another organisation's project", Scope: tenancy.Platform},
 	{ID: "usage", When: "another organisation or its project", Scope: tenancy.Platform},
+	{ID: "usage-csv", When: "another organisation or its project", Scope: tenancy.Platform},
 	{ID: "list-budgets", When: "another organisation", Scope: tenancy.Platform},
 	{ID: "set-budget", When: "another organisation, its project or key", Scope: tenancy.Platform},
 	{ID: "remove-budget", When: "another organisation, its project or key", Scope: tenancy.Platform},

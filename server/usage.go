@@ -2,7 +2,13 @@ package server
 
 import (
 	"context"
+	"encoding/csv"
+	"errors"
+	"io"
 	"net/http"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/page"
@@ -14,6 +20,7 @@ func (s *Server) usageOps() {
 	s.marginOps()
 	s.webhookOps()
 	op(s, "usage", "usage", "Say what was used and what it cost, complete to this moment", s.usage)
+	op(s, "usage-csv", "usage", "Say the same as comma-separated values, all rows at once", s.usageCSV, gives("text/csv"))
 	op(s, "verify-usage", "usage", "Prove that ledger, records and daily sums agree", func(ctx context.Context, _ *auth.Principal, _ *no) (*out[api.Books], error) {
 		b, err := s.Ledger.Verify(ctx)
 		o := &out[api.Books]{api.Books{Records: b.Records, Rollups: b.Rollups, Ledger: b.Ledger, Faults: b.Faults}}
@@ -98,14 +105,19 @@ func marginTotals(t meter.Totals) api.MarginTotals {
 }
 
 type usageIn struct {
-	ProjectParam
 	PageParam
+	UsageParam
+}
+
+// UsageParam says whose usage of which days.
+type UsageParam struct {
+	ProjectParam
 	OrgParam
 	Organisation bool   `query:"organisation" doc:"of all projects of the organisation; needs the scope organisation"`
 	Key          string `query:"key" maxLength:"64" doc:"id of a key"`
 	From         string `query:"from" format:"date" doc:"first UTC day"`
 	To           string `query:"to" format:"date" doc:"last UTC day, included"`
-	Group        string `query:"group" enum:"day,model,key,project" doc:"what a row stands for; default day"`
+	Group        string `query:"group" enum:"day,model,key,project,tag" doc:"what a row stands for; default day. By tag: requests that had one, of days whose records are kept"`
 }
 
 // usage first ships what the ledger holds, so that the answer has every settled request.
@@ -113,21 +125,7 @@ func (s *Server) usage(ctx context.Context, p *auth.Principal, in *usageIn) (*ou
 	if _, err := usageList.page(in.PageParam); err != nil {
 		return nil, err // before anything is flushed
 	}
-	f := meter.Filter{Key: in.Key, From: in.From, To: in.To, Group: meter.Group(in.Group)}
-	if f.Group == "" {
-		f.Group = meter.ByDay
-	}
-	if in.Organisation && in.Org == "" {
-		in.Org, in.Project = p.OrgID, ""
-	}
-	var err error
-	if f.Org, f.Project, err = s.Tenancy.Reach(ctx, p.Maker(), in.Org, in.Project); err != nil {
-		return nil, err
-	}
-	if err := s.Ledger.Flush(ctx); err != nil {
-		return nil, err
-	}
-	totals, rows, err := s.Usage.Usage(ctx, f)
+	_, totals, rows, err := s.used(ctx, p, in.UsageParam)
 	if err != nil {
 		return nil, err
 	}
@@ -136,6 +134,45 @@ func (s *Server) usage(ctx context.Context, p *auth.Principal, in *usageIn) (*ou
 		return nil, err
 	}
 	return &out[api.Usage]{api.Usage{Totals: usageTotals(totals), Rows: l.Body.Items, Next: l.Body.Next}}, nil
+}
+
+func (s *Server) used(ctx context.Context, p *auth.Principal, in UsageParam) (f meter.Filter, totals meter.Totals, rows []meter.Row, err error) {
+	f = meter.Filter{Key: in.Key, From: in.From, To: in.To, Group: meter.Group(in.Group)}
+	if f.Group == "" {
+		f.Group = meter.ByDay
+	}
+	if in.Organisation && in.Org == "" {
+		in.Org, in.Project = p.OrgID, ""
+	}
+	if f.Org, f.Project, err = s.Tenancy.Reach(ctx, p.Maker(), in.Org, in.Project); err != nil {
+		return f, totals, rows, err
+	}
+	if err = s.Ledger.Flush(ctx); err != nil {
+		return f, totals, rows, err
+	}
+	totals, rows, err = s.Usage.Usage(ctx, f)
+	return f, totals, rows, err
+}
+
+// usageCSV writes the rows of usage, all of them, with their columns' names first.
+func (s *Server) usageCSV(ctx context.Context, p *auth.Principal, in *UsageParam) (*huma.StreamResponse, error) {
+	f, _, rows, err := s.used(ctx, p, *in)
+	if err != nil {
+		return nil, err
+	}
+	return s.download(ctx, "text/csv", func(w io.Writer) error {
+		c := csv.NewWriter(w)
+		failed := c.Write([]string{string(f.Group), "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "embedding_tokens", "cost_micros"})
+		for _, r := range rows {
+			line := []string{r.Name}
+			for _, n := range []int64{r.Requests, r.PromptTokens, r.CachedTokens, r.CompletionTokens, r.ReasoningTokens, r.EmbeddingTokens, r.CostMicros} {
+				line = append(line, strconv.FormatInt(n, 10))
+			}
+			failed = errors.Join(failed, c.Write(line))
+		}
+		c.Flush()
+		return errors.Join(failed, c.Error())
+	}), nil
 }
 
 func usageRow(r meter.Row) api.UsageRow {

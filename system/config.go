@@ -63,6 +63,9 @@ type Config struct {
 		In  int64 `config:"in" help:"micro-units for 1,000,000 prompt tokens of a model that nobody priced"`
 		Out int64 `config:"out" help:"micro-units for 1,000,000 completion tokens of a model that nobody priced"`
 	} `config:"price"`
+	Retention struct {
+		Records int `config:"records" help:"days for which the record of each request is kept; the sums by day stay for ever; 0: for ever"`
+	} `config:"retention"`
 }
 
 // DefaultConfig is the configuration of somebody who set nothing.
@@ -78,6 +81,7 @@ func DefaultConfig() Config {
 	c.Limits.Body, c.Limits.Upload = 4<<20, 8<<30
 	c.Limits.Streams = 4096
 	c.Limits.Drain = 10 * time.Second
+	c.Retention.Records = 400
 	c.Compute.Programs = string(program.Off)
 	c.Compute.MinRun, c.Compute.Round = 10*time.Minute, time.Minute
 	c.Price.In, c.Price.Out = serve.DefaultPrice.Input, serve.DefaultPrice.Output
@@ -141,6 +145,9 @@ func (c *Config) Check() error {
 	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		return fault.InvalidField("log.format", "log.format is %q; it must be text or json", c.Log.Format)
+	}
+	if c.Retention.Records < 0 || c.Retention.Records > 100_000 {
+		return fault.InvalidField("retention.records", "retention.records is %d; it must be 0 to 100000 days", c.Retention.Records)
 	}
 	for _, r := range c.Roles {
 		if r != "control" && r != "gateway" {

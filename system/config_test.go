@@ -17,18 +17,19 @@ func TestDefaultConfigIsSound(t *testing.T) {
 
 func TestConfigNamesTheWrongField(t *testing.T) {
 	cases := map[string]map[string]string{
-		"listen":          {"listen": "0.0.0.0:8420"},
-		"log.level":       {"log.level": "loud"},
-		"roles":           {"roles": "king"},
-		"tls":             {"tls.cert": "x"},
-		"threads":         {"threads": "-1"},
-		"limits.body":     {"limits.body": "1"},
-		"limits.streams":  {"limits.streams": "0"},
-		"price":           {"price.in": "-1"},
-		"traces.rate":     {"traces.rate": "1.5"},
-		"traces.endpoint": {"traces.endpoint": "127.0.0.1:4318"},
-		"traces.headers":  {"traces.endpoint": "http://127.0.0.1:4318", "traces.headers": "nonsense"},
-		"metrics.listen":  {"metrics.listen": "0.0.0.0:9420"},
+		"listen":            {"listen": "0.0.0.0:8420"},
+		"log.level":         {"log.level": "loud"},
+		"roles":             {"roles": "king"},
+		"tls":               {"tls.cert": "x"},
+		"threads":           {"threads": "-1"},
+		"limits.body":       {"limits.body": "1"},
+		"limits.streams":    {"limits.streams": "0"},
+		"price":             {"price.in": "-1"},
+		"traces.rate":       {"traces.rate": "1.5"},
+		"traces.endpoint":   {"traces.endpoint": "127.0.0.1:4318"},
+		"traces.headers":    {"traces.endpoint": "http://127.0.0.1:4318", "traces.headers": "nonsense"},
+		"metrics.listen":    {"metrics.listen": "0.0.0.0:9420"},
+		"retention.records": {"retention.records": "-1"},
 	}
 	for field, flags := range cases {
 		flags["data"] = t.TempDir()

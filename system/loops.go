@@ -20,6 +20,7 @@ func (s *System) startLoops(context.Context) error {
 		s.loop(func(ctx context.Context) { _ = s.Keeper.Loop(ctx) }) // its only error is that ctx ended
 		s.loop(s.collectLoop)
 		s.loop(s.Webhooks.Loop)
+		s.loop(s.retainLoop)
 	}
 	if s.Config.has("control") {
 		s.loop(func(ctx context.Context) { s.reconcileLoop(ctx, s.wake[0], "runs", s.Train.Reconcile) })
@@ -68,6 +69,25 @@ func (s *System) reconcileLoop(ctx context.Context, wake <-chan struct{}, what s
 		select {
 		case <-ctx.Done():
 		case <-wake:
+		case <-t.C:
+		}
+	}
+}
+
+// retainLoop drops the records of requests that are older than they are kept.
+func (s *System) retainLoop(ctx context.Context) {
+	days := s.Config.Retention.Records
+	if days == 0 {
+		return
+	}
+	t := time.NewTicker(time.Hour)
+	defer t.Stop()
+	for {
+		floor := time.Now().UTC().AddDate(0, 0, -days).Format(time.DateOnly)
+		s.complain(ctx, "old usage records cannot be dropped; the next hour tries again", s.db.Meter().Retain(ctx, floor))
+		select {
+		case <-ctx.Done():
+			return
 		case <-t.C:
 		}
 	}

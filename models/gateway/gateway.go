@@ -109,7 +109,7 @@ type Call struct {
 	Keep func(answer []byte) error
 
 	Trace, TraceState string // the caller's traceparent and tracestate headers
-	Tag               string // the caller's, for charging back
+	Tag               string // the caller's, for charging back; see CheckTag
 }
 
 // Sink is where an answer goes: an http.ResponseWriter whose Flush reports errors.
@@ -171,7 +171,11 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 // begun reads the request, and looks whether its answer is known.
 func (f *flight) begun(ctx context.Context, to Sink) error {
 	// 1. Who asks is in the call. What do they ask?
-	if err := f.read(); err != nil {
+	err := CheckTag(f.call.Tag)
+	if err == nil {
+		err = f.read()
+	}
+	if err != nil {
 		return f.Gateway.counted(ctx, f.call.Who, err)
 	}
 	if f.call.Again != "" {

@@ -289,3 +289,4 @@ func (keeps) Usage(context.Context, meter.Filter) (meter.Totals, []meter.Row, er
 func (keeps) Records(context.Context, string, int64) ([]meter.Record, error) { return nil, nil }
 func (keeps) Check(context.Context) (meter.Books, error)                     { return meter.Books{}, nil }
 func (keeps) Rebuild(context.Context) error                                  { return nil }
+func (keeps) Oldest(context.Context, string, int64) error                    { return nil }

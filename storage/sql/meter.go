@@ -41,7 +41,7 @@ func shipText(rows int) string {
 		" embedding_tokens, cost_micros, first_token_micros, chip_millis, chip_nanos) SELECT " +
 		strings.Join([]string{text, big, text, text, text, text, text, text, big, text, text, text, text, text, big, big, big, big, big, big}, ", ") +
 		", v.* FROM (VALUES " +
-		one + strings.Repeat(", "+one, rows-1) + ") AS v WHERE 1 = 1 ON CONFLICT (node, segment, slot) DO NOTHING"
+		one + strings.Repeat(", "+one, rows-1) + ") AS v WHERE 1 = 1 ON CONFLICT DO NOTHING"
 }
 
 var shipOne, shipMany = shipText(1), shipText(shipRows)
@@ -66,10 +66,24 @@ var errSomeKnown = errors.New("sql: some records of a group are stored already")
 
 // ship inserts in groups of this many, the rest singly. A group of which not all were new fails with errSomeKnown.
 func (m *Meter) ship(ctx context.Context, records []meter.Record, group int) error {
+	if err := m.makePartitions(ctx, daysOf(records)); err != nil {
+		return err
+	}
 	return m.db.Write(ctx, func(tx *Tx) error {
-		b := bill{names: map[id.Raw]string{}, sums: map[day]*meter.Totals{}}
+		b := bill{names: map[id.Raw]string{}, sums: map[day]*meter.Totals{}, tags: map[tagDay]*meter.Totals{}}
+		floor, err := floorOf(ctx, tx)
+		if err != nil {
+			return err
+		}
 		sorted := b.sort(records)
 		for rest := sorted; len(rest) > 0; {
+			if b.floor = floor; b.day(rest[0]) < floor {
+				if err := b.late(ctx, tx, rest[0]); err != nil {
+					return err
+				}
+				rest = rest[1:]
+				continue
+			}
 			n, text, known := 1, shipOne, &b.one
 			if group > 1 && len(rest) >= group && b.alike(rest[0], rest[group-1]) {
 				n, text, known = group, shipMany, &b.many
@@ -78,6 +92,9 @@ func (m *Meter) ship(ctx context.Context, records []meter.Record, group int) err
 				return err
 			}
 			rest = rest[n:]
+		}
+		if err := addTags(ctx, tx, b.tags); err != nil {
+			return err
 		}
 		if err := addDays(ctx, tx, b.sums); err != nil || len(records) == 0 {
 			return err
@@ -91,6 +108,8 @@ type bill struct {
 	one, many *stdsql.Stmt // prepared on first use; they end with the transaction
 	names     map[id.Raw]string
 	sums      map[day]*meter.Totals
+	tags      map[tagDay]*meter.Totals
+	floor     string // the first day whose records are kept
 	args      []any
 	date      time.Time // of today
 	today     string
@@ -189,10 +208,49 @@ func (b *bill) add(r *meter.Record) {
 		b.sums[d] = t
 	}
 	t.Add(r)
+	if r.Tag == "" || d.day < b.floor { // sums by tag end with the records
+		return
+	}
+	k := tagDay{d.day, d.org, d.project, d.key, r.Tag}
+	if t = b.tags[k]; t == nil {
+		t = &meter.Totals{}
+		b.tags[k] = t
+	}
+	t.Add(r)
 }
 
-// day is the key of a sum.
-type day struct{ day, org, project, key, route, model string }
+func daysOf(records []meter.Record) []string {
+	var days []string
+	for i := range records {
+		if i == 0 || !records[i].Start.Equal(records[i-1].Start) {
+			if d := records[i].Day(); len(days) == 0 || days[len(days)-1] != d {
+				days = append(days, d)
+			}
+		}
+	}
+	return days
+}
+
+// day is the key of a sum, tagDay that of a sum by tag.
+type (
+	day    struct{ day, org, project, key, route, model string }
+	tagDay struct{ day, org, project, key, tag string }
+)
+
+// addTags is addDays for the sums by tag.
+func addTags(ctx context.Context, tx *Tx, sums map[tagDay]*meter.Totals) error {
+	keys := make([]tagDay, 0, len(sums))
+	for d := range sums {
+		keys = append(keys, d)
+	}
+	slices.SortFunc(keys, func(a, b tagDay) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	for _, d := range keys {
+		if _, err := tx.Exec(ctx, addTag, append([]any{d.day, d.org, d.project, d.key, d.tag}, values(sums[d])...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // addDays adds to the sums, in one order for all writers, so that they cannot wait for each other in a circle.
 func addDays(ctx context.Context, tx *Tx, sums map[day]*meter.Totals) error {
@@ -232,15 +290,31 @@ func listed(each string, names []string) string {
 	return strings.Join(out, ", ")
 }
 
-const dayKey = "day, org_id, project_id, key_id, route_id, model"
+const (
+	dayKey = "day, org_id, project_id, key_id, route_id, model"
+	tagKey = "day, org_id, project_id, key_id, tag"
+	kept   = " WHERE day >= (SELECT floor FROM usage_retention WHERE id = 1)" // days whose records are there
+)
+
+// adding adds to the sums of a table under a key.
+func adding(table, key string) string {
+	return "INSERT INTO " + table + " (" + key + ", " + listed("%", totalNames) + ") VALUES (" + strings.Repeat("?,", strings.Count(key, ",")+1) +
+		listed("?", totalNames) + ") ON CONFLICT (" + key + ") DO UPDATE SET " + listed("% = "+table+".% + excluded.%", totalNames)
+}
+
+// summed makes the sums under a key from the records that are there.
+func summed(key, where string) string {
+	return "SELECT " + key + ", COUNT(*), " + listed("CAST(SUM(%) AS BIGINT)", totalNames[1:]) + " FROM usage_records" + where + " GROUP BY " + key
+}
 
 var (
-	addDay = "INSERT INTO usage_days (" + dayKey + ", " + listed("%", totalNames) + ") VALUES (?,?,?,?,?,?," + listed("?", totalNames) +
-		") ON CONFLICT (" + dayKey + ") DO UPDATE SET " + listed("% = usage_days.% + excluded.%", totalNames)
-	totalColumns = listed("CAST(COALESCE(SUM(%), 0) AS BIGINT)", totalNames)
+	addDay, addTag = adding("usage_days", dayKey), adding("usage_tags", tagKey)
+	totalColumns   = listed("CAST(COALESCE(SUM(%), 0) AS BIGINT)", totalNames)
 	// sumRecords makes the roll-up from the records.
-	sumRecords = "SELECT " + dayKey + ", COUNT(*), " + listed("CAST(SUM(%) AS BIGINT)", totalNames[1:]) + " FROM usage_records GROUP BY " + dayKey
-	allDays    = "SELECT " + dayKey + ", " + listed("%", totalNames) + " FROM usage_days"
+	sumRecords = summed(dayKey, kept)
+	allDays    = "SELECT " + dayKey + ", " + listed("%", totalNames) + " FROM usage_days" + kept
+	sumTags    = summed(tagKey, kept+" AND tag <> ''")
+	allTags    = "SELECT " + tagKey + ", " + listed("%", totalNames) + " FROM usage_tags" + kept
 )
 
 // Spent sums the stored costs by key, project, organisation and route.
@@ -269,14 +343,14 @@ func (m *Meter) Spent(ctx context.Context) (map[id.Raw]int64, error) {
 }
 
 var groupColumns = map[meter.Group]string{
-	meter.ByDay: "day", meter.ByModel: "model", meter.ByKey: "key_id", meter.ByProject: "project_id",
+	meter.ByDay: "day", meter.ByModel: "model", meter.ByKey: "key_id", meter.ByProject: "project_id", meter.ByTag: "tag",
 }
 
 // Usage sums what was used; rows are sorted by name, and absent when no group is asked for.
 func (m *Meter) Usage(ctx context.Context, f meter.Filter) (meter.Totals, []meter.Row, error) {
 	column, grouped := groupColumns[f.Group]
 	if !grouped && f.Group != "" {
-		return meter.Totals{}, nil, fault.InvalidField("group", "Usage can be grouped by day, model, key or project.")
+		return meter.Totals{}, nil, fault.InvalidField("group", "Usage can be grouped by day, model, key, project or tag.")
 	}
 	where, args := usageWhere(f)
 	var totals meter.Totals
@@ -289,7 +363,7 @@ func (m *Meter) Usage(ctx context.Context, f meter.Filter) (meter.Totals, []mete
 		}
 		rows, err = All(ctx, tx, func(s Scanner) (r meter.Row, err error) {
 			return r, s.Scan(append([]any{&r.Name}, targets(&r.Totals)...)...)
-		}, "SELECT "+column+", "+totalColumns+" FROM usage_days"+where+" GROUP BY "+column, args...)
+		}, "SELECT "+column+", "+totalColumns+" FROM "+map[bool]string{true: "usage_tags", false: "usage_days"}[f.Group == meter.ByTag]+where+" GROUP BY "+column, args...)
 		return err
 	})
 	slices.SortFunc(rows, func(a, b meter.Row) int { return strings.Compare(a.Name, b.Name) })
@@ -364,12 +438,15 @@ func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
 	var b meter.Books
 	err := m.db.Read(ctx, func(tx *Tx) error {
 		b = meter.Books{}
+		if err := tx.QueryRow(ctx, "SELECT floor FROM usage_retention WHERE id = 1").Scan(&b.Floor); err != nil {
+			return err
+		}
 		var priced, doubled int64
 		for _, q := range []struct {
 			into *int64
 			text string
 		}{
-			{&b.Records, "SELECT COUNT(*) FROM usage_records"},
+			{&b.Records, "SELECT COUNT(*) FROM usage_records" + kept},
 			{&b.Rollups, "SELECT COUNT(*) FROM usage_days"},
 			{&priced, "SELECT COUNT(*) FROM usage_records WHERE CASE WHEN " + hugeRecords + ` THEN 0
  WHEN cost_micros <> ` + dueOf + " THEN 1 ELSE 0 END = 1"},
@@ -393,6 +470,18 @@ func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
 		}
 		if doubled > 0 {
 			b.Faults = append(b.Faults, fmt.Sprintf("%d requests have more than one record.", doubled))
+		}
+		for _, text := range []string{sumTags + " EXCEPT " + allTags, allTags + " EXCEPT " + sumTags} {
+			bad, err := All(ctx, tx, func(s Scanner) (d tagDay, err error) {
+				var t meter.Totals
+				return d, s.Scan(append([]any{&d.day, &d.org, &d.project, &d.key, &d.tag}, targets(&t)...)...)
+			}, text+" LIMIT 10")
+			if err != nil {
+				return err
+			}
+			for _, d := range bad {
+				b.Faults = append(b.Faults, fmt.Sprintf("The sum of %s, project %s, key %s, tag %s is not that of its records.", d.day, d.project, d.key, d.tag))
+			}
 		}
 		for _, q := range []struct{ text, sentence string }{
 			{sumRecords + " EXCEPT " + allDays, "The records of %s, project %s, key %s, model %s do not sum to the roll-up."},
@@ -421,12 +510,15 @@ func scanDay(s Scanner) (day, error) {
 func (m *Meter) Rebuild(ctx context.Context) error {
 	return m.db.Write(ctx, func(tx *Tx) error {
 		if m.db.dialect == Postgres { // nobody may ship between the two statements
-			if _, err := tx.Exec(ctx, "LOCK TABLE usage_records, usage_days IN SHARE ROW EXCLUSIVE MODE"); err != nil {
+			if _, err := tx.Exec(ctx, "LOCK TABLE usage_records, usage_days, usage_tags IN SHARE ROW EXCLUSIVE MODE"); err != nil {
 				return err
 			}
 		}
-		if _, err := tx.Exec(ctx, "DELETE FROM usage_days"); err != nil {
-			return err
+		for _, text := range []string{"DELETE FROM usage_days" + kept, "DELETE FROM usage_tags",
+			"INSERT INTO usage_tags (" + tagKey + ", " + listed("%", totalNames) + ") " + sumTags} {
+			if _, err := tx.Exec(ctx, text); err != nil {
+				return err
+			}
 		}
 		if _, err := tx.Exec(ctx, "INSERT INTO usage_days ("+dayKey+", "+listed("%", totalNames)+") "+sumRecords); err != nil {
 			return err

@@ -81,7 +81,7 @@ func (db *DB) provider() (*goose.Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts := []goose.ProviderOption{goose.WithSlog(db.log)}
+	opts := []goose.ProviderOption{goose.WithSlog(db.log), goose.WithGoMigrations(partitions(db.dialect))}
 	dialect := goose.DialectSQLite3
 	if db.dialect == Postgres { // several control planes may start at once on one PostgreSQL
 		dialect = goose.DialectPostgres

@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -37,6 +38,8 @@ type DB struct {
 	read    *stdsql.DB // PostgreSQL: the same pool as write
 	log     *slog.Logger
 	lines   lineCache // of keys
+
+	partitions sync.Map // days whose records have a table, PostgreSQL
 }
 
 // Open opens "sqlite:PATH" or a "postgres://" URL and brings its schema up to date. A schema newer than this program

@@ -3,6 +3,7 @@ package meter
 import (
 	"errors"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,6 +47,8 @@ type Ledger struct {
 	spare    *segment   // made ahead, so that Begin does not wait for the disk
 	last     int64      // highest segment number
 	failed   error      // why there is no spare
+	removed  bool       // files were, and the folder is not synced since
+	stuck    int64      // lowest number of a file that could not be removed; else the largest int64
 
 	queueMu sync.Mutex
 	queue   []ref // settled, not yet shipped
@@ -88,7 +91,7 @@ func Open(dir, node string, opt Options) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{dir: dir, node: node, opt: opt, lock: lock, wake: make(chan struct{}, 1), dirty: make(chan struct{}, 1), stop: make(chan struct{})}
+	l := &Ledger{dir: dir, node: node, opt: opt, lock: lock, stuck: math.MaxInt64, wake: make(chan struct{}, 1), dirty: make(chan struct{}, 1), stop: make(chan struct{})}
 	if err := l.recover(); err != nil {
 		l.release()
 		return nil, err

@@ -56,6 +56,7 @@ func (s *shelf) Spent(context.Context) (map[id.Raw]int64, error)      { return n
 func (s *shelf) Usage(context.Context, Filter) (Totals, []Row, error) { return Totals{}, nil, nil }
 func (s *shelf) Check(context.Context) (Books, error)                 { return Books{Records: int64(len(s.rows))}, nil }
 func (s *shelf) Rebuild(context.Context) error                        { return nil }
+func (s *shelf) Oldest(context.Context, string, int64) error          { return nil }
 func (s *shelf) byRequest() map[id.Raw]Record {
 	out := map[id.Raw]Record{}
 	for _, r := range s.rows {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
@@ -114,6 +115,23 @@ func (l *Ledger) syncLoop() {
 	}
 }
 
+// oldest is the number of the oldest file, after the removal of older ones is on the disk.
+func (l *Ledger) oldest() (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.removed {
+		if err := durable.SyncDir(l.dir); err != nil {
+			return 0, fault.Wrap(err, "syncing the ledger folder")
+		}
+		l.removed = false
+	}
+	oldest := l.segments[0].number
+	for _, s := range l.segments {
+		oldest = min(oldest, s.number)
+	}
+	return min(oldest, l.stuck), nil
+}
+
 // drop removes the files of segments that are full, settled and shipped.
 func (l *Ledger) drop() {
 	l.mu.Lock()
@@ -125,7 +143,9 @@ func (l *Ledger) drop() {
 			continue
 		}
 		s.unmap()
+		l.removed = true
 		if err := os.Remove(s.path); err != nil {
+			l.stuck = min(l.stuck, s.number) // it is read again at the next start
 			l.opt.Log.Warn("ledger: a shipped segment could not be removed", slog.String("file", s.path), slog.Any("error", err))
 		}
 	}

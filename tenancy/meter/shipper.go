@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,6 +18,7 @@ type Shipper struct {
 
 	mu      sync.Mutex // one batch at a time
 	records []Record   // of the batch, kept for the next one
+	told    int64      // the oldest file that the store knows of
 }
 
 const batch = 2000 // records of one transaction
@@ -74,6 +76,19 @@ func (s *Shipper) Flush(ctx context.Context) error {
 		todo = todo[n:]
 	}
 	l.drop()
+	return s.tell(ctx)
+}
+
+// tell has the store know which files are gone, so that it need not remember what was in them.
+func (s *Shipper) tell(ctx context.Context) error {
+	oldest, err := s.Ledger.oldest()
+	if err != nil || oldest <= s.told {
+		return err
+	}
+	if err := s.Store.Oldest(ctx, s.Ledger.node, oldest); err != nil {
+		return err
+	}
+	s.told = oldest
 	return nil
 }
 
@@ -112,6 +127,7 @@ func (s *Shipper) Verify(ctx context.Context) (Books, error) {
 		if err != nil {
 			return Books{}, err
 		}
+		records = slices.DeleteFunc(records, func(r Record) bool { return r.Day() < books.Floor })
 		books.Ledger += int64(len(records))
 		compare(&books, records, rows)
 	}

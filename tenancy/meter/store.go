@@ -19,6 +19,9 @@ type Store interface {
 	Records(ctx context.Context, node string, segment int64) ([]Record, error)
 	// Check compares stored costs with counts and prices, and the roll-up with the sums of the records.
 	Check(context.Context) (Books, error)
+	// Oldest says that a node's ledger holds no file with a lower number any more, durably: nothing in one is ever shipped
+	// again.
+	Oldest(ctx context.Context, node string, segment int64) error
 	// Rebuild writes the roll-up anew from the records, in one transaction.
 	Rebuild(context.Context) error
 }
@@ -42,6 +45,7 @@ const (
 	ByModel   Group = "model"
 	ByKey     Group = "key"
 	ByProject Group = "project"
+	ByTag     Group = "tag" // requests without a tag are in no row; only of days whose records are kept
 )
 
 // Totals are sums of stored values.
@@ -80,6 +84,7 @@ type Row struct {
 type Books struct {
 	Records int64    `json:"records"`
 	Rollups int64    `json:"rollups"`
+	Floor   string   `json:"floor"`  // first day whose records are kept; empty: all
 	Ledger  int64    `json:"ledger"` // settled records still in ledger files, compared with their rows
 	Faults  []string `json:"faults"` // sentences, at most 20
 }
