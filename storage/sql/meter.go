@@ -291,9 +291,9 @@ func listed(each string, names []string) string {
 }
 
 const (
-	dayKey = "day, org_id, project_id, key_id, route_id, model"
-	tagKey = "day, org_id, project_id, key_id, tag"
-	kept   = " WHERE day >= (SELECT floor FROM usage_retention WHERE id = 1)" // days whose records are there
+	dayKey   = "day, org_id, project_id, key_id, route_id, model"
+	tagKey   = "day, org_id, project_id, key_id, tag"
+	retained = " WHERE day >= (SELECT floor FROM usage_retention WHERE id = 1)" // days whose records are there
 )
 
 // adding adds to the sums of a table under a key.
@@ -311,10 +311,10 @@ var (
 	addDay, addTag = adding("usage_days", dayKey), adding("usage_tags", tagKey)
 	totalColumns   = listed("CAST(COALESCE(SUM(%), 0) AS BIGINT)", totalNames)
 	// sumRecords makes the roll-up from the records.
-	sumRecords = summed(dayKey, kept)
-	allDays    = "SELECT " + dayKey + ", " + listed("%", totalNames) + " FROM usage_days" + kept
-	sumTags    = summed(tagKey, kept+" AND tag <> ''")
-	allTags    = "SELECT " + tagKey + ", " + listed("%", totalNames) + " FROM usage_tags" + kept
+	sumRecords = summed(dayKey, retained)
+	allDays    = "SELECT " + dayKey + ", " + listed("%", totalNames) + " FROM usage_days" + retained
+	sumTags    = summed(tagKey, retained+" AND tag <> ''")
+	allTags    = "SELECT " + tagKey + ", " + listed("%", totalNames) + " FROM usage_tags" + retained
 )
 
 // Spent sums the stored costs by key, project, organisation and route.
@@ -446,7 +446,7 @@ func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
 			into *int64
 			text string
 		}{
-			{&b.Records, "SELECT COUNT(*) FROM usage_records" + kept},
+			{&b.Records, "SELECT COUNT(*) FROM usage_records" + retained},
 			{&b.Rollups, "SELECT COUNT(*) FROM usage_days"},
 			{&priced, "SELECT COUNT(*) FROM usage_records WHERE CASE WHEN " + hugeRecords + ` THEN 0
  WHEN cost_micros <> ` + dueOf + " THEN 1 ELSE 0 END = 1"},
@@ -514,7 +514,7 @@ func (m *Meter) Rebuild(ctx context.Context) error {
 				return err
 			}
 		}
-		for _, text := range []string{"DELETE FROM usage_days" + kept, "DELETE FROM usage_tags",
+		for _, text := range []string{"DELETE FROM usage_days" + retained, "DELETE FROM usage_tags",
 			"INSERT INTO usage_tags (" + tagKey + ", " + listed("%", totalNames) + ") " + sumTags} {
 			if _, err := tx.Exec(ctx, text); err != nil {
 				return err

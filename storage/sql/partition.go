@@ -44,7 +44,7 @@ DROP TABLE usage_records_days`
 }
 
 // partitionVersion is the number of the migration that is no file.
-const partitionVersion = 21
+const partitionVersion = 22
 
 // statements cuts a text at the ends of lines with a semicolon, but not within $$.
 func statements(text string) []string {
