@@ -67,17 +67,25 @@ func ParseRaw(s string) (Raw, error) {
 	}
 	var hi, lo uint64
 	for i := range len(s) {
-		v := strings.IndexByte(alphabet, s[i])
-		if v < 0 {
+		v := digits[s[i]]
+		if v == 0 {
 			return r, fmt.Errorf("id: %q is not an id", s)
 		}
 		hi = hi<<5 | lo>>59
-		lo = lo<<5 | uint64(v)
+		lo = lo<<5 | uint64(v-1)
 	}
 	binary.BigEndian.PutUint64(r[:8], hi)
 	binary.BigEndian.PutUint64(r[8:], lo)
 	return r, nil
 }
+
+// digits are the values of the alphabet's bytes, plus one; 0 is no digit.
+var digits = func() (t [256]uint8) {
+	for i := range len(alphabet) {
+		t[alphabet[i]] = uint8(i + 1)
+	}
+	return t
+}()
 
 // Valid says whether s is noun_ followed by a well-formed id.
 func Valid(noun, s string) bool {

@@ -42,8 +42,8 @@ func readFields(body []byte) (fields, error) {
 	maxCompletion := 0
 	s := scanner{b: body}
 	for s.next() {
-		k, known := interesting[string(s.key)]
-		if !known {
+		k := interesting(s.key)
+		if k.bit == 0 {
 			continue
 		}
 		if k.bit == fieldText { // the engine's to judge
@@ -104,11 +104,33 @@ type known struct {
 	name string
 }
 
-var interesting = map[string]known{
-	"model": {fieldModel, "model"}, "stream": {fieldStream, "stream"}, "stream_options": {fieldOptions, "stream_options"},
-	"max_tokens": {fieldMaxTokens, "max_tokens"}, "max_completion_tokens": {fieldMaxCompletion, "max_completion_tokens"},
-	"n": {fieldN, "n"}, "prompt": {fieldPrompt, "prompt"},
-	"messages": {fieldText, "messages"}, "user": {fieldSession, "user"}, "session": {fieldSession, "session"}, "prompt_cache_key": {fieldSession, "prompt_cache_key"},
+// interesting says which field a name is; its bit is 0 for those that only the engine reads.
+func interesting(name []byte) known {
+	switch string(name) {
+	case "model":
+		return known{fieldModel, "model"}
+	case "messages":
+		return known{fieldText, "messages"}
+	case "stream":
+		return known{fieldStream, "stream"}
+	case "stream_options":
+		return known{fieldOptions, "stream_options"}
+	case "max_tokens":
+		return known{fieldMaxTokens, "max_tokens"}
+	case "max_completion_tokens":
+		return known{fieldMaxCompletion, "max_completion_tokens"}
+	case "n":
+		return known{fieldN, "n"}
+	case "prompt":
+		return known{fieldPrompt, "prompt"}
+	case "user":
+		return known{fieldSession, "user"}
+	case "session":
+		return known{fieldSession, "session"}
+	case "prompt_cache_key":
+		return known{fieldSession, "prompt_cache_key"}
+	}
+	return known{}
 }
 
 func (f *fields) take(bit uint, key string, v []byte, maxCompletion *int) (err error) {

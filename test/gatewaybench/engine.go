@@ -27,8 +27,8 @@ var (
 	streamAnswer = makeStream(events)
 	pacedAnswer  = makeStream(pacedEvents)
 	wantsStream  = []byte(`"stream":true`)
-	wantsPace    = []byte(`"user":"paced"`)
-	wantsSilence = []byte(`"user":"idle"`)
+	wantsPace    = []byte(`"paced":true`)
+	wantsSilence = []byte(`"idle":true`)
 )
 
 // makeWhole is an answer of 608 bytes.

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	weak "math/rand/v2"
 	"net/http"
 	_ "net/http/pprof" //nolint:gosec // on a socket of its own, only with -pprof
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/engine/native"
 	"github.com/triarch-ai/triarch/models/gateway"
+	"github.com/triarch-ai/triarch/models/gateway/seen"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/server"
 	"github.com/triarch-ai/triarch/storage/sql"
@@ -35,7 +37,7 @@ func (r oneRoute) List(_, _ string) []*serve.Target { return []*serve.Target{r.t
 func (r oneRoute) Suspect(string)                   {}
 
 // runGateway is a gateway alone with everything on: a key with limits, budgets of key, project and organisation, a
-// priced route with several replicas, the ledger with its group commit, and the shipper into SQLite. It takes the
+// priced route with several replicas between which prompts are kept together, metrics, traces and stored explanations of one request in a hundred, the ledger with its group commit, and the shipper into SQLite. It takes the
 // addresses of the replicas and prints the key, then its own address.
 func runGateway(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
@@ -80,10 +82,21 @@ func runGateway(ctx context.Context, args []string) error {
 		target.Backends[0].Endpoints = append(target.Backends[0].Endpoints, engine.Endpoint{Replica: fmt.Sprint("rep_bench", i), Addr: addr, Secret: "none"})
 	}
 	g := &gateway.Gateway{Routes: oneRoute{target}, Quota: quota.NewBook(ring, time.Now), Ledger: ledger, Now: time.Now, Log: log}
-	api := &server.OpenAI{Gateway: g, Keys: ring, IDs: id.Default(), Now: time.Now, Log: log}
+	watch := watched(shipping, flags.Arg(0), log)
+	g.Watch = watch
+	g.Explain = &gateway.Explanations{Store: db.Explanations(), Share: 0.01, Log: log}
+	go g.Explain.Loop(shipping, time.Now)
+	api := &server.OpenAI{Refused: watch.Metrics.Refused, Gateway: g, Keys: ring, IDs: id.Default(), Now: time.Now, Log: log}
 	handler := server.New(server.Deps{Log: log, Now: time.Now, IDs: id.Default(), Keys: ring, OpenAI: api})
 	fmt.Println(secret)
 	return listenAndServe(ctx, server.HTTP(handler, log))
+}
+
+// watched counts every request and traces one in a hundred, sent to a collector which the engine plays.
+func watched(ctx context.Context, collector string, log *slog.Logger) *seen.Watch {
+	e := &seen.Exporter{URL: "http://" + collector + "/v1/traces", Service: "triarch", Client: &http.Client{}, Log: log}
+	go e.Loop(ctx)
+	return &seen.Watch{Metrics: seen.NewMetrics(), Traces: &seen.Tracer{Rate: 0.01, Rand: weak.Uint64, Exporter: e}}
 }
 
 // tenants makes a key with limits and a budget, in a project and an organisation with budgets.

@@ -68,9 +68,9 @@ func (s *loadSettings) bodies() (all [prompts][]byte, want []byte) {
 	tail := `,"max_tokens":64`
 	switch {
 	case s.idle:
-		tail += `,"user":"idle","stream":true`
+		tail += `,"idle":true,"stream":true`
 	case s.paced:
-		tail += `,"user":"paced","stream":true`
+		tail += `,"paced":true,"stream":true`
 	case s.stream:
 		tail += `,"stream":true`
 	}
