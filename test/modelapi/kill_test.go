@@ -20,6 +20,7 @@ import (
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/engine/native"
 	"github.com/triarch-ai/triarch/storage/sql"
+	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/meter"
 	"github.com/triarch-ai/triarch/test/pacedengine"
@@ -28,11 +29,12 @@ import (
 const (
 	dirEnv    = "TRIARCH_MODELAPI_TEST_DIR"
 	engineEnv = "TRIARCH_MODELAPI_TEST_ENGINE"
+	dsnEnv    = "TRIARCH_MODELAPI_TEST_DSN"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(dirEnv); dir != "" {
-		if err := gatewayProcess(dir, os.Getenv(engineEnv)); err != nil {
+		if err := gatewayProcess(dir, os.Getenv(dsnEnv), os.Getenv(engineEnv)); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -41,9 +43,9 @@ func TestMain(m *testing.M) {
 }
 
 // gatewayProcess is a gateway that runs until it is killed.
-func gatewayProcess(dir, engineAddr string) error {
+func gatewayProcess(dir, dsn, engineAddr string) error {
 	ctx := context.Background()
-	db, err := openAt(ctx, dir)
+	db, err := openAt(ctx, dsn)
 	if err != nil {
 		return err
 	}
@@ -61,8 +63,8 @@ func gatewayProcess(dir, engineAddr string) error {
 	return http.Serve(l, p.handler)
 }
 
-func openAt(ctx context.Context, dir string) (*sql.DB, error) {
-	return sql.Open(ctx, "sqlite:"+dir+"/state.db", slog.New(slog.DiscardHandler))
+func openAt(ctx context.Context, dsn string) (*sql.DB, error) {
+	return sql.Open(ctx, dsn, slog.New(slog.DiscardHandler))
 }
 
 // oneByOne hands events out singly, as if the engine were never ahead, so that a chunk is one token and the promise
@@ -94,28 +96,34 @@ func (s *single) Next() (engine.Chunk, error) {
 	return c, nil
 }
 
-// A gateway is killed 20 times in the middle of 64 streams, over one data directory: no token that a client got is
-// missing, at most one chunk of each stream is booked beyond, and all books agree, the budget's included.
+// A gateway is killed 20 times in the middle of 64 streams of all dialects, over one data directory: no token that a
+// client got is missing, at most one chunk of each stream is booked beyond, and all books agree, the budget's included.
 func TestKilledGateway(t *testing.T) {
-	dir := t.TempDir()
-	e, engineAddr := startEngine(t, pacedengine.Options{Tokens: 1 << 20, Pace: 10 * time.Millisecond})
-	secret := prepare(t, dir)
-	killed := 0
-	for trial := range 20 {
-		delivered := killOnce(t, dir, engineAddr, secret, rand.IntN(400))
-		killed += checkBooks(t, trial, dir, delivered)
-		for e.Running.Load() > 0 { // the engine notices that its caller died
-			time.Sleep(time.Millisecond)
+	sqltest.EachDSN(t, func(t *testing.T, dsn string) {
+		dir := t.TempDir()
+		e, engineAddr := startEngine(t, pacedengine.Options{Tokens: 1 << 20, Pace: 10 * time.Millisecond})
+		secret := prepare(t, dir, dsn)
+		trials := 20
+		if !strings.HasPrefix(dsn, "sqlite:") && os.Getenv("TRIARCH_KILLS") == "" {
+			trials = 5
 		}
-	}
-	if killed != 20*streams {
-		t.Errorf("only %d streams were open when their gateway was killed", killed)
-	}
+		killed := 0
+		for trial := range trials {
+			delivered := killOnce(t, dir, dsn, engineAddr, secret, rand.IntN(400))
+			killed += checkBooks(t, trial, dir, dsn, delivered)
+			for e.Running.Load() > 0 { // the engine notices that its caller died
+				time.Sleep(time.Millisecond)
+			}
+		}
+		if killed != trials*streams {
+			t.Errorf("only %d streams were open when their gateway was killed", killed)
+		}
+	})
 }
 
 // prepare makes the data directory with a key that has a budget.
-func prepare(t *testing.T, dir string) string {
-	db, err := openAt(t.Context(), dir)
+func prepare(t *testing.T, dir, dsn string) string {
+	db, err := openAt(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,9 +145,9 @@ const streams = 64
 
 // killOnce runs a gateway under its streams, kills it when all have begun and that many more tokens were delivered, and
 // returns the tokens each request got.
-func killOnce(t *testing.T, dir, engineAddr, secret string, tokens int) map[string]int {
+func killOnce(t *testing.T, dir, dsn, engineAddr, secret string, tokens int) map[string]int {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), dirEnv+"="+dir, engineEnv+"="+engineAddr)
+	cmd.Env = append(os.Environ(), dirEnv+"="+dir, dsnEnv+"="+dsn, engineEnv+"="+engineAddr)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -158,10 +166,10 @@ func killOnce(t *testing.T, dir, engineAddr, secret string, tokens int) map[stri
 	var mu sync.Mutex
 	var begun, sum atomic.Int64
 	var clients sync.WaitGroup
-	for range streams {
+	for i := range streams {
 		clients.Go(func() {
 			first := true
-			rid, n := streamUntilDead(strings.TrimSpace(addr), secret, func(n int) {
+			rid, n := streamUntilDead(strings.TrimSpace(addr), secret, longStreams[i%len(longStreams)], func(n int) {
 				if first && begun.Add(1) == streams {
 					sum.Store(0)
 				}
@@ -182,9 +190,17 @@ func killOnce(t *testing.T, dir, engineAddr, secret string, tokens int) map[stri
 	return delivered
 }
 
-func streamUntilDead(addr, secret string, got func(tokens int)) (rid string, tokens int) {
-	req, err := http.NewRequest("POST", "http://"+addr+"/v1/chat/completions",
-		strings.NewReader(`{"model":"paced","stream":true,"max_tokens":1000,"messages":`+question+`}`))
+// longStreams ask for one in each dialect.
+var longStreams = []struct{ path, body string }{
+	{"/v1/chat/completions", `{"model":"paced","stream":true,"max_tokens":1000,"messages":` + question + `}`},
+	{"/v1/messages", `{"model":"paced","stream":true,"max_tokens":1000,"messages":` + question + `}`},
+	{"/v1/responses", `{"model":"paced","stream":true,"max_output_tokens":1000,"input":"How are you?"}`},
+	{"/v1beta/models/paced:streamGenerateContent?alt=sse", `{"contents":[{"parts":[{"text":"How are you?"}]}],"generationConfig":{"maxOutputTokens":1000}}`},
+	{"/v1/completions", `{"model":"paced","stream":true,"max_tokens":1000,"prompt":"How are you?"}`},
+}
+
+func streamUntilDead(addr, secret string, ask struct{ path, body string }, got func(tokens int)) (rid string, tokens int) {
+	req, err := http.NewRequest("POST", "http://"+addr+ask.path, strings.NewReader(ask.body))
 	if err != nil {
 		return "", 0
 	}
@@ -209,8 +225,8 @@ func streamUntilDead(addr, secret string, got func(tokens int)) (rid string, tok
 }
 
 // checkBooks does what the next start does, and compares. It returns how many streams were cut by the kill.
-func checkBooks(t *testing.T, trial int, dir string, delivered map[string]int) int {
-	db, err := openAt(t.Context(), dir)
+func checkBooks(t *testing.T, trial int, dir, dsn string, delivered map[string]int) int {
+	db, err := openAt(t.Context(), dsn)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,8 +17,10 @@ import (
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/engine/native"
 	"github.com/triarch-ai/triarch/models/gateway"
+	"github.com/triarch-ai/triarch/models/kept"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/server"
+	"github.com/triarch-ai/triarch/storage/blob/file"
 	"github.com/triarch-ai/triarch/storage/sql"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
@@ -101,7 +103,12 @@ func build(ctx context.Context, db *sql.DB, ledgerDir string, replicas ...string
 	p.addRoute("paced", 1_000_000, 2_000_000, 1000, &native.Driver{}, replicas...)
 	log := slog.New(slog.DiscardHandler)
 	p.gateway = &gateway.Gateway{Routes: p.routes, Quota: p.book, Ledger: p.ledger, Now: time.Now, Log: log}
-	p.handler = &server.OpenAI{Gateway: p.gateway, Keys: p.ring, IDs: id.Default(), Now: time.Now, Log: log, MaxBody: 1 << 20}
+	blobs, err := file.Open(ledgerDir+"-blobs", time.Now)
+	if err != nil {
+		return nil, err
+	}
+	keeps := &kept.Service{Store: db.Kept(), Blobs: blobs, IDs: id.Default(), Now: time.Now, FileBytes: 1 << 16}
+	p.handler = &server.OpenAI{Kept: keeps, Gateway: p.gateway, Keys: p.ring, IDs: id.Default(), Now: time.Now, Log: log, MaxBody: 1 << 20}
 	return p, nil
 }
 
@@ -222,7 +229,13 @@ func raw(t *testing.T, s string) id.Raw {
 	return r
 }
 
-func tokensIn(text []byte) int { return bytes.Count(text, []byte(`"content":"t`)) }
+// tokensIn counts the tokens of the paced engine in events of any dialect.
+func tokensIn(text []byte) (n int) {
+	for _, before := range []string{`"content":"t`, `"text":"t`, `"delta":"t`} {
+		n += bytes.Count(text, []byte(before))
+	}
+	return n
+}
 
 func openSQLite(t *testing.T) *sql.DB {
 	db, err := sql.Open(t.Context(), "sqlite:"+t.TempDir()+"/state.db", slog.New(slog.DiscardHandler))
