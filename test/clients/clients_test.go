@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -32,9 +31,16 @@ const route = "clients-test"
 
 // Each client gets keys of its own: what one of them spends must not refuse another.
 func TestOfficialClients(t *testing.T) {
-	commands := map[string][]string{"go": goClient(t), "node": nodeClient(t), "python": pythonClient(t)}
+	node, python := nodeClient(t), pythonClient(t)
+	commands := map[string][]string{"go": goClient(t, "."), "go, Anthropic": goClient(t, "./anthropic"), "node": node, "python": python}
+	if node != nil {
+		commands["node, Anthropic"], commands["node, Google"] = []string{node[0], "node/anthropic.mjs"}, []string{node[0], "node/google.mjs"}
+	}
+	if python != nil {
+		commands["python, Anthropic"] = []string{python[0], "python/anthropic_check.py"}
+	}
 	url, owner := serving(t)
-	for _, lang := range []string{"go", "node", "python"} {
+	for _, lang := range []string{"go", "node", "python", "go, Anthropic", "node, Anthropic", "node, Google", "python, Anthropic"} {
 		t.Run(lang, func(t *testing.T) {
 			if commands[lang] == nil {
 				t.Skipf("the client for %s is not installed", lang)
@@ -145,12 +151,12 @@ func missing(t *testing.T, format string, args ...any) []string {
 }
 
 // The binary is kept: linking it anew would take longer than all the rest.
-func goClient(t *testing.T) []string {
-	to, err := filepath.Abs("../../bin/test/openai-client")
+func goClient(t *testing.T, pkg string) []string {
+	to, err := filepath.Abs("../../bin/test/client-" + filepath.Base(pkg))
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", to, ".")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-ldflags", "-s -w", "-o", to, pkg)
 	cmd.Dir = "go"
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return missing(t, "the client for Go cannot be built: %v\n%s", err, out)
@@ -167,12 +173,18 @@ func nodeClient(t *testing.T) []string {
 		Version      string
 		Dependencies map[string]string
 	}
-	var have, want manifest
-	if err := errors.Join(readJSON("node/node_modules/openai/package.json", &have), readJSON("node/package.json", &want)); err != nil {
-		return missing(t, "the client for Node is not installed: %v", err)
+	var want manifest
+	if err := readJSON("node/package.json", &want); err != nil {
+		t.Fatal(err)
 	}
-	if want := want.Dependencies["openai"]; have.Version != want {
-		return missing(t, "the client for Node is of version %s, not %s", have.Version, want)
+	for name, version := range want.Dependencies {
+		var have manifest
+		if err := readJSON("node/node_modules/"+name+"/package.json", &have); err != nil {
+			return missing(t, "the client %s for Node is not installed: %v", name, err)
+		}
+		if have.Version != version {
+			return missing(t, "the client %s for Node is of version %s, not %s", name, have.Version, version)
+		}
 	}
 	return []string{node, "node/check.mjs"}
 }
@@ -190,12 +202,14 @@ func pythonClient(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), python, "-c", "import openai; print(openai.__version__)").CombinedOutput()
-	if err != nil {
-		return missing(t, "the client for Python is not installed: %v\n%s", err, out)
-	}
-	if want := pinned(t, "openai"); strings.TrimSpace(string(out)) != want {
-		return missing(t, "the client for Python is of version %s, not %s", strings.TrimSpace(string(out)), want)
+	for _, name := range []string{"openai", "anthropic"} {
+		out, err := exec.CommandContext(t.Context(), python, "-c", "import "+name+"; print("+name+".__version__)").CombinedOutput()
+		if err != nil {
+			return missing(t, "the client %s for Python is not installed: %v\n%s", name, err, out)
+		}
+		if want := pinned(t, name); strings.TrimSpace(string(out)) != want {
+			return missing(t, "the client %s for Python is of version %s, not %s", name, strings.TrimSpace(string(out)), want)
+		}
 	}
 	return []string{python, "python/check.py"}
 }

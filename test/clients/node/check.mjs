@@ -61,6 +61,24 @@ const cut = (await chat({ temperature: 0, stop })).choices[0];
 ok("stop", cut.message.content === text.slice(0, text.indexOf(stop)) && cut.finish_reason === "stop", [text, stop, cut]);
 ok("completions", (await api.completions.create({ model, prompt: "A ledger is", max_tokens: 4 })).choices.length === 1, null);
 
+const vectors = await api.embeddings.create({ model, input: ["one", "two"] });
+ok("embeddings", vectors.data.length === 2 && Math.abs(vectors.data[0].embedding.reduce((s, x) => s + x * x, 0) - 1) < 1e-3, vectors.usage);
+const first = await api.responses.create({ model, input: "What is a ledger?", max_output_tokens: 24 });
+ok("responses", first.output_text.length > 0 && first.usage.output_tokens > 0, first);
+let events = 0, final = null;
+for await (const e of await api.responses.create({ model, input: "And who reads it?", previous_response_id: first.id, max_output_tokens: 24, stream: true })) {
+  ok("sequence", e.sequence_number === events++, e);
+  if (e.type === "response.completed" || e.type === "response.incomplete") final = e.response;
+}
+ok("responses go on", final?.previous_response_id === first.id && final.usage.input_tokens > first.usage.input_tokens, final);
+ok("response is kept", (await api.responses.retrieve(first.id)).id === first.id, null);
+await api.responses.delete(first.id);
+await fails("response is gone", () => api.responses.retrieve(first.id), 404, { code: "response_not_found" });
+const file = await api.files.create({ file: new File(["hello"], "a.jsonl"), purpose: "batch" });
+ok("file", file.bytes === 5 && (await (await api.files.content(file.id)).text()) === "hello", file);
+ok("file is gone", (await api.files.delete(file.id)).deleted, null);
+await fails("moderations", () => api.moderations.create({ input: "x" }), 501, { code: "not_implemented" });
+
 // hang up in mid-stream: the client must come back at once and the next call must work
 const half = await chat({ stream: true, max_tokens: 200, temperature: 1 });
 for await (const _ of half) break;
