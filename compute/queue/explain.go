@@ -150,15 +150,7 @@ func (p *Planner) sentence(c *sched.Change) string {
 	if r, ok := p.rows[c.Name]; ok && c.Kind == "queue" {
 		return sprintf("It would start now in the queue of project %s.", r.Name)
 	}
-	return sprintf("It would start now %s.", strings.TrimSuffix(p.named(c.Reason), " 1 chips")+one(c))
-}
-
-// one is what a change to a single chip ends with.
-func one(c *sched.Change) string {
-	if strings.HasSuffix(c.Reason, " 1 chips") {
-		return " 1 chip"
-	}
-	return ""
+	return sprintf("It would start now %s.", p.named(c.Reason))
 }
 
 // named puts the names of projects in the place of their ids.

@@ -10,8 +10,9 @@ import (
 //
 // The menu, with what a change is taken to cost, so that the cheapest is one and the same for everybody: another class
 // of chips beside those allowed 100; another site beside those allowed 200; less CPU and memory for each chip, a quarter, a half or
-// three quarters less, 300, 310, 320; another queue 400; fewer chips 500 and up to 499 more by the part that is given up; more quota
-// 1,000 and one more for each chip. Equal ones go by the order told here and then by name.
+// three quarters less, 300, 310, 320; another queue 400; fewer chips, in steps of a 64th of them, 500 and up to 499 more by the
+// part that is given up; more quota 1,000 and one more for each chip. Equal ones go by the order told here and then by name.
+// To come later is no entry: that is what the expected start tells.
 type Change struct {
 	Kind   string // "chip", "site", "smaller", "queue", "less", "quota"
 	Name   string // of the class, site or queue
@@ -45,9 +46,10 @@ func (c *Core) changes(w *work) []Change {
 	var all []Change
 	all = append(all, c.widen(w)...)
 	if n := &w.Need; n.CPUMilli > 0 || n.MemoryMiB > 0 {
-		for i, quarters := range []int{3, 2, 1} {
+		for i, part := range []string{"three quarters", "half", "a quarter"} {
+			quarters := 3 - i
 			all = append(all, Change{Kind: "smaller", To: quarters, Cost: int64(300 + 10*i),
-				Reason: fmt.Sprintf("with %d quarters of the CPU and memory", quarters),
+				Reason: fmt.Sprintf("with %s of the CPU and memory", part),
 				apply: func(j *Job, _ *Core) {
 					j.Need.CPUMilli, j.Need.MemoryMiB = j.Need.CPUMilli*int64(quarters)/4, j.Need.MemoryMiB*int64(quarters)/4
 				}})
@@ -59,17 +61,7 @@ func (c *Core) changes(w *work) []Change {
 				apply: func(j *Job, _ *Core) { j.Queue = q.Name }})
 		}
 	}
-	for n := w.Need.Chips - 1; n >= 1; n-- {
-		all = append(all, Change{Kind: "less", To: n, Cost: 500 + int64(499*(w.Need.Chips-n)/w.Need.Chips), Reason: fmt.Sprintf("with %d chips", n),
-			apply: func(j *Job, _ *Core) {
-				j.Need.Chips, j.Need.Min = n, min(j.Need.Min, n)
-				for i := range j.Need.AnyOf {
-					if j.Need.AnyOf[i].Chips > n {
-						j.Need.AnyOf[i].Chips = n
-					}
-				}
-			}})
-	}
+	all = append(all, fewer(w)...)
 	for i, ch := range c.chips {
 		slot := chipSlot(i)
 		if w.q.ceiling[slot] == maxInt || w.menu.largest == 0 {
@@ -86,6 +78,31 @@ func (c *Core) changes(w *work) []Change {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Change) int { return cmp.Compare(a.Cost, b.Cost) })
+	return all
+}
+
+// fewerMost bounds how many smaller sizes of a job are tried: each is a plan on a copy.
+const fewerMost = 64
+
+// fewer is the changes to fewer chips.
+func fewer(w *work) (all []Change) {
+	step := max(1, (w.Need.Chips+fewerMost-1)/fewerMost)
+	for n := w.Need.Chips - step; n > 1-step; n -= step {
+		to := max(1, n)
+		reason := fmt.Sprintf("with %d chips", to)
+		if to == 1 {
+			reason = "with 1 chip"
+		}
+		all = append(all, Change{Kind: "less", To: to, Cost: 500 + int64(499*(w.Need.Chips-to)/w.Need.Chips), Reason: reason,
+			apply: func(j *Job, _ *Core) {
+				j.Need.Chips, j.Need.Min = to, min(j.Need.Min, to)
+				for i := range j.Need.AnyOf {
+					if j.Need.AnyOf[i].Chips > to {
+						j.Need.AnyOf[i].Chips = to
+					}
+				}
+			}})
+	}
 	return all
 }
 

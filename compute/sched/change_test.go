@@ -132,3 +132,42 @@ func TestExplanations(t *testing.T) {
 		t.Errorf("%+v", ch)
 	}
 }
+
+// A large gang has no more sizes to be tried than a small one, down to a single chip.
+func TestFewSizesAreTried(t *testing.T) {
+	for _, chips := range []int{1, 2, 8, 64, 65, 100, 8192, 1 << 20} {
+		sizes := fewer(&work{Job: Job{Need: Need{Chips: chips}}})
+		if len(sizes) > fewerMost || chips > 1 && (len(sizes) == 0 || sizes[len(sizes)-1].To != 1) || chips <= fewerMost && len(sizes) != chips-1 {
+			t.Errorf("of %d chips %d sizes are tried", chips, len(sizes))
+		}
+		for i, ch := range sizes {
+			if last := append([]Change{{To: chips, Cost: 499}}, sizes...)[i]; ch.To >= last.To || ch.Cost < last.Cost || ch.Cost > 999 {
+				t.Errorf("of %d chips: %d at %d after %d at %d", chips, ch.To, ch.Cost, last.To, last.Cost)
+			}
+		}
+	}
+}
+
+// Why an owner waits counts only what borrows: a queue within its guarantee gives nothing back.
+func TestOnlyBorrowersAreCounted(t *testing.T) {
+	f := fleetOf(2, 4, Queue{Name: "owner", Guarantee: []Count{{"a", 2}}}, Queue{Name: "guest"}, Queue{Name: "third", Guarantee: []Count{{"a", 4}}})
+	w := newWorld(t, Config{MinRun: 10 * minute}, f)
+	for i := range 4 {
+		must(0, w.submit(Job{ID: "third" + string(rune('0'+i)), Queue: "third", Need: Need{Chips: 1}}, 1000*minute))
+	}
+	w.plan()
+	must(0, w.submit(Job{ID: "guest", Queue: "guest", Need: Need{Chips: 4}}, 1000*minute))
+	w.plan()
+	w.now += minute
+	must(0, w.submit(Job{ID: "owned", Queue: "owner", Need: Need{Chips: 2}}, minute))
+	must(0, w.submit(Job{ID: "more", Queue: "third", Need: Need{Chips: 2}}, minute))
+	w.plan()
+	for id, want := range map[string]string{
+		"owned": "0 of chip a are free at site here and the job needs 2. Its queue is owed the room; 1 job that borrows it has not yet run for 10m0s.",
+		"more":  "0 of chip a are free at site here and the job needs 2. Its queue has its guarantee of 4, so work of other queues does not make way for it.",
+	} {
+		if e, ok := w.c.Explain(id); !ok || e.Reason != want {
+			t.Errorf("of %s it says %q", id, e.Reason)
+		}
+	}
+}

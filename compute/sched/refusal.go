@@ -202,6 +202,9 @@ func (c *Core) refusedEntry(w *work, o *option, near bool, e *Explanation) {
 	case fits && e.Ahead > 0:
 		e.Stage, e.Bound, e.Have, e.Want, e.Unit = Ordered, "order", 0, int64(e.Ahead), "jobs"
 		e.Reason = fmt.Sprintf("%d jobs of queue %s come before it.", e.Ahead, w.q.Name)
+		if e.Ahead == 1 {
+			e.Reason = fmt.Sprintf("1 job of queue %s comes before it.", w.q.Name)
+		}
 	case fits:
 		e.Stage, e.Bound = Matched, "price"
 		e.Reason = fmt.Sprintf("There is room on %s at site %s, and the next plan will look at it.", name, site)
@@ -307,26 +310,30 @@ func shape(o *option) string {
 	return s
 }
 
-// whyNoVictims says why nothing that runs makes way.
+// whyNoVictims says why nothing of other queues makes way.
 func (c *Core) whyNoVictims(w *work, o *option) string {
 	if w.q.guaranteedFor(o) {
 		young := 0
 		for _, v := range c.running {
-			if v.q != w.q && v.opt.chip == o.chip && v.opt.site == o.site && c.now-v.started < c.conf.MinRun {
+			if slot := chipSlot(o.chip); v.q != w.q && v.opt.chip == o.chip && v.opt.site == o.site &&
+				v.q.held[slot] > v.q.guarantee[slot] && c.now-v.runSince < c.conf.MinRun {
 				young++
 			}
 		}
-		if young > 0 {
-			return fmt.Sprintf(" Its queue is owed the room; %d jobs that borrow it have not yet run for %s.", young, span(c.conf.MinRun))
+		switch young {
+		case 0:
+			return ""
+		case 1:
+			return fmt.Sprintf(" Its queue is owed the room; 1 job that borrows it has not yet run for %s.", span(c.conf.MinRun))
 		}
-		return ""
+		return fmt.Sprintf(" Its queue is owed the room; %d jobs that borrow it have not yet run for %s.", young, span(c.conf.MinRun))
 	}
 	switch slot := chipSlot(o.chip); {
 	case w.q.guarantee[slot] == 0:
 	case w.q.held[slot] >= w.q.guarantee[slot]:
-		return fmt.Sprintf(" Its queue has its guarantee of %s, so nobody makes way for it.", amount(w.q.guarantee[slot]))
+		return fmt.Sprintf(" Its queue has its guarantee of %s, so work of other queues does not make way for it.", amount(w.q.guarantee[slot]))
 	default:
-		return fmt.Sprintf(" With it its queue would hold %s beyond its guarantee of %s, and for that nobody makes way.",
+		return fmt.Sprintf(" With it its queue would hold %s beyond its guarantee of %s, and for that work of other queues does not make way.",
 			amount(w.q.held[slot]+o.charge-w.q.guarantee[slot]), amount(w.q.guarantee[slot]))
 	}
 	return ""

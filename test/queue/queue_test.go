@@ -188,7 +188,7 @@ func TestTheScheduleLive(t *testing.T) {
 
 	// The owner of two more claims them. The borrower has its minimum run, then makes way, its work saved.
 	_, owner := a.train("owner", 20, 2)
-	a.expectExplained(a.explain(owner), "placed", "room", 0, 2, "0 of chip slot are free", "Its queue is owed the room; 1 jobs that borrow it have not yet run for 3s")
+	a.expectExplained(a.explain(owner), "placed", "room", 0, 2, "0 of chip slot are free", "Its queue is owed the room; 1 job that borrows it has not yet run for 3s")
 	owner = a.reaches(owner, "running")
 	if devices(owner) != 2 {
 		t.Errorf("the owner holds %+v", owner.Placement)
