@@ -136,10 +136,10 @@ type Quota struct {
 
 // NewQuota sets a quota.
 type NewQuota struct {
-	Weight    int64            `json:"weight,omitempty" minimum:"0" doc:"default 1"`
-	OrgWeight int64            `json:"org_weight,omitempty" minimum:"0" doc:"of the project's organisation; 0 leaves it as it is"`
-	Guarantee map[string]int64 `json:"guarantee,omitempty" doc:"chips by class"`
-	Ceiling   map[string]int64 `json:"ceiling,omitempty" doc:"chips by class; a class that is missing has no ceiling"`
+	Weight    int64            `json:"weight,omitempty" minimum:"0" doc:"0 leaves it as it is, at first 1"`
+	OrgWeight int64            `json:"org_weight,omitempty" minimum:"0" maximum:"1000000" doc:"of the project's organisation; 0 leaves it as it is"`
+	Guarantee map[string]int64 `json:"guarantee,omitempty" doc:"chips by class, 0 for none; without it they stay as they are"`
+	Ceiling   map[string]int64 `json:"ceiling,omitempty" doc:"chips by class, a class that is missing has no ceiling; without it they stay as they are"`
 }
 
 // Node is a machine, or a part of one that is given out by itself.

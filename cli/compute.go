@@ -80,7 +80,12 @@ func (a *app) jobCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.Value(x, func() { a.explain(x) })
+		return a.Value(x, func() {
+			if x.Job != j.ID {
+				a.Printf("Of array %s:\n", j.ID)
+			}
+			a.explain(x)
+		})
 	})
 	verbs := []*cobra.Command{a.submitCommand(&project), a.runProgramCommand(&project), ls, show, explain, a.jobLogsCommand(&project)}
 	for _, v := range [][2]string{
@@ -133,7 +138,7 @@ func (a *app) actAll(ctx context.Context, c *api.Client, project string, list []
 	if len(done) > 0 {
 		err := a.Value(shown, func() {
 			for _, j := range done {
-				a.Printf("%s is %s%s\n", j.ID, j.State, held(j))
+				a.Printf("%s %s%s\n", j.ID, inState(j.State), held(j))
 			}
 		})
 		failed = cmp.Or(failed, err)
@@ -142,6 +147,17 @@ func (a *app) actAll(ctx context.Context, c *api.Client, project string, list []
 		return retold(failed, "%s", strings.Join(words, "\n"))
 	}
 	return failed
+}
+
+// inState is a state as a sentence has it.
+func inState(state string) string {
+	switch state {
+	case "succeeded", "failed":
+		return "has " + state
+	case "preempting":
+		return "is being preempted"
+	}
+	return "is " + state
 }
 
 func held(j api.Job) string {
@@ -195,6 +211,8 @@ func jobName(j api.Job) string {
 // asks is what a job asks of the fleet.
 func asks(j api.Job) string {
 	switch {
+	case j.Placing.Chips == 1:
+		return "1 " + first(strings.Join(j.Placing.ChipTypes, "|"), "chip")
 	case j.Placing.Chips > 0 && j.Placing.MinChips > 0:
 		return fmt.Sprintf("%d to %d %s", j.Placing.MinChips, j.Placing.Chips, first(strings.Join(j.Placing.ChipTypes, "|"), "chips"))
 	case j.Placing.Chips > 0:
@@ -262,7 +280,7 @@ func arrayLine(j api.Job) string {
 
 // explain prints why a job is where it is.
 func (a *app) explain(x api.Explanation) {
-	a.Printf("%s is %s\n", x.Job, x.State)
+	a.Printf("%s %s\n", x.Job, inState(x.State))
 	if x.Reason != "" {
 		a.Printf("  why     %s\n", x.Reason)
 	}
@@ -277,6 +295,12 @@ func (a *app) explain(x api.Explanation) {
 	if x.P50 != nil && x.P90 != nil {
 		a.Printf("  start   by %s (even odds), by %s (nine in ten)\n", x.P50.Local().Format(time.DateTime), x.P90.Local().Format(time.DateTime))
 	}
+}
+
+// nodeShown is what -o json prints of a node: with the windows that are not over.
+type nodeShown struct {
+	api.Node
+	Windows []api.Window `json:"windows,omitempty"`
 }
 
 func (a *app) nodeCommand() *cobra.Command {
@@ -318,7 +342,7 @@ func (a *app) nodeCommand() *cobra.Command {
 			return err
 		}
 		windows = slices.DeleteFunc(windows, func(w api.Window) bool { return w.State == "over" || !slices.Contains(w.Nodes, n.Name) })
-		return a.Value(n, func() {
+		return a.Value(nodeShown{n, windows}, func() {
 			table([]api.Node{n})
 			if len(windows) > 0 {
 				a.Printf("\n")
@@ -362,7 +386,7 @@ func (a *app) windowCommand() *cobra.Command {
 	var from, until string
 	add := a.verb("add NAME", "Keep nodes free for a time: for maintenance, or with --queue for a project", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		n.Name = args[0]
-		if err := span(&n, from, until, time.Now()); err != nil {
+		if err := span(&n, from, until, a.Now()); err != nil {
 			return err
 		}
 		w, err := c.AddWindow(ctx, n)
@@ -432,7 +456,13 @@ func (a *app) quotaCommand() *cobra.Command {
 	})
 	var n api.NewQuota
 	var guarantee, ceiling []string
-	set := a.verb("set PROJECT", "Set what a project's queue is promised and bounded by: by id, or by name in your organisation", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) (err error) {
+	var set *cobra.Command
+	set = a.verb("set PROJECT", "Set what a project's queue is promised and bounded by: by id, or by name in your organisation", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) (err error) {
+		for flag, n := range map[string]int64{"weight": n.Weight, "org-weight": n.OrgWeight} {
+			if set.Flags().Changed(flag) && n < 1 {
+				return fault.InvalidField(flag, "--%s is %d; it must be at least 1", flag, n)
+			}
+		}
 		if n.Guarantee, err = amounts("guarantee", guarantee); err != nil {
 			return err
 		}
@@ -445,10 +475,10 @@ func (a *app) quotaCommand() *cobra.Command {
 		}
 		return a.Value(q, func() { table([]api.Quota{q}) })
 	})
-	set.Flags().Int64Var(&n.Weight, "weight", 1, "parts of what its organisation gets of the rest")
+	set.Flags().Int64Var(&n.Weight, "weight", 0, "parts of what its organisation gets of the rest (default: as it is, at first 1)")
 	set.Flags().Int64Var(&n.OrgWeight, "org-weight", 0, "parts of the fleet for its organisation (default: as it is)")
-	set.Flags().StringSliceVar(&guarantee, "guarantee", nil, "chips it gets whenever it asks, such as slot=4; repeatable")
-	set.Flags().StringSliceVar(&ceiling, "ceiling", nil, "chips it never exceeds, such as slot=6; repeatable")
+	set.Flags().StringSliceVar(&guarantee, "guarantee", nil, "chips it gets whenever it asks, such as slot=4; repeatable (default: as they are; slot=0 for none)")
+	set.Flags().StringSliceVar(&ceiling, "ceiling", nil, "chips it never exceeds, such as slot=6; repeatable (default: as they are)")
 	rm := a.verb("rm PROJECT", "Take a project's quota away: weight 1, no guarantee, no ceiling", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		if err := c.RemoveQuota(ctx, args[0]); err != nil {
 			return err
@@ -458,8 +488,11 @@ func (a *app) quotaCommand() *cobra.Command {
 	return noun("quota", "Quotas: what the queues of projects are promised and bounded by", ls, set, rm)
 }
 
-// amounts reads class=count pairs.
+// amounts reads class=count pairs; nil without any.
 func amounts(flag string, list []string) (map[string]int64, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
 	out := map[string]int64{}
 	for _, kv := range list {
 		k, v, ok := strings.Cut(kv, "=")
@@ -487,8 +520,8 @@ func (p *placingFlags) add(f *pflag.FlagSet, to *api.Placing) {
 	f.StringVar(&p.deadline, "deadline", "", "it should have ended by then: a time such as 2026-01-31T18:00:00Z, or from now such as 4h")
 	f.StringVar(&p.begin, "begin", "", "do not start earlier: a time, or from now")
 	f.StringSliceVar(&to.After, "after", nil, "job that must have succeeded first; repeatable")
-	f.BoolVar(&to.Hold, "hold", false, "wait until released with `triarch job release`")
-	f.BoolVar(&to.Fast, "fast", false, "short evaluation or debug work for the fast lane; needs --time-limit")
+	f.BoolVar(&to.Hold, "hold", false, `wait until released with "triarch job release"`)
+	f.BoolVar(&to.Fast, "fast", false, "short evaluation or debug work for the fast lane; needs a --time-limit, and goes there with one of at most 15m")
 }
 
 // fill reads the flags that need reading.

@@ -82,7 +82,7 @@ SIGTERM, has its grace, and is started again later: exit code 0 then means that 
 func (a *app) submitCommand(project *string) *cobra.Command {
 	p := &programFlags{}
 	c := a.verb("submit [FLAGS] -- CMD [ARG...]", "Have a program run as a job, and return at once", cobra.MinimumNArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		if err := p.fill(args, time.Now()); err != nil {
+		if err := p.fill(args, a.Now()); err != nil {
 			return err
 		}
 		j, err := c.CreateJob(ctx, *project, p.job)
@@ -108,7 +108,7 @@ func (a *app) submitCommand(project *string) *cobra.Command {
 func (a *app) runProgramCommand(project *string) *cobra.Command {
 	p := &programFlags{}
 	c := a.verb("run [FLAGS] -- CMD [ARG...]", "Run a program as a job, print its output and end with its exit code; Ctrl-C cancels it", cobra.MinimumNArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		if err := p.fill(args, time.Now()); err != nil {
+		if err := p.fill(args, a.Now()); err != nil {
 			return err
 		}
 		p.job.Interactive = true

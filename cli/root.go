@@ -145,6 +145,9 @@ func markUsage(c *cobra.Command) {
 			if err := check(cmd, args); err != nil {
 				return &usageError{fmt.Errorf("%w\nusage: %s", err, cmd.UseLine())}
 			}
+			if err := cmd.ValidateRequiredFlags(); err != nil {
+				return &usageError{err}
+			}
 			return nil
 		}
 	}

@@ -2,9 +2,13 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,6 +95,11 @@ type simOutput struct {
 func (a *app) simQueue(ctx context.Context, o queue.Options, html string) error {
 	o.Clock = a.Now
 	o.Progress = a.simProgress()
+	if html != "" { // what cannot be written is better known before the replay than after it
+		if err := writable(html); err != nil {
+			return noPage(html, err)
+		}
+	}
 	out, err := queue.Run(ctx, o)
 	if err != nil {
 		return err
@@ -99,7 +108,7 @@ func (a *app) simQueue(ctx context.Context, o queue.Options, html string) error 
 		if err := durable.Write(html, 0o644, func(w io.Writer) error {
 			return figures.Page(w, "Queue simulation", out.About, out.Runs)
 		}); err != nil {
-			return fault.New(fault.Invalid, fmt.Sprintf("The page cannot be written to %s.", html), fault.Field("html"), fault.Cause(err), fault.Fix("Name a file in a folder that you may write to"))
+			return noPage(html, err)
 		}
 	}
 	var v any = out
@@ -111,6 +120,22 @@ func (a *app) simQueue(ctx context.Context, o queue.Options, html string) error 
 		v = one
 	}
 	return a.Value(v, func() { a.showSim(out, html) })
+}
+
+// writable says why no file can be made beside a name, or that the name is a folder's; nil if it can be written.
+func writable(name string) error {
+	if st, err := os.Stat(name); err == nil && st.IsDir() {
+		return fmt.Errorf("%s is a folder", name)
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), ".triarch-*")
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
+func noPage(name string, err error) error {
+	return fault.New(fault.Invalid, fmt.Sprintf("The page cannot be written to %s.", name), fault.Field("html"), fault.Cause(err), fault.Fix("Name a file in a folder that you may write to"))
 }
 
 func (a *app) showSim(out *queue.Output, html string) {
@@ -127,8 +152,12 @@ func (a *app) showSim(out *queue.Output, html string) {
 		a.Printf("\n")
 		a.Table(t.Headings, t.Rows)
 	}
-	for why, n := range out.Runs[0].Refusals {
-		a.Printf("\nrefused %d jobs: %s\n", n, why)
+	for _, why := range slices.Sorted(maps.Keys(out.Runs[0].Refusals)) {
+		n, noun := out.Runs[0].Refusals[why], "jobs"
+		if n == 1 {
+			noun = "job"
+		}
+		a.Printf("\nrefused %d %s: %s\n", n, noun, why)
 	}
 	if html != "" {
 		a.Printf("\nplots in %s\n", html)

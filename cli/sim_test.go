@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"github.com/triarch-ai/triarch/cli/ui"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
@@ -96,21 +99,58 @@ func TestSimQueueComparesInATable(t *testing.T) {
 
 func TestSimQueueSaysWhatIsWrong(t *testing.T) {
 	for line, want := range map[string]string{
-		"sim queue --trace @bad.csv --fleet @fleet.yaml --policy fifo":                 "bad.csv line 52, duration: \"-5\" is negative",
-		"sim queue --trace @jobs.csv --fleet @fleet.yaml --policy fifi":                "nearest is \"fifo\"",
-		"sim queue --trace @jobs.csv --nodes 0 --policy fifo":                          "No fleet",
-		"sim queue --trace @jobs.csv --fleet @fleet.yaml --policy fifo --measure 9:3":  "not FROM:TO",
-		"sim queue --trace @jobs.csv --fleet @fleet.yaml --policy fifo --measure 1:3x": "not FROM:TO",
-		"sim queue --trace @jobs.csv --fleet @fleet.yaml --policy fifo --html @no/x":   "cannot be written",
-		"sim queue --trace @fleet.yaml --fleet @fleet.yaml --policy fifo":              "no known form",
-		"sim queue --trace @nodes.csv --fleet @fleet.yaml --policy fifo":               "list of nodes",
-		"sim pack --nodes @nodes.csv --pods @pods.csv --policy nearest":                "nearest",
-		"sim queue --trace @pods.csv --fleet @nodes.csv --policy fifo":                 "sim pack",
+		"sim queue --trace @bad.csv --fleet @fleet.yaml --policy fifo":                   "bad.csv line 52, duration: \"-5\" is negative",
+		"sim queue --trace @jobs.csv --fleet @fleet.yaml --policy fifi":                  "nearest is \"fifo\"",
+		"sim queue --trace @jobs.csv --nodes 0 --policy fifo":                            "No fleet",
+		"sim queue --trace @jobs.csv --fleet @fleet.yaml --policy fifo --measure 9:3":    "not FROM:TO",
+		"sim queue --trace @jobs.csv --fleet @fleet.yaml --policy fifo --measure 1:3x":   "not FROM:TO",
+		"sim queue --trace @jobs.csv --fleet @fleet.yaml --policy fifo --html @no/x":     "cannot be written",
+		"sim queue --trace @fleet.yaml --fleet @fleet.yaml --policy fifo":                "no known form",
+		"sim queue --trace @nodes.csv --fleet @fleet.yaml --policy fifo":                 "list of nodes",
+		"sim pack --nodes @nodes.csv --pods @pods.csv --policy nearest":                  "nearest",
+		"sim queue --trace @pods.csv --fleet @nodes.csv --policy fifo":                   "sim pack",
+		"sim queue --trace @jobs.csv --fleet @fleet.yaml --policy triarch:4":             "nothing to set behind a colon",
+		"sim queue --trace @jobs.csv --fleet @fleet.yaml --policy las:x":                 "no threshold",
+		"sim queue --trace @jobs.csv --fleet @fleet.yaml --policy fifo --checkpoint -1m": "checkpoint is -1m0s",
+		"sim pack --nodes @no.csv --pods @pods.csv --policy fgd":                         "no.csv cannot be opened",
 	} {
 		if _, _, _, err := simRun(t, line); err == nil || !strings.Contains(err.Error(), want) || fault.KindOf(err) == fault.Internal {
 			t.Errorf("%s: %v", line, err)
 		}
 	}
+}
+
+// What cannot be written, or is missing on the command line, is told before the work: as bad input, with nothing left behind.
+func TestSimSaysWhatIsMissingFirst(t *testing.T) {
+	if _, errs, dir, err := simRun(t, "sim queue --trace @jobs.csv --nodes 2 --policy fifo --html @"); !fault.Is(err, fault.Invalid) || errs != "" {
+		t.Errorf("%v after %q in %s", err, errs, dir)
+	}
+	_, _, dir, err := simRun(t, "sim queue --trace @bad.csv --nodes 2 --policy fifo --html @page.html")
+	if left, e := filepath.Glob(dir + "/*.html*"); err == nil || e != nil || len(left) > 0 {
+		t.Errorf("%v leaves %v, %v", err, left, e)
+	}
+	if left, e := filepath.Glob(dir + "/.triarch-*"); e != nil || len(left) > 0 {
+		t.Errorf("%v, %v", left, e)
+	}
+	if _, _, _, err := simRun(t, "sim pack --policy fgd"); report(&ui.Screen{Err: io.Discard}, err) != 2 {
+		t.Errorf("without its lists: %v", err)
+	}
+}
+
+// A word in backquotes in a flag's text stands for its value, so a switch has none.
+func TestSwitchesTakeNoValue(t *testing.T) {
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if value, _ := pflag.UnquoteUsage(f); f.Value.Type() == "bool" && value != "" {
+				t.Errorf("%s --%s %s", c.CommandPath(), f.Name, value)
+			}
+		})
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(newRoot(&ui.Screen{}))
 }
 
 func TestSimPackFillsANode(t *testing.T) {

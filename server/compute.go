@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/http"
 	"strconv"
 
@@ -191,8 +192,16 @@ func (s *Server) quotaOps() {
 		if err != nil {
 			return nil, err
 		}
-		b := in.Body
-		made, err := s.Queue.SetQuota(ctx, queue.Quota{Project: row.Project, Weight: b.Weight, Guarantee: b.Guarantee, Ceiling: b.Ceiling})
+		b, q := in.Body, row.Quota
+		q.Project, q.Weight = row.Project, cmp.Or(b.Weight, q.Weight)
+		if b.Guarantee != nil {
+			q.Guarantee = b.Guarantee
+			maps.DeleteFunc(q.Guarantee, func(_ string, n int64) bool { return n == 0 })
+		}
+		if b.Ceiling != nil {
+			q.Ceiling = b.Ceiling
+		}
+		made, err := s.Queue.SetQuota(ctx, q)
 		if err == nil && b.OrgWeight > 0 {
 			err = s.Queue.SetOrgWeight(ctx, row.Org, b.OrgWeight)
 			made.OrgWeight = b.OrgWeight

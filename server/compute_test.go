@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -90,6 +91,7 @@ func TestQuotasAreChecked(t *testing.T) {
 		{"second", `{"guarantee":{"slot":-1}}`, "guarantee", "guarantee of slot is -1, it must be 0 to 1048576."},
 		{"second", `{"guarantee":{"slot":3},"ceiling":{"slot":2}}`, "guarantee", "The guarantee of 3 of slot is above the ceiling of 2."},
 		{"second", `{"weight":1000001}`, "weight", "weight is 1000001, it must be 1 to 1000000."},
+		{"second", `{"ceiling":{"slot":6}}`, "guarantee", "The guarantee of 7 of slot is above the ceiling of 6."},
 		{"third", `{}`, "project", "There is no such project."},
 	} {
 		p := problemOf(t, w.askJSON("PUT", target+c.target, w.owner, c.body))
@@ -97,8 +99,47 @@ func TestQuotasAreChecked(t *testing.T) {
 			t.Errorf("%s: %s: %s", c.body, p.Field, p.Message)
 		}
 	}
+	for _, c := range []struct{ body, want string }{ // what is not named stays as it is
+		{`{"weight":2}`, `{"weight":2,"org_weight":1,"guarantee":{"slot":7},"ceiling":{}}`},
+		{`{"ceiling":{"slot":8},"org_weight":3}`, `{"weight":2,"org_weight":3,"guarantee":{"slot":7},"ceiling":{"slot":8}}`},
+		{`{"guarantee":{"slot":0}}`, `{"weight":2,"org_weight":3,"guarantee":{},"ceiling":{"slot":8}}`},
+		{`{"ceiling":{},"weight":1}`, `{"weight":1,"org_weight":3,"guarantee":{},"ceiling":{}}`},
+	} {
+		var got, want api.NewQuota
+		must(0, json.Unmarshal(w.askJSON("PUT", target+"second", w.owner, c.body).Body.Bytes(), &got))(t)
+		must(0, json.Unmarshal([]byte(c.want), &want))(t)
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: %s", c.body, d)
+		}
+	}
+	if p := problemOf(t, w.askJSON("PUT", target+"second", w.owner, `{"weight":5,"org_weight":1000001}`)); p.Status != http.StatusUnprocessableEntity && p.Status != http.StatusBadRequest {
+		t.Errorf("%+v", p)
+	}
+	if got := w.askJSON("GET", v1+"/quotas", w.owner, "").Body.String(); gjson.Get(got, "data.#(name==second).weight").Int() == 5 {
+		t.Errorf("half of a request was carried out: %s", got)
+	}
 	if p := problemOf(t, w.askJSON("POST", v1+"/nodes/nowhere/drain", w.owner, `{}`)); p.Status != http.StatusNotFound {
 		t.Errorf("%+v", p)
+	}
+}
+
+// What a list of jobs is narrowed to is one of the words there are, and a deadline lies after the earliest beginning.
+func TestJobsAreAskedForByKnownWords(t *testing.T) {
+	w := newWorld(t)
+	for _, c := range []struct{ query, field string }{{"state=done", "state"}, {"kind=batch", "kind"}} {
+		if p := problemOf(t, w.askJSON("GET", v1+"/jobs?"+c.query, w.owner, "")); !strings.Contains(p.Message, c.field) {
+			t.Errorf("%s: %+v", c.query, p)
+		}
+	}
+	for _, query := range []string{"", "?state=running", "?kind=program&state=queued"} {
+		if rec := w.askJSON("GET", v1+"/jobs"+query, w.owner, ""); rec.Code != http.StatusOK {
+			t.Errorf("%s: %d %s", query, rec.Code, rec.Body)
+		}
+	}
+	for _, placing := range []string{`"deadline":"2020-01-01T00:00:00Z"`, `"begin":"2099-01-02T00:00:00Z","deadline":"2099-01-01T00:00:00Z"`} {
+		if p := problemOf(t, w.askJSON("POST", v1+"/jobs", w.owner, `{"command":["true"],`+placing+`}`)); p.Field != "deadline" {
+			t.Errorf("%s: %+v", placing, p)
+		}
 	}
 }
 

@@ -31,8 +31,8 @@ type jobsIn struct {
 	PageParam
 	ProjectParam
 	Open  bool   `query:"open" doc:"only those that have not ended"`
-	State string `query:"state" maxLength:"32"`
-	Kind  string `query:"kind" maxLength:"64"`
+	State string `query:"state" enum:"queued,starting,running,stopping,preempting,succeeded,failed,cancelled" doc:"only those in this state"`
+	Kind  string `query:"kind" enum:"train,replica,program" doc:"only those of this kind"`
 	Array string `query:"array" maxLength:"64" doc:"only the elements of this array"`
 	Fold  bool   `query:"fold" doc:"each array as one job, with the counts of its elements; state is not looked at"`
 }
@@ -230,6 +230,9 @@ func (s *Server) ask(ctx context.Context, project string, p api.Placing) (job.As
 	}
 	if p.Begin != nil {
 		a.NotBefore = p.Begin.UTC()
+	}
+	if err == nil && p.Deadline != nil && (!a.Deadline.After(s.Now()) || !a.Deadline.After(a.NotBefore)) {
+		err = fault.InvalidField("deadline", "The deadline, %s, is not after the earliest beginning.", a.Deadline.Format(time.RFC3339))
 	}
 	if p.Fast {
 		a.Class = job.Evaluation

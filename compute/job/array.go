@@ -66,7 +66,7 @@ func (j *Job) env() []string {
 // after a percent sign how many may run at once, as in 0-9, 1,3,5-7, 0-100:10 and 0-99%4. The indices come in order.
 func ParseArray(text string) (indices []int, limit int, err error) {
 	bad := func(format string, args ...any) ([]int, int, error) {
-		return nil, 0, fault.New(fault.Invalid, fmt.Sprintf(format, args...), fault.Field("array"), fault.Fix("Write for example 0-9, 1,3,5-7, 0-100:10 or 0-99%%4."))
+		return nil, 0, fault.New(fault.Invalid, fmt.Sprintf(format, args...), fault.Field("array"), fault.Fix("Write for example 0-9, 1,3,5-7, 0-100:10 or 0-99%4."))
 	}
 	list, most, limited := strings.Cut(text, "%")
 	if limited {
@@ -88,7 +88,7 @@ func ParseArray(text string) (indices []int, limit int, err error) {
 		}
 		switch {
 		case e1 != nil || e2 != nil || e3 != nil || step < 1 || stepped && !ranged:
-			return bad("%q names no elements of an array.", clip(text))
+			return bad("%q names no elements of an array: they are numbers of at most nine digits, ranges, and ranges with a step of at least 1.", clip(text))
 		case b < a:
 			return bad("%q: the range %d-%d runs backwards.", clip(text), a, b)
 		case b > maxIndex:

@@ -54,11 +54,11 @@ type policy interface {
 
 // Run reads the lists and packs them.
 func Run(ctx context.Context, o Options) (*Result, error) {
-	nodes, err := readFile(o.NodesFile, ReadNodes)
+	nodes, err := readFile("nodes", o.NodesFile, ReadNodes)
 	if err != nil {
 		return nil, err
 	}
-	pods, err := readFile(o.PodsFile, ReadPods)
+	pods, err := readFile("pods", o.PodsFile, ReadPods)
 	if err != nil {
 		return nil, err
 	}

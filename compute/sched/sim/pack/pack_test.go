@@ -283,14 +283,16 @@ func TestRun(t *testing.T) {
 		t.Errorf("%s %v", text, err)
 	}
 	for want, o := range map[string]Options{
-		"policy":           {NodesFile: nodes, PodsFile: pods, Policy: "best"},
-		"ties":             {NodesFile: nodes, PodsFile: pods, Policy: "fgd", Ties: "none"},
-		"stop":             {NodesFile: nodes, PodsFile: pods, Policy: "fgd", Stop: -1},
-		"cannot be opened": {NodesFile: dir + "/no", PodsFile: pods, Policy: "fgd"},
+		"policy": {NodesFile: nodes, PodsFile: pods, Policy: "best"},
+		"ties":   {NodesFile: nodes, PodsFile: pods, Policy: "fgd", Ties: "none"},
+		"stop":   {NodesFile: nodes, PodsFile: pods, Policy: "fgd", Stop: -1},
 	} {
 		if _, err := Run(ctx, o); fault.KindOf(err) != fault.Invalid || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v gives %v, want %q", o, err, want)
 		}
+	}
+	if _, err := Run(ctx, Options{NodesFile: nodes, PodsFile: dir + "/no", Policy: "fgd"}); fault.KindOf(err) != fault.NotFound || fault.As(err).Field != "pods" {
+		t.Errorf("a file that is not there gives %v", err)
 	}
 	if _, err := Pack(ctx, []Node{{Name: "n", CPU: 1}}, []Pod{{Name: "p"}}, Options{Policy: "fgd"}); err == nil {
 		t.Error("a fleet without accelerators is filled")

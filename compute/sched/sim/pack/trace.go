@@ -121,11 +121,11 @@ func ReadPods(r io.Reader, name string) ([]Pod, error) {
 	return pods, t.err
 }
 
-// readFile opens path, gunzips it if it is gzip, and hands it to read.
-func readFile[T any](path string, read func(io.Reader, string) ([]T, error)) ([]T, error) {
+// readFile opens path, which a field of the options names, and hands it to read.
+func readFile[T any](field, path string, read func(io.Reader, string) ([]T, error)) ([]T, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, fmt.Sprintf("the trace %s cannot be opened", path), fault.Cause(err))
+		return nil, fault.New(fault.NotFound, fmt.Sprintf("The file %s cannot be opened.", path), fault.Field(field), fault.Cause(err), fault.Fix("Check the name and whether it may be read"))
 	}
 	defer func() { _ = f.Close() }()
 	return read(f, path)

@@ -18,11 +18,11 @@ func tracesDir(b *testing.B) string {
 
 func openb(b *testing.B, workload string) ([]Node, []Pod) {
 	dir := filepath.Join(tracesDir(b), "openb")
-	nodes, err := readFile(filepath.Join(dir, "openb_node_list_gpu_node.csv.gz"), ReadNodes)
+	nodes, err := readFile("nodes", filepath.Join(dir, "openb_node_list_gpu_node.csv.gz"), ReadNodes)
 	if err != nil {
 		b.Fatal(err)
 	}
-	pods, err := readFile(filepath.Join(dir, "pods", "openb_pod_list_"+workload+".csv.gz"), ReadPods)
+	pods, err := readFile("pods", filepath.Join(dir, "pods", "openb_pod_list_"+workload+".csv.gz"), ReadPods)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -92,6 +92,8 @@ func (o *Options) complete() error {
 	switch {
 	case o.Explain < 0:
 		return fault.InvalidField("explain", "explain is %s; it must not be negative", o.Explain)
+	case o.Checkpoint < 0:
+		return fault.InvalidField("checkpoint", "checkpoint is %s; it must be above 0", o.Checkpoint)
 	case o.Expect < 0:
 		return fault.InvalidField("expect", "expect is %s; it must not be negative", o.Expect)
 	case o.Trace == "" && o.Throughputs == "":
@@ -110,8 +112,12 @@ func (o *Options) complete() error {
 		return fault.New(fault.Invalid, "No policy is given.", fault.Field("policy"), fault.Fix("Give --policy; there are %s", strings.Join(Policies(), ", ")))
 	}
 	for _, name := range o.Policies {
-		if base, _, _ := strings.Cut(name, ":"); !slices.Contains(Policies(), base) {
+		base, _, has := strings.Cut(name, ":")
+		switch {
+		case !slices.Contains(Policies(), base):
 			return baseline.Unknown(name, Policies())
+		case has && base != "las":
+			return fault.New(fault.Invalid, fmt.Sprintf("The policy %s has nothing to set behind a colon.", base), fault.Field("policy"), fault.Fix("Write %s; las alone has a threshold, as in las:4h", base))
 		}
 	}
 	if o.Load == 0 {
