@@ -24,7 +24,7 @@ type Change struct {
 // Explanation is why a job is where it is.
 type Explanation struct {
 	Stage  string // of the plan that refused it: feasible, entitled, ordered, matched, reserved, preempted or placed; empty if none did
-	Bound  string // what binds, in a word: see sched.Explanation; also "room being made", "start", "array" and "back-off"
+	Bound  string // what binds, in a word: see sched.Explanation; also "plan", "room being made", "start", "array" and "outside"
 	Have   int64  // of what binds
 	Want   int64
 	Ahead  int // jobs of its queue that come before it
@@ -131,6 +131,9 @@ func (p *Planner) Explain(j job.Job) Explanation {
 	defer p.mu.Unlock()
 	out := p.why(j.ID)
 	e := p.jobs[j.ID]
+	if e == nil && j.State == job.Queued {
+		return Explanation{Bound: "plan", Reason: "It has just come, and the next plan looks at it."}
+	}
 	if e == nil || p.core == nil || e.free || e.outside != "" || e.running {
 		return out
 	}

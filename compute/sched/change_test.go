@@ -171,3 +171,15 @@ func TestOnlyBorrowersAreCounted(t *testing.T) {
 		}
 	}
 }
+
+// Where no other queue's work runs, nothing is said of what it does not do.
+func TestNobodyElseIsNamed(t *testing.T) {
+	w := newWorld(t, Config{}, fleetOf(1, 4, Queue{Name: "owner", Guarantee: []Count{{"a", 2}}}, Queue{Name: "guest"}))
+	must(0, w.submit(Job{ID: "runs", Queue: "owner", Need: Need{Chips: 3}}, 1000*minute))
+	w.plan()
+	must(0, w.submit(Job{ID: "waits", Queue: "owner", Need: Need{Chips: 2}}, minute))
+	w.plan()
+	if e, _ := w.c.Explain("waits"); e.Reason != "1 of chip a is free at site here and the job needs 2." {
+		t.Error(e.Reason)
+	}
+}

@@ -213,14 +213,14 @@ func (c *Core) refusedEntry(w *work, o *option, near bool, e *Explanation) {
 		e.Reason = fmt.Sprintf("No %s at site %s has %d thousandths free beside the CPU and memory that the job needs; the most free of one is %d.", name, site, e.Want, e.Have)
 	case o.mixed && idle >= int64(o.size):
 		e.Stage, e.Bound, e.Have, e.Want, e.Unit = Placed, "scattered", int64(c.together(pool, o)), int64(o.size), "chips"
-		e.Reason = fmt.Sprintf("%d of %s are free at site %s, but not on whole nodes: those that are free and one more have %d%s, and the job needs %d.",
-			idle, name, site, e.Have, inside(o.within), o.size)
+		e.Reason = fmt.Sprintf("%s free at site %s, but not on whole nodes: those that are free and one more have %d%s, and the job needs %d.",
+			areOf(idle, name), site, e.Have, inside(o.within), o.size)
 	case idle >= int64(o.size) && o.size > 0:
 		e.Stage, e.Bound, e.Have, e.Want, e.Unit = Placed, "scattered", int64(most), int64(o.parts[0].ask.chips), "chips"
-		e.Reason = fmt.Sprintf("%d of %s are free at site %s, but not side by side: a node has at most %d free, and the job needs %s.", idle, name, site, most, shape(o))
+		e.Reason = fmt.Sprintf("%s free at site %s, but not side by side: a node has at most %d free, and the job needs %s.", areOf(idle, name), site, most, shape(o))
 	default:
 		e.Stage, e.Bound, e.Have, e.Want, e.Unit = Placed, "room", idle, int64(o.size), "chips"
-		e.Reason = fmt.Sprintf("%d of %s are free at site %s and the job needs %d.", idle, name, site, o.size)
+		e.Reason = fmt.Sprintf("%s free at site %s and the job needs %d.", areOf(idle, name), site, o.size)
 		if o.size == 0 {
 			e.Reason = fmt.Sprintf("No node at site %s has the CPU and memory left that the job needs.", site)
 		}
@@ -228,6 +228,14 @@ func (c *Core) refusedEntry(w *work, o *option, near bool, e *Explanation) {
 	if e.Stage == Placed {
 		e.Reason += c.whyNoVictims(w, o)
 	}
+}
+
+// areOf counts chips of a class, with the verb.
+func areOf(n int64, class string) string {
+	if n == 1 {
+		return "1 of " + class + " is"
+	}
+	return fmt.Sprintf("%d of %s are", n, class)
 }
 
 // couldSit says whether an option has room when holds are left aside, and the largest number of free chips of one node.
@@ -329,7 +337,7 @@ func (c *Core) whyNoVictims(w *work, o *option) string {
 		return fmt.Sprintf(" Its queue is owed the room; %d jobs that borrow it have not yet run for %s.", young, span(c.conf.MinRun))
 	}
 	switch slot := chipSlot(o.chip); {
-	case w.q.guarantee[slot] == 0:
+	case w.q.guarantee[slot] == 0 || !slices.ContainsFunc(c.running, func(v *work) bool { return v.q != w.q && v.opt.pool == o.pool }):
 	case w.q.held[slot] >= w.q.guarantee[slot]:
 		return fmt.Sprintf(" Its queue has its guarantee of %s, so work of other queues does not make way for it.", amount(w.q.guarantee[slot]))
 	default:
