@@ -77,7 +77,7 @@ type Request struct {
 	// TraceState is sent as tracestate beside Trace, to engines of this installation alone.
 	TraceState string
 	Stream     bool // Body asks for an event stream
-	Usage     bool   // Body asks for the usage event. A driver that has to ask for it itself, because its engine has
+	Usage      bool // Body asks for the usage event. A driver that has to ask for it itself, because its engine has
 	// no other way to tell the counts, does so and keeps the event back when this is false.
 }
 

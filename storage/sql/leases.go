@@ -90,8 +90,11 @@ func (l *Leases) Beat(ctx context.Context, accounts []string) (p quota.Pulse, er
 				return err
 			}
 		}
-		p.Now, err = clockOf(ctx, tx)
-		return err
+		var err error
+		if p.Now, err = clockOf(ctx, tx); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, "SELECT COUNT(*) FROM gateway_nodes WHERE seen > ?", p.Now.Add(-aliveFor).UnixMicro()).Scan(&p.Nodes)
 	})
 	return p, err
 }

@@ -236,6 +236,12 @@ func TestFenced(t *testing.T) {
 	r, err := first.book.Reserve(t.Context(), request(p))
 	must(t, err)
 	r.Settle(0, 0, 0)
+	beside, err := db.Begin(t.Context(), "beside")
+	must(t, err)
+	pulse, err := beside.Beat(t.Context(), nil)
+	if must(t, err); pulse.Nodes != 2 {
+		t.Errorf("%d nodes live", pulse.Nodes)
+	}
 	_, err = db.Begin(t.Context(), first.name)
 	must(t, err)
 	for range 100 {

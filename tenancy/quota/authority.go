@@ -64,5 +64,6 @@ var ErrFenced = fault.New(fault.Conflict, "Another process has taken this node's
 // Pulse is what Beat returns.
 type Pulse struct {
 	Short []string // accounts that another node is short of
+	Nodes int64    // how many nodes live, this one among them
 	Now   time.Time
 }

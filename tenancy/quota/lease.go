@@ -406,6 +406,7 @@ func (l *lessor) beat(ctx context.Context) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if l.answered(err, sample{sent, got, pulse.Now}) {
+		b.nodes.Store(pulse.Nodes)
 		for _, name := range pulse.Short {
 			if a := byName[name]; a != nil {
 				a.lease.shortUntil = got.Add(shortFor)

@@ -109,6 +109,7 @@ func (s seat) Beat(_ context.Context, accounts []string) (p Pulse, err error) {
 	}
 	p.Now = s.now()
 	s.seen[s.node] = p.Now
+	p.Nodes = int64(len(s.seen))
 	for _, account := range accounts {
 		if by, ok := s.short[account]; ok && by != s.node {
 			p.Short = append(p.Short, account)
@@ -222,6 +223,11 @@ func TestPlacesOnThreeNodes(t *testing.T) {
 			}
 		}
 		time.Sleep(20 * time.Second)
+		for i, b := range all {
+			if n := b.Nodes(); n != 3 {
+				t.Errorf("node %v knows of %d nodes", i, n)
+			}
+		}
 		stop()
 		work.Wait()
 		if most > 7 || served < 20*10*7/2 {

@@ -13,6 +13,7 @@ package quota
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -38,12 +39,16 @@ type Book struct {
 	bounds Bounds
 	now    func() time.Time
 	lessor *lessor // nil where the limits themselves are spent
+	nodes  atomic.Int64
 
 	mu       sync.Mutex
 	accounts map[id.Raw]*account
 	held     sum // by all reservations together
 	open     int // how many those are
 }
+
+// Nodes is how many nodes were spending the same limits when the authority was last heard of; at least 1, this one.
+func (b *Book) Nodes() int64 { return max(1, b.nodes.Load()) }
 
 // maxWaiting is how many requests wait for the money of one account; more are refused at once.
 const maxWaiting = 64
