@@ -370,7 +370,9 @@ func (f *flight) identity() meter.Identity {
 	}
 	i.Route, _ = id.ParseRaw(t.Route.ID)              // ours, well-formed; a zero id still bills
 	i.Version, _ = id.ParseRaw(t.Backends[0].Version) // of what is asked first; none of a provider's model
-	i.PriceVer, _ = id.ParseRaw(t.Route.Priced.ID)
+	if p := t.Route.Priced.ID; p != "" {
+		i.PriceVer, _ = id.ParseRaw(p)
+	}
 	return i
 }
 

@@ -221,11 +221,10 @@ func (b *bill) add(r *meter.Record) {
 
 func daysOf(records []meter.Record) []string {
 	var days []string
+	var last time.Time
 	for i := range records {
-		if i == 0 || !records[i].Start.Equal(records[i-1].Start) {
-			if d := records[i].Day(); len(days) == 0 || days[len(days)-1] != d {
-				days = append(days, d)
-			}
+		if d := records[i].Start.UTC().Truncate(24 * time.Hour); i == 0 || !d.Equal(last) {
+			days, last = append(days, records[i].Day()), d
 		}
 	}
 	return days

@@ -267,17 +267,15 @@ func measureGateway(ctx context.Context, s settings) ([]figure, error) {
 			Proxy   float64 `json:"proxy_cpu_seconds_per_1000"`
 			Ratio   float64
 			Target  float64
-			Met     *bool
+			Met     bool
 		}
 		if err := json.Unmarshal(line, &g); err != nil {
 			return nil, err
 		}
 		f := figure{What: "gateway, " + g.What, Unit: "CPU-ms/1,000", Ours: g.Gateway * 1000, Peer: "httputil.ReverseProxy, tuned", Theirs: g.Proxy * 1000, Ratio: g.Ratio}
-		if f.Met = g.Met; g.Met != nil {
-			f.Target = "the control's spread"
-			if g.Target > 0 {
-				f.Target = fmt.Sprintf("<= %.1f", g.Target)
-			}
+		f.Target, f.Met = "the control's spread", &g.Met
+		if g.Target > 0 {
+			f.Target = fmt.Sprintf("<= %.1f", g.Target)
 		}
 		out = append(out, f)
 	}
