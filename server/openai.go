@@ -226,11 +226,8 @@ func (b *intaken) grow(most int64) error {
 // known is room that is kept, where the body is a long one, or new room.
 func (b *intaken) known(most int64, room int) *[]byte {
 	if most > maxPooled {
-		if p, ok := longBodies.Get().(*[]byte); ok {
-			if cap(*p) >= room {
-				return p
-			}
-			longBodies.Put(p)
+		if p := longBodies.take(room); p != nil {
+			return p
 		}
 	}
 	p := make([]byte, 0, room)
@@ -254,8 +251,47 @@ func keepRoom(p *[]byte) {
 	case n <= maxPooled:
 		bodies.Put(p)
 	case n <= maxLongPooled:
-		longBodies.Put(p)
+		longBodies.keep(p)
 	}
+}
+
+// rooms is the room of long bodies, the first keptRoom bytes of it held for good: a collection takes what a sync.Pool
+// has, and to make room anew for each long body, in steps, costs more than all the rest of its request.
+type rooms struct {
+	mu   sync.Mutex
+	held []*[]byte
+	size int // bytes of held
+	more sync.Pool
+}
+
+const keptRoom = 16 << 20
+
+func (r *rooms) keep(p *[]byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.size+cap(*p) > keptRoom {
+		r.more.Put(p)
+		return
+	}
+	r.held, r.size = append(r.held, p), r.size+cap(*p)
+}
+
+// take is room of at least so many bytes; nil if there is none at hand. Room that is too short is let go of, so that
+// what is held fits the bodies that come.
+func (r *rooms) take(least int) *[]byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for n := len(r.held); n > 0; n = len(r.held) {
+		p := r.held[n-1]
+		r.held[n-1], r.held, r.size = nil, r.held[:n-1], r.size-cap(*p)
+		if cap(*p) >= least {
+			return p
+		}
+	}
+	if p, ok := r.more.Get().(*[]byte); ok && cap(*p) >= least {
+		return p
+	}
+	return nil
 }
 
 // limit is the largest body.
@@ -268,7 +304,7 @@ func (o *OpenAI) limit() int64 {
 
 var (
 	bodies     = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
-	longBodies sync.Pool
+	longBodies rooms
 )
 
 // read reads the body into b, to its end: only then does the server watch for a client that hangs up.

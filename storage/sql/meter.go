@@ -44,7 +44,11 @@ func shipText(rows int) string {
 		one + strings.Repeat(", "+one, rows-1) + ") AS v WHERE 1 = 1 ON CONFLICT DO NOTHING"
 }
 
-var shipOne, shipMany = shipText(1), shipText(shipRows)
+var (
+	shipOne, shipMany = shipText(1), shipText(shipRows)
+
+	casts = strings.NewReplacer("CAST(? AS BIGINT)", "?", "CAST(? AS TEXT)", "?")
+)
 
 // alike says whether two records have all in common but what shipText says for each.
 func (b *bill) alike(r, s *meter.Record) bool {
@@ -117,6 +121,9 @@ type bill struct {
 
 func (b *bill) insert(ctx context.Context, tx *Tx, known **stdsql.Stmt, text string, records []*meter.Record) error {
 	if *known == nil {
+		if tx.dialect != Postgres { // which alone cannot tell the types of the values; a column of SQLite's gives its own
+			text = casts.Replace(text)
+		}
 		stmt, err := tx.tx.PrepareContext(ctx, rebind(tx.dialect, text)) //nolint:sqlclosecheck // ends with the transaction
 		if err != nil {
 			return mapErr(err)
