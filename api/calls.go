@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // Healthy says whether the server answers; it needs no key.
@@ -279,6 +280,37 @@ func (c *Client) Prices(ctx context.Context, route string) ([]PriceVersion, erro
 // PriceVersion shows one version of prices.
 func (c *Client) PriceVersion(ctx context.Context, version string) (PriceVersion, error) {
 	return call[PriceVersion](ctx, c, http.MethodGet, path("prices", version), nil)
+}
+
+// RequestQuery chooses rows of the request log; zero fields mean all.
+type RequestQuery struct {
+	Since, Until        time.Time
+	Model, Outcome, Key string
+	Status              int
+}
+
+func (q RequestQuery) params(limit int) string {
+	at := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.UTC().Format(time.RFC3339Nano)
+	}
+	return params("since", at(q.Since), "until", at(q.Until), "model", q.Model, "outcome", q.Outcome, "key", q.Key, "status", strconv.Itoa(q.Status), "limit", strconv.Itoa(limit))
+}
+
+// Requests lists the newest requests of the model API, at most limit; 0: all that are kept.
+func (c *Client) Requests(ctx context.Context, q RequestQuery, limit int) ([]RequestRow, error) {
+	if limit == 0 {
+		return items[RequestRow](ctx, c, path("requests")+q.params(0))
+	}
+	l, err := call[List[RequestRow]](ctx, c, http.MethodGet, path("requests")+q.params(limit), nil)
+	return l.Items, err
+}
+
+// Request shows one.
+func (c *Client) Request(ctx context.Context, request string) (RequestRow, error) {
+	return call[RequestRow](ctx, c, http.MethodGet, path("requests", request), nil)
 }
 
 // ExplainRequest tells what was decided on the way of a request of the model API.

@@ -523,6 +523,32 @@ type Backend struct {
 	Model      string `json:"model,omitempty" doc:"as the provider calls it"`
 }
 
+// RequestRow is one request in the log of the model API.
+type RequestRow struct {
+	Request    string    `json:"request" doc:"its x-request-id"`
+	At         time.Time `json:"at" doc:"when it arrived"`
+	Key        string    `json:"key" doc:"id"`
+	Model      string    `json:"model" doc:"as the caller named it"`
+	Route      string    `json:"route,omitempty" doc:"id"`
+	Backend    string    `json:"backend,omitempty" doc:"what was asked last: a deployment, or a provider and its model"`
+	Dialect    string    `json:"dialect"`
+	Kind       string    `json:"kind"`
+	Stream     bool      `json:"stream,omitempty"`
+	Outcome    string    `json:"outcome" doc:"finished, hung_up, broke, out_of_money, refused or failed"`
+	Status     int       `json:"status"`
+	Code       string    `json:"code,omitempty" doc:"of the refusal or failure"`
+	Input      int64     `json:"input,omitempty" doc:"tokens"`
+	Cached     int64     `json:"cached,omitempty" doc:"of the input"`
+	Output     int64     `json:"output,omitempty" doc:"tokens"`
+	Reasoning  int64     `json:"reasoning,omitempty" doc:"of the output"`
+	Embedding  int64     `json:"embedding,omitempty" doc:"tokens"`
+	CostMicros int64     `json:"cost_micros,omitempty"`
+	FirstByte  float64   `json:"first_byte,omitempty" doc:"seconds until the first byte of the answer"`
+	Took       float64   `json:"took" doc:"seconds"`
+	Tries      int       `json:"tries,omitempty" doc:"how often a backend was asked"`
+	Tag        string    `json:"tag,omitempty" doc:"the caller's, for charging back"`
+}
+
 // RequestExplanation is what was decided on the way of a request of the model API, and why.
 type RequestExplanation struct {
 	Request      string       `json:"request"`

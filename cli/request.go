@@ -18,7 +18,7 @@ func (a *app) requestCommand() *cobra.Command {
 		}
 		return a.Value(x, func() { a.explainRequest(x) })
 	})
-	return noun("request", "Requests of the model API", explain)
+	return noun("request", "Requests of the model API", a.requestList(), a.requestShow(), explain)
 }
 
 func (a *app) explainRequest(x api.RequestExplanation) {

@@ -266,6 +266,13 @@ func clientServing(t *testing.T, w *world, c *api.Client) {
 		t.Error(d)
 	}
 	clientProviders(t, c)
+	if x := must(c.Request(ctx, w.objects["request"]))(t); x.Outcome != "refused" || x.Code != "model_not_found" || x.Status != 404 {
+		t.Errorf("in the log %+v", x)
+	}
+	q := api.RequestQuery{Status: 404, Since: time.Now().Add(-time.Hour)}
+	if all := must(c.Requests(ctx, q, 0))(t); len(all) == 0 || cmp.Diff(all, must(c.Requests(ctx, q, 1000))(t)) != "" {
+		t.Errorf("%d requests in the log", len(all))
+	}
 	if x := must(c.ExplainRequest(ctx, w.objects["request"]))(t); x.Model != "pub" || x.Outcome != "refused" || x.Code != "model_not_found" {
 		t.Errorf("explained %+v", x)
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
+	reqlog "github.com/triarch-ai/triarch/models/gateway/seen"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
@@ -58,6 +59,7 @@ var (
 	webhookList      = listing[webhook.Hook]{"webhooks", 2, func(h webhook.Hook) page.Key {
 		return page.Key{strconv.FormatInt(h.CreatedAt.UnixMicro(), 10), h.ID}
 	}}
+	requestList   = listing[reqlog.Row]{"requests", 1, func(r reqlog.Row) page.Key { return page.Key{r.Request} }}
 	marginList    = listing[meter.Row]{"margin", 1, func(r meter.Row) page.Key { return page.Key{r.Name} }}
 	chipPriceList = listing[meter.ChipPrice]{"chip-prices", 1, func(p meter.ChipPrice) page.Key { return page.Key{p.Chip} }}
 	usageList     = listing[meter.Row]{"usage", 1, func(r meter.Row) page.Key { return page.Key{r.Name} }}

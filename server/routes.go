@@ -86,6 +86,8 @@ var endpoints = []Endpoint{
 
 	{Method: "GET", Pattern: v1 + "/prices", ID: "list-prices", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/prices/{version}", ID: "get-prices", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/requests", ID: "list-requests", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/requests/{request}", ID: "get-request", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/requests/{request}/explanation", ID: "explain-request", Role: tenancy.Viewer, Scope: tenancy.Read},
 
 	// Providers bill the installation for what their keys are used for.

@@ -21,8 +21,10 @@ import (
 	"github.com/triarch-ai/triarch/api/openai"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/gateway"
+	reqlog "github.com/triarch-ai/triarch/models/gateway/seen"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
@@ -42,6 +44,12 @@ type Jobs interface {
 // Explainer tells what was decided about requests of the model API; the gateway's Explanations are one.
 type Explainer interface {
 	Get(ctx context.Context, project, request string) (gateway.Explanation, error)
+}
+
+// Requests is the log of the model API's requests; the one of package seen is one.
+type Requests interface {
+	List(ctx context.Context, project string, f reqlog.Filter, p page.Page) ([]reqlog.Row, error)
+	Get(ctx context.Context, project, request string) (reqlog.Row, error)
 }
 
 // Usage reads what was used and keeps what it takes to value it; the meter's store is one.
@@ -74,6 +82,7 @@ type Deps struct {
 	Serve     *serve.Service
 	Providers *provider.Service
 	Explain   Explainer
+	Requests  Requests
 	Jobs      JobControl
 	Programs  Programs
 	Queue     Queue

@@ -29,6 +29,7 @@ import (
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/gateway"
+	reqlog "github.com/triarch-ai/triarch/models/gateway/seen"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
@@ -238,9 +239,10 @@ func newWorldOn(t *testing.T, dsn string, change ...func(*Deps)) *world {
 	srv.Providers = outside
 	there := must(queue.Local("here", 2, []string{"slot=8"}))(t)
 	planner := queue.New(queue.Options{Capacity: there, Store: w.db.Queue(), Log: log})
-	gw := &gateway.Gateway{Routes: gateway.Served(srv), Quota: quota.NewBook(ring, clock), Ledger: w.ledger, Explain: &gateway.Explanations{}, Now: clock, Log: log}
+	requests := &reqlog.Log{Store: w.db.RequestLog(), IDs: ids, Now: clock, Keep: time.Hour, Log: log}
+	gw := &gateway.Gateway{Routes: gateway.Served(srv), Quota: quota.NewBook(ring, clock), Ledger: w.ledger, Explain: &gateway.Explanations{}, Watch: &reqlog.Watch{Log: requests}, Now: clock, Log: log}
 	w.Deps = Deps{Metrics: obs.Handler(func(w *obs.Writer) { w.One("triarch_build_info", obs.Gauge, "1.", 1) }), Log: log, Now: clock, IDs: ids, Keys: ring, Info: api.Info{Version: "test", Database: "sqlite", CPUs: 2},
-		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Providers: outside, Explain: gw.Explain, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(),
+		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Providers: outside, Explain: gw.Explain, Requests: requests, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(),
 		Webhooks: &webhook.Service{Store: w.db.Webhooks(), Box: outside.Box, IDs: ids, Now: clock, Rand: rand.Reader, Log: log},
 		Ledger:   &meter.Shipper{Ledger: w.ledger, Store: w.db.Meter(), Log: log}, Spent: func(context.Context, string, string) int64 { return 5 }, Poll: time.Millisecond,
 		OpenAI: &OpenAI{Gateway: gw, Keys: ring, IDs: ids, Now: clock, Log: log}}

@@ -19,6 +19,11 @@ import (
 // watch has somebody watch the gateway's requests.
 func (s *System) watch(g *gateway.Gateway) {
 	s.Watch = &seen.Watch{Metrics: seen.NewMetrics(), Traces: &seen.Tracer{Rate: s.Config.Traces.Rate, Rand: rand.Uint64}}
+	if s.Requests.Keep > 0 {
+		s.Watch.Log = s.Requests
+		s.Watch.Metrics.Also(s.Requests.Write)
+		s.loop(s.Requests.Loop)
+	}
 	if e, _ := s.Config.exporter(); e != nil { // it was checked
 		e.Node, e.Log = s.node, s.Log
 		s.Watch.Traces.Exporter = e

@@ -88,6 +88,7 @@ type System struct {
 	Providers *provider.Service
 	Webhooks  *webhook.Service
 	Explain   *gateway.Explanations
+	Requests  *seen.Log
 	Box       *seal.Box
 	Watch     *seen.Watch // of the model API's requests
 
@@ -396,6 +397,7 @@ func (s *System) cores() int {
 }
 
 func (s *System) openModels(ctx context.Context) error {
+	s.Requests = &seen.Log{Store: s.db.RequestLog(), IDs: s.ids, Now: time.Now, Keep: s.Config.Requests.Keep, Log: s.Log}
 	s.Explain = &gateway.Explanations{Store: s.db.Explanations(), Share: float64(s.Config.Explained) / 100, Log: s.Log}
 	s.Kept = &kept.Service{Store: s.db.Kept(), IDs: s.ids, Now: time.Now}
 	if !s.Config.has("control") {

@@ -14,6 +14,7 @@ import (
 type Watch struct {
 	Metrics *Metrics
 	Traces  *Tracer
+	Log     *Log
 }
 
 var _ gateway.Watcher = (*Watch)(nil)
@@ -32,4 +33,5 @@ func (w *Watch) End(s *gateway.Sight) {
 		w.Metrics.end(s)
 	}
 	w.Traces.end(s)
+	w.Log.end(s)
 }
