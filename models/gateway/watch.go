@@ -33,7 +33,7 @@ type Sight struct {
 
 	Kind    meter.Kind
 	Dialect dialect.Kind // of the caller
-	Model   string       // as the caller named it; empty where the request could not be read
+	Model   string       // as the caller named it, the first 256 bytes; empty where the request could not be read
 	Stream  bool
 	Target  *serve.Target   // nil when there is no route of the name
 	Backend *serve.Upstream // what was asked last; nil: nothing was
@@ -127,7 +127,7 @@ func (f *flight) watched(ctx context.Context, to Sink) (err error) {
 // see fills in what the flight knows at its end; it did not end by itself if it panicked.
 func (f *flight) see(ctx context.Context, err error, ended bool) {
 	s := &f.sight
-	s.Kind, s.Dialect, s.Model, s.Stream, s.Target, s.Err = f.kind(), f.caller(), f.fields.model, f.fields.stream, f.target, err
+	s.Kind, s.Dialect, s.Model, s.Stream, s.Target, s.Err = f.kind(), f.caller(), f.fields.model[:min(len(f.fields.model), maxName)], f.fields.stream, f.target, err
 	s.Took = f.Now().Sub(s.Began)
 	if !f.began.IsZero() {
 		s.Reserved = f.began.Sub(s.Began)
