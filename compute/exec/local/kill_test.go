@@ -279,7 +279,7 @@ func TestSupervisorKilled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c, changes := watched(t, true)
-			j := c.create(t, first, "witness", "steps:20:5ms")
+			j := c.create(t, first, "witness", "steps:100:20ms") // long enough not to end before the kill on a busy machine
 			c.awaitProgress(t, j.ID, 3)
 			dir := c.AttemptDir(j.ID, 1)
 			sup, _, err := readJSON[process](dir, supervisorFile)
@@ -289,7 +289,7 @@ func TestSupervisorKilled(t *testing.T) {
 			if err := syscall.Kill(sup.PID, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
-			if got := c.done(t, j.ID, 20); got.Attempt != 2 {
+			if got := c.done(t, j.ID, 100); got.Attempt != 2 {
 				t.Errorf("it took %d attempts, want 2", got.Attempt)
 			}
 			if f, r := reasonOf(changes(j.ID)); f != job.FaultPlatform || !strings.Contains(r, "supervisor died") {
@@ -308,7 +308,7 @@ func TestSupervisorKilled(t *testing.T) {
 func TestChildKilled(t *testing.T) {
 	t.Parallel()
 	c, changes := watched(t, true)
-	j := c.create(t, "witness", "steps:20:5ms")
+	j := c.create(t, "witness", "steps:100:20ms")
 	c.awaitProgress(t, j.ID, 3)
 	child, _, err := readJSON[childRecord](c.AttemptDir(j.ID, 1), childFile)
 	if err != nil {
@@ -317,7 +317,7 @@ func TestChildKilled(t *testing.T) {
 	if err := syscall.Kill(child.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.done(t, j.ID, 20); got.Attempt != 2 {
+	if got := c.done(t, j.ID, 100); got.Attempt != 2 {
 		t.Errorf("it took %d attempts, want 2", got.Attempt)
 	}
 	if f, r := reasonOf(changes(j.ID)); f != job.FaultNode || !strings.Contains(r, "killed from outside") {
