@@ -21,7 +21,8 @@ type Source interface {
 type Events struct {
 	R Source
 
-	buf  []byte // lines not handed out yet, from tail on
+	room *[]byte // what buf began as; nil while there is none
+	buf  []byte  // lines not handed out yet, from tail on
 	tail int
 	err  error
 
@@ -50,13 +51,25 @@ var (
 
 // Release gives the buffer back for other streams; what Next returned is no longer valid.
 func (e *Events) Release() {
-	if cap(e.buf) > 0 && cap(e.buf) <= 2*coalesce {
-		b := e.buf[:0]
-		buffers.Put(&b)
-	}
-	e.buf, e.tail = nil, 0
+	e.lay()
 	if e.err == nil {
 		e.err = io.ErrClosedPipe
+	}
+}
+
+// lay gives the buffer back, and take has one again: a stream that is silent holds none.
+func (e *Events) lay() {
+	if e.room != nil && cap(e.buf) <= 2*coalesce {
+		*e.room = e.buf[:0]
+		buffers.Put(e.room)
+	}
+	e.room, e.buf, e.tail = nil, nil, 0
+}
+
+func (e *Events) take() {
+	if e.room == nil {
+		e.room = buffers.Get().(*[]byte)
+		e.buf = *e.room
 	}
 }
 
@@ -65,8 +78,8 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, firstBuffer); ret
 // Next returns whole events that have arrived, at least one, waiting for it; valid until the next call. After the last
 // one it returns io.EOF, or io.ErrUnexpectedEOF if the stream ended inside an event or was broken off.
 func (e *Events) Next() ([]byte, error) {
-	if e.buf == nil && e.err == nil {
-		e.buf = *buffers.Get().(*[]byte)
+	if e.err == nil {
+		e.take()
 	}
 	for {
 		n := copy(e.buf, e.buf[e.tail:])
@@ -100,7 +113,11 @@ func (e *Events) read() {
 		e.err = errEvent
 		return
 	}
+	if len(e.buf) == 0 && !e.R.Buffered() {
+		e.lay()
+	}
 	b, err := e.R.Chunk()
+	e.take()
 	e.buf = append(e.buf, b...)
 	for err == nil && e.R.Buffered() && len(e.buf) < coalesce {
 		b, err = e.R.Chunk()
