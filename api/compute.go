@@ -98,6 +98,7 @@ type Explanation struct {
 	Bound  string     `json:"bound,omitempty" doc:"the constraint that binds, in a word"`
 	Have   int64      `json:"have" doc:"of what binds"`
 	Want   int64      `json:"want"`
+	Unit   string     `json:"unit,omitempty" doc:"of have and want: chips, thousandths of a chip, ms or jobs"`
 	Ahead  int        `json:"ahead" doc:"jobs of its queue that come before it"`
 	Reason string     `json:"reason"`
 	Change *Change    `json:"change,omitempty"`

@@ -285,12 +285,12 @@ func (a *app) explain(x api.Explanation) {
 		a.Printf("  why     %s\n", x.Reason)
 	}
 	if x.Stage != "" {
-		a.Printf("  stage   %s: has %d, wants %d; %d before it\n", first(x.Stage+" ("+x.Bound+")", x.Stage), x.Have, x.Want, x.Ahead)
+		a.Printf("  stage   %s: has %s, wants %s; %d before it\n", first(x.Stage+" ("+x.Bound+")", x.Stage), quantity(x.Have, x.Unit), quantity(x.Want, x.Unit), x.Ahead)
 	}
 	if x.Change != nil {
 		a.Printf("  change  %s\n", x.Change.Text)
 	} else if x.Stage != "" {
-		a.Printf("  change  none of less, smaller, other chip, other queue or more quota would start it now\n")
+		a.Printf("  change  none of less, smaller, other chip, other site, other queue or more quota would start it now\n")
 	}
 	if x.P50 != nil && x.P90 != nil {
 		a.Printf("  start   by %s (even odds), by %s (nine in ten)\n", x.P50.Local().Format(time.DateTime), x.P90.Local().Format(time.DateTime))
@@ -301,6 +301,19 @@ func (a *app) explain(x api.Explanation) {
 type nodeShown struct {
 	api.Node
 	Windows []api.Window `json:"windows,omitempty"`
+}
+
+// quantity is a number with its unit.
+func quantity(n int64, unit string) string {
+	switch {
+	case unit == "ms":
+		return (time.Duration(n) * time.Millisecond).Round(time.Second).String()
+	case unit == "":
+		return strconv.FormatInt(n, 10)
+	case n == 1:
+		return "1 " + strings.TrimSuffix(unit, "s")
+	}
+	return fmt.Sprintf("%d %s", n, unit)
 }
 
 func (a *app) nodeCommand() *cobra.Command {

@@ -79,6 +79,11 @@ func TestWordsOfJobs(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
+	for want, got := range map[string]string{"42s": quantity(41_768, "ms"), "1 chip": quantity(1, "chips"), "500 thousandths": quantity(500, "thousandths"), "3": quantity(3, "")} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 	for state, want := range map[string]string{"queued": "is queued", "failed": "has failed", "succeeded": "has succeeded", "cancelled": "is cancelled", "preempting": "is being preempted"} {
 		if got := inState(state); got != want {
 			t.Errorf("%s %s", state, got)

@@ -145,7 +145,7 @@ func (s *Server) explainJob(ctx context.Context, p *auth.Principal, in *JobPath)
 		return nil, err
 	}
 	x := s.Queue.Explain(j)
-	a := api.Explanation{Job: j.ID, State: string(j.State), Stage: x.Stage, Bound: x.Bound, Have: x.Have, Want: x.Want, Ahead: x.Ahead,
+	a := api.Explanation{Job: j.ID, State: string(j.State), Stage: x.Stage, Bound: x.Bound, Have: x.Have, Want: x.Want, Unit: x.Unit, Ahead: x.Ahead,
 		Reason: cmp.Or(x.Reason, j.Reason), P50: timeOrNil(x.P50), P90: timeOrNil(x.P90)}
 	if c := x.Change; c != nil {
 		a.Change = &api.Change{Kind: c.Kind, Name: c.Name, To: c.To, Text: c.Text}

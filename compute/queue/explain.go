@@ -27,7 +27,8 @@ type Explanation struct {
 	Bound  string // what binds, in a word: see sched.Explanation; also "plan", "room being made", "start", "array" and "outside"
 	Have   int64  // of what binds
 	Want   int64
-	Ahead  int // jobs of its queue that come before it
+	Unit   string // of the two: "chips", "thousandths" of a chip, "ms" or "jobs"; empty where they say nothing
+	Ahead  int    // jobs of its queue that come before it
 	Reason string
 	Change *Change
 	P50    time.Time // expected start: by then in half of all cases; zero if it cannot be told
@@ -57,7 +58,7 @@ func (p *Planner) why(id string) Explanation {
 	case e.words != "":
 		return Explanation{Bound: "after", Reason: e.words}
 	case e.turn != "" && !e.job.Standing.Held:
-		return Explanation{Bound: "array", Have: int64(e.job.Ask.Member.Limit), Want: int64(e.job.Ask.Member.Count), Reason: e.turn}
+		return Explanation{Bound: "array", Have: int64(e.job.Ask.Member.Limit), Want: int64(e.job.Ask.Member.Count), Unit: "jobs", Reason: e.turn}
 	case e.free:
 		return Explanation{}
 	case e.outside != "":
@@ -69,7 +70,7 @@ func (p *Planner) why(id string) Explanation {
 	if !ok {
 		return Explanation{}
 	}
-	out := Explanation{Bound: x.Bound, Have: x.Have, Want: x.Want, Ahead: x.Ahead, Reason: p.named(x.Reason)}
+	out := Explanation{Bound: x.Bound, Have: x.Have, Want: x.Want, Unit: x.Unit, Ahead: x.Ahead, Reason: p.named(x.Reason)}
 	if x.Stage > 0 {
 		out.Stage = x.Stage.String()
 	}
@@ -106,7 +107,7 @@ func (p *Planner) drained(e *entry) (s string) {
 // placed explains a job whose place is decided and not free yet.
 func (p *Planner) placed(e *entry) Explanation {
 	w := e.start.placement
-	out := Explanation{Bound: "room being made", Want: int64(w.Size)}
+	out := Explanation{Bound: "room being made", Want: int64(w.Size), Unit: "chips"}
 	for i := range p.view.Jobs {
 		j := &p.view.Jobs[i]
 		if j.ID == e.job.ID || j.State.Final() || j.State == job.Queued {

@@ -42,7 +42,7 @@ func TestABorrowedGuaranteeComesBack(t *testing.T) {
 	owner := must(w.submit("a", "owner", time.Minute, slots(4)))(t)
 	w.run(2*time.Second, time.Second)
 	if x := w.planner.Explain(w.get(owner.ID)); x.Stage != "placed" || x.Bound != "room" || x.Have != 0 || x.Want != 4 ||
-		!strings.Contains(x.Reason, "1 job that borrows it has not yet run for 1m0s") || x.P50.IsZero() || x.P90.Before(x.P50) {
+		!strings.Contains(x.Reason, "1 job that borrows it has not yet run for 1m0s") || x.Unit != "chips" || x.P50.IsZero() || x.P90.Before(x.P50) {
 		t.Errorf("%+v", x)
 	}
 	w.run(30*time.Second, time.Second) // its minimum run
