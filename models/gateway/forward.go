@@ -129,11 +129,12 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 	f.header(h)
 	v := []string{eventStreamType, "no-cache", "no"}
 	h[contentType], h["Cache-Control"], h["X-Accel-Buffering"] = v[:1:1], v[1:2:2], v[2:]
-	cut := false
+	cut, told := false, false
 	for {
 		c, err := s.Next()
 		if len(c.Data) > 0 {
 			f.answers()
+			told = tellsFailure(c.Data)
 			if !f.delivered(meter.Usage{Input: int64(c.Prompt), Cached: int64(c.Cached), Output: int64(c.Completion), Reasoning: int64(c.Reasoning)}) {
 				f.stop(to, s)
 				return
@@ -162,21 +163,49 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 			}
 		}
 		if err != nil {
-			f.ended(ctx, to, s, err)
+			f.ended(ctx, to, s, err, told)
 			return
 		}
 	}
 }
 
-// stop ends a stream whose engine did not, where the money did. What went beyond the money is not delivered.
+// stop ends a stream whose engine did not, where the money did, or what was asked for. What went beyond is not delivered.
 func (f *flight) stop(to Sink, s engine.Stream) {
 	s.Close() // so that it generates no more
-	f.settle(meter.OutOfMoney)
+	why := f.overrun()
 	if f.foreign() {
-		send(to, f.failure(cutReason))
+		send(to, f.failure(why))
 		return
 	}
-	send(to, withReason([]byte(openai.Done)))
+	_, e := openai.ErrorOf(why)
+	send(to, append(e.Event(), openai.Done...))
+}
+
+// overrun settles an answer that went beyond its bounds and says why it ends.
+func (f *flight) overrun() error {
+	if f.res.Budgeted() {
+		f.settle(meter.OutOfMoney)
+		return cutReason
+	}
+	f.verdict = failed
+	f.settle(meter.Broke)
+	return fault.New(fault.Unavailable, "The engine did not end its answer where it was asked to, so it was cut there.", fault.Code("engine_overran"),
+		fault.Fix("Use another model, or ask whoever runs this one."))
+}
+
+// tellsFailure says whether a piece of a stream has an event that tells a failure, in any of the dialects.
+func tellsFailure(data []byte) bool {
+	if !bytes.Contains(data, []byte(`"error"`)) {
+		return false
+	}
+	for line := range bytes.Lines(data) {
+		if e, ok := bytes.CutPrefix(line, []byte("data:")); ok {
+			if x := gjson.GetBytes(e, "error"); x.IsObject() || x.Type == gjson.String || gjson.GetBytes(e, "type").String() == "error" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func send(to Sink, data []byte) bool {
@@ -193,15 +222,16 @@ func (f *flight) drain(s engine.Stream) {
 		return
 	}
 	c := d.Drain()
-	prompt, output := f.res.Bounds()
+	prompt, output, _ := f.most()
 	u, _ := meter.Usage{Input: int64(c.Prompt), Cached: int64(c.Cached), Output: int64(c.Completion), Reasoning: int64(c.Reasoning)}.Honest(f.target.Route.Prices)
 	u.Input, u.Output = min(u.Input, int64(prompt)), min(u.Output, int64(output))
 	f.used = u.Clamped()
 	f.entry.Live(f.used)
 }
 
-// ended settles a stream that ended without saying so, and says so to a client that is still there.
-func (f *flight) ended(ctx context.Context, to Sink, s engine.Stream, err error) {
+// ended settles a stream that ended without saying so, and says so to a client that is still there, unless the engine has
+// told its failure in an event of its own.
+func (f *flight) ended(ctx context.Context, to Sink, s engine.Stream, err error, told bool) {
 	if f.settled {
 		return
 	}
@@ -212,8 +242,8 @@ func (f *flight) ended(ctx context.Context, to Sink, s engine.Stream, err error)
 	}
 	f.verdict = failed
 	f.settle(meter.Broke)
-	if errors.Is(err, io.EOF) {
-		return // the engine told its failure in an event of its own
+	if told && errors.Is(err, io.EOF) {
+		return
 	}
 	f.Log.Warn("gateway: an engine broke off a stream", slog.String("request", f.call.RequestID), slog.Any("error", err))
 	if f.foreign() {

@@ -380,7 +380,7 @@ func (f *flight) identity() meter.Identity {
 // then the output is noted up to what was reserved if it is an answer in one piece, and not at all of a stream, where
 // the caller keeps the piece back. What cannot be true is read as it costs the caller least.
 func (f *flight) delivered(told meter.Usage) bool {
-	maxPrompt, maxCompletion := f.res.Bounds()
+	maxPrompt, maxCompletion, slack := f.most()
 	within := true
 	u, lied := told.Honest(f.target.Route.Prices)
 	if lied && !f.doubted {
@@ -388,7 +388,10 @@ func (f *flight) delivered(told meter.Usage) bool {
 		f.Log.Error("gateway: the engine tells counts that cannot be true", slog.String("request", f.call.RequestID), slog.Any("told", told),
 			slog.Any("booked", u))
 	}
-	if u.Input+u.Embedding > int64(maxPrompt) || u.Output > int64(maxCompletion) {
+	if n := u.Input + u.Embedding; f.res.Budgeted() && n > int64(maxPrompt) && n <= int64(f.room()) && f.res.Extend(int(n)) {
+		maxPrompt = int(n)
+	}
+	if f.res.Budgeted() && u.Input+u.Embedding > int64(maxPrompt) || u.Output > int64(maxCompletion+slack) {
 		f.Log.Error("gateway: the engine gave more tokens than it was asked for", slog.String("request", f.call.RequestID),
 			slog.Int64("prompt", u.Input+u.Embedding), slog.Int64("completion", u.Output))
 		within = false
@@ -400,6 +403,27 @@ func (f *flight) delivered(told meter.Usage) bool {
 	f.used = u.Clamped()
 	f.entry.Live(f.used)
 	return within
+}
+
+// Bounds of what is believed of an engine's counts where no budget binds.
+const (
+	hiddenPrompt = 2 << 20 // tokens of what a request only names: files, images, an engine's own words
+	someSlack    = 64      // completion tokens that engines count differently
+)
+
+// room is the most tokens that the prompt is taken to have.
+func (f *flight) room() int { return len(f.call.Body) + len(f.call.Earlier) + hiddenPrompt }
+
+// most are the largest numbers of tokens that are booked. Where no budget binds, the answer still ends where the request
+// asked it to, some slack behind that, which is given away.
+func (f *flight) most() (prompt, completion, slack int) {
+	prompt, completion = f.res.Bounds()
+	if f.res.Budgeted() {
+		return prompt, completion, 0
+	}
+	_, output, choices := f.bounds()
+	completion = min(completion, output*choices)
+	return min(prompt, f.room()), completion, completion/8 + someSlack
 }
 
 // settle books what was delivered and gives the rest of the reservation back. Only the first call counts.

@@ -129,8 +129,7 @@ func (f *flight) relay(ctx context.Context, to Sink, s engine.Stream) {
 		out = out[:0]
 		if len(c.Data) > 0 && !f.delivered(counts(c)) {
 			s.Close() // so that it generates no more
-			f.settle(meter.OutOfMoney)
-			send(to, enc.Encode(out, dialect.Event{Kind: dialect.Failed, Err: cutReason}))
+			send(to, enc.Encode(out, dialect.Event{Kind: dialect.Failed, Err: f.overrun()}))
 			return
 		}
 		broken := err != nil && !errors.Is(err, io.EOF)
@@ -213,13 +212,13 @@ func (f *flight) keep(whole *dialect.Assembler, end dialect.Event) error {
 func (f *flight) joined(ctx context.Context, to Sink, s engine.Stream) error {
 	b, whole := f.between(), &dialect.Assembler{Limit: maxAnswer}
 	var last meter.Usage
-	_, most := f.res.Bounds()
+	_, most, slack := f.most()
 	over := false
 	for !b.ended && !over {
 		c, err := s.Next()
 		if len(c.Data) > 0 {
 			last = counts(c)
-			over = c.Completion > most
+			over = c.Completion > most+slack
 		}
 		broken := err != nil && !errors.Is(err, io.EOF)
 		if !broken && !over {
@@ -263,7 +262,7 @@ func (f *flight) deliver(to Sink, s engine.Stream, b *between, whole *dialect.As
 	}
 	h := to.Header()
 	f.told(h)
-	if over || f.res.Cut && b.cut {
+	if over && f.res.Budgeted() || f.res.Cut && b.cut {
 		h.Set(cutHeader, "budget")
 		outcome = meter.OutOfMoney
 	}

@@ -130,6 +130,36 @@ func (r *Reservation) Bounds() (prompt, completion int) {
 
 const maxInt = int(^uint(0) >> 1)
 
+// Budgeted says whether a budget binds the reservation.
+func (r *Reservation) Budgeted() bool { return r.bound }
+
+// Extend has the reservation pay for so many prompt tokens, where they prove to be more than was reserved for: images
+// and tools can be more tokens than their request has bytes. It is false, and changes nothing, where a budget has no room
+// for them.
+func (r *Reservation) Extend(prompt int) bool {
+	b := r.book
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r.done || prompt <= r.prompt {
+		return !r.done
+	}
+	more := r.ask.bound(int64(prompt), int64(r.Output)*int64(r.ask.Choices)) - r.held
+	for _, a := range r.accounts {
+		if a.bound.Budgeted && (a.left() < more || a.lease != nil && b.lessor.fenced) {
+			return false
+		}
+	}
+	r.prompt, r.held = prompt, r.held+more
+	b.held.add(more)
+	for _, a := range r.accounts {
+		a.held.add(more)
+		if a.lease != nil && a.bound.Budgeted {
+			b.lessor.used(a, b.now())
+		}
+	}
+	return true
+}
+
 // Refusal is why a request may not run.
 type Refusal struct {
 	Fault *fault.Error  // of kind RateLimited, NoMoney, or Unavailable when nobody could tell

@@ -636,3 +636,33 @@ func TestWaitingForHeldMoney(t *testing.T) {
 		time.Sleep(time.Hour)
 	})
 }
+
+func TestExtend(t *testing.T) {
+	b := NewBook(unbound().budget(prj, 100), time.Now)
+	p := who()
+	r, err := b.Reserve(t.Context(), ask(p, 5)) // 40 + 2*5
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Extend(91) {
+		t.Error("extended beyond the budget")
+	}
+	if pr, _ := r.Bounds(); pr != 40 || !r.Extend(3) || !r.Extend(90) {
+		t.Errorf("the bound is %d", pr)
+	}
+	if pr, c := r.Bounds(); pr != 90 || c != 5 {
+		t.Errorf("bounds %d, %d", pr, c)
+	}
+	if _, err := b.Reserve(t.Context(), ask(p, 1)); kind(err) != fault.NoMoney {
+		t.Errorf("another ran on the same money: %v", err)
+	}
+	r.Settle(60, 50, 5)
+	if again, err := b.Reserve(t.Context(), ask(p, 5)); err != nil || b.Spent(p.Key) != 60 {
+		t.Errorf("%v, spent %d", err, b.Spent(p.Key))
+	} else {
+		again.Settle(0, 0, 0)
+	}
+	if r.Extend(95) {
+		t.Error("a settled reservation was extended")
+	}
+}

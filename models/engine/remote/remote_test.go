@@ -418,3 +418,17 @@ func FuzzTally(f *testing.F) {
 		}
 	})
 }
+
+// Text that was seen is counted, though the provider says afterwards that there was none.
+func TestTextIsNoAnswerOfNone(t *testing.T) {
+	for _, lie := range []string{`{"prompt_tokens":-5,"completion_tokens":-1000000}`, `{"prompt_tokens":7,"completion_tokens":0}`} {
+		k := tally{hide: true}
+		for range 3 {
+			k.event([]byte("data: {\"choices\":[{\"delta\":{\"content\":\"w\"}}]}\n\n"))
+		}
+		k.event([]byte("data: {\"choices\":[],\"usage\":" + lie + "}\n\n"))
+		if c := k.chunk(nil); c.Completion != 3 || c.Prompt < 0 {
+			t.Errorf("%s: %+v", lie, c)
+		}
+	}
+}

@@ -122,6 +122,9 @@ func (t *tally) google(data []byte) {
 // tell takes what the provider says for exact, within bounds that no answer passes. Lies within them are the caller's of
 // the driver to judge.
 func (t *tally) tell(u meter.Usage) {
+	if u.Output <= 0 && int(t.told.Output)+t.spoken > 0 { // text was seen: an answer of none is no truth
+		u.Output, u.Reasoning = t.told.Output+int64(t.spoken), t.told.Reasoning
+	}
 	for _, n := range []*int64{&u.Input, &u.Cached, &u.Output, &u.Reasoning} {
 		*n = min(max(*n, 0), maxTokens)
 	}

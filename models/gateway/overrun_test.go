@@ -1,0 +1,81 @@
+package gateway
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/tenancy/meter"
+	"github.com/triarch-ai/triarch/tenancy/quota"
+)
+
+// A stream that merely stops is an answer cut short: its caller is told so, unless the engine did.
+func TestAStreamThatStopsIsSaidToBe(t *testing.T) {
+	for name, x := range map[string]struct {
+		last string
+		told bool // by the gateway
+	}{
+		"in silence":        {"data: {\"choices\":[{\"delta\":{\"content\":\"\\\"error\\\"\"}}]}\n\n", true},
+		"an empty member":   {"data: {\"choices\":[],\"error\":null}\n\n", true},
+		"with its own word": {"data: {\"error\":{\"message\":\"out of memory\"}}\n\n", false},
+	} {
+		r := newRig(t)
+		r.route(abroad("one", 0, 1, &outside{script{says: []said{{chunks: []engine.Chunk{chunk("data: 1\n\n", 5, 1, false), chunk(x.last, 5, 2, false)}}}}}))
+		w, err := r.ask(t.Context(), streamed)
+		if err != nil || strings.Contains(w.body.String(), "engine_failed") != x.told || strings.Contains(w.body.String(), "[DONE]") {
+			t.Errorf("%s: %v, %s", name, err, w.body.String())
+		}
+		if b := r.booked(); len(b) != 1 || b[0].Outcome != meter.Broke || b[0].Usage.Output != 2 {
+			t.Errorf("%s: booked %+v", name, b)
+		}
+	}
+}
+
+// Without a budget, too, an answer ends where it was asked to, and what an engine says beyond that is not billed.
+func TestAnswersEndWhereTheyWereAskedTo(t *testing.T) {
+	var endless []engine.Chunk
+	for i := range 1000 {
+		endless = append(endless, chunk(fmt.Sprintf("data: %d\n\n", i), 5, i+1, false))
+	}
+	r := newRig(t)
+	r.route(abroad("one", 0, 1, &outside{script{says: []said{{chunks: endless}}}}))
+	w, err := r.ask(t.Context(), `{"model":"m","stream":true,"max_tokens":5,"messages":[]}`)
+	if err != nil || !strings.Contains(w.body.String(), "engine_overran") || strings.Contains(w.body.String(), "data: 200\n") || strings.Contains(w.body.String(), "budget") {
+		t.Errorf("%v, %s", err, w.body.String())
+	}
+	if b := r.booked(); len(b) != 1 || b[0].Outcome != meter.Broke || b[0].Usage.Output != 5 {
+		t.Errorf("booked %+v", b)
+	}
+
+	r = newRig(t)
+	r.route(abroad("one", 0, 1, &outside{script{says: []said{{body: `{"usage":{"prompt_tokens":1000000000,"completion_tokens":1000000000}}`}}}}))
+	if w, err = r.ask(t.Context(), `{"model":"m","max_tokens":5,"messages":[]}`); err != nil || w.status != 200 {
+		t.Fatal(err)
+	}
+	if b := r.booked(); len(b) != 1 || b[0].Usage.Output != 5 || b[0].Usage.Input > hiddenPrompt+100 {
+		t.Errorf("booked %+v", b)
+	}
+}
+
+// What a request only names, such as an image, can be more tokens than it has bytes: the budget pays for them where it
+// can, and only where it cannot it ends the answer.
+func TestPromptsOfMoreTokensThanBytes(t *testing.T) {
+	for budget, whole := range map[int64]bool{1_000_000: true, 400: false} {
+		r := newRig(t)
+		r.Quota = quota.NewBook(bounded{budget}, r.Now)
+		r.route(abroad("one", 0, 1, &outside{script{says: []said{{chunks: []engine.Chunk{
+			chunk("data: 1\n\n", 0, 1, false), chunk("data: 2\n\n", 5000, 2, false), chunk("data: [DONE]\n\n", 5000, 2, true)}}}}}))
+		w, err := r.ask(t.Context(), `{"model":"m","stream":true,"max_tokens":5,"messages":[]}`)
+		if err != nil || strings.Contains(w.body.String(), "insufficient_quota") == whole {
+			t.Errorf("budget %d: %v, %s", budget, err, w.body.String())
+		}
+		b := r.booked()
+		if len(b) != 1 || whole && b[0].CostMicros != 5004 || b[0].CostMicros > budget {
+			t.Errorf("budget %d: booked %+v", budget, b)
+		}
+		if spent := r.Quota.Spent(r.who.Key); spent != b[0].CostMicros {
+			t.Errorf("budget %d: spent %d of a bill of %d", budget, spent, b[0].CostMicros)
+		}
+	}
+}
