@@ -68,8 +68,9 @@ var places = []place{
 
 func at(method, pattern string, answer func(*OpenAI, *sink, *http.Request, *asked) error) place {
 	p := place{Endpoint: line(method, pattern), before: pattern, answer: answer}
-	if i := strings.IndexByte(pattern, '{'); i >= 0 {
-		p.before, p.after, p.named = pattern[:i], pattern[strings.IndexByte(pattern, '}')+1:], true
+	if before, rest, named := strings.Cut(pattern, "{"); named {
+		_, after, _ := strings.Cut(rest, "}")
+		p.before, p.after, p.named = before, after, true
 	}
 	return p
 }

@@ -96,7 +96,7 @@ func (o *OpenAI) takeForm(r *http.Request, files *kept.Service, form *multipart.
 	var stored bool
 	for n := 0; ; n++ {
 		part, err := form.NextPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil || n == maxFormParts {

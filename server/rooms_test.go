@@ -1,6 +1,9 @@
 package server
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func TestRoomOfLongBodiesIsKeptInBounds(t *testing.T) {
 	var r rooms
@@ -14,7 +17,7 @@ func TestRoomOfLongBodiesIsKeptInBounds(t *testing.T) {
 	if r.size != keptRoom || len(r.held) != keptRoom/maxLongPooled {
 		t.Fatalf("%d pieces of %d bytes are held", len(r.held), r.size)
 	}
-	for n := len(r.held) - 1; n >= 0; n-- {
+	for n := range slices.Backward(r.held) {
 		if p := r.take(maxLongPooled); p == nil || cap(*p) != maxLongPooled {
 			t.Fatal("what was kept is not given")
 		}

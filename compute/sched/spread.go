@@ -277,9 +277,9 @@ func enoughOf(all []offer, chips int) []offer {
 			continue
 		}
 		out := slices.Clone(all[:i+1])
-		for k := len(out) - 1; k >= 0; k-- {
-			if sum-out[k].chips >= chips {
-				sum -= out[k].chips
+		for k, x := range slices.Backward(out) {
+			if sum-x.chips >= chips {
+				sum -= x.chips
 				out = slices.Delete(out, k, k+1)
 			}
 		}

@@ -12,14 +12,14 @@ import (
 )
 
 func TestPublic(t *testing.T) {
-	for _, s := range strings.Fields(`127.0.0.1 127.9.9.9 10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 169.254.169.254 100.64.0.1
+	for s := range strings.FieldsSeq(`127.0.0.1 127.9.9.9 10.0.0.1 172.16.0.1 172.31.255.255 192.168.1.1 169.254.169.254 100.64.0.1
 		0.0.0.0 0.1.2.3 224.0.0.1 255.255.255.255 240.0.0.1 192.0.0.192 198.18.0.1 ::1 :: fe80::1 fc00::1 fd00:ec2::254 ff02::1
 		::ffff:127.0.0.1 ::ffff:10.0.0.1 ::ffff:169.254.169.254 64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 2002:7f00:1:: 2001:0:7f00:1:: fec0::1 ::127.0.0.1 fe80::1%eth0`) {
 		if Public(netip.MustParseAddr(s)) {
 			t.Errorf("%s is taken for public", s)
 		}
 	}
-	for _, s := range strings.Fields("1.1.1.1 8.8.8.8 172.32.0.1 100.128.0.1 2606:4700::1111 2a00:1450:4001::1 ::ffff:8.8.8.8") {
+	for s := range strings.FieldsSeq("1.1.1.1 8.8.8.8 172.32.0.1 100.128.0.1 2606:4700::1111 2a00:1450:4001::1 ::ffff:8.8.8.8") {
 		if !Public(netip.MustParseAddr(s)) {
 			t.Errorf("%s is taken for inner", s)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"strconv"
+	"strings"
 
 	"github.com/triarch-ai/triarch/models/dialect/wire"
 )
@@ -76,13 +77,13 @@ func contentText(o wire.Object) string {
 		}
 		return ""
 	}
-	var s string
+	var s strings.Builder
 	for _, e := range v.List() {
 		if c := e.Obj(); c.Text("type") == "text" {
-			s += c.Text("text")
+			s.WriteString(c.Text("text"))
 		}
 	}
-	return s
+	return s.String()
 }
 
 func printChat(_ *Request, a *Answer) []byte {

@@ -3,6 +3,7 @@ package dialect
 import (
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -331,12 +332,10 @@ func (r *Request) effort(o wire.Object, name string) {
 		return
 	}
 	e := strings.ToLower(v.Text())
-	for _, known := range efforts {
-		if e == known {
-			r.Reasoning.Effort = e
-			r.use(fEffort, o.Field(name))
-			return
-		}
+	if slices.Contains(efforts, e) {
+		r.Reasoning.Effort = e
+		r.use(fEffort, o.Field(name))
+		return
 	}
 	o.Fail(name, "%s must be one of %s.", o.Field(name), strings.Join(efforts, ", "))
 }
@@ -354,17 +353,4 @@ func (x Reasoning) effortWord() string {
 		return "medium"
 	}
 	return "high"
-}
-
-// called finds the names of tools by the ids of their calls, for dialects whose results name the tool.
-func called(ms []Message) map[string]string {
-	names := map[string]string{}
-	for i := range ms {
-		for j := range ms[i].Parts {
-			if p := &ms[i].Parts[j]; p.Kind == ToolCall {
-				names[p.ToolID] = p.Name
-			}
-		}
-	}
-	return names
 }

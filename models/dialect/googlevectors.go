@@ -3,6 +3,7 @@ package dialect
 import (
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/dialect/wire"
@@ -51,15 +52,15 @@ func (r *EmbedRequest) googleContent(o wire.Object) {
 		return
 	}
 	c.Get("role")
-	text := ""
+	var text strings.Builder
 	for _, e := range c.List("parts") {
 		p := e.Obj()
 		if !p.Has("text") {
 			p.Fail("text", "Only parts with text can be embedded.")
 		}
-		text += p.Text("text")
+		text.WriteString(p.Text("text"))
 	}
-	r.Inputs = append(r.Inputs, Prompt{Text: text})
+	r.Inputs = append(r.Inputs, Prompt{Text: text.String()})
 }
 
 // WriteGoogleEmbedAnswer writes vectors as embedContent answers, or batchEmbedContents.

@@ -19,11 +19,10 @@ func Markdown() string {
 	}
 	for _, from := range Kinds {
 		fmt.Fprintf(&b, "\n## From %s (`%s`)\n\n| field |", titles[from], from)
-		rule := "|---|"
+		rule := strings.Repeat("|---", len(Kinds)) + "|"
 		for _, to := range Kinds {
 			if to != from {
 				fmt.Fprintf(&b, " to `%s` |", to)
-				rule += "---|"
 			}
 		}
 		b.WriteString("\n" + rule + "\n")

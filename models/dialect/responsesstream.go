@@ -29,7 +29,6 @@ type responsesDecoder struct {
 	decoding
 	calls  calls
 	pieces map[int64]bool // calls whose arguments came in pieces
-	halted bool
 }
 
 func newResponsesDecoder(limit int) Decoder {

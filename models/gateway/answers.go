@@ -151,7 +151,6 @@ type kept struct {
 	kind   string
 	body   []byte
 	over   bool
-	broken bool // the client did not take it
 }
 
 func (k *kept) WriteHeader(status int) {

@@ -146,16 +146,6 @@ func (b *breaker) turn(now time.Time) {
 	b.slot = max(b.slot, slot)
 }
 
-// closesIn is how long an open breaker rests yet.
-func (b *breaker) closesIn(now time.Time) time.Duration {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.rest == 0 {
-		return 0
-	}
-	return max(b.until.Sub(now), 0)
-}
-
 // budget bounds retries to a share of requests, so that asking again does not bring down what is left: each request
 // earns a fifth of one, up to a hundred.
 type budget struct{ spent atomic.Int64 } // in fifths; 0 is full

@@ -286,7 +286,7 @@ func TestBreakerStates(t *testing.T) {
 		t.Fatal("an old success closed it")
 	}
 	now = now.Add(breakerRest)
-	if !b.ready(now) || !b.enter(now) || b.enter(now) || b.ready(now) {
+	if ready, first, second := b.ready(now), b.enter(now), b.enter(now); !ready || !first || second || b.ready(now) {
 		t.Fatal("half open it lets one through")
 	}
 	b.leave(now, unknown)
@@ -294,7 +294,7 @@ func TestBreakerStates(t *testing.T) {
 		t.Fatal("after one that says nothing another tries")
 	}
 	b.leave(now, good)
-	if !b.enter(now) || !b.enter(now) {
+	if first, second := b.enter(now), b.enter(now); !first || !second {
 		t.Fatal("it did not close")
 	}
 	for range 10 {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func TestWatchersSeeEveryEnd(t *testing.T) {
 			if n.begun != 1 || n.ended != 1 {
 				t.Fatalf("begun %d times, ended %d times", n.begun, n.ended)
 			}
-			if s.Outcome != c.outcome || s.Status != c.status || s.Used != c.used || len(n.attempts) != c.tries || s.First > 0 != c.first || s.Err != err {
+			if s.Outcome != c.outcome || s.Status != c.status || s.Used != c.used || len(n.attempts) != c.tries || s.First > 0 != c.first || !errors.Is(s.Err, err) {
 				t.Errorf("got %v, %d, %+v, %d tries, first %v, %v", s.Outcome, s.Status, s.Used, len(n.attempts), s.First, s.Err)
 			}
 			if s.Dialect != dialect.Chat || s.Kind != meter.Chat || s.Took <= 0 || s.First > s.Took || s.Reserved > s.Took {

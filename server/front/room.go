@@ -15,13 +15,14 @@ const (
 	reservedFDs = 512 // file descriptors for everything but clients
 )
 
-// connsFor is how many connections a process with so many file descriptors takes.
+// connsFor is how many connections a process with so many file descriptors takes: a request that is answered has one
+// here and one to its engine.
 func connsFor(descriptors uint64) int {
-	if descriptors >= mostConns+reservedFDs {
+	if descriptors >= 2*mostConns+reservedFDs {
 		return mostConns
 	}
 	n := int(descriptors)
-	return max(n-reservedFDs, n/2, 1)
+	return max((n-reservedFDs)/2, n/4, 1)
 }
 
 // room bounds the connections that are open, those of net/http included. When it is full a new one takes the seat of

@@ -135,7 +135,7 @@ func TestNoNetworkHasMoreThanHalf(t *testing.T) {
 }
 
 func TestSeatsFollowDescriptors(t *testing.T) {
-	for n, want := range map[uint64]int{0: 1, 1: 1, 256: 128, 1024: 512, 4096: 3584, 16_895: 16_383, 1 << 20: 16_384, math.MaxUint64: 16_384} {
+	for n, want := range map[uint64]int{0: 1, 1: 1, 256: 64, 1024: 256, 4096: 1792, 20_000: 9744, 33_278: 16_383, 1 << 20: 16_384, math.MaxUint64: 16_384} {
 		if got := connsFor(n); got != want {
 			t.Errorf("%d descriptors: %d, want %d", n, got, want)
 		}

@@ -114,7 +114,7 @@ func TestMoneyForTen(t *testing.T) {
 			p.knows(victim, k.Key)
 			rest = p.gateways
 		}
-		for i := 0; i < 40; i++ {
+		for i := range 40 {
 			if a := p.ask(t.Context(), rest[i%len(rest)], k.Key); a.status == 429 && a.code == "insufficient_quota" {
 				break
 			} else if a.status == 200 {

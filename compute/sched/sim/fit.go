@@ -1,5 +1,7 @@
 package sim
 
+import "slices"
+
 // Fit is a placement for a waiting job on what is free now: the first pool that has one, in it the node with the
 // fewest free chips that suffice, the first of equals; beyond the size of a node the first wholly free nodes and the
 // best node for the remainder. An elastic job gets the number it asked for. It changes nothing; the parts are valid
@@ -106,8 +108,8 @@ func (w *World) fitUnlike(j int32, p *pool, chips int32) ([]Part, bool) {
 				chips -= pl.Size
 			}
 		}
-		for i := len(p.kin) - 1; i >= 0; i-- { // the smallest nodes first
-			last := &w.pools[p.kin[i]]
+		for _, kin := range slices.Backward(p.kin) { // the smallest nodes first
+			last := &w.pools[kin]
 			if chips > last.Size {
 				continue
 			}

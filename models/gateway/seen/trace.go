@@ -56,7 +56,7 @@ func (t *Tracer) begin(s *gateway.Sight) {
 	}
 	fill(x.span[:], t.Rand()|1)
 	fill(x.first[:], t.Rand()|1<<63) // so that no attempt's is zero
-	kept := x // x itself stays off the heap for requests that are not sampled
+	kept := x                        // x itself stays off the heap for requests that are not sampled
 	s.Note = &kept
 	s.Trace = "00-" + hex.EncodeToString(x.trace[:]) + "-" + hex.EncodeToString(x.first[:]) + "-01"
 }
