@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,12 +17,30 @@ func (a *app) requestCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.Value(x, func() { a.explainRequest(x) })
+		return a.Value(x, func() { a.explainRequest(x, triedNames(ctx, c, x)) })
 	})
 	return noun("request", "Requests of the model API", a.requestList(), a.requestShow(), explain)
 }
 
-func (a *app) explainRequest(x api.RequestExplanation) {
+func triedNames(ctx context.Context, c *api.Client, x api.RequestExplanation) map[string]string {
+	var local, outside bool
+	for _, t := range x.Tries {
+		out := strings.Contains(t.Backend, "/")
+		local, outside = local || !out, outside || out
+	}
+	return namesOf(ctx, c, local, outside)
+}
+
+// triedText is what was asked in the words of --to, and which replica of it; a provider's model has none.
+func triedText(t api.RequestTry, names map[string]string) (backend, replica string) {
+	provider, model, outside := strings.Cut(t.Backend, "/")
+	if outside {
+		return backendText(api.Backend{Provider: provider, Model: model}, names), "-"
+	}
+	return backendText(api.Backend{Deployment: t.Backend}, names), t.Replica
+}
+
+func (a *app) explainRequest(x api.RequestExplanation, names map[string]string) {
 	a.Printf("%s asked for %s at %s: %s after %s\n", x.Request, x.Model, x.At.Format(time.RFC3339), x.Outcome, seconds(x.Took))
 	if x.Reason != "" {
 		a.Printf("%s (%s)\n", x.Reason, x.Code)
@@ -40,7 +59,8 @@ func (a *app) explainRequest(x api.RequestExplanation) {
 	}
 	a.Printf("\n")
 	a.Table([]string{"tier", "backend", "replica", "after", "waited", "took", "answer"}, rows(x.Tries, func(t api.RequestTry) []string {
-		return []string{fmt.Sprint(t.Tier), t.Backend, t.Replica, seconds(t.After), seconds(t.Waited), seconds(t.Took), answered(t)}
+		backend, replica := triedText(t, names)
+		return []string{fmt.Sprint(t.Tier), backend, replica, seconds(t.After), seconds(t.Waited), seconds(t.Took), answered(t)}
 	}))
 }
 

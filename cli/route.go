@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -116,8 +117,9 @@ func (a *app) routeCommand() *cobra.Command {
 			return err
 		}
 		return a.Value(list, func() {
+			names := backendNames(ctx, c, list...)
 			a.Table([]string{"name", "id", "leads to", "price in", "price out", "shared", "age"}, rows(list, func(r api.Route) []string {
-				return []string{r.Name, r.ID, leadsTo(r), num(r.PriceIn), num(r.PriceOut), yesNo(r.Shared), a.ago(r.CreatedAt)}
+				return []string{r.Name, r.ID, leadsTo(r, names), num(r.PriceIn), num(r.PriceOut), yesNo(r.Shared), a.ago(r.CreatedAt)}
 			}))
 		})
 	})
@@ -126,7 +128,7 @@ func (a *app) routeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.Value(r, func() { a.showRoute(r) })
+		return a.Value(r, func() { a.showRoute(r, backendNames(ctx, c, r)) })
 	})
 	rm := a.verb("rm NAME", "Remove a route", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		if err := c.RemoveRoute(ctx, args[0]); err != nil {
@@ -153,7 +155,7 @@ func (a *app) routeAdd() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.Value(r, func() { a.led(r) })
+		return a.Value(r, func() { a.led(r, backendNames(ctx, c, r)) })
 	}))
 	return add
 }
@@ -176,7 +178,7 @@ func (a *app) routeSet() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.Value(r, func() { a.led(r) })
+		return a.Value(r, func() { a.led(r, backendNames(ctx, c, r)) })
 	}))
 	return set
 }
@@ -200,21 +202,49 @@ func (w *way) change(f *pflag.FlagSet) (change api.RouteChange, err error) {
 	return change, nil
 }
 
-func (a *app) led(r api.Route) {
-	a.Printf("%s leads to %s\n", r.Name, leadsTo(r))
+func (a *app) led(r api.Route, names map[string]string) {
+	a.Printf("%s leads to %s\n", r.Name, leadsTo(r, names))
 	a.costs(r)
 }
 
-// backendText is a backend in the words of --to.
-func backendText(b api.Backend) string {
-	if b.Deployment != "" {
-		return "local/" + b.Deployment
+// backendNames are the names of deployments and providers by id, as far as routes lead to any and they can be read.
+func backendNames(ctx context.Context, c *api.Client, routes ...api.Route) map[string]string {
+	var local, outside bool
+	for _, r := range routes {
+		for _, b := range r.Backends {
+			local, outside = local || b.Deployment != "", outside || b.Provider != ""
+		}
 	}
-	return b.Provider + "/" + b.Model
+	return namesOf(ctx, c, local, outside)
+}
+
+func namesOf(ctx context.Context, c *api.Client, local, outside bool) map[string]string {
+	names := map[string]string{}
+	if local {
+		list, _ := c.Deployments(ctx) // without it there are the ids
+		for _, d := range list {
+			names[d.ID] = d.Name
+		}
+	}
+	if outside {
+		list, _ := c.Providers(ctx)
+		for _, p := range list {
+			names[p.ID] = p.Name
+		}
+	}
+	return names
+}
+
+// backendText is a backend in the words of --to; what has no name any more keeps its id.
+func backendText(b api.Backend, names map[string]string) string {
+	if b.Deployment != "" {
+		return "local/" + cmp.Or(names[b.Deployment], b.Deployment)
+	}
+	return cmp.Or(names[b.Provider], b.Provider) + "/" + b.Model
 }
 
 // leadsTo is a route's backends in a line.
-func leadsTo(r api.Route) string {
+func leadsTo(r api.Route, names map[string]string) string {
 	var text strings.Builder
 	for i, b := range r.Backends {
 		switch {
@@ -224,7 +254,7 @@ func leadsTo(r api.Route) string {
 		default:
 			text.WriteString(" + ")
 		}
-		text.WriteString(backendText(b))
+		text.WriteString(backendText(b, names))
 		if b.Weight != 1 {
 			fmt.Fprintf(&text, ":%d", b.Weight)
 		}
@@ -232,7 +262,7 @@ func leadsTo(r api.Route) string {
 	return text.String()
 }
 
-func (a *app) showRoute(r api.Route) {
+func (a *app) showRoute(r api.Route, names map[string]string) {
 	a.Printf("%s (%s)\n", r.Name, r.ID)
 	for _, n := range r.Aliases {
 		a.Printf("also called %s\n", n)
@@ -249,6 +279,6 @@ func (a *app) showRoute(r api.Route) {
 	}
 	a.Printf("\n")
 	a.Table([]string{"tier", "weight", "backend"}, rows(r.Backends, func(b api.Backend) []string {
-		return []string{strconv.Itoa(b.Tier), strconv.Itoa(b.Weight), backendText(b)}
+		return []string{strconv.Itoa(b.Tier), strconv.Itoa(b.Weight), backendText(b, names)}
 	}))
 }

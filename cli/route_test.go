@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/cli/ui"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
@@ -80,5 +81,24 @@ func TestPriceFiles(t *testing.T) {
 		if (err == nil) != good || err != nil && !fault.Is(err, fault.Invalid) {
 			t.Errorf("%.40q: %+v, %v", text, card, err)
 		}
+	}
+}
+
+func TestBackendsAreNamed(t *testing.T) {
+	names := map[string]string{"prv_1": "far", "dep_1": "near"}
+	r := api.Route{Backends: []api.Backend{{Weight: 1, Provider: "prv_1", Model: "a/b"}, {Weight: 3, Deployment: "dep_1"}, {Tier: 1, Weight: 1, Deployment: "dep_gone"}}}
+	if got, want := leadsTo(r, names), "far/a/b + local/near:3, else local/dep_gone"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for backend, want := range map[string]string{"prv_1/a/b": "far/a/b -", "dep_1": "local/near rep_1", "prv_gone/m": "prv_gone/m -"} {
+		if b, r := triedText(api.RequestTry{Backend: backend, Replica: "rep_1"}, names); b+" "+r != want {
+			t.Errorf("%s: %s %s, want %s", backend, b, r, want)
+		}
+	}
+}
+
+func TestMany(t *testing.T) {
+	if got := many(1, "daily sum") + many(0, " record") + many(2, " record"); got != "1 daily sum0  records2  records" {
+		t.Error(got)
 	}
 }

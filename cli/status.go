@@ -18,11 +18,11 @@ func (a *app) statusCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.Value(st, func() { a.showStatus(c, st) })
+		return a.Value(st, func() { a.showStatus(c, st, backendNames(ctx, c, st.Routes...)) })
 	})
 }
 
-func (a *app) showStatus(c *api.Client, st api.Status) {
+func (a *app) showStatus(c *api.Client, st api.Status, names map[string]string) {
 	a.Printf("Triarch %s at %s, up %s\n  database      %s\n  cores         %d\n  organisation  %s (%s)\n  project       %s (%s)\n", st.Server.Version, c.URL(), a.ago(st.Server.StartedAt),
 		st.Server.Database, st.Server.CPUs, st.Organisation.Name, st.Organisation.ID, st.Project.Name, st.Project.ID)
 	if c.URL() == a.file("endpoint") {
@@ -42,8 +42,8 @@ func (a *app) showStatus(c *api.Client, st api.Status) {
 	}
 	if len(st.Routes) > 0 {
 		a.Printf("\n")
-		a.Table([]string{"route", "deployment", "price in", "price out"}, rows(st.Routes, func(r api.Route) []string {
-			return []string{r.Name, leadsTo(r), num(r.PriceIn), num(r.PriceOut)}
+		a.Table([]string{"route", "leads to", "price in", "price out"}, rows(st.Routes, func(r api.Route) []string {
+			return []string{r.Name, leadsTo(r, names), num(r.PriceIn), num(r.PriceOut)}
 		}))
 		a.Next("%s", a.command("chat %s", shellQuote(st.Routes[0].Name)))
 	}

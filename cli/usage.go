@@ -52,6 +52,14 @@ func (a *app) usageTable(by string, u api.Usage) {
 	}))
 }
 
+// many counts things by a word that takes an s.
+func many(n int64, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
+
 // reconcileCommand is `triarch reconcile`, which is also `triarch usage verify`.
 func (a *app) reconcileCommand(name string) *cobra.Command {
 	return a.verb(name, "Prove that the ledger, its rows and every sum of them agree; exit code 5 when they do not", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
@@ -60,7 +68,8 @@ func (a *app) reconcileCommand(name string) *cobra.Command {
 			return err
 		}
 		if err := a.Value(b, func() {
-			a.Printf("%d records, %d daily sums, %d records still in the ledger's files\n", b.Records, b.Rollups, b.Ledger)
+			a.Printf("%s, %s, %s still in the ledger's files\n", many(b.Records, "record"), many(b.Rollups, "daily sum"),
+				many(b.Ledger, "record"))
 			for _, f := range b.Faults {
 				a.Printf("  %s\n", f)
 			}

@@ -148,6 +148,7 @@ type flight struct {
 	verdict verdict // of what answers
 	matched int     // blocks of the prompt that the replica had seen
 	blocks  int     // of the prompt, where they mattered
+	retry   string  // Retry-After of what declined last
 	unlike  bool    // a backend was passed over for its dialect
 	sight   Sight
 }
@@ -196,6 +197,9 @@ func (f *flight) run(ctx context.Context, to Sink) (err error) {
 	if err != nil {
 		if ctx.Err() != nil && f.asked {
 			f.left(ctx)
+		}
+		if f.retry != "" {
+			to.Header().Set("Retry-After", f.retry)
 		}
 		return err
 	}

@@ -66,6 +66,7 @@ func (f *flight) open(ctx context.Context) (engine.Stream, error) {
 			return s, nil
 		}
 		if s != nil {
+			f.retry = wholeSeconds(s.Header("Retry-After"))
 			s.Close()
 			err = f.declined(t)
 		}
@@ -90,7 +91,7 @@ func (f *flight) ask(ctx context.Context, t *try) (engine.Stream, error) {
 		return nil, err
 	}
 	q.Trace, q.TraceState = f.sight.trace(f.asks-1), f.sight.TraceState
-	f.asked, f.at = true, t
+	f.asked, f.at, f.retry = true, t, ""
 	t.known.running.Add(1)
 	f.entry.Asked(t.via.ID)
 	f.spell.end(f.Gateway) // of a try that failed
@@ -192,6 +193,14 @@ func (f *flight) declined(t *try) error {
 		return fault.New(fault.Unavailable, "What serves the model `"+f.fields.model+"` has no room at the moment.", fault.Code("backend_busy"), fault.Fix("Try again in a moment."))
 	}
 	return fault.New(fault.Unavailable, "What serves the model `"+f.fields.model+"` does not answer as it should.", fault.Code("backend_failed"), fault.Fix("Try again in a moment."))
+}
+
+// wholeSeconds is a provider's Retry-After if it is a number of seconds that somebody could wait for; else empty.
+func wholeSeconds(text string) string {
+	if n, err := strconv.ParseUint(text, 10, 16); err != nil || n == 0 || n > 3600 {
+		return ""
+	}
+	return text
 }
 
 // nobody is the answer when nothing is left to ask.

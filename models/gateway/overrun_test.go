@@ -79,3 +79,19 @@ func TestPromptsOfMoreTokensThanBytes(t *testing.T) {
 		}
 	}
 }
+
+// A provider's own word of when to try again is handed on, if it can be one and nothing else answered.
+func TestRetryAfterIsHandedOn(t *testing.T) {
+	for said1, want := range map[string]string{"7": "7", "": "", "soon": "", "99999999": "", "-1": "", "1\r\nX: y": ""} {
+		r := newRig(t)
+		bad := &outside{script{says: []said{{status: 429, header: map[string]string{"Retry-After": said1}}}}}
+		r.route(abroad("one", 0, 1, bad))
+		if w, err := r.ask(t.Context(), ""); err == nil || w.header.Get("Retry-After") != want {
+			t.Errorf("%q: %v, %q", said1, err, w.header.Get("Retry-After"))
+		}
+		r.route(abroad("two", 0, 1, bad), own("three", 1, 1, 1, &script{says: []said{{body: fine}}}))
+		if w, err := r.ask(t.Context(), ""); err != nil || w.header.Get("Retry-After") != "" {
+			t.Errorf("%q, then another: %v, %q", said1, err, w.header.Get("Retry-After"))
+		}
+	}
+}
