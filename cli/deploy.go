@@ -194,6 +194,12 @@ func (p *prices) named(c *cobra.Command) (in, out *int64, card *api.PriceCard, e
 
 const maxPriceFile = 64 << 10
 
+// yamlWords is what is wrong with a YAML file without the words of the program that read it.
+func yamlWords(err error) string {
+	text := strings.ReplaceAll(strings.TrimPrefix(err.Error(), "yaml: unmarshal errors:\n"), "\n", ";")
+	return strings.TrimSpace(strings.ReplaceAll(strings.ReplaceAll(text, " not found in type api.PriceCard", " is not known"), "into api.PriceCard", ""))
+}
+
 // readPrices reads a price file, in which nothing may stand that is no price.
 func readPrices(file string, stdin io.Reader) (*api.PriceCard, error) {
 	if file != "-" {
@@ -221,7 +227,7 @@ func readPrices(file string, stdin io.Reader) (*api.PriceCard, error) {
 		err = errors.New("it names no price")
 	}
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "The price file is not right: "+strings.ReplaceAll(err.Error(), "\n", " ")+".", fault.Field("price"),
+		return nil, fault.New(fault.Invalid, "The price file is not right: "+yamlWords(err)+".", fault.Field("price"),
 			fault.Fix("Write lines such as `input: 250000`, with input, output, cached_input, reasoning, embedding or request."), fault.Cause(err))
 	}
 	return &card, nil

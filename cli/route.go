@@ -148,6 +148,9 @@ func (a *app) routeAdd() *cobra.Command {
 		if n.Backends, err = w.backends(); err != nil {
 			return err
 		}
+		if len(n.Backends) == 0 {
+			return fault.New(fault.Invalid, "The route leads nowhere.", fault.Field("--to"), fault.Fix("Name a deployment or PROVIDER/MODEL with --to."))
+		}
 		if n.PriceIn, n.PriceOut, n.Prices, err = w.price.named(add); err != nil {
 			return err
 		}

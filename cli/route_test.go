@@ -102,3 +102,10 @@ func TestMany(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestPriceFilesAreReadInPlainWords(t *testing.T) {
+	_, err := readPrices("-", strings.NewReader("input: 3\ninptu: 4\n"))
+	if text := fault.As(err).Sentence(); !strings.Contains(text, "line 2: field inptu is not known.") || strings.Contains(text, "api.") {
+		t.Error(text)
+	}
+}
