@@ -141,6 +141,7 @@ type Key struct {
 	TPM          int64      `json:"tpm,omitempty"`
 	Concurrency  int64      `json:"concurrency,omitempty"`
 	BudgetMicros *int64     `json:"budget_micros,omitempty"`
+	Models       []string   `json:"models,omitempty" doc:"the models that it may call, by any of their names; empty: all"`
 	ExpiresAt    *time.Time `json:"expires_at,omitempty"`
 	RevokedAt    *time.Time `json:"revoked_at,omitempty"`
 	CreatedBy    string     `json:"created_by,omitempty"`
@@ -164,6 +165,7 @@ type NewKey struct {
 	TPM          int64      `json:"tpm,omitempty" doc:"tokens a minute; 0: no limit"`
 	Concurrency  int64      `json:"concurrency,omitempty" doc:"requests in flight; 0: no limit"`
 	BudgetMicros *int64     `json:"budget_micros,omitempty" doc:"what it may spend in all, micro-units"`
+	Models       []string   `json:"models,omitempty" maxItems:"256" doc:"the models that it may call, by any of their names; default: the caller's"`
 	ExpiresAt    *time.Time `json:"expires_at,omitempty"`
 }
 

@@ -93,7 +93,7 @@ func (a *app) memberCommand() *cobra.Command {
 // keyOptions are the flags of key create.
 type keyOptions struct {
 	name, project, role, member, budget, expires string
-	scopes                                       []string
+	scopes, models                               []string
 	rpm, tpm, concurrency                        int64
 }
 
@@ -105,7 +105,7 @@ func (a *app) keyCommand() *cobra.Command {
 			return err
 		}
 		return a.Value(list, func() {
-			a.Table([]string{"name", "id", "role", "ends in", "rpm", "tpm", "budget", "state", "age"}, rows(list, a.keyRow))
+			a.Table([]string{"name", "id", "role", "ends in", "rpm", "tpm", "budget", "models", "state", "age"}, rows(list, a.keyRow))
 		})
 	})
 	var keep bool
@@ -132,6 +132,7 @@ func (a *app) keyCommand() *cobra.Command {
 	f.Int64Var(&o.rpm, "rpm", 0, "requests a minute")
 	f.Int64Var(&o.tpm, "tpm", 0, "tokens a minute")
 	f.Int64Var(&o.concurrency, "concurrency", 0, "requests in flight")
+	f.StringSliceVar(&o.models, "models", nil, "the models that it may call, by any of their names: A,B; repeatable (default: all that your key may)")
 	n := noun("key", "API keys", ls, create, rm)
 	n.PersistentFlags().StringVar(&project, "project", "", "id or name (default: the key's project); operators reach any for ls and revoke, by its id")
 	return n
@@ -147,15 +148,22 @@ func (a *app) keyRow(k api.Key) []string {
 	case k.ExpiresAt != nil:
 		state = "until " + k.ExpiresAt.Format("2006-01-02 15:04")
 	}
+	models := "all"
+	if n := len(k.Models); n > 0 {
+		models = k.Models[0]
+		if n > 1 {
+			models += " +" + strconv.Itoa(n-1)
+		}
+	}
 	budget := "-"
 	if k.BudgetMicros != nil {
 		budget = ui.Money(*k.BudgetMicros)
 	}
-	return []string{k.Name, k.ID, k.Role, k.Hint, orDash(k.RPM), orDash(k.TPM), budget, state, a.ago(k.CreatedAt)}
+	return []string{k.Name, k.ID, k.Role, k.Hint, orDash(k.RPM), orDash(k.TPM), budget, models, state, a.ago(k.CreatedAt)}
 }
 
 func (a *app) createKey(ctx context.Context, c *api.Client, o *keyOptions) error {
-	n := api.NewKey{Name: o.name, Project: o.project, Role: o.role, Scopes: o.scopes, Member: o.member, RPM: o.rpm, TPM: o.tpm, Concurrency: o.concurrency}
+	n := api.NewKey{Name: o.name, Project: o.project, Role: o.role, Scopes: o.scopes, Member: o.member, RPM: o.rpm, TPM: o.tpm, Concurrency: o.concurrency, Models: o.models}
 	if n.Name == "" {
 		n.Name = "key " + a.Now().Format("2006-01-02 15:04:05")
 	}

@@ -305,7 +305,7 @@ type deleted struct {
 
 // list are the models that a caller can use, in its dialect.
 func (o *OpenAI) list(w *sink, _ *http.Request, a *asked) error {
-	models := o.Gateway.Routes.List(a.who.ProjectID, a.who.OrgID)
+	models := o.Gateway.Models(a.who)
 	switch w.face {
 	case dialect.Anthropic:
 		out := anthropicModels{Data: []anthropicModel{}}
@@ -331,7 +331,7 @@ func (o *OpenAI) list(w *sink, _ *http.Request, a *asked) error {
 }
 
 func (o *OpenAI) show(w *sink, _ *http.Request, a *asked) error {
-	t, ok := o.Gateway.Routes.Lookup(a.who.ProjectID, a.who.OrgID, a.name)
+	t, ok := o.Gateway.Model(a.who, a.name)
 	if !ok || !t.Serves() {
 		return fault.New(fault.NotFound, "The model `"+clip(a.name)+"` does not exist or you do not have access to it.",
 			fault.Code("model_not_found"), fault.Field("model"))

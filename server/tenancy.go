@@ -162,7 +162,7 @@ func (s *Server) keyOps() {
 func (s *Server) createKey(ctx context.Context, p *auth.Principal, in *struct{ Body api.NewKey }) (*out[api.MadeKey], error) {
 	b := in.Body
 	n := tenancy.NewKey{ProjectID: b.Project, Name: b.Name, Role: tenancy.Role(b.Role), Member: b.Member,
-		Limits: tenancy.Limits{RPM: b.RPM, TPM: b.TPM, Concurrency: b.Concurrency}, BudgetMicros: b.BudgetMicros, ExpiresAt: b.ExpiresAt}
+		Limits: tenancy.Limits{RPM: b.RPM, TPM: b.TPM, Concurrency: b.Concurrency}, BudgetMicros: b.BudgetMicros, Models: b.Models, ExpiresAt: b.ExpiresAt}
 	for _, x := range b.Scopes {
 		n.Scopes = append(n.Scopes, tenancy.Scope(x))
 	}
@@ -227,7 +227,7 @@ func member(m tenancy.Member) api.Member {
 
 func key(k tenancy.Key) api.Key {
 	return api.Key{ID: k.ID, ProjectID: k.ProjectID, Name: k.Name, Role: string(k.Role), Scopes: words(k.Scopes), Member: k.Member,
-		Hint: k.Hint, RPM: k.Limits.RPM, TPM: k.Limits.TPM, Concurrency: k.Limits.Concurrency, BudgetMicros: k.BudgetMicros,
+		Hint: k.Hint, RPM: k.Limits.RPM, TPM: k.Limits.TPM, Concurrency: k.Limits.Concurrency, BudgetMicros: k.BudgetMicros, Models: k.Models,
 		ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt, CreatedBy: k.CreatedBy, CreatedAt: k.CreatedAt}
 }
 

@@ -36,7 +36,7 @@ func within(maker Key, k *Key) error {
 	case *k.BudgetMicros > *most:
 		return wider("budget_micros", *most)
 	}
-	return nil
+	return withinModels(maker, k)
 }
 
 func wider(field string, most int64) error {

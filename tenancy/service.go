@@ -111,6 +111,10 @@ func (s *Service) CreateOrganisation(ctx context.Context, by Maker, name string)
 			return Organisation{}, Project{}, Key{}, "", fault.New(fault.Forbidden, "A key with a budget or limits, or made by one, cannot make an organisation: that would be bound by neither.",
 				fault.Fix("Use a key without them."))
 		}
+		if len(k.Models) > 0 {
+			return Organisation{}, Project{}, Key{}, "", fault.New(fault.Forbidden, "A key that may call only some models, or was made by one, cannot make an organisation: that could call others.",
+				fault.Fix("Use a key without such a list."))
+		}
 		if k.ExpiresAt != nil || k.Member != "" {
 			return Organisation{}, Project{}, Key{}, "", fault.New(fault.Forbidden, "A key that expires or belongs to a member, or was made by one, cannot make an organisation: that would outlive both.",
 				fault.Fix("Use a key of the project itself that never expires."))
@@ -151,11 +155,12 @@ type NewKey struct {
 	Member       string  // email; empty: the maker's, if it has one
 	Limits       Limits
 	BudgetMicros *int64
+	Models       []string   // empty: the maker's
 	ExpiresAt    *time.Time // nil: when the maker expires
 }
 
-// CreateKey makes a key and returns it with its secret, which cannot be read again. Role, scopes, expiry, limits and
-// budget are at most the maker's; a project other than the maker's must be of the same organisation and asks for OrgWide.
+// CreateKey makes a key and returns it with its secret, which cannot be read again. Role, scopes, expiry, limits,
+// budget and models are at most the maker's; a project other than the maker's must be of the same organisation and asks for OrgWide.
 // A member's key makes keys of members alone: of this one, unless another is named.
 func (s *Service) CreateKey(ctx context.Context, by Maker, n NewKey) (Key, string, error) {
 	k, err := s.planKey(by, n)
@@ -226,6 +231,9 @@ func (s *Service) planKey(by Maker, n NewKey) (Key, error) {
 		return k, err
 	}
 	if err := checkAmounts(n); err != nil {
+		return k, err
+	}
+	if k.Models, err = planModels(n.Models); err != nil {
 		return k, err
 	}
 	k.BudgetFrom, k.LimitsFrom = Height(by.Scopes), Height(by.Scopes)

@@ -146,6 +146,7 @@ type Key struct {
 	BudgetMicros *int64     // the key's own Budget in micro-units; nil: none
 	BudgetFrom   Scope      // its Budget.SetFrom; empty without one
 	LimitsFrom   Scope      // its Limit.SetFrom; empty without one
+	Models       []string   // the models that it may call, by any of their names; empty: all
 	MemberBound  bool       // its member has a budget; told by whoever asks MayLower
 	ExpiresAt    *time.Time // nil: never
 	RevokedAt    *time.Time // nil: not revoked

@@ -242,8 +242,32 @@ func (g *Gateway) counted(ctx context.Context, who *auth.Principal, refused erro
 	return refused
 }
 
-func (g *Gateway) resolve(who *auth.Principal, name string) (*serve.Target, error) {
+// Model finds what a caller means by a public name. A model that is not on the list of the caller's key does not exist.
+func (g *Gateway) Model(who *auth.Principal, name string) (*serve.Target, bool) {
 	t, ok := g.Routes.Lookup(who.ProjectID, who.OrgID, name)
+	if !ok || !who.Calls(t.Route.Name, t.Route.Aliases) {
+		return nil, false
+	}
+	return t, true
+}
+
+// Models are those that a caller can use, by name.
+func (g *Gateway) Models(who *auth.Principal) []*serve.Target {
+	all := g.Routes.List(who.ProjectID, who.OrgID)
+	if len(who.Models) == 0 {
+		return all
+	}
+	var out []*serve.Target // the table's own list stays as it is
+	for _, t := range all {
+		if who.Calls(t.Route.Name, t.Route.Aliases) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func (g *Gateway) resolve(who *auth.Principal, name string) (*serve.Target, error) {
+	t, ok := g.Model(who, name)
 	if !ok {
 		return nil, notFound(name)
 	}

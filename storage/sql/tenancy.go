@@ -217,9 +217,13 @@ func addKey(ctx context.Context, tx *Tx, k tenancy.Key, hash [32]byte) error {
 	if err != nil {
 		return err
 	}
+	models, err := toJSON(k.Models)
+	if err != nil {
+		return err
+	}
 	_, err = tx.Exec(ctx, `INSERT INTO api_keys (id, org_id, project_id, name, role, scopes, member, hint, hash,
-		expires_at, revoked_at, created_by, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		k.ID, k.OrgID, k.ProjectID, k.Name, string(k.Role), scopes, k.Member, k.Hint, hex.EncodeToString(hash[:]),
+		models, expires_at, revoked_at, created_by, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		k.ID, k.OrgID, k.ProjectID, k.Name, string(k.Role), scopes, k.Member, k.Hint, hex.EncodeToString(hash[:]), models,
 		microsOrNull(k.ExpiresAt), microsOrNull(k.RevokedAt), k.CreatedBy, micros(k.CreatedAt))
 	if err == nil && k.Limits != (tenancy.Limits{}) {
 		err = putLimit(ctx, tx, k.OrgID, tenancy.Limit{Scope: tenancy.OfKey, ID: k.ID, Limits: k.Limits, SetFrom: k.LimitsFrom})
@@ -257,22 +261,25 @@ func (s *Tenancy) AddKey(ctx context.Context, k tenancy.Key, hash [32]byte) erro
 	})
 }
 
-const keyColumns = `SELECT k.id, k.org_id, k.project_id, k.name, k.role, k.scopes, k.member, k.hint, k.hash, COALESCE(l.rpm, 0), COALESCE(l.tpm, 0),
+const keyColumns = `SELECT k.id, k.org_id, k.project_id, k.name, k.role, k.scopes, k.models, k.member, k.hint, k.hash, COALESCE(l.rpm, 0), COALESCE(l.tpm, 0),
 	COALESCE(l.concurrency, 0), COALESCE(l.set_from, ''), k.expires_at, k.revoked_at, k.created_by, k.created_at, b.limit_micros, b.set_from, m.role
 	FROM api_keys k LEFT JOIN budgets b ON b.scope = 'key' AND b.id = k.id LEFT JOIN limits l ON l.scope = 'key' AND l.id = k.id
 	LEFT JOIN members m ON k.member <> '' AND m.project_id = k.project_id AND m.email = k.member`
 
 func scanEntry(r Scanner) (e tenancy.Entry, err error) {
-	var scopes, hash string
+	var scopes, models, hash string
 	var expires, revoked, budget stdsql.NullInt64
 	var role, from stdsql.NullString
 	var at int64
-	err = r.Scan(&e.ID, &e.OrgID, &e.ProjectID, &e.Name, &e.Role, &scopes, &e.Member, &e.Hint, &hash, &e.Limits.RPM, &e.Limits.TPM,
+	err = r.Scan(&e.ID, &e.OrgID, &e.ProjectID, &e.Name, &e.Role, &scopes, &models, &e.Member, &e.Hint, &hash, &e.Limits.RPM, &e.Limits.TPM,
 		&e.Limits.Concurrency, &e.LimitsFrom, &expires, &revoked, &e.CreatedBy, &at, &budget, &from, &role)
 	if err != nil {
 		return e, err
 	}
 	if err := fromJSON(scopes, &e.Scopes); err != nil {
+		return e, err
+	}
+	if err := fromJSON(models, &e.Models); err != nil {
 		return e, err
 	}
 	raw, err := hex.DecodeString(hash)

@@ -3,6 +3,7 @@ package sql_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -104,6 +105,43 @@ func TestChainsOfMakersEnd(t *testing.T) {
 		wantKind(t, err, fault.Forbidden, "")
 	})
 }
+
+// A key has its list of models from its maker or narrows it, and no key of the line gets out of it.
+func TestModelsAreHandedDown(t *testing.T) {
+	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
+		h := newHouse(t, db)
+		owner, _ := h.owner(t)
+		n := tenancy.NewKey{Name: "x", Role: tenancy.Owner, Scopes: append(slices.Clone(tenancy.Ordinary), tenancy.OrgWide, tenancy.Platform)}
+		if k := h.key(t, owner, n); len(k.Models) != 0 || !k.Calls("whatever", nil) {
+			t.Errorf("a key without a list has %v", k.Models)
+		}
+		listed := n
+		listed.Models = []string{"a", "b"}
+		two := h.key(t, owner, listed)
+		heir := h.key(t, two, n)
+		listed.Models = []string{"b"}
+		one := h.key(t, heir, listed)
+		for _, x := range []struct {
+			k    *auth.Principal
+			want []string
+		}{{two, []string{"a", "b"}}, {heir, []string{"a", "b"}}, {one, []string{"b"}}, {h.key(t, one, n), []string{"b"}}} {
+			stored, err := h.Store.Key(t.Context(), x.k.ProjectID, x.k.KeyID)
+			must(t, err)
+			if !slices.Equal(x.k.Models, x.want) || !slices.Equal(stored.Models, x.want) {
+				t.Errorf("authenticated with %v, stored %v, want %v", x.k.Models, stored.Models, x.want)
+			}
+		}
+		if !one.Calls("b", nil) || !one.Calls("x", []string{"y", "b"}) || one.Calls("a", []string{"x"}) {
+			t.Error("the list is not kept")
+		}
+		listed.Models = []string{"b", "c"}
+		wantKind(t, only2(h.CreateKey(t.Context(), two.Maker(), listed)), fault.Forbidden, "models")
+		_, _, _, _, err := h.CreateOrganisation(t.Context(), one.Maker(), "away")
+		wantKind(t, err, fault.Forbidden, "")
+	})
+}
+
+func only2[A, B any](_ A, _ B, err error) error { return err }
 
 // A revoked key ends with all that it made, wherever that is, unless this is to be kept.
 func TestRevokingEndsWhatAKeyMade(t *testing.T) {

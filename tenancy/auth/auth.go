@@ -10,6 +10,7 @@ package auth
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/id"
@@ -23,6 +24,7 @@ type Principal struct {
 	Role                    tenancy.Role
 	Scopes                  []tenancy.Scope // empty: tenancy.Ordinary
 	Limits                  tenancy.Limits
+	Models                  []string  // that it may call; empty: all
 	ExpiresAt               time.Time // zero: never
 	Above                   []Above   // the keys that made this one, the nearest first
 	Members                 []Member  // whom this key and those above it belong to, each once
@@ -60,6 +62,14 @@ func Raw(scope, of string) (id.Raw, error) {
 // May says whether the principal has the role and the scope.
 func (p *Principal) May(role tenancy.Role, scope tenancy.Scope) bool {
 	return p != nil && p.Role.AtLeast(role) && tenancy.Allows(p.Scopes, scope)
+}
+
+// Calls says whether the principal may call a model of this name, or that is also called by one of these.
+func (p *Principal) Calls(name string, also []string) bool {
+	if len(p.Models) == 0 || slices.Contains(p.Models, name) {
+		return true
+	}
+	return slices.ContainsFunc(also, func(x string) bool { return slices.Contains(p.Models, x) })
 }
 
 type contextKey struct{}

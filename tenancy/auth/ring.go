@@ -179,7 +179,7 @@ func (v *view) bind(snap *tenancy.Snapshot) error {
 }
 
 func newEntry(e *tenancy.Entry, t tree, around map[string]tenancy.Budget) (*entry, error) {
-	p := Principal{KeyID: e.ID, OrgID: e.OrgID, ProjectID: e.ProjectID, Role: t.role(e), Scopes: e.Scopes, Limits: e.Limits, Lowers: t.lowers(e, around)}
+	p := Principal{KeyID: e.ID, OrgID: e.OrgID, ProjectID: e.ProjectID, Role: t.role(e), Scopes: e.Scopes, Limits: e.Limits, Models: e.Models, Lowers: t.lowers(e, around)}
 	p.belongs(e)
 	for _, m := range t.makers(e) {
 		raw, err := id.ParseRaw(m.ID)

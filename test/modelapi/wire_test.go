@@ -161,6 +161,48 @@ func TestModels(t *testing.T) {
 	}
 }
 
+// A model that is not on a key's list is to that key as one that does not exist: to ask, to list, and in its error.
+func TestModelsOfAKey(t *testing.T) {
+	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 2})
+	addr := strings.TrimPrefix(r.routes.targets["paced"].Backends[0].Endpoints[0].Replica, "rep_")
+	r.addRoute("other", 1_000_000, 2_000_000, 1000, &native.Driver{}, addr)
+	r.routes.targets["other"].Route.Aliases = []string{"second"}
+	r.routes.targets["second"] = r.routes.targets["other"]
+	ask := func(secret, model string) answer {
+		return r.chat(secret, `{"model":"`+model+`","max_tokens":2,"messages":`+question+`}`)
+	}
+	for _, c := range []struct{ on, listed string }{{"paced", "paced"}, {"other", "other"}, {"second", "other"}} {
+		_, secret := r.key(tenancy.NewKey{Name: "k", Role: tenancy.Viewer, Models: []string{c.on, "nobody"}})
+		if a := r.do("GET", "/v1/models", secret, ""); strings.Count(a.body, `"id"`) != strings.Count(a.body, `"id":"`+c.listed+`"`) || !strings.Contains(a.body, c.listed) {
+			t.Errorf("%s is on the list: %s", c.on, a.body)
+		}
+		for _, model := range []string{"paced", "other", "second"} {
+			a, shown := ask(secret, model), r.do("GET", "/v1/models/"+model, secret, "")
+			if (model == "paced") == (c.listed == "paced") {
+				if a.status != 200 || shown.status != 200 {
+					t.Errorf("%s is on the list, %s: %d %s, %d", c.on, model, a.status, a.body, shown.status)
+				}
+				continue
+			}
+			expectError(t, a, 404, "invalid_request_error", "model_not_found", "model")
+			if none := ask(secret, "nobody"); strings.ReplaceAll(none.body, "nobody", model) != a.body || none.status != a.status || shown.status != 404 {
+				t.Errorf("%s can be told from one that does not exist: %s, %s, %d", model, a.body, none.body, shown.status)
+			}
+			for _, x := range []struct{ path, body string }{
+				{"/v1/messages", `{"model":"` + model + `","max_tokens":2,"messages":` + question + `}`},
+				{"/v1/messages/count_tokens", `{"model":"` + model + `","messages":` + question + `}`},
+				{"/v1/embeddings", `{"model":"` + model + `","input":"x"}`},
+				{"/v1/responses", `{"model":"` + model + `","input":"x"}`},
+				{"/v1beta/models/" + model + ":generateContent", `{"contents":[{"parts":[{"text":"x"}]}]}`},
+			} {
+				if a := r.do("POST", x.path, secret, x.body); a.status != 404 {
+					t.Errorf("%s of %s: %d %s", x.path, model, a.status, a.body)
+				}
+			}
+		}
+	}
+}
+
 func TestStreamsAndAnswers(t *testing.T) {
 	r := newRig(t, openSQLite(t), pacedengine.Options{Tokens: 6})
 	key, secret := r.key(tenancy.NewKey{Name: "k"})
