@@ -61,6 +61,8 @@ type Config struct {
 		Upload  int64         `config:"upload" help:"largest upload of data or a model, bytes"`
 		Streams int           `config:"streams" help:"most requests in flight at the model API"`
 		Drain   time.Duration `config:"drain" help:"how long open requests may go on when stopping"`
+		Silence time.Duration `config:"provider-silence" help:"longest silence of a provider in the middle of an answer"`
+		Answer  time.Duration `config:"provider-answer" help:"longest time for a provider's whole answer"`
 	} `config:"limits"`
 	Price struct {
 		In  int64 `config:"in" help:"micro-units for 1,000,000 prompt tokens of a model that nobody priced"`
@@ -85,6 +87,7 @@ func DefaultConfig() Config {
 	c.Limits.Body, c.Limits.Upload = 4<<20, 8<<30
 	c.Limits.Streams = 4096
 	c.Limits.Drain = 10 * time.Second
+	c.Limits.Silence, c.Limits.Answer = 5*time.Minute, time.Hour
 	c.Retention.Records = 400
 	c.Compute.Programs = string(program.Off)
 	c.Compute.MinRun, c.Compute.Round = 10*time.Minute, time.Minute
@@ -179,6 +182,10 @@ func (c *Config) Check() error {
 		return fault.InvalidField("limits.streams", "limits.streams is %d; it must be 1 to %d", c.Limits.Streams, 1<<20)
 	case c.Limits.Drain < 0 || c.Limits.Drain > time.Hour:
 		return fault.InvalidField("limits.drain", "limits.drain is %s; it must be 0s to 1h", c.Limits.Drain)
+	case c.Limits.Silence < time.Second || c.Limits.Silence > 24*time.Hour:
+		return fault.InvalidField("limits.provider-silence", "limits.provider-silence is %s; it must be 1s to 24h", c.Limits.Silence)
+	case c.Limits.Answer < time.Second || c.Limits.Answer > 24*time.Hour:
+		return fault.InvalidField("limits.provider-answer", "limits.provider-answer is %s; it must be 1s to 24h", c.Limits.Answer)
 	case min(c.Price.In, c.Price.Out) < 0 || max(c.Price.In, c.Price.Out) > serve.MaxPrice:
 		return fault.InvalidField("price", "price.in is %d and price.out %d; they must be 0 to %d", c.Price.In, c.Price.Out, int64(serve.MaxPrice))
 	case c.Compute.MinRun < 0 || c.Compute.MinRun > 24*time.Hour:

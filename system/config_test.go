@@ -17,13 +17,17 @@ func TestDefaultConfigIsSound(t *testing.T) {
 
 func TestConfigNamesTheWrongField(t *testing.T) {
 	cases := map[string]map[string]string{
-		"listen":            {"listen": "0.0.0.0:8420"},
-		"log.level":         {"log.level": "loud"},
-		"roles":             {"roles": "king"},
-		"tls":               {"tls.cert": "x"},
-		"threads":           {"threads": "-1"},
-		"limits.body":       {"limits.body": "1"},
-		"limits.streams":    {"limits.streams": "0"},
+		"listen":         {"listen": "0.0.0.0:8420"},
+		"log.level":      {"log.level": "loud"},
+		"roles":          {"roles": "king"},
+		"tls":            {"tls.cert": "x"},
+		"threads":        {"threads": "-1"},
+		"limits.body":    {"limits.body": "1"},
+		"limits.streams": {"limits.streams": "0"},
+
+		"limits.provider-silence": {"limits.provider-silence": "0s"},
+		"limits.provider-answer":  {"limits.provider-answer": "48h"},
+
 		"price":             {"price.in": "-1"},
 		"traces.rate":       {"traces.rate": "1.5"},
 		"traces.endpoint":   {"traces.endpoint": "127.0.0.1:4318"},

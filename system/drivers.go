@@ -28,9 +28,9 @@ func engines() map[string]engine.Engine {
 	return byName[engine.Engine](&enginenative.Driver{})
 }
 
-// newProvider reaches a model API of somebody else.
-func newProvider(u provider.Upstream) provider.Driver {
-	o := remote.Options{URL: u.URL, Dialect: u.Dialect, Private: u.Private, Now: time.Now}
+// newProvider reaches a model API of somebody else, with the patience that the configuration has.
+func (s *System) newProvider(u provider.Upstream) provider.Driver {
+	o := remote.Options{URL: u.URL, Dialect: u.Dialect, Private: u.Private, Now: time.Now, Stall: s.Config.Limits.Silence, Total: s.Config.Limits.Answer}
 	for _, k := range u.Keys {
 		o.Keys = append(o.Keys, remote.Key{ID: k.ID, Secret: k.Text})
 	}

@@ -29,7 +29,7 @@ func (s *System) routes() gateway.Routes {
 
 // openFollower has a gateway of its own know the routes and replicas that the control plane published.
 func (s *System) openFollower(ctx context.Context) error {
-	s.Providers = &provider.Service{Store: s.db.Providers(), Box: s.Box, Driver: newProvider, IDs: s.ids, Now: time.Now, Log: s.Log}
+	s.Providers = &provider.Service{Store: s.db.Providers(), Box: s.Box, Driver: s.newProvider, IDs: s.ids, Now: time.Now, Log: s.Log}
 	s.Follower = &serve.Follower{Store: s.db.Serve(), Engines: withEngines(s.extras), Providers: s.Providers, Now: time.Now,
 		Read: func(ctx context.Context, known int64) (int64, []byte, error) {
 			generation, sealed, err := s.db.Published(ctx, known)

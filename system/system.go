@@ -409,7 +409,7 @@ func (s *System) openModels(ctx context.Context) error {
 		MaxImport: s.Config.Limits.Upload}
 	s.Train = &train.Service{Store: s.db.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
 		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version}
-	s.Providers = &provider.Service{Store: s.db.Providers(), Box: s.Box, Driver: newProvider, IDs: s.ids, Now: time.Now, Log: s.Log,
+	s.Providers = &provider.Service{Store: s.db.Providers(), Box: s.Box, Driver: s.newProvider, IDs: s.ids, Now: time.Now, Log: s.Log,
 		Changed: func(ctx context.Context) { s.Serve.Reroute(context.WithoutCancel(ctx)) }}
 	s.Serve = &serve.Service{Store: s.db.Serve(), Providers: s.Providers, Price: new(meter.Flat(s.Config.Price.In, s.Config.Price.Out)), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
 		Rand: rand.Reader, Log: s.Log, MemoryLimit: memoryLimit(), Woken: s.nudge, OnChange: func(*serve.Table) { s.retell(); s.nudge() }}

@@ -141,6 +141,9 @@ func (e *events) chunk(data []byte) engine.Chunk {
 // next counts what comes and leaves out what nobody asked for.
 func (e *events) next() ([]byte, error) {
 	data, err := e.ev.Next()
+	if err == io.EOF && !e.done && !e.tally.closed { // it broke off, though in good form
+		err = io.ErrUnexpectedEOF
+	}
 	if err != nil {
 		return nil, e.gone(err)
 	}

@@ -18,6 +18,7 @@ type tally struct {
 	told   meter.Usage
 	spoken int  // events with text since it told
 	ended  bool // by an event of the dialect that says so
+	closed bool // a choice has ended, or the provider told its failure: what may end without more
 }
 
 const maxTokens = 1 << 30 // of one answer, whatever a provider says
@@ -34,6 +35,7 @@ func (t *tally) event(one []byte) bool {
 	if len(data) == 0 {
 		return true
 	}
+	t.closed = t.closed || closes(data)
 	switch t.dialect {
 	case engine.Anthropic:
 		t.anthropic(data)
@@ -43,6 +45,14 @@ func (t *tally) event(one []byte) bool {
 		return t.openAI(data)
 	}
 	return true
+}
+
+// closes says whether an event has a reason to end, or an error. Some providers leave out the event that ends a stream.
+func closes(data []byte) bool {
+	if bytes.Contains(data, []byte(`"error"`)) && gjson.GetBytes(data, "error").IsObject() {
+		return true
+	}
+	return bytes.Contains(data, []byte(`"finish_reason"`)) && gjson.GetBytes(data, "choices.0.finish_reason").Type == gjson.String
 }
 
 // dataOf is the first data line of an event; the dialects have one each.
