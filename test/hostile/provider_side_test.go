@@ -12,7 +12,7 @@ import (
 type hostility struct {
 	model  string
 	tokens int  // that reach whoever reads a stream; -1: it may end well
-	free   bool // told in counts below zero, which are read as they cost the caller least
+	free   bool // an answer in one piece tells counts below zero, which are read as they cost the caller least
 }
 
 // hostilities and what becomes of them. A stream that had begun is billed for the tokens that were delivered.
@@ -77,7 +77,7 @@ func judge(t *testing.T, p *place, h hostility, d dialect, k api.MadeKey, a answ
 		t.Errorf("%s by %s: %s: %d, ... %q", h.model, d.name, wrong, a.status, text)
 	}
 	u, tokens := p.used(k), int64(a.tokens)
-	if h.free {
+	if h.free && !d.stream {
 		tokens = 0
 	}
 	if h.model == "absurd" && !d.stream { // delivered and billed up to the bounds
