@@ -3,6 +3,8 @@ package system
 import (
 	"context"
 	"time"
+
+	"github.com/triarch-ai/triarch/internal/fault"
 )
 
 func (s *System) startLoops(context.Context) error {
@@ -114,7 +116,8 @@ func (s *System) chipPriceLoop(ctx context.Context) {
 	}
 }
 
-// claimLoop ends the process when another one may have become the control plane or gateway of this database.
+// claimLoop ends the process when another one has become the control plane or gateway of this database. While the database is
+// away nobody can, and streams go on; the claim is taken again as soon as it is back.
 func (s *System) claimLoop(ctx context.Context) {
 	t := time.NewTicker(2 * time.Second)
 	defer t.Stop()
@@ -125,10 +128,16 @@ func (s *System) claimLoop(ctx context.Context) {
 		case <-t.C:
 		}
 		for _, c := range s.claims {
-			if err := c.Check(ctx); err != nil && ctx.Err() == nil {
+			err := c.Check(ctx)
+			if err == nil || ctx.Err() != nil {
+				continue
+			}
+			again := c.Retake(ctx)
+			if fault.Is(again, fault.Conflict) {
 				s.broken <- err
 				return
 			}
+			s.complain(ctx, "the claim on the database is lost, and taken again when the database is back", again)
 		}
 	}
 }

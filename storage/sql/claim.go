@@ -38,6 +38,7 @@ func (db *DB) Bound(ctx context.Context) (got Installation, err error) {
 type Claim struct {
 	name string
 	conn *stdsql.Conn // nil on SQLite
+	db   *DB
 }
 
 // Claim takes a name for as long as this process lives or until Release; while it is taken every other claim of it
@@ -62,7 +63,7 @@ func (db *DB) Claim(ctx context.Context, name string) (*Claim, error) {
 		return nil, fault.New(fault.Conflict, "Another Triarch is the "+name+" of this database.", fault.Field("database"),
 			fault.Fix("Stop that one, or use a database of its own"))
 	}
-	return &Claim{name, conn}, nil
+	return &Claim{name: name, conn: conn, db: db}, nil
 }
 
 // Check says whether the claim still stands. An error means that another process may hold it by now.
@@ -80,6 +81,21 @@ func (c *Claim) Check(ctx context.Context) error {
 		return fault.New(fault.Unavailable, "The claim to be the "+c.name+" of the database is lost.",
 			fault.Fix("Start again: another process may have taken it"), fault.Cause(err))
 	}
+	return nil
+}
+
+// Retake takes the claim again by a connection of its own, after Check found it lost: fault.Conflict when another
+// process holds it now, fault.Unavailable while the database is away, during which nobody can do anything with it.
+func (c *Claim) Retake(ctx context.Context) error {
+	if c.conn == nil {
+		return nil
+	}
+	again, err := c.db.Claim(ctx, c.name)
+	if err != nil {
+		return err
+	}
+	_ = c.conn.Close() // it is broken, or does not hold the lock
+	c.conn = again.conn
 	return nil
 }
 
