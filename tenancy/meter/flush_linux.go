@@ -27,7 +27,7 @@ type flusher struct {
 
 // iocb and ioEvent are the kernel's structs (linux/aio_abi.h), of which little-endian and big-endian machines differ
 // only in fields that stay zero here.
-type iocb struct { //nolint:unused // the kernel knows all of its fields
+type iocb struct {
 	data     uint64
 	key      uint32
 	rwFlags  uint32

@@ -305,7 +305,7 @@ func TestElasticWorkAndMaintenance(t *testing.T) {
 	var nodes []api.Node
 	p.cli(&nodes, "", "node", "ls")
 	slots := nodes[len(nodes)-1].Name
-	stretched, elastic := b.train("stretched", 200, 8, "--min-chips", "2")
+	stretched, elastic := b.train("stretched", 800, 8, "--min-chips", "2")
 	if elastic = b.reaches(elastic, "running"); devices(elastic) != 8 {
 		t.Errorf("alone it holds %+v", elastic.Placement)
 	}
@@ -340,7 +340,7 @@ func TestElasticWorkAndMaintenance(t *testing.T) {
 		t.Errorf("in the end it is %+v", got)
 	}
 	got, err := b.c.Run(t.Context(), stretched.ID)
-	if p.ok(err); got.Progress.Step != 200 || got.Restarts != 0 {
+	if p.ok(err); got.Progress.Step != 800 || got.Restarts != 0 {
 		t.Errorf("it has done %+v", got.Progress)
 	}
 }
