@@ -283,11 +283,16 @@ func (c *chatEncoder) chunk(dst []byte, choice int, stop string, logprobs []Logp
 }
 
 func (c *chatEncoder) open(w *wire.Writer) {
+	openChunk(w, c.id, "chat.completion.chunk", c.created, c.model)
+}
+
+// openChunk begins an event of either kind of completion, up to its list of choices.
+func openChunk(w *wire.Writer, id, object string, created int64, model string) {
 	w.Open()
-	w.FText("id", c.id)
-	w.FText("object", "chat.completion.chunk")
-	w.FInt("created", c.created)
-	w.FText("model", c.model)
+	w.FText("id", id)
+	w.FText("object", object)
+	w.FInt("created", created)
+	w.FText("model", model)
 	w.Key("choices")
 	w.List()
 }

@@ -345,13 +345,7 @@ func (c *completionEncoder) chunk(dst []byte, e *Event) []byte {
 }
 
 func (c *completionEncoder) open(w *wire.Writer) {
-	w.Open()
-	w.FText("id", c.id)
-	w.FText("object", "text_completion")
-	w.FInt("created", c.created)
-	w.FText("model", c.model)
-	w.Key("choices")
-	w.List()
+	openChunk(w, c.id, "text_completion", c.created, c.model)
 }
 
 func (c *completionEncoder) encode(dst []byte, e *Event) []byte {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
+	"github.com/triarch-ai/triarch/test/built"
 )
 
 // patience bounds a failing test; it asserts nothing about speed.
@@ -24,23 +25,8 @@ const patience = time.Minute
 
 var rig string
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "triarch-gateways-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	rig = filepath.Join(dir, "rig")
-	build := exec.Command("go", "build", "-o", rig, "../kill/rig")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the rig: %v\n%s", err, text)
-		return 1
-	}
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(built.Run(m, built.Program{From: "../kill/rig", Path: &rig}))
 }
 
 // process is the program on a data directory.
@@ -126,12 +112,7 @@ type place struct {
 
 func newPlace(t *testing.T, gateways int) *place {
 	p := &place{t: t, dsn: sqltest.Postgres(t)}
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "TRIARCH_") {
-			p.env = append(p.env, e)
-		}
-	}
-	p.env = append(p.env, "TRIARCH_DATABASE="+p.dsn)
+	p.env = built.Environment("TRIARCH_DATABASE=" + p.dsn)
 	dir := t.TempDir()
 	p.control = &process{t: t, args: []string{"up", "--no-starter", "--roles", "control"}, dir: filepath.Join(dir, "control"), env: p.env}
 	t.Cleanup(p.leave)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/test/built"
 )
 
 // patience bounds a failing test; it asserts nothing about speed.
@@ -25,23 +26,8 @@ const patience = time.Minute
 
 var program string
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "triarch-hostile-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "triarch")
-	build := exec.Command("go", "build", "-o", program, "../../cmd/triarch")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, text)
-		return 1
-	}
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(built.Run(m, built.Program{From: "../../cmd/triarch", Path: &program}))
 }
 
 // place is the program on a data directory, with a provider.
@@ -59,12 +45,7 @@ type place struct {
 
 func newPlace(t *testing.T, env ...string) *place {
 	p := &place{t: t, dir: filepath.Join(t.TempDir(), "data"), env: env, stop: func() {}}
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "TRIARCH_") {
-			p.env = append(p.env, e)
-		}
-	}
-	p.env = append(p.env, "PROVIDER_KEY=sk-provider")
+	p.env = built.Environment(append(p.env, "PROVIDER_KEY=sk-provider")...)
 	t.Cleanup(p.leave)
 	p.up()
 	tr := &http.Transport{MaxIdleConnsPerHost: 64}

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/test/built"
 )
 
 // patience is how long a test waits for what must happen; it bounds a failing test and asserts nothing about speed.
@@ -25,25 +26,8 @@ const patience = 3 * time.Minute
 // binaries are the program itself and the rig, the one whose engines know their chunks.
 var binaries struct{ triarch, rig string }
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "triarch-kill-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	binaries.triarch, binaries.rig = filepath.Join(dir, "triarch"), filepath.Join(dir, "rig")
-	for out, from := range map[string]string{binaries.triarch: "../../cmd/triarch", binaries.rig: "./rig"} {
-		build := exec.Command("go", "build", "-o", out, from)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if text, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "building %s: %v\n%s", from, err, text)
-			return 1
-		}
-	}
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(built.Run(m, built.Program{From: "../../cmd/triarch", Path: &binaries.triarch}, built.Program{From: "./rig", Path: &binaries.rig}))
 }
 
 // killCount is how often a test kills: few by default, TRIARCH_KILLS if set.
@@ -84,12 +68,7 @@ type place struct {
 
 func newPlace(t *testing.T, bin string, env ...string) *place {
 	p := &place{t: t, bin: bin, dir: filepath.Join(t.TempDir(), "data"), chunks: t.TempDir()}
-	p.env = append(env, "KILL_CHUNKS="+p.chunks)
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "TRIARCH_") {
-			p.env = append(p.env, e)
-		}
-	}
+	p.env = built.Environment(append(env, "KILL_CHUNKS="+p.chunks)...)
 	t.Cleanup(p.leave)
 	return p
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/test/built"
 )
 
 // patience bounds a failing test; it asserts nothing about speed.
@@ -21,23 +21,8 @@ const patience = 3 * time.Minute
 
 var program string
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
-
-func buildAndRun(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "triarch-queue-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	program = filepath.Join(dir, "triarch")
-	build := exec.Command("go", "build", "-o", program, "../../cmd/triarch")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if text, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building: %v\n%s", err, text)
-		return 1
-	}
-	return m.Run()
+func TestMain(m *testing.M) {
+	os.Exit(built.Run(m, built.Program{From: "../../cmd/triarch", Path: &program}))
 }
 
 // place is a data directory with the program that runs on it.
@@ -53,11 +38,7 @@ type place struct {
 // newPlace starts the program on an empty directory with a configuration.
 func newPlace(t *testing.T, config string) *place {
 	p := &place{t: t, dir: filepath.Join(t.TempDir(), "data")}
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "TRIARCH_") {
-			p.env = append(p.env, e)
-		}
-	}
+	p.env = built.Environment()
 	p.ok(os.MkdirAll(p.dir, 0o700))
 	p.ok(os.WriteFile(filepath.Join(p.dir, "config.yaml"), []byte(config), 0o600))
 	t.Cleanup(p.leave)
