@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Kind says what sort of failure it is. The names are stable: they cross the wire.
@@ -36,11 +37,12 @@ const (
 // Error is a failure with a kind, a sentence and, where known, the field and the fix.
 type Error struct {
 	Kind    Kind
-	Code    string // stable word for programs within the kind, such as "context_length_exceeded"; may be empty
-	Field   string // the field of the request that is wrong; may be empty
-	Message string // one sentence for people, without the fix
-	Fix     string // what to do about it, a sentence; may be empty
-	Cause   error  // for logs only
+	Code    string        // stable word for programs within the kind, such as "context_length_exceeded"; may be empty
+	Field   string        // the field of the request that is wrong; may be empty
+	Message string        // one sentence for people, without the fix
+	Fix     string        // what to do about it, a sentence; may be empty
+	After   time.Duration // when to try again; 0: nobody knows
+	Cause   error         // for logs only
 }
 
 // Error prints message, fix and cause: the form for logs.
@@ -76,6 +78,9 @@ func Field(f string) Option { return func(e *Error) { e.Field = f } }
 func Fix(format string, args ...any) Option {
 	return func(e *Error) { e.Fix = sprintf(format, args) }
 }
+
+// After says when to try again.
+func After(d time.Duration) Option { return func(e *Error) { e.After = d } }
 
 // Cause keeps the underlying error for the log.
 func Cause(err error) Option { return func(e *Error) { e.Cause = err } }

@@ -45,6 +45,7 @@ const (
 const (
 	Unreached = "unreached"   // it had not: asking another costs nothing
 	Died      = "engine_died" // it may have worked on it, and whoever runs it may bill that
+	KeysRest  = "keys_rest"   // it was not asked, for it refused every key lately; the fault's After says until when
 )
 
 // Engine is one kind of serving program.

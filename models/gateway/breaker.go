@@ -62,6 +62,16 @@ func (b *breaker) ready(now time.Time) bool {
 	return b.rest == 0 || !b.tested && !now.Before(b.until)
 }
 
+// rests is how long the breaker stays shut; 0 where it is not, or a request that tries is under way.
+func (b *breaker) rests(now time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rest == 0 || b.tested {
+		return 0
+	}
+	return max(b.until.Sub(now), 0)
+}
+
 // enter lets a request pass or not; of an open breaker whose rest is over it is the one that tries.
 func (b *breaker) enter(now time.Time) bool {
 	if !b.open.Load() {

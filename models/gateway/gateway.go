@@ -13,6 +13,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -143,13 +144,13 @@ type flight struct {
 	began   time.Time
 	opening try // the first of tries
 	tries   [maxTries]*try
-	asks    int     // of tries
-	at      *try    // that runs
-	verdict verdict // of what answers
-	matched int     // blocks of the prompt that the replica had seen
-	blocks  int     // of the prompt, where they mattered
-	retry   string  // Retry-After of what declined last
-	unlike  bool    // a backend was passed over for its dialect
+	asks    int           // of tries
+	at      *try          // that runs
+	verdict verdict       // of what answers
+	matched int           // blocks of the prompt that the replica had seen
+	blocks  int           // of the prompt, where they mattered
+	retry   time.Duration // the soonest that one of those asked may answer again; 0: none said
+	unlike  bool          // a backend was passed over for its dialect
 	sight   Sight
 }
 
@@ -198,8 +199,8 @@ func (f *flight) run(ctx context.Context, to Sink) (err error) {
 		if ctx.Err() != nil && f.asked {
 			f.left(ctx)
 		}
-		if f.retry != "" {
-			to.Header().Set("Retry-After", f.retry)
+		if f.retry > 0 {
+			to.Header().Set("Retry-After", strconv.Itoa(auth.Seconds(f.retry)))
 		}
 		return err
 	}

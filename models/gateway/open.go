@@ -66,11 +66,14 @@ func (f *flight) open(ctx context.Context) (engine.Stream, error) {
 			return s, nil
 		}
 		if s != nil {
-			f.retry = wholeSeconds(s.Header("Retry-After"))
+			f.soon(wholeSeconds(s.Header("Retry-After")))
 			s.Close()
 			err = f.declined(t)
 		}
-		if failure = err; ctx.Err() != nil || !again(err) {
+		if failure = err; fault.As(err).After > 0 {
+			f.soon(fault.As(err).After)
+		}
+		if ctx.Err() != nil || !again(err) {
 			return nil, err
 		}
 		t.again = true
@@ -91,7 +94,7 @@ func (f *flight) ask(ctx context.Context, t *try) (engine.Stream, error) {
 		return nil, err
 	}
 	q.Trace, q.TraceState = f.sight.trace(f.asks-1), f.sight.TraceState
-	f.asked, f.at, f.retry = true, t, ""
+	f.asked, f.at = true, t
 	t.known.running.Add(1)
 	f.entry.Asked(t.via.ID)
 	f.spell.end(f.Gateway) // of a try that failed
@@ -105,7 +108,8 @@ func (f *flight) ask(ctx context.Context, t *try) (engine.Stream, error) {
 		return s, nil
 	}
 	v := failed
-	if ctx.Err() != nil {
+	rests := fault.As(err).Code == engine.KeysRest
+	if ctx.Err() != nil || rests { // it was not asked: its breaker has nothing to hear
 		v = unknown
 	}
 	f.over(t, v)
@@ -195,16 +199,36 @@ func (f *flight) declined(t *try) error {
 	return fault.New(fault.Unavailable, "What serves the model `"+f.fields.model+"` does not answer as it should.", fault.Code("backend_failed"), fault.Fix("Try again in a moment."))
 }
 
-// wholeSeconds is a provider's Retry-After if it is a number of seconds that somebody could wait for; else empty.
-func wholeSeconds(text string) string {
-	if n, err := strconv.ParseUint(text, 10, 16); err != nil || n == 0 || n > 3600 {
-		return ""
+// wholeSeconds is a provider's Retry-After if it is a number of seconds that somebody could wait for; else 0.
+func wholeSeconds(text string) time.Duration {
+	if n, err := strconv.ParseUint(text, 10, 16); err == nil && n <= 3600 {
+		return time.Duration(n) * time.Second
 	}
-	return text
+	return 0
+}
+
+// soon notes when what was asked may answer again: the soonest of all is what the caller is told.
+func (f *flight) soon(after time.Duration) {
+	if after > 0 && (f.retry == 0 || after < f.retry) {
+		f.retry = after
+	}
+}
+
+// resting notes when the breakers let one of the backends be asked again.
+func (f *flight) resting() {
+	now := f.Now()
+	for _, u := range f.target.Backends {
+		for i := range u.Endpoints {
+			if u.Weight > 0 && !f.tried(u.Endpoints[i].Replica) {
+				f.soon(f.replica(u.Endpoints[i].Replica).breaker.rests(now))
+			}
+		}
+	}
 }
 
 // nobody is the answer when nothing is left to ask.
 func (f *flight) nobody(failure error) error {
+	f.resting()
 	if failure != nil {
 		return failure
 	}

@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/tenancy/meter"
 	"github.com/triarch-ai/triarch/tenancy/quota"
@@ -94,4 +97,41 @@ func TestRetryAfterIsHandedOn(t *testing.T) {
 			t.Errorf("%q, then another: %v, %q", said1, err, w.header.Get("Retry-After"))
 		}
 	}
+}
+
+// Where nothing can answer, the caller is told the soonest time at which something may: that of the first key that is used
+// again, or of the first breaker that lets somebody try. That keys rest is no failure of the provider.
+func TestTheSoonestTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rests := func(after time.Duration) *outside {
+			return &outside{script{says: []said{{err: fault.New(fault.Unavailable, "resting", fault.Code(engine.KeysRest), fault.After(after))}}}}
+		}
+		r := newRig(t)
+		one := rests(90 * time.Second)
+		r.route(abroad("one", 0, 1, one), abroad("two", 0, 1, rests(41500*time.Millisecond)))
+		for range 2 * breakerRow {
+			w, err := r.ask(t.Context(), "")
+			if !fault.Is(err, fault.Unavailable) || w.header.Get("Retry-After") != "42" {
+				t.Fatalf("%v, %q", err, w.header.Get("Retry-After"))
+			}
+		}
+		if one.times() != 2*breakerRow {
+			t.Errorf("it was asked %d times", one.times())
+		}
+		lame := &script{says: []said{{err: died()}}}
+		r.route(own("three", 0, 1, 1, lame))
+		for range breakerRow {
+			_, _ = r.ask(t.Context(), "")
+		}
+		time.Sleep(300 * time.Millisecond)
+		for _, v := range []verdict{failed, failed, failed} { // two, four and eight seconds
+			time.Sleep(r.replica("three-a").breaker.rests(time.Now()))
+			r.replica("three-a").breaker.enter(time.Now())
+			r.replica("three-a").breaker.leave(time.Now(), v)
+		}
+		time.Sleep(2500 * time.Millisecond)
+		if w, err := r.ask(t.Context(), ""); err == nil || w.header.Get("Retry-After") != "6" || lame.times() != breakerRow {
+			t.Errorf("%v, %q, asked %d times", err, w.header.Get("Retry-After"), lame.times())
+		}
+	})
 }

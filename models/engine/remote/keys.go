@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/engine"
 )
 
 // key is a Key with the time until which it is not used.
@@ -29,19 +30,26 @@ func (p *Provider) pick() (*key, error) {
 		return nil, nil
 	}
 	now := p.Now().UnixMicro()
-	first, soonest := int(p.turn.Add(1)%uint32(len(p.keys))), int64(0)
+	first := int(p.turn.Add(1) % uint32(len(p.keys)))
 	for i := range p.keys {
-		k := p.keys[(first+i)%len(p.keys)]
-		until := k.rests.Load()
-		if until <= now {
+		if k := p.keys[(first+i)%len(p.keys)]; k.rests.Load() <= now {
 			return k, nil
 		}
-		if soonest == 0 || until < soonest {
+	}
+	rest := p.rest()
+	return nil, fault.New(fault.Unavailable, "Every key of the provider was refused lately.", fault.Code(engine.KeysRest), fault.After(rest),
+		fault.Fix("Try again in %s.", rest.Round(time.Second)))
+}
+
+// rest is how long it is until one of the keys is used again; 0 where one is, or there is none.
+func (p *Provider) rest() time.Duration {
+	now, soonest := p.Now().UnixMicro(), int64(0)
+	for i, k := range p.keys {
+		if until := k.rests.Load(); i == 0 || until < soonest {
 			soonest = until
 		}
 	}
-	return nil, fault.New(fault.Unavailable, "Every key of the provider was refused lately.", fault.Code("keys_rest"),
-		fault.Fix("Try again in %s.", (time.Duration(soonest-now)*time.Microsecond).Round(time.Second)))
+	return time.Duration(max(soonest-now, 0)) * time.Microsecond
 }
 
 // judge says whether an answer speaks against the key rather than the request, and has the key rest then.

@@ -126,8 +126,25 @@ func TestKeysTakeTurnsAndRest(t *testing.T) {
 		t.Errorf("%v, %v", s, err)
 	}
 	used = nil
-	if _, err := ask(t, p, engine.Request{}); !fault.Is(err, fault.Unavailable) || len(used) > 0 {
-		t.Errorf("when all rest: %v, %v", err, used)
+	_, err := ask(t, p, engine.Request{})
+	if !fault.Is(err, fault.Unavailable) || len(used) > 0 || fault.As(err).Code != engine.KeysRest || fault.As(err).After != 30*time.Second {
+		t.Errorf("when all rest: %v after %v, %v", err, fault.As(err).After, used)
+	}
+}
+
+// Where every key is refused, the answer says when the first of them is used again, whatever the last refusal said.
+func TestSoonestKey(t *testing.T) {
+	now := time.Unix(1000, 0)
+	says := map[string]string{"a": "20", "b": "Thu, 01 Jan 1970 00:16:45 GMT", "c": "900"}
+	p := provider(t, Options{Keys: []Key{{"1", "a"}, {"2", "b"}, {"3", "c"}}, Now: func() time.Time { return now }}, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", says[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")])
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	for _, want := range []time.Duration{5 * time.Second, 4500 * time.Millisecond} {
+		if s, err := ask(t, p, engine.Request{}); err == nil && (s.Status() != 429 || s.Header("Retry-After") != "5") || err != nil && fault.As(err).After != want {
+			t.Errorf("%v, %v", s, err)
+		}
+		now = now.Add(500 * time.Millisecond)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -56,7 +57,15 @@ func (s *stream) Status() int {
 	return http.StatusBadGateway // it redirects, which is not followed
 }
 
-func (s *stream) Header(name string) string { return s.resp.Header.Get(name) }
+// Header has the time at which one of the keys is used again in place of what the provider said to the last of them.
+func (s *stream) Header(name string) string {
+	if s.resp.StatusCode == http.StatusTooManyRequests && name == "Retry-After" {
+		if rest := s.p.rest(); rest > 0 {
+			return strconv.FormatInt(int64((rest+time.Second-1)/time.Second), 10)
+		}
+	}
+	return s.resp.Header.Get(name)
+}
 
 // Close ends the request. The body was read to its end where the connection is to serve again.
 func (s *stream) Close() error {
