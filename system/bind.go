@@ -127,6 +127,7 @@ func (s *System) claimRoles(ctx context.Context) error {
 			return err
 		}
 		s.claims = append(s.claims, c)
+		s.control = s.db.Under(c)
 		s.onStop("the role "+role, func(context.Context) error { return c.Release() })
 	}
 	return nil

@@ -41,7 +41,7 @@ func (s *System) Collect(ctx context.Context, before time.Time) error {
 	if done.Deleted > 0 {
 		s.Log.Info("unnamed blobs were deleted", "blobs", done.Deleted, "bytes", done.Freed)
 	}
-	if _, err := s.Kept.Expire(ctx); err != nil {
+	if _, err := s.control.Kept().ExpireResponses(ctx, s.Kept.Now()); err != nil {
 		return err
 	}
 	if err := s.Registry.Sweep(ctx); err != nil {

@@ -106,7 +106,7 @@ func (s *System) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.db.Publish(ctx, sealed)
+	return s.control.Publish(ctx, sealed)
 }
 
 // Recovered is what Recover did.

@@ -25,7 +25,7 @@ func (s *System) handler() (http.Handler, error) {
 		deps.Tenancy, deps.Data, deps.Registry, deps.Train, deps.Serve = s.Tenancy, s.Data, s.Registry, s.Train, s.Serve
 		deps.Programs = &program.Service{Jobs: s.Keeper, Policy: program.Policy(s.Config.Compute.Programs)}
 		deps.Providers = s.Providers
-		deps.Jobs, deps.Queue, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.Queue, s.db.Meter(), s.Shipper, s.spent
+		deps.Jobs, deps.Queue, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.Queue, s.control.Meter(), s.Shipper, s.spent
 		deps.Webhooks = s.Webhooks
 	}
 	deps.Explain, deps.Requests = s.Explain, s.Requests

@@ -86,7 +86,7 @@ func (s *System) retainLoop(ctx context.Context) {
 	defer t.Stop()
 	for {
 		floor := time.Now().UTC().AddDate(0, 0, -days).Format(time.DateOnly)
-		s.complain(ctx, "old usage records cannot be dropped; the next hour tries again", s.db.Meter().Retain(ctx, floor))
+		s.complain(ctx, "old usage records cannot be dropped; the next hour tries again", s.control.Meter().Retain(ctx, floor))
 		select {
 		case <-ctx.Done():
 			return
@@ -116,10 +116,25 @@ func (s *System) chipPriceLoop(ctx context.Context) {
 	}
 }
 
-// claimLoop ends the process when another one has become the control plane or gateway of this database. While the database is
-// away nobody can, and streams go on; the claim is taken again as soon as it is back.
+// claim is the right to be the control plane of a database, as claimLoop looks after it.
+type claim interface {
+	// Check says whether it still stands; fault.Conflict when another process has it.
+	Check(ctx context.Context) error
+	// Retake takes it again after it was lost; fault.Conflict when another process has or had it.
+	Retake(ctx context.Context) error
+}
+
+// How often claims are looked after, and how long one look may take.
+const (
+	claimEvery = 2 * time.Second
+	claimTime  = 5 * time.Second
+)
+
+// claimLoop ends the process when another one has become the control plane of this database. While the database is away
+// nobody can, and streams go on; the claim is taken again as soon as it is back. In between nothing depends on this loop:
+// what is written through s.control proves the claim by itself, so a control plane that is none any more writes nothing.
 func (s *System) claimLoop(ctx context.Context) {
-	t := time.NewTicker(2 * time.Second)
+	t := time.NewTicker(claimEvery)
 	defer t.Stop()
 	for {
 		select {
@@ -128,18 +143,25 @@ func (s *System) claimLoop(ctx context.Context) {
 		case <-t.C:
 		}
 		for _, c := range s.claims {
-			err := c.Check(ctx)
-			if err == nil || ctx.Err() != nil {
-				continue
-			}
-			again := c.Retake(ctx)
-			if fault.Is(again, fault.Conflict) {
+			err := s.holds(ctx, c)
+			if fault.Is(err, fault.Conflict) {
 				s.broken <- err
 				return
 			}
-			s.complain(ctx, "the claim on the database is lost, and taken again when the database is back", again)
+			s.complain(ctx, "the claim on the database is lost, and taken again when the database is back", err)
 		}
 	}
+}
+
+// holds says whether the claim stands, after it took it again where it was lost.
+func (s *System) holds(ctx context.Context, c claim) error {
+	ctx, cancel := context.WithTimeout(ctx, claimTime)
+	defer cancel()
+	err := c.Check(ctx)
+	if err == nil || ctx.Err() != nil || fault.Is(err, fault.Conflict) {
+		return err
+	}
+	return c.Retake(ctx)
 }
 
 func (s *System) complain(ctx context.Context, what string, err error) {

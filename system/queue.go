@@ -21,7 +21,7 @@ func (s *System) openQueue() error {
 		return err
 	}
 	conf := sched.Config{Round: s.Config.Compute.Round.Milliseconds(), MinRun: max(1, s.Config.Compute.MinRun.Milliseconds())}
-	s.Queue = queue.New(queue.Options{Conf: conf, Capacity: there, Store: s.db.Queue(), Memory: queue.File(s.dir.File("schedule.learnt")),
+	s.Queue = queue.New(queue.Options{Conf: conf, Capacity: there, Store: s.control.Queue(), Memory: queue.File(s.dir.File("schedule.learnt")),
 		Now: time.Now, Log: s.Log, Changed: func() { s.Keeper.Wake() }})
 	s.onStop("the queue", func(context.Context) error { return s.Queue.Close() })
 	return nil

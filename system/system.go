@@ -66,6 +66,7 @@ type System struct {
 	node     string // the data directory's name, as the database has it
 	listener net.Listener
 	db       *sql.DB
+	control  *sql.DB // the same for what the control plane writes: only while nobody else is it
 	blobs    blob.Store
 	ids      *id.Maker
 
@@ -99,7 +100,7 @@ type System struct {
 	tasks   sync.WaitGroup
 	wake    [2]chan struct{} // of the loops over runs and over deployments
 	changed chan struct{}    // the table for gateways is another
-	claims  []*sql.Claim
+	claims  []claim
 	broken  chan error
 	stops   []stop
 }
@@ -270,7 +271,7 @@ func (s *System) openDatabase(ctx context.Context) error {
 	if err != nil {
 		return errors.Join(err, s.dir.undo())
 	}
-	s.db = db
+	s.db, s.control = db, db
 	s.onStop("the database", func(context.Context) error { return db.Close() })
 	if err := bind(ctx); err != nil {
 		return errors.Join(err, s.dir.undo())
@@ -296,7 +297,7 @@ func (s *System) openBlobs(context.Context) (err error) {
 // openTenancy makes the first organisation, and writes the owner key's file before anybody can connect. If a
 // crash came between the two, another owner key is made for the file.
 func (s *System) openTenancy(ctx context.Context) (err error) {
-	store := s.db.Tenancy()
+	store := s.control.Tenancy()
 	s.Keyring = auth.NewKeyring(store, time.Now)
 	if !s.Config.has("control") {
 		return s.Keyring.Refresh(ctx)
@@ -369,7 +370,7 @@ func (s *System) openLedger(ctx context.Context) error {
 		return err
 	}
 	s.chipPrices.Set(prices)
-	s.Webhooks = &webhook.Service{Store: s.db.Webhooks(), Box: s.Box, IDs: s.ids, Now: time.Now, Rand: rand.Reader, Log: s.Log, Spent: s.spent}
+	s.Webhooks = &webhook.Service{Store: s.control.Webhooks(), Box: s.Box, IDs: s.ids, Now: time.Now, Rand: rand.Reader, Log: s.Log, Spent: s.spent}
 	return s.openBook(ctx)
 }
 
@@ -383,7 +384,7 @@ func (s *System) openWork(ctx context.Context) (err error) {
 	if err := s.openQueue(); err != nil {
 		return err
 	}
-	s.Keeper = job.New(job.Options{Store: s.db.Jobs(), Executor: s.Executor, Planner: s.Queue, IDs: s.ids, Now: time.Now, Log: s.Log,
+	s.Keeper = job.New(job.Options{Store: s.control.Jobs(), Executor: s.Executor, Planner: s.Queue, IDs: s.ids, Now: time.Now, Log: s.Log,
 		OnChange: func(job.Job) { s.nudge() }})
 	return s.Keeper.Reconcile(ctx)
 }
@@ -404,14 +405,14 @@ func (s *System) openModels(ctx context.Context) error {
 		return s.openFollower(ctx) // it has no blobs that others see, and so no files
 	}
 	s.Kept.Blobs = s.blobs
-	s.Data = &data.Service{Store: s.db.Data(), Blobs: s.blobs, IDs: s.ids, Now: time.Now}
-	s.Registry = &registry.Service{Store: s.db.Registry(), Blobs: s.blobs, Codec: newCodec(), Dir: s.dir.File("models"), IDs: s.ids, Now: time.Now,
+	s.Data = &data.Service{Store: s.control.Data(), Blobs: s.blobs, IDs: s.ids, Now: time.Now}
+	s.Registry = &registry.Service{Store: s.control.Registry(), Blobs: s.blobs, Codec: newCodec(), Dir: s.dir.File("models"), IDs: s.ids, Now: time.Now,
 		MaxImport: s.Config.Limits.Upload}
-	s.Train = &train.Service{Store: s.db.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
+	s.Train = &train.Service{Store: s.control.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
 		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version}
-	s.Providers = &provider.Service{Store: s.db.Providers(), Box: s.Box, Driver: s.newProvider, IDs: s.ids, Now: time.Now, Log: s.Log,
+	s.Providers = &provider.Service{Store: s.control.Providers(), Box: s.Box, Driver: s.newProvider, IDs: s.ids, Now: time.Now, Log: s.Log,
 		Changed: func(ctx context.Context) { s.Serve.Reroute(context.WithoutCancel(ctx)) }}
-	s.Serve = &serve.Service{Store: s.db.Serve(), Providers: s.Providers, Price: new(meter.Flat(s.Config.Price.In, s.Config.Price.Out)), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
+	s.Serve = &serve.Service{Store: s.control.Serve(), Providers: s.Providers, Price: new(meter.Flat(s.Config.Price.In, s.Config.Price.Out)), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
 		Rand: rand.Reader, Log: s.Log, MemoryLimit: memoryLimit(), Woken: s.nudge, OnChange: func(*serve.Table) { s.retell(); s.nudge() }}
 	s.onStop("models", func(context.Context) error {
 		s.Serve.Close()

@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	stdsql "database/sql"
+	"database/sql/driver"
 	"hash/fnv"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -34,20 +35,73 @@ func (db *DB) Bound(ctx context.Context) (got Installation, err error) {
 	return got, err
 }
 
-// Claim is a name that this process alone holds in a database.
+// Claim is a name that this process alone holds in a database. Its number is raised by whoever takes it, so that what an
+// earlier holder still writes is told apart: see DB.Under.
 type Claim struct {
-	name string
-	conn *stdsql.Conn // nil on SQLite
-	db   *DB
+	name   string
+	number int64
+	conn   *stdsql.Conn // nil on SQLite
+	db     *DB
 }
 
 // Claim takes a name for as long as this process lives or until Release; while it is taken every other claim of it
 // is fault.Conflict. On PostgreSQL it is an advisory lock of a connection kept for it: a dead process's claim is
 // free as soon as the server sees the connection gone, and a living one must Check that its connection still
-// stands. On SQLite the lock on the data directory stands for every claim, and Claim always succeeds.
+// stands. On SQLite the lock on the data directory keeps others away; a claim is taken from whoever had it.
 func (db *DB) Claim(ctx context.Context, name string) (*Claim, error) {
+	conn, err := db.lock(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	c := &Claim{name: name, conn: conn, db: db}
+	err = db.Write(ctx, func(tx *Tx) error { // waits for what the last holder is writing
+		return tx.QueryRow(ctx, `INSERT INTO claims (name, number) VALUES (?, 1)
+ ON CONFLICT (name) DO UPDATE SET number = claims.number + 1 RETURNING number`, name).Scan(&c.number)
+	})
+	if err != nil {
+		_ = c.Release() // the error of the write says more
+		return nil, err
+	}
+	return c, nil
+}
+
+// Under is the same database for the holder of a claim: each Write first proves in its own transaction that nobody has
+// taken the claim since, and is fault.Conflict with the code "claim_lost" and without effect otherwise. Whoever takes the
+// claim waits for the writes that have proven it, so that of two holders only one writes at any moment, whatever either
+// of them believes.
+func (db *DB) Under(c *Claim) *DB {
+	under := *db
+	under.claim = c
+	return &under
+}
+
+// prove holds the claim where it is until the transaction ends.
+func (c *Claim) prove(ctx context.Context, tx *Tx) error {
+	query := "SELECT number FROM claims WHERE name = ?"
+	if tx.dialect == Postgres {
+		query += " FOR SHARE"
+	}
+	var number int64
+	err := tx.QueryRow(ctx, query, c.name).Scan(&number)
+	if err != nil && !fault.Is(err, fault.NotFound) {
+		return err
+	}
+	if number != c.number {
+		return c.lost()
+	}
+	return nil
+}
+
+// lost says that somebody else has, or had, the claim since it was taken.
+func (c *Claim) lost() error {
+	return fault.New(fault.Conflict, "Another Triarch has become the "+c.name+" of this database.", fault.Field("database"), fault.Code("claim_lost"),
+		fault.Fix("Stop that one or this one, and start again"))
+}
+
+// lock takes the advisory lock of a name by a connection of its own; nil where there is none.
+func (db *DB) lock(ctx context.Context, name string) (*stdsql.Conn, error) {
 	if db.dialect != Postgres {
-		return &Claim{name: name}, nil
+		return nil, nil //nolint:nilnil // no connection is what SQLite has
 	}
 	conn, err := db.write.Conn(ctx)
 	if err != nil {
@@ -63,13 +117,14 @@ func (db *DB) Claim(ctx context.Context, name string) (*Claim, error) {
 		return nil, fault.New(fault.Conflict, "Another Triarch is the "+name+" of this database.", fault.Field("database"),
 			fault.Fix("Stop that one, or use a database of its own"))
 	}
-	return &Claim{name: name, conn: conn, db: db}, nil
+	return conn, nil
 }
 
-// Check says whether the claim still stands. An error means that another process may hold it by now.
+// Check says whether the claim still stands. An error means that another process may hold it by now; fault.Conflict, that
+// one has taken it.
 func (c *Claim) Check(ctx context.Context) error {
-	if c.conn == nil {
-		return nil
+	if err := c.mine(ctx); fault.Is(err, fault.Conflict) || c.conn == nil {
+		return err
 	}
 	var held bool
 	err := c.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
@@ -84,19 +139,42 @@ func (c *Claim) Check(ctx context.Context) error {
 	return nil
 }
 
+// mine says whether nobody has taken the claim since.
+func (c *Claim) mine(ctx context.Context) error {
+	return c.db.Read(ctx, func(tx *Tx) error {
+		var number int64
+		err := tx.QueryRow(ctx, "SELECT number FROM claims WHERE name = ?", c.name).Scan(&number)
+		if err == nil && number != c.number || fault.Is(err, fault.NotFound) {
+			return c.lost()
+		}
+		return err
+	})
+}
+
 // Retake takes the claim again by a connection of its own, after Check found it lost: fault.Conflict when another
-// process holds it now, fault.Unavailable while the database is away, during which nobody can do anything with it.
+// process holds it now or did meanwhile, so that what this one knows is old; fault.Unavailable while the database is
+// away, during which nobody can do anything with it.
 func (c *Claim) Retake(ctx context.Context) error {
 	if c.conn == nil {
-		return nil
+		return c.mine(ctx)
 	}
-	again, err := c.db.Claim(ctx, c.name)
+	conn, err := c.db.lock(ctx, c.name)
 	if err != nil {
 		return err
 	}
-	_ = c.conn.Close() // it is broken, or does not hold the lock
-	c.conn = again.conn
+	if err := c.mine(ctx); err != nil {
+		drop(conn)
+		return err
+	}
+	drop(c.conn) // it is broken, or does not hold the lock
+	c.conn = conn
 	return nil
+}
+
+// drop ends a connection, and with it what it locks; to close it would lend it to others, locks and all.
+func drop(conn *stdsql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = conn.Close()
 }
 
 // Release gives the name back.

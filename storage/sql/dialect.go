@@ -53,7 +53,7 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*DB, error)
 	}
 	read.SetMaxOpenConns(8)
 	read.SetMaxIdleConns(8)
-	return &DB{dialect: SQLite, write: write, read: read, log: log}, nil
+	return &DB{dialect: SQLite, write: write, read: read, log: log, lines: &lineCache{}, partitions: &sync.Map{}}, nil
 }
 
 // touch makes the file, durably, readable by its owner alone before SQLite makes it readable by all.
@@ -92,7 +92,7 @@ func openPostgres(ctx context.Context, dsn string, log *slog.Logger) (*DB, error
 		pool.Close()
 		return nil, mapErr(err)
 	}
-	return &DB{dialect: Postgres, write: pool, read: pool, log: log}, nil
+	return &DB{dialect: Postgres, write: pool, read: pool, log: log, lines: &lineCache{}, partitions: &sync.Map{}}, nil
 }
 
 var rebound sync.Map // query with ? -> query with $n; queries are constants, so it stays small

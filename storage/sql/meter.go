@@ -103,7 +103,7 @@ func (m *Meter) ship(ctx context.Context, records []meter.Record, group int) err
 		if err := addDays(ctx, tx, b.sums); err != nil || len(records) == 0 {
 			return err
 		}
-		return charge(ctx, tx, &m.db.lines, records[0].Node, b.sums)
+		return charge(ctx, tx, m.db.lines, records[0].Node, b.sums)
 	})
 }
 

@@ -37,9 +37,10 @@ type DB struct {
 	write   *stdsql.DB // SQLite: one connection
 	read    *stdsql.DB // PostgreSQL: the same pool as write
 	log     *slog.Logger
-	lines   lineCache // of keys
+	lines   *lineCache // of keys
 
-	partitions sync.Map // days whose records have a table, PostgreSQL
+	partitions *sync.Map // days whose records have a table, PostgreSQL
+	claim      *Claim    // whose holder alone may write; nil: anybody may
 }
 
 // Open opens "sqlite:PATH" or a "postgres://" URL and brings its schema up to date. A schema newer than this program
@@ -67,7 +68,7 @@ func connect(ctx context.Context, dsn string, log *slog.Logger) (*DB, error) {
 		fault.Field("database"), fault.Fix("Leave it empty for SQLite in the data directory."))
 }
 
-// Close waits for running transactions and closes all connections.
+// Close waits for running transactions and closes all connections, those of every Under as well.
 func (db *DB) Close() error {
 	err := db.write.Close()
 	if db.read != db.write {
@@ -120,7 +121,13 @@ func (db *DB) run(ctx context.Context, pool *stdsql.DB, opts *stdsql.TxOptions, 
 		return mapErr(err)
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; before it the error of f says more
-	if err := f(&Tx{tx: tx, dialect: db.dialect}); err != nil {
+	t := &Tx{tx: tx, dialect: db.dialect}
+	if db.claim != nil && opts == nil && pool == db.write {
+		if err := db.claim.prove(ctx, t); err != nil {
+			return err
+		}
+	}
+	if err := f(t); err != nil {
 		return err
 	}
 	return mapErr(tx.Commit())
