@@ -3,11 +3,15 @@ package system
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/storage/sql"
+	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 )
 
 // lostClaim is a claim whose database goes away and comes back, and which another process may take meanwhile.
@@ -90,4 +94,68 @@ func TestTheClaimThroughAnOutage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Two control planes on one database, the second on a copy of the first one's data directory: whoever took the claim last
+// writes, the other writes nothing from that moment on, and ends.
+func TestTwoControlPlanes(t *testing.T) {
+	sqltest.EachDSN(t, func(t *testing.T, dsn string) {
+		one, two := filepath.Join(t.TempDir(), "one"), filepath.Join(t.TempDir(), "two")
+		a, err := startOn(t, one, dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer a.Stop(context.WithoutCancel(t.Context())) //nolint:errcheck // what it says is not what is tested
+		if err := os.Mkdir(two, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"node", "installation", "secret.key", "owner.key", "format"} {
+			text, err := os.ReadFile(filepath.Join(one, name))
+			if err == nil {
+				err = os.WriteFile(filepath.Join(two, name), text, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if a.db.Dialect() == sql.Postgres {
+			if b, err := startOn(t, two, dsn); !fault.Is(err, fault.Conflict) {
+				t.Fatalf("a second one started: %v %v", b, err)
+			}
+			err := a.db.Write(t.Context(), func(tx *sql.Tx) error { // the server ends what the first holds its claim by
+				_, err := tx.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()")
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		b, err := startOn(t, two, dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Stop(context.WithoutCancel(t.Context())) //nolint:errcheck // as above
+		// The first does not know it yet: nothing of what it does has an effect.
+		late := map[string]error{
+			"publishing": a.control.Publish(t.Context(), "late"),
+			"retention":  a.control.Meter().Retain(t.Context(), "2020-01-01"),
+		}
+		_, late["a project"] = a.Tenancy.CreateProject(t.Context(), a.Org.ID, "late")
+		for what, err := range late {
+			if !fault.Is(err, fault.Conflict) || fault.As(err).Code != "claim_lost" {
+				t.Errorf("%s by the first: %v", what, err)
+			}
+		}
+		if err := b.control.Publish(t.Context(), "b"); err != nil {
+			t.Error(err)
+		}
+		if err := <-a.Broken(); !fault.Is(err, fault.Conflict) {
+			t.Errorf("the first ends with %v", err)
+		}
+		select {
+		case err := <-b.Broken():
+			t.Errorf("the second ends as well: %v", err)
+		default:
+		}
+	})
 }

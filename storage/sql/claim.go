@@ -41,6 +41,7 @@ type Claim struct {
 	name   string
 	number int64
 	conn   *stdsql.Conn // nil on SQLite
+	locked int64        // the number of its advisory lock
 	db     *DB
 }
 
@@ -49,11 +50,11 @@ type Claim struct {
 // free as soon as the server sees the connection gone, and a living one must Check that its connection still
 // stands. On SQLite the lock on the data directory keeps others away; a claim is taken from whoever had it.
 func (db *DB) Claim(ctx context.Context, name string) (*Claim, error) {
-	conn, err := db.lock(ctx, name)
-	if err != nil {
+	c := &Claim{name: name, db: db}
+	var err error
+	if c.conn, c.locked, err = db.lock(ctx, name); err != nil {
 		return nil, err
 	}
-	c := &Claim{name: name, conn: conn, db: db}
 	err = db.Write(ctx, func(tx *Tx) error { // waits for what the last holder is writing
 		return tx.QueryRow(ctx, `INSERT INTO claims (name, number) VALUES (?, 1)
  ON CONFLICT (name) DO UPDATE SET number = claims.number + 1 RETURNING number`, name).Scan(&c.number)
@@ -99,25 +100,29 @@ func (c *Claim) lost() error {
 }
 
 // lock takes the advisory lock of a name by a connection of its own; nil where there is none.
-func (db *DB) lock(ctx context.Context, name string) (*stdsql.Conn, error) {
+func (db *DB) lock(ctx context.Context, name string) (conn *stdsql.Conn, number int64, err error) {
 	if db.dialect != Postgres {
-		return nil, nil //nolint:nilnil // no connection is what SQLite has
+		return nil, 0, nil
 	}
-	conn, err := db.write.Conn(ctx)
-	if err != nil {
-		return nil, mapErr(err)
+	if conn, err = db.write.Conn(ctx); err != nil {
+		return nil, 0, mapErr(err)
 	}
 	var taken bool
-	if err := conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", claimNumber(name)).Scan(&taken); err != nil {
-		conn.Close()
-		return nil, mapErr(err)
+	var schema string // such locks are of the whole database, in which each schema can be one of Triarch
+	if err = conn.QueryRowContext(ctx, "SELECT current_schema()").Scan(&schema); err == nil {
+		number = claimNumber(schema + " " + name)
+		err = conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", number).Scan(&taken)
+	}
+	if err != nil {
+		drop(conn)
+		return nil, 0, mapErr(err)
 	}
 	if !taken {
 		conn.Close()
-		return nil, fault.New(fault.Conflict, "Another Triarch is the "+name+" of this database.", fault.Field("database"),
+		return nil, 0, fault.New(fault.Conflict, "Another Triarch is the "+name+" of this database.", fault.Field("database"),
 			fault.Fix("Stop that one, or use a database of its own"))
 	}
-	return conn, nil
+	return conn, number, nil
 }
 
 // Check says whether the claim still stands. An error means that another process may hold it by now; fault.Conflict, that
@@ -128,7 +133,7 @@ func (c *Claim) Check(ctx context.Context) error {
 	}
 	var held bool
 	err := c.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
-		AND classid::bigint = ($1::bigint >> 32) & 4294967295 AND objid::bigint = $1::bigint & 4294967295 AND granted)`, claimNumber(c.name)).Scan(&held)
+		AND classid::bigint = ($1::bigint >> 32) & 4294967295 AND objid::bigint = $1::bigint & 4294967295 AND granted)`, c.locked).Scan(&held)
 	if err == nil && !held {
 		err = stdsql.ErrConnDone
 	}
@@ -158,7 +163,7 @@ func (c *Claim) Retake(ctx context.Context) error {
 	if c.conn == nil {
 		return c.mine(ctx)
 	}
-	conn, err := c.db.lock(ctx, c.name)
+	conn, _, err := c.db.lock(ctx, c.name)
 	if err != nil {
 		return err
 	}
@@ -182,7 +187,7 @@ func (c *Claim) Release() error {
 	if c.conn == nil {
 		return nil
 	}
-	_, err := c.conn.ExecContext(context.Background(), "SELECT pg_advisory_unlock($1)", claimNumber(c.name))
+	_, err := c.conn.ExecContext(context.Background(), "SELECT pg_advisory_unlock($1)", c.locked)
 	if e := c.conn.Close(); err == nil {
 		err = e
 	}
