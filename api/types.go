@@ -592,7 +592,7 @@ type RequestTry struct {
 type NewProvider struct {
 	Name         string `json:"name" maxLength:"63"`
 	URL          string `json:"url" maxLength:"2048" doc:"https://..., with the path that its clients are given, such as /v1"`
-	Dialect      string `json:"dialect,omitempty" enum:"openai,anthropic,google" doc:"default openai"`
+	Dialect      string `json:"dialect,omitempty" maxLength:"64" doc:"openai, responses, openai,responses for both, anthropic or google; default openai"`
 	Key          string `json:"key,omitempty" maxLength:"8192" doc:"its first key; kept sealed and never shown"`
 	AllowPrivate bool   `json:"allow_private,omitempty" doc:"it may have an inner address, and plain http"`
 }

@@ -66,7 +66,7 @@ func (a *app) providerAdd() *cobra.Command {
 	f := add.Flags()
 	f.StringVar(&n.URL, "url", "", "its address, https://..., with the path that its clients are given, such as /v1")
 	f.StringVar(&env, "key-env", "", "variable of the environment with its key")
-	f.StringVar(&n.Dialect, "dialect", "", "openai, anthropic or google (default openai)")
+	f.StringVar(&n.Dialect, "dialect", "", "openai, responses, openai,responses, anthropic or google (default openai)")
 	f.BoolVar(&n.AllowPrivate, "allow-private", false, "it may have an address inside the network, and plain http; for operators")
 	return add
 }

@@ -30,7 +30,7 @@ func engines() map[string]engine.Engine {
 
 // newProvider reaches a model API of somebody else, with the patience that the configuration has.
 func (s *System) newProvider(u provider.Upstream) provider.Driver {
-	o := remote.Options{URL: u.URL, Dialect: u.Dialect, Private: u.Private, Now: time.Now, Stall: s.Config.Limits.Silence, Total: s.Config.Limits.Answer}
+	o := remote.Options{URL: u.URL, Dialect: u.Dialect.Main(), Private: u.Private, Now: time.Now, Stall: s.Config.Limits.Silence, Total: s.Config.Limits.Answer}
 	for _, k := range u.Keys {
 		o.Keys = append(o.Keys, remote.Key{ID: k.ID, Secret: k.Text})
 	}

@@ -350,7 +350,11 @@ func (a *anthropicEncoder) begin(dst []byte, e *Event) []byte {
 		w.EndList()
 		w.FRaw("stop_reason", nil)
 		w.FRaw("stop_sequence", nil)
-		writeAnthropicUsage(w, a.usage)
+		u := a.usage
+		if !u.Known { // what stands at the end is what counts
+			u.Input = e.Usage.Input
+		}
+		writeAnthropicUsage(w, u)
 		w.Close()
 	})
 }

@@ -20,6 +20,9 @@ type Scanned struct {
 	Choices int64
 	Prompts int64 // of completions
 
+	Previous   string // of responses: the one that the request goes on from
+	background bool
+
 	spans map[string]span // of the values that Edit may replace, by path
 	end   int             // of the members of the body: where the closing bracket is
 	empty bool
@@ -101,9 +104,11 @@ func knob(d Kind, path string) bool {
 	case "max_tokens":
 		return d == Chat || d == Completions || d == Anthropic
 	case "prompt":
-		return d == Completions
+		return d == Completions || d == Responses
 	case "generationConfig":
 		return d == Google
+	case "input", "previous_response_id", "background", "conversation":
+		return d == Responses
 	}
 	k := knobs[d]
 	return path == k.output || path == k.choices && path != ""
@@ -114,7 +119,11 @@ func (s *Scanned) read(d Kind, body []byte) error {
 	w := &wire.Writer{} // a small object of what matters, read with the same strictness as everything
 	w.Open()
 	for path, sp := range s.spans {
-		if !sp.object && path != "prompt" && path != "stream_options" && path != "generationConfig" {
+		switch path {
+		case "prompt", "stream_options", "generationConfig", "input", "conversation":
+			continue
+		}
+		if !sp.object {
 			w.FRaw(path, body[sp.from:sp.to])
 		}
 	}
@@ -137,7 +146,10 @@ func (s *Scanned) read(d Kind, body []byte) error {
 	if n := o.Int(knobs[d].choices, 1, maxChoices); n != nil {
 		s.Choices = *n
 	}
-	if sp, ok := s.spans["prompt"]; ok {
+	if d == Responses {
+		s.Previous, s.background = o.Text("previous_response_id"), o.True("background")
+	}
+	if sp, ok := s.spans["prompt"]; ok && d == Completions {
 		var err error
 		if s.Prompts, err = promptCount(body[sp.from:sp.to]); err != nil {
 			return err
@@ -173,6 +185,8 @@ type Edit struct {
 	Output int64 // the new output bound, under every name that the request sets one by
 	Usage  bool  // chat and completions: have the stream tell its usage
 	Stream bool  // ask for a stream
+	// Input is what stands in place of a response's input, a JSON array of items; the response before it is named no more.
+	Input []byte
 }
 
 // Apply makes the edits; every other byte stays. body must be the one that was scanned.
@@ -188,6 +202,12 @@ func (e Edit) Apply(d Kind, body []byte, s *Scanned) []byte {
 	}
 	if e.Usage && openai {
 		set("stream_options.include_usage", "true")
+	}
+	if e.Input != nil && d == Responses {
+		set("input", string(e.Input))
+		if _, ok := s.spans["previous_response_id"]; ok {
+			set("previous_response_id", "null")
+		}
 	}
 	if e.Output > 0 {
 		value := strconv.FormatInt(e.Output, 10)

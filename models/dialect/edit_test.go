@@ -146,7 +146,11 @@ func TestVectors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := ParseEmbed(WriteEmbed(e))
+	written, err := WriteEmbed(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := ParseEmbed(written)
 	if err != nil || !cmp.Equal(e, again) {
 		t.Fatalf("%v\n%s", err, cmp.Diff(e, again))
 	}

@@ -179,6 +179,8 @@ func upstream(status int, message string, opts []fault.Option) error {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusNotImplemented:
 		kind = fault.Invalid
+	case http.StatusConflict:
+		kind = fault.Conflict
 	case http.StatusRequestEntityTooLarge:
 		kind = fault.TooLarge
 	case http.StatusTooManyRequests:

@@ -31,6 +31,12 @@ func GooglePath(model string, stream bool) (string, error) {
 	return path + GoogleWhole, nil
 }
 
+// GoogleBatchPath is the path of a request for vectors to an upstream of Google's dialect, below its version.
+func GoogleBatchPath(model string) (string, error) {
+	path, err := GooglePath(model, false)
+	return strings.TrimSuffix(path, GoogleWhole) + GoogleEmbedBatch, err
+}
+
 // ParseGooglePath parts what follows "models/" in a client's path, unescaped already, into the model and the method;
 // false when there is none. A model's name may have colons and slashes of its own.
 func ParseGooglePath(rest string) (model, method string, ok bool) {

@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"errors"
 	"math"
 	"strconv"
 	"strings"
@@ -9,9 +10,8 @@ import (
 	"github.com/triarch-ai/triarch/models/dialect/wire"
 )
 
-// ParseGoogleEmbed reads a request of Google's embedContent, or of batchEmbedContents, whose model the path names. What a
-// text is for (taskType, title) is not something that other engines can be told, and is refused by name unless it says
-// nothing.
+// ParseGoogleEmbed reads a request of Google's embedContent, or of batchEmbedContents, whose model the path names. What
+// stands beside a text, above all what it is for (taskType, title), is kept for engines that can be told.
 func ParseGoogleEmbed(body []byte, model string) (r *EmbedRequest, batch bool, err error) {
 	doc, o := wire.ParseFolded(body)
 	if doc.Err() != nil {
@@ -39,11 +39,11 @@ func ParseGoogleEmbed(body []byte, model string) (r *EmbedRequest, batch bool, e
 // googleContent adds one text; of several parts it is the texts joined.
 func (r *EmbedRequest) googleContent(o wire.Object) {
 	o.Get("model") // the path names it
-	if t := o.Text("taskType"); t != "" && t != "TASK_TYPE_UNSPECIFIED" {
-		o.Doc().Fail(fault.New(fault.Unsupported, "taskType cannot be told to what serves this model.", fault.Field("taskType")))
-	}
-	if o.Text("title") != "" {
-		o.Doc().Fail(fault.New(fault.Unsupported, "title cannot be told to what serves this model.", fault.Field("title")))
+	var hints []wire.Member
+	for _, name := range []string{"taskType", "title"} {
+		if t := o.Text(name); t != "" && t != "TASK_TYPE_UNSPECIFIED" {
+			hints = append(hints, wire.Member{Name: name, Raw: wire.AppendText(nil, t)})
+		}
 	}
 	r.Dimensions = o.Int("outputDimensionality", 1, maxDimensions)
 	c, ok := o.Obj("content")
@@ -60,7 +60,88 @@ func (r *EmbedRequest) googleContent(o wire.Object) {
 		}
 		text.WriteString(p.Text("text"))
 	}
-	r.Inputs = append(r.Inputs, Prompt{Text: text.String()})
+	r.Inputs, r.Hints = append(r.Inputs, Prompt{Text: text.String()}), append(r.Hints, append(hints, o.Rest()...))
+}
+
+// WriteGoogleEmbed writes a request for vectors as Google's batchEmbedContents. Tokens instead of texts are refused;
+// dropped are the names that the dialect has no word for.
+func WriteGoogleEmbed(e *EmbedRequest) (body []byte, dropped []string, err error) {
+	w := &wire.Writer{}
+	w.Open()
+	w.Key("requests")
+	w.List()
+	for i, p := range e.Inputs {
+		if p.Tokens != nil {
+			return nil, nil, fault.New(fault.Unsupported, "input has tokens, which cannot be passed on to what serves this model: send texts.", fault.Field("input"),
+				fault.Code("unsupported_parameter"))
+		}
+		w.Open()
+		w.FText("model", "models/"+strings.TrimPrefix(e.Model, "models/"))
+		w.Key("content")
+		w.Open()
+		w.Key("parts")
+		w.List()
+		w.Open()
+		w.FText("text", p.Text)
+		w.Close()
+		w.EndList()
+		w.Close()
+		w.OptInt("outputDimensionality", e.Dimensions)
+		if i < len(e.Hints) {
+			for _, h := range e.Hints[i] {
+				w.FRaw(h.Name, h.Raw)
+			}
+		}
+		w.Close()
+	}
+	w.EndList()
+	w.Close()
+	if e.User != "" {
+		dropped = append(dropped, "user")
+	}
+	for _, x := range e.Extra {
+		dropped = append(dropped, printable(x.Name))
+	}
+	return w.B, dropped, nil
+}
+
+// ParseGoogleEmbedAnswer reads the vectors of n texts.
+func ParseGoogleEmbedAnswer(body []byte, n int) (*EmbedAnswer, error) {
+	a, err := googleEmbedAnswer(body, n)
+	if err != nil {
+		return nil, garbled(err)
+	}
+	return a, nil
+}
+
+func googleEmbedAnswer(body []byte, n int) (*EmbedAnswer, error) {
+	doc, o := wire.ParseFolded(body)
+	if doc.Err() != nil {
+		return nil, doc.Err()
+	}
+	if o.Has("error") {
+		return nil, googleFailure(0, o)
+	}
+	list := o.List("embeddings")
+	if len(list) != n {
+		return nil, errors.New("dialect: not as many vectors as inputs")
+	}
+	a := &EmbedAnswer{}
+	for _, e := range list {
+		v, ok := e.Obj().Get("values")
+		if !ok {
+			return nil, errors.New("dialect: a vector has no values")
+		}
+		vec, err := vector(v)
+		if err != nil {
+			return nil, err
+		}
+		a.Vectors = append(a.Vectors, vec)
+	}
+	if u, ok := o.Obj("usageMetadata"); ok {
+		a.Input = count(u, "promptTokenCount")
+	}
+	return a, doc.Err()
 }
 
 // WriteGoogleEmbedAnswer writes vectors as embedContent answers, or batchEmbedContents.

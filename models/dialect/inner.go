@@ -213,7 +213,7 @@ type EventKind uint8
 
 // The kinds of events. A stream is one Started, then anything, a Stopped for each choice, and Ended or Failed.
 const (
-	Started      EventKind = iota // ID, Model, Created
+	Started      EventKind = iota // ID, Model, Created; Usage.Input as far as anybody can tell yet
 	TextDelta                     // Choice, Text, Logprobs
 	RefusalDelta                  // Choice, Text
 	ThoughtDelta                  // Choice, Text

@@ -19,13 +19,14 @@ type EmbedRequest struct {
 	Base64     bool // little-endian float32 in base64 instead of a list of numbers
 	User       string
 	Extra      []Extra
+	Hints      [][]wire.Member // of Google's form: what stands beside each text, such as what it is for
 }
 
 // EmbedAnswer are the vectors in the order of the inputs.
 type EmbedAnswer struct {
 	Model   string
 	Vectors [][]float32
-	Input   int64 // tokens
+	Input   int64 // tokens; 0: it was not said
 }
 
 const maxDimensions = 1 << 16
@@ -74,8 +75,16 @@ func ParseEmbed(body []byte) (*EmbedRequest, error) {
 	return e, doc.Err()
 }
 
-// WriteEmbed writes the request for an upstream.
-func WriteEmbed(e *EmbedRequest) []byte {
+// WriteEmbed writes the request for an upstream in OpenAI's form. What a text is for is not something that it can be told:
+// a fault of kind Unsupported names it.
+func WriteEmbed(e *EmbedRequest) ([]byte, error) {
+	for _, hints := range e.Hints {
+		for _, h := range hints {
+			if h.Name == "taskType" || h.Name == "title" {
+				return nil, fault.New(fault.Unsupported, h.Name+" cannot be told to what serves this model.", fault.Field(h.Name), fault.Code("unsupported_parameter"))
+			}
+		}
+	}
 	w := &wire.Writer{}
 	w.Open()
 	w.FText("model", e.Model)
@@ -94,7 +103,7 @@ func WriteEmbed(e *EmbedRequest) []byte {
 		w.FRaw(x.Name, x.Raw)
 	}
 	w.Close()
-	return w.B
+	return w.B, nil
 }
 
 // ParseEmbedAnswer reads vectors in either encoding. Their number must be that of the inputs, n.

@@ -36,10 +36,25 @@ type Dialect string
 
 // The dialects.
 const (
-	OpenAI    Dialect = "openai"
+	OpenAI    Dialect = "openai"    // chat completions, completions, embeddings
+	Responses Dialect = "responses" // OpenAI's responses, without chat completions
 	Anthropic Dialect = "anthropic"
 	Google    Dialect = "google"
+
+	// OpenAIResponses is what a provider states that speaks both of OpenAI's: each request goes in the one that it came in.
+	OpenAIResponses Dialect = "openai,responses"
 )
+
+// Main is the dialect that requests of others are translated into.
+func (d Dialect) Main() Dialect {
+	if d == OpenAIResponses {
+		return OpenAI
+	}
+	return d
+}
+
+// TakesResponses says whether requests of OpenAI's responses are taken as they are.
+func (d Dialect) TakesResponses() bool { return d == OpenAIResponses || d == Responses }
 
 // The codes of a fault of Open, of kind Unavailable, which say whether an engine may have had the request.
 const (

@@ -15,8 +15,8 @@ type far struct {
 	kind    dialect.Kind // of the caller
 	scanned *dialect.Scanned
 	request *dialect.Request      // taken apart once a backend speaks another dialect
-	vectors *dialect.EmbedRequest // of embeddings in Google's form
-	batch   bool                  // those, several at once
+	vectors *dialect.EmbedRequest // of embeddings, where a codec stands between
+	batch   bool                  // those in Google's form, several at once
 	via     dialect.Kind          // what the backend that is asked speaks, where a codec stands between; else empty
 	dropped []string              // fields that it cannot be told
 }
@@ -27,16 +27,6 @@ func (f *flight) read() (err error) {
 	switch {
 	case c.Dialect == "" || c.Path == openai.EmbeddingsPath || c.Path == openai.RerankPath:
 		return f.plain()
-	case c.Dialect == dialect.Responses:
-		f.far = &far{kind: c.Dialect}
-		r, err := f.parsed()
-		if err != nil {
-			return err
-		}
-		f.fields = fields{model: r.Model, stream: r.Stream, usage: true, choices: 1, prompts: 1}
-		if r.MaxTokens != nil {
-			f.fields.output = int(min(*r.MaxTokens, maxOutput))
-		}
 	default:
 		f.far = &far{kind: c.Dialect}
 		s, err := dialect.Scan(c.Dialect, c.Body, f.said())
@@ -125,10 +115,12 @@ func (f *flight) conversing() bool {
 // alike says whether the backend takes the request, and answers it, in the caller's own bytes.
 func (f *flight) alike(u *serve.Upstream) bool {
 	switch kind := f.caller(); {
-	case kind == dialect.Responses, kind == dialect.Google && f.call.Array:
+	case kind == dialect.Google && f.call.Array:
 		return false
 	case !f.conversing():
-		return kind != dialect.Google && u.Dialect == engine.OpenAI
+		return kind != dialect.Google && openAIs(u)
+	case kind == dialect.Responses:
+		return u.Responses
 	case kind == dialect.Anthropic:
 		return u.Dialect == engine.Anthropic
 	case kind == dialect.Google:
@@ -137,9 +129,16 @@ func (f *flight) alike(u *serve.Upstream) bool {
 	return u.Dialect == engine.OpenAI
 }
 
+// openAIs says whether the backend has what OpenAI's API has beside conversations.
+func openAIs(u *serve.Upstream) bool {
+	return u.Dialect == engine.OpenAI || u.Dialect == engine.Responses
+}
+
 // tongue is what a backend converses in.
 func tongue(u *serve.Upstream) dialect.Kind {
 	switch u.Dialect {
+	case engine.Responses:
+		return dialect.Responses
 	case engine.Anthropic:
 		return dialect.Anthropic
 	case engine.Google:
@@ -163,11 +162,7 @@ func (f *flight) request(u *serve.Upstream) (q engine.Request, err error) {
 		}
 		return f.edited(u, q)
 	case !f.conversing():
-		f.far.via = dialect.Chat
-		e := *f.far.vectors
-		e.Model = f.name(u)
-		q.Path, q.Body = openai.EmbeddingsPath, dialect.WriteEmbed(&e)
-		return q, nil
+		return f.embedding(u, q)
 	}
 	return f.translated(u, q)
 }
@@ -180,7 +175,35 @@ func (f *flight) name(u *serve.Upstream) string {
 	return f.fields.model
 }
 
-// edited is a request in a dialect that both sides speak and that is not OpenAI's.
+// embedding is a request for vectors in the backend's dialect.
+func (f *flight) embedding(u *serve.Upstream, q engine.Request) (engine.Request, error) {
+	if f.far.vectors == nil {
+		r, err := dialect.ParseEmbed(f.call.Body)
+		if err != nil {
+			return q, err
+		}
+		f.far.vectors = r
+	}
+	e := *f.far.vectors
+	e.Model = f.name(u)
+	var err error
+	if u.Dialect == engine.Google {
+		f.far.via = dialect.Google
+		if q.Path, err = dialect.GoogleBatchPath(e.Model); err != nil {
+			return q, err
+		}
+		q.Path = "/v1beta" + q.Path
+		q.Body, f.far.dropped, err = dialect.WriteGoogleEmbed(&e)
+		return q, err
+	}
+	f.far.via = dialect.Chat
+	q.Path = openai.EmbeddingsPath
+	q.Body, err = dialect.WriteEmbed(&e)
+	return q, err
+}
+
+// edited is a request in a dialect that both sides speak and that is not OpenAI's chat. A response goes on from what is
+// kept here, whatever its provider keeps.
 func (f *flight) edited(u *serve.Upstream, q engine.Request) (_ engine.Request, err error) {
 	e := dialect.Edit{}
 	if name := f.name(u); name != f.fields.model {
@@ -189,9 +212,19 @@ func (f *flight) edited(u *serve.Upstream, q engine.Request) (_ engine.Request, 
 	if f.res != nil && f.res.Cut {
 		e.Output = int64(f.res.Output)
 	}
+	if f.far.kind == dialect.Responses {
+		if err := f.far.scanned.Leans(f.call.Body); err != nil {
+			return q, err
+		}
+		if f.far.scanned.Previous != "" {
+			if e.Input, err = dialect.Continued(f.call.Earlier, f.call.Body); err != nil {
+				return q, err
+			}
+		}
+	}
 	q.Body = f.call.Body
 	q.Path, err = conversePath(f.far.kind, f.name(u), q.Stream)
-	if e != (dialect.Edit{}) {
+	if e.Model != "" || e.Output > 0 || e.Input != nil {
 		q.Body = e.Apply(f.far.kind, f.call.Body, f.far.scanned)
 	}
 	return q, err
@@ -224,6 +257,8 @@ func (f *flight) translated(u *serve.Upstream, q engine.Request) (engine.Request
 // conversePath is where a dialect's conversations are asked for.
 func conversePath(k dialect.Kind, model string, stream bool) (string, error) {
 	switch k {
+	case dialect.Responses:
+		return openai.ResponsesPath, nil
 	case dialect.Anthropic:
 		return "/v1/messages", nil
 	case dialect.Google:

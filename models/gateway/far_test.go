@@ -42,6 +42,11 @@ var streams = map[engine.Dialect][]engine.Chunk{
 		chunk("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" there\"}}\n\n", 7, 2, false),
 		chunk("event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\nevent: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},\"usage\":{\"output_tokens\":2}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n", 7, 2, true),
 	},
+	engine.Responses: {
+		chunk("event: response.created\ndata: {\"type\":\"response.created\",\"sequence_number\":0,\"response\":{\"id\":\"resp_up\",\"object\":\"response\",\"created_at\":1,\"status\":\"in_progress\",\"model\":\"up\",\"output\":[],\"usage\":null}}\n\nevent: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"sequence_number\":1,\"item_id\":\"msg_1\",\"output_index\":0,\"content_index\":0,\"delta\":\"Hello\",\"logprobs\":[]}\n\n", 0, 1, false),
+		chunk("event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"sequence_number\":2,\"item_id\":\"msg_1\",\"output_index\":0,\"content_index\":0,\"delta\":\" there\",\"logprobs\":[]}\n\n", 0, 2, false),
+		chunk("event: response.completed\ndata: {\"type\":\"response.completed\",\"sequence_number\":3,\"response\":"+wholeResponse+"}\n\n", 7, 2, true),
+	},
 	engine.Google: {
 		chunk("data: {\"candidates\":[{\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\"Hello\"}]},\"index\":0}],\"modelVersion\":\"up\",\"responseId\":\"r\"}\n\n", 7, 1, false),
 		chunk("data: {\"candidates\":[{\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\" there\"}]},\"finishReason\":\"STOP\",\"index\":0}],\"usageMetadata\":{\"promptTokenCount\":7,\"candidatesTokenCount\":2,\"totalTokenCount\":9},\"modelVersion\":\"up\",\"responseId\":\"r\"}\n\n", 7, 2, true),
@@ -68,7 +73,7 @@ func (r *rig) run(c *Call) (*written, error) {
 }
 
 func spokenBy(d engine.Dialect, u *serve.Upstream) *serve.Upstream {
-	u.Dialect = d
+	u.Dialect, u.Responses = d.Main(), d.TakesResponses()
 	return u
 }
 
@@ -92,7 +97,7 @@ func textOf(k dialect.Kind, body string, stream bool) string {
 }
 
 func TestEveryDialectMeetsEveryBackend(t *testing.T) {
-	for _, up := range []engine.Dialect{engine.OpenAI, engine.Anthropic, engine.Google} {
+	for _, up := range []engine.Dialect{engine.OpenAI, engine.Responses, engine.Anthropic, engine.Google} {
 		for _, k := range dialect.Kinds {
 			for i, stream := range []bool{false, true} {
 				r := newRig(t)
@@ -104,7 +109,7 @@ func TestEveryDialectMeetsEveryBackend(t *testing.T) {
 				if err := probe.read(); err != nil {
 					t.Fatal(k, err)
 				}
-				if probe.alike(u) && (!stream || k == dialect.Completions) {
+				if probe.alike(u) && (!stream || k == dialect.Completions || k == dialect.Responses) {
 					continue // passed as it is, and the script has no such answer
 				}
 				w, err := r.run(c)

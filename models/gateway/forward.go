@@ -90,14 +90,19 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 		f.verdict = failed
 		return brokeOff(err)
 	}
-	used, ok := f.usage(body)
-	if !ok {
+	var used meter.Usage
+	if ok := true; f.far != nil && f.far.vectors != nil && f.far.via != "" {
+		if body, used, err = f.vector(body); err != nil {
+			f.verdict = failed
+			return err
+		}
+		f.told(to.Header())
+	} else if used, ok = f.usage(body); !ok {
 		f.verdict = failed
 		return brokeOff(errors.New("gateway: the answer has no usage"))
 	}
-	if f.far != nil && f.far.vectors != nil {
-		if body, err = f.vector(body); err != nil {
-			f.verdict = failed
+	if f.call.Keep != nil {
+		if err := f.call.Keep(body); err != nil {
 			return err
 		}
 	}
@@ -149,6 +154,9 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 			switch {
 			case c.Done && cut:
 				f.settle(meter.OutOfMoney)
+			case c.Done && f.call.Keep != nil && !f.kept(data):
+				f.verdict = failed
+				f.settle(meter.Broke)
 			case c.Done:
 				f.settle(meter.Finished)
 			}
@@ -167,6 +175,25 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 			return
 		}
 	}
+}
+
+// kept hands the answer of a response, which its last event has whole, to who keeps it; false when it failed.
+func (f *flight) kept(data []byte) bool {
+	for line := range bytes.Lines(data) {
+		one, ok := bytes.CutPrefix(line, []byte("data:"))
+		if !ok {
+			continue
+		}
+		switch x := gjson.ParseBytes(one); x.Get("type").String() {
+		case "response.failed":
+			return false
+		case "response.completed", "response.incomplete":
+			if err := f.call.Keep([]byte(x.Get("response").Raw)); err != nil {
+				f.Log.Warn("gateway: an answer could not be kept", slog.String("request", f.call.RequestID), slog.Any("error", err))
+			}
+		}
+	}
+	return true
 }
 
 // stop ends a stream whose engine did not, where the money did, or what was asked for. What went beyond is not delivered.

@@ -233,7 +233,12 @@ func (f *flight) nobody(failure error) error {
 		return failure
 	}
 	if f.unlike {
-		return fault.New(fault.Unsupported, "What serves the model `"+f.fields.model+"` does not speak the dialect of this request.", fault.Code("dialect"))
+		what := "embeddings"
+		if f.call.Path == openai.RerankPath {
+			what = "reranking"
+		}
+		return fault.New(fault.Unsupported, "The model `"+f.fields.model+"` has no "+what+": the dialect of the provider that serves it has none.", fault.Code("unsupported_endpoint"),
+			fault.Field("model"), fault.Fix("Use a model that is made for it."))
 	}
 	return notServed(f.fields.model)
 }
@@ -308,10 +313,10 @@ func (f *flight) through(u *serve.Upstream, now time.Time) *try {
 	return t
 }
 
-// speaks says whether the backend takes the request, as it is or through a codec. Only OpenAI's dialect has vectors and
-// ranks.
+// speaks says whether the backend takes the request, as it is or through a codec. Vectors are of OpenAI's dialect and of
+// Google's, ranks of the engines that speak OpenAI's.
 func (f *flight) speaks(u *serve.Upstream) bool {
-	if u.Dialect == engine.OpenAI || f.conversing() {
+	if f.conversing() || openAIs(u) || u.Dialect == engine.Google && f.call.Path == openai.EmbeddingsPath {
 		return true
 	}
 	f.unlike = true

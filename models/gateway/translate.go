@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/dialect"
 	"github.com/triarch-ai/triarch/models/engine"
@@ -117,7 +119,11 @@ func (f *flight) relay(ctx context.Context, to Sink, s engine.Stream) {
 	h[contentType], h["Cache-Control"], h["X-Accel-Buffering"] = v[:1:1], v[1:2:2], v[2:]
 	b, enc, whole := f.between(), dialect.NewEncoder(f.far.request, f.head()), f.gather()
 	var out []byte
+	var prompt int64 // what is known of it before the backend says more
 	each := func(e dialect.Event) error {
+		if e.Kind == dialect.Started {
+			e.Usage.Input = prompt
+		}
 		out = enc.Encode(out, e)
 		if whole != nil {
 			return whole.Add(e)
@@ -132,6 +138,7 @@ func (f *flight) relay(ctx context.Context, to Sink, s engine.Stream) {
 			send(to, enc.Encode(out, dialect.Event{Kind: dialect.Failed, Err: f.overrun()}))
 			return
 		}
+		prompt = f.promptSoFar(c)
 		broken := err != nil && !errors.Is(err, io.EOF)
 		if !broken {
 			if wrong := b.read(c, err != nil, each); wrong != nil {
@@ -156,6 +163,18 @@ func (f *flight) relay(ctx context.Context, to Sink, s engine.Stream) {
 			return
 		}
 	}
+}
+
+// promptSoFar is the best that is known of the prompt's tokens when a stream begins: what the backend has told by then,
+// what was counted for the limits, or what texts of that length usually have.
+func (f *flight) promptSoFar(c engine.Chunk) int64 {
+	switch {
+	case c.Prompt > 0:
+		return int64(c.Prompt)
+	case f.counted > 0:
+		return int64(f.counted)
+	}
+	return int64(len(f.call.Body)+len(f.call.Earlier))/usualToken + 1
 }
 
 // snapped ends a stream whose backend failed or sent what cannot be read; the caller is told in its own dialect.
@@ -287,14 +306,32 @@ func (f *flight) write(to Sink, body []byte) {
 	_, _ = to.Write(body) // it was made for the client, taken or not
 }
 
-// vector is the answer to a request for vectors in the caller's form.
-func (f *flight) vector(body []byte) ([]byte, error) {
-	a, err := dialect.ParseEmbedAnswer(body, len(f.far.vectors.Inputs))
-	if err != nil {
-		return nil, err
+// vector is the answer to a request for vectors in the caller's form, with how many tokens it took: what the backend
+// says, or where it says nothing, what texts of that length usually have.
+func (f *flight) vector(body []byte) ([]byte, meter.Usage, error) {
+	parse, e := dialect.ParseEmbedAnswer, f.far.vectors
+	if f.far.via == dialect.Google {
+		parse = dialect.ParseGoogleEmbedAnswer
 	}
-	return dialect.WriteGoogleEmbedAnswer(a, f.far.batch), nil
+	a, err := parse(body, len(e.Inputs))
+	if err != nil {
+		return nil, meter.Usage{}, err
+	}
+	a.Model = f.fields.model
+	if a.Input == 0 {
+		for _, p := range e.Inputs {
+			a.Input += int64(len(p.Text)/usualToken + len(p.Tokens) + 1)
+		}
+	}
+	used := meter.Usage{Embedding: a.Input}
+	if f.far.kind == dialect.Google {
+		return dialect.WriteGoogleEmbedAnswer(a, f.far.batch), used, nil
+	}
+	return dialect.WriteEmbedAnswer(e, a), used, nil
 }
+
+// usualToken is how many bytes of text a token usually has.
+const usualToken = 4
 
 // failure is an error in the middle of a stream in the caller's dialect.
 func (f *flight) failure(err error) []byte {
@@ -308,6 +345,11 @@ func (f *flight) cutBy(data []byte) bool {
 		return bytes.Contains(data, []byte(`"stop_reason"`)) && bytes.Contains(data, []byte(`"max_tokens"`))
 	case dialect.Google:
 		return bytes.Contains(data, []byte(`"finishReason"`)) && bytes.Contains(data, []byte(`"MAX_TOKENS"`))
+	case dialect.Responses:
+		if data[0] == '{' {
+			return gjson.GetBytes(data, "incomplete_details.reason").String() == "max_output_tokens"
+		}
+		return bytes.Contains(data, []byte("event: response.incomplete"))
 	}
 	return bytes.Contains(data, lengthReason)
 }
@@ -323,6 +365,12 @@ func (f *flight) withCut(data []byte) []byte {
 		return append(bytes.Clone(data[:end]), f.failure(cutReason)...)
 	case dialect.Google:
 		return append(bytes.Clone(data), f.failure(cutReason)...)
+	case dialect.Responses:
+		end := bytes.LastIndex(data, []byte("event: response.incomplete"))
+		if end < 0 {
+			end = len(data)
+		}
+		return append(bytes.Clone(data[:end]), f.failure(cutReason)...)
 	}
 	return withReason(data)
 }

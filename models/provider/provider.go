@@ -24,8 +24,8 @@ type Provider struct {
 	Project   string
 	Name      string // unique in the project
 	URL       string
-	Dialect   engine.Dialect
-	Private   bool // inner addresses are allowed
+	Dialect   engine.Dialect // what it states to speak, engine.OpenAIResponses among others
+	Private   bool           // inner addresses are allowed
 	CreatedBy string
 	CreatedAt time.Time
 	Keys      []Key // in the order they were added

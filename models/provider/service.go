@@ -75,10 +75,10 @@ func (s *Service) Add(ctx context.Context, who Who, spec Spec) (Provider, error)
 	switch spec.Dialect {
 	case "":
 		spec.Dialect = engine.OpenAI
-	case engine.OpenAI, engine.Anthropic, engine.Google:
+	case engine.OpenAI, engine.OpenAIResponses, engine.Responses, engine.Anthropic, engine.Google:
 	default:
 		return Provider{}, fault.New(fault.Invalid, "There is no dialect "+ref.Quote(string(spec.Dialect))+".", fault.Field("dialect"),
-			fault.Fix("Use openai, anthropic or google."))
+			fault.Fix("Use openai, responses, openai,responses for both of them, anthropic or google."))
 	}
 	switch {
 	case spec.Name == Local || len(spec.Name) > maxName || strings.ContainsAny(spec.Name, "/:"):

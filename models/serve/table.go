@@ -28,11 +28,12 @@ type Upstream struct {
 	ID        string // dep_..., or prv_.../MODEL: what records and explanations know it by
 	Tier      int
 	Weight    int
-	Dialect   engine.Dialect
-	Version   string // mv_...; empty of a provider's model
-	Model     string // for people: name@number of the version, or PROVIDER/MODEL
-	Name      string // what the request's model is to say; empty: whatever it says
-	Context   int    // longest sequence, tokens; 0 = not known
+	Dialect   engine.Dialect // one of them: what is translated goes there in this
+	Responses bool           // it takes requests of OpenAI's responses as they are
+	Version   string         // mv_...; empty of a provider's model
+	Model     string         // for people: name@number of the version, or PROVIDER/MODEL
+	Name      string         // what the request's model is to say; empty: whatever it says
+	Context   int            // longest sequence, tokens; 0 = not known
 	Engine    engine.Engine
 	Endpoints []engine.Endpoint // of replicas that answer; a provider has one
 }
@@ -145,7 +146,7 @@ func upstream(b Backend, behind map[string]*Upstream, outside map[string]*provid
 	if p == nil {
 		return nil
 	}
-	return &Upstream{ID: b.key(), Tier: b.Tier, Weight: b.Weight, Dialect: p.Dialect, Model: p.Name + "/" + b.Model, Name: b.Model,
+	return &Upstream{ID: b.key(), Tier: b.Tier, Weight: b.Weight, Dialect: p.Dialect.Main(), Responses: p.Dialect.TakesResponses(), Model: p.Name + "/" + b.Model, Name: b.Model,
 		Engine: p.Engine, Endpoints: []engine.Endpoint{{Replica: b.key()}}}
 }
 
@@ -158,7 +159,7 @@ func (t *Table) equal(u *Table) bool {
 }
 
 func (u *Upstream) equal(o *Upstream) bool {
-	return u.ID == o.ID && u.Tier == o.Tier && u.Weight == o.Weight && u.Dialect == o.Dialect && u.Version == o.Version && u.Model == o.Model &&
+	return u.ID == o.ID && u.Tier == o.Tier && u.Weight == o.Weight && u.Dialect == o.Dialect && u.Responses == o.Responses && u.Version == o.Version && u.Model == o.Model &&
 		u.Name == o.Name && u.Context == o.Context && u.Engine == o.Engine && slices.Equal(u.Endpoints, o.Endpoints)
 }
 

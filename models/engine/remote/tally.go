@@ -49,7 +49,7 @@ func (t *tally) event(one []byte) bool {
 
 // closes says whether an event has a reason to end, or an error. Some providers leave out the event that ends a stream.
 func closes(data []byte) bool {
-	if bytes.Contains(data, []byte(`"error"`)) && gjson.GetBytes(data, "error").IsObject() {
+	if bytes.Contains(data, []byte(`"error"`)) && (gjson.GetBytes(data, "error").IsObject() || gjson.GetBytes(data, "type").String() == "error") {
 		return true
 	}
 	return bytes.Contains(data, []byte(`"finish_reason"`)) && gjson.GetBytes(data, "choices.0.finish_reason").Type == gjson.String
@@ -83,7 +83,7 @@ func (t *tally) openAI(data []byte) bool {
 			}
 		}
 	}
-	if bytes.HasPrefix(data, []byte(`{"type":"response.`)) {
+	if bytes.Contains(data, []byte(`"response.`)) {
 		switch gjson.GetBytes(data, "type").String() {
 		case "response.completed", "response.incomplete", "response.failed":
 			t.ended = true
