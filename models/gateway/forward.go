@@ -117,8 +117,8 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 		outcome = meter.OutOfMoney
 	}
 	f.answers()
-	f.delivered(used) // an answer that is too long is made already: it is given away
-	f.settle(outcome) // before the client can ask again
+	f.delivered(ctx, used) // an answer that is too long is made already: it is given away
+	f.settle(outcome)      // before the client can ask again
 	to.WriteHeader(http.StatusOK)
 	_, _ = to.Write(body) // it was made for the client, taken or not
 	return nil
@@ -140,7 +140,11 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 		if len(c.Data) > 0 {
 			f.answers()
 			told = tellsFailure(c.Data)
-			if !f.delivered(meter.Usage{Input: int64(c.Prompt), Cached: int64(c.Cached), Output: int64(c.Completion), Reasoning: int64(c.Reasoning)}) {
+			if !f.delivered(ctx, counts(c)) {
+				if ctx.Err() != nil { // while it waited for money
+					f.ended(ctx, to, s, ctx.Err(), told)
+					return
+				}
 				f.stop(to, s)
 				return
 			}
@@ -161,7 +165,7 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 				f.settle(meter.Finished)
 			}
 			if !send(to, data) {
-				f.drain(s)
+				f.drain(ctx, s)
 				f.settle(meter.HungUp)
 				return
 			}
@@ -243,14 +247,14 @@ func send(to Sink, data []byte) bool {
 }
 
 // drain learns what an answer costs whose caller left, where it is billed to us all the same.
-func (f *flight) drain(s engine.Stream) {
+func (f *flight) drain(ctx context.Context, s engine.Stream) {
 	d, ok := s.(engine.Drainer)
 	if f.verdict = unknown; !ok || f.settled {
 		return
 	}
-	c := d.Drain()
+	u, _ := counts(d.Drain()).Honest(f.target.Route.Prices)
+	f.res.Grow(context.WithoutCancel(ctx), int(u.Output)) // if it can
 	prompt, output, _ := f.most()
-	u, _ := meter.Usage{Input: int64(c.Prompt), Cached: int64(c.Cached), Output: int64(c.Completion), Reasoning: int64(c.Reasoning)}.Honest(f.target.Route.Prices)
 	u.Input, u.Output = min(u.Input, int64(prompt)), min(u.Output, int64(output))
 	f.used = u.Clamped()
 	f.entry.Live(f.used)
@@ -263,7 +267,7 @@ func (f *flight) ended(ctx context.Context, to Sink, s engine.Stream, err error,
 		return
 	}
 	if ctx.Err() != nil {
-		f.drain(s)
+		f.drain(ctx, s)
 		f.left(ctx)
 		return
 	}

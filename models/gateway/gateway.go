@@ -290,6 +290,7 @@ func notServed(name string) error {
 
 const (
 	promptSlack     = 64     // tokens that a template adds to the bytes of a request, at most
+	firstPiece      = 1024   // tokens of each choice that a stream's money is held for at first, and each time that it needs more
 	defaultText     = 16     // max_tokens of a text completion that names none, as the dialect has it
 	unknownContext  = 131072 // for engines that do not tell theirs
 	countTimeout    = 10 * time.Second
@@ -331,6 +332,9 @@ func (f *flight) reserve(ctx context.Context) error {
 	ask := quota.Ask{
 		Who: f.call.Who, Prices: f.target.Route.Prices.For(f.kind()),
 		Bytes: len(f.call.Body), Prompt: prompt, Output: output, Choices: choices,
+	}
+	if f.fields.stream {
+		ask.Piece = firstPiece
 	}
 	if via, counter := f.counter(); counter != nil && f.conversing() {
 		ask.Count = func() (int, error) { return f.count(ctx, via, counter) }
@@ -405,10 +409,10 @@ func (f *flight) identity() meter.Identity {
 	return i
 }
 
-// delivered notes what the client has once the next write succeeds. It is false when that is more than was reserved:
-// then the output is noted up to what was reserved if it is an answer in one piece, and not at all of a stream, where
+// delivered notes what the client has once the next write succeeds. It is false when that is more than was reserved, and
+// no more could be: then the output is noted up to what was reserved if it is an answer in one piece, and not at all of a stream, where
 // the caller keeps the piece back. What cannot be true is read as it costs the caller least.
-func (f *flight) delivered(told meter.Usage) bool {
+func (f *flight) delivered(ctx context.Context, told meter.Usage) bool {
 	maxPrompt, maxCompletion, slack := f.most()
 	within := true
 	u, lied := told.Honest(f.target.Route.Prices)
@@ -420,9 +424,11 @@ func (f *flight) delivered(told meter.Usage) bool {
 	if n := u.Input + u.Embedding; f.res.Budgeted() && n > int64(maxPrompt) && n <= int64(f.room()) && f.res.Extend(int(n)) {
 		maxPrompt = int(n)
 	}
+	if u.Output > int64(maxCompletion) && f.res.Budgeted() && f.res.Grow(ctx, int(u.Output)) {
+		_, maxCompletion = f.res.Bounds()
+	}
 	if f.res.Budgeted() && u.Input+u.Embedding > int64(maxPrompt) || u.Output > int64(maxCompletion+slack) {
-		f.Log.Error("gateway: the engine gave more tokens than it was asked for", slog.String("request", f.call.RequestID),
-			slog.Int64("prompt", u.Input+u.Embedding), slog.Int64("completion", u.Output))
+		f.exceeds(u)
 		within = false
 		if f.fields.stream {
 			u.Output, u.Reasoning = f.used.Output, f.used.Reasoning
@@ -432,6 +438,15 @@ func (f *flight) delivered(told meter.Usage) bool {
 	f.used = u.Clamped()
 	f.entry.Live(f.used)
 	return within
+}
+
+// exceeds says in the log that an engine did not keep to its bounds, unless it is the money that did not last.
+func (f *flight) exceeds(u meter.Usage) {
+	if _, _, choices := f.bounds(); f.res.Budgeted() && u.Output <= int64(f.res.Output)*int64(choices) && u.Input+u.Embedding <= int64(f.room()) {
+		return
+	}
+	f.Log.Error("gateway: the engine gave more tokens than it was asked for", slog.String("request", f.call.RequestID),
+		slog.Int64("prompt", u.Input+u.Embedding), slog.Int64("completion", u.Output))
 }
 
 // Bounds of what is believed of an engine's counts where no budget binds.
@@ -498,7 +513,7 @@ func (f *flight) left(ctx context.Context) {
 				slog.String("request", f.call.RequestID), slog.Any("error", err))
 		}
 	}
-	f.delivered(meter.Usage{Input: int64(n)})
+	f.delivered(ctx, meter.Usage{Input: int64(n)})
 	f.settled = true
 	f.outcome, f.cost = meter.HungUp, f.entry.Settle(meter.HungUp, f.used, f.work())
 	f.res.Forfeit(f.cost, int(f.used.Input), 0)

@@ -133,7 +133,11 @@ func (f *flight) relay(ctx context.Context, to Sink, s engine.Stream) {
 	for {
 		c, err := s.Next()
 		out = out[:0]
-		if len(c.Data) > 0 && !f.delivered(counts(c)) {
+		if len(c.Data) > 0 && !f.delivered(ctx, counts(c)) {
+			if ctx.Err() != nil {
+				f.ended(ctx, to, s, ctx.Err(), false)
+				return
+			}
 			s.Close() // so that it generates no more
 			send(to, enc.Encode(out, dialect.Event{Kind: dialect.Failed, Err: f.overrun()}))
 			return
@@ -150,7 +154,7 @@ func (f *flight) relay(ctx context.Context, to Sink, s engine.Stream) {
 			f.snapped(to, enc, out, err, b.failed)
 			return
 		case broken:
-			f.drain(s)
+			f.drain(ctx, s)
 			f.left(ctx)
 			return
 		case b.ended:
@@ -158,7 +162,7 @@ func (f *flight) relay(ctx context.Context, to Sink, s engine.Stream) {
 			return
 		}
 		if len(out) > 0 && !send(to, out) {
-			f.drain(s)
+			f.drain(ctx, s)
 			f.settle(meter.HungUp)
 			return
 		}
@@ -248,7 +252,7 @@ func (f *flight) joined(ctx context.Context, to Sink, s engine.Stream) error {
 		switch {
 		case broken && ctx.Err() != nil:
 			f.verdict = unknown
-			f.drain(s)
+			f.drain(ctx, s)
 			f.left(ctx)
 			return ctx.Err()
 		case b.failed != nil:
@@ -259,11 +263,11 @@ func (f *flight) joined(ctx context.Context, to Sink, s engine.Stream) error {
 			return brokeOff(err)
 		}
 	}
-	return f.deliver(to, s, b, whole, last, over)
+	return f.deliver(ctx, to, s, b, whole, last, over)
 }
 
 // deliver writes an answer that was put together.
-func (f *flight) deliver(to Sink, s engine.Stream, b *between, whole *dialect.Assembler, used meter.Usage, over bool) error {
+func (f *flight) deliver(ctx context.Context, to Sink, s engine.Stream, b *between, whole *dialect.Assembler, used meter.Usage, over bool) error {
 	outcome := meter.Finished
 	if over {
 		s.Close()
@@ -291,7 +295,7 @@ func (f *flight) deliver(to Sink, s engine.Stream, b *between, whole *dialect.As
 			return err
 		}
 	}
-	f.delivered(used)
+	f.delivered(ctx, used)
 	f.settle(outcome)
 	f.write(to, body)
 	return nil

@@ -105,6 +105,14 @@ func (a *account) busy() bool {
 	return a.open > 0 || a.lease != nil && a.lease.others > 0
 }
 
+// busyBeside is busy without what the request itself holds.
+func (a *account) busyBeside(r *Reservation) bool {
+	if r.paid == 0 {
+		return a.busy()
+	}
+	return a.open > 1 || a.lease != nil && a.lease.others > 0
+}
+
 // wake has those who wait for money look again.
 func (a *account) wake() {
 	if a.changed != nil {

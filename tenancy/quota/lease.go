@@ -270,10 +270,11 @@ func (l *lessor) round(ctx context.Context, tries int) error {
 	return nil
 }
 
-// await says whether a request that has not the money it needs is to look again, after it waited for a lease, or for
-// money that others hold. False is the end: there is too little.
-func (b *Book) await(ctx context.Context, r *Reservation, p *patience) (again bool, err error) {
-	now, cost := b.now(), r.full()
+// await says whether a request whose accounts have not cost left is to look again, after it waited for a lease, or for
+// money that others hold. False is the end: there is too little, and never will be as much as least for all that the
+// request holds.
+func (b *Book) await(ctx context.Context, r *Reservation, cost, least int64, p *patience) (again bool, err error) {
+	now := b.now()
 	var short *account
 	asked := false
 	for _, a := range r.accounts {
@@ -285,7 +286,7 @@ func (b *Book) await(ctx context.Context, r *Reservation, p *patience) (again bo
 				return false, refused
 			}
 			asked = true
-		case !a.busy():
+		case !a.busyBeside(r):
 			return false, nil // nothing will come back
 		default:
 			short = a
@@ -299,7 +300,7 @@ func (b *Book) await(ctx context.Context, r *Reservation, p *patience) (again bo
 		p.until = now.Add(b.Patience)
 	}
 	rest := p.until.Sub(now)
-	if short == nil || rest <= 0 || short.waiting >= maxWaiting || short.promise() < r.ask.bound(1, int64(r.ask.Choices)) {
+	if short == nil || rest <= 0 || short.waiting >= maxWaiting || short.promise() < least {
 		return false, nil
 	}
 	if short.lease != nil {

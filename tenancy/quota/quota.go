@@ -4,6 +4,7 @@
 // Rules for callers: Reserve before serving and Settle exactly what was used (or Forfeit, when nobody knows that), whatever
 // happened, and before the client can see that the answer is complete, or its next request meets the old reservation. What
 // is reserved is an upper bound of the cost, so that a balance never falls below zero however many requests run at once.
+// An answer that is read as it is made can be paid for in pieces (Ask.Piece): Grow before more of it is given away.
 // What bounds whom is read anew for each request. Requests and tokens count at admission, in fixed minutes.
 //
 // A Book of one node alone spends the limits themselves (NewBook; what was spent is loaded once, Load). Where several
@@ -91,6 +92,9 @@ type Ask struct {
 	Prompt  int          // no more prompt tokens than this, for certain; embedded ones are of the prompt
 	Output  int          // no more completion tokens than this for each choice, for certain
 	Choices int          // how many choices are generated; at least 1
+	// Piece is how many completion tokens of each choice are paid for at first, and each time that Grow is asked for more; 0:
+	// all of Output at once.
+	Piece int
 	// Count asks for the exact number of prompt tokens; nil when nobody can tell. It is only called when the bound
 	// does not fit the money. A fault of kind Invalid says that the request is at fault; any other error that there is
 	// no count now, which is not a want of money.
@@ -111,6 +115,7 @@ type Reservation struct {
 	accounts []*account // whom it is charged to, its key first
 	room     [7]*account
 	prompt   int // bound that was reserved for
+	paid     int // completion tokens over all choices that were
 	held     int64
 	bound    bool      // a budget binds it
 	at       time.Time // when it was admitted
@@ -119,13 +124,13 @@ type Reservation struct {
 	done     bool
 }
 
-// Bounds are the largest numbers of tokens that the reserved money pays for: what is booked must not exceed them.
-// Where no budget binds there is none.
+// Bounds are the largest numbers of tokens that the reserved money pays for now: what is booked must not exceed them.
+// Where no budget binds there is none. Extend and Grow raise them.
 func (r *Reservation) Bounds() (prompt, completion int) {
 	if !r.bound {
 		return maxInt, maxInt
 	}
-	return r.prompt, r.Output * r.ask.Choices
+	return r.prompt, r.paid
 }
 
 const maxInt = int(^uint(0) >> 1)
@@ -143,20 +148,10 @@ func (r *Reservation) Extend(prompt int) bool {
 	if r.done || prompt <= r.prompt {
 		return !r.done
 	}
-	more := r.ask.bound(int64(prompt), int64(r.Output)*int64(r.ask.Choices)) - r.held
-	for _, a := range r.accounts {
-		if a.bound.Budgeted && (a.left() < more || a.lease != nil && b.lessor.fenced) {
-			return false
-		}
+	if !b.more(r, r.ask.bound(int64(prompt), int64(r.paid))-r.held) {
+		return false
 	}
-	r.prompt, r.held = prompt, r.held+more
-	b.held.add(more)
-	for _, a := range r.accounts {
-		a.held.add(more)
-		if a.lease != nil && a.bound.Budgeted {
-			b.lessor.used(a, b.now())
-		}
-	}
+	r.prompt = prompt
 	return true
 }
 
@@ -255,7 +250,7 @@ func (b *Book) fund(ctx context.Context, r *Reservation) error {
 		if b.cut(r) {
 			return nil
 		}
-		if again, err := b.await(ctx, r, &wait); err != nil {
+		if again, err := b.await(ctx, r, r.need(), r.ask.bound(1, int64(r.ask.Choices)), &wait); err != nil {
 			return err
 		} else if again {
 			continue
@@ -271,29 +266,63 @@ func (b *Book) fund(ctx context.Context, r *Reservation) error {
 	}
 }
 
-// full is the upper bound of the cost as it stands.
-func (r *Reservation) full() int64 {
-	return r.ask.bound(int64(r.prompt), int64(r.Output)*int64(r.ask.Choices))
+// first is how many completion tokens are paid for before there is an answer: all of them where no budget binds, since one
+// may be set while the request runs.
+func (r *Reservation) first() int {
+	n := r.Output
+	if r.bound && r.ask.Piece > 0 {
+		n = min(n, r.ask.Piece)
+	}
+	return n * r.ask.Choices
 }
 
-// hold takes the upper bound of the cost from all accounts, or nothing.
+// need is the upper bound of the cost of what is to be paid for at first.
+func (r *Reservation) need() int64 { return r.ask.bound(int64(r.prompt), int64(r.first())) }
+
+// hold takes what is needed at first from all accounts, or nothing.
 func (b *Book) hold(r *Reservation) bool {
-	cost := r.full()
-	r.bound = false
+	r.bound, r.Output, r.Cut = false, r.ask.Output, false
 	for _, a := range r.accounts {
-		if a.bound.Budgeted {
-			r.bound = true
-			if a.left() < cost || a.lease != nil && b.lessor.fenced {
-				return false
-			}
+		r.bound = r.bound || a.bound.Budgeted
+	}
+	if r.bound && r.ask.Piece > 0 && r.ask.Piece < r.Output {
+		b.lower(r)
+	}
+	if cost := r.need(); b.room(r, cost) {
+		b.take(r, cost)
+		return true
+	}
+	return false
+}
+
+// lower has the engine be asked for no more than all the money could pay that the accounts have, whoever holds it now.
+func (b *Book) lower(r *Reservation) {
+	full := r.ask.bound(int64(r.prompt), int64(r.Output)*int64(r.ask.Choices))
+	most := full
+	for _, a := range r.accounts {
+		if a.bound.Budgeted && a.told(full, r.at) {
+			most = min(most, a.promise())
 		}
 	}
-	b.take(r, cost) // without a budget as well: one may be set while the request runs
+	if most < full {
+		if each := meter.Affordable(most, int64(r.prompt), r.ask.Prices) / int64(r.ask.Choices); each > 0 && each < int64(r.Output) {
+			r.Output, r.Cut = int(each), true
+		}
+	}
+}
+
+// room says whether every account has so much left.
+func (b *Book) room(r *Reservation, cost int64) bool {
+	for _, a := range r.accounts {
+		if a.bound.Budgeted && (a.left() < cost || a.lease != nil && b.lessor.fenced) {
+			return false
+		}
+	}
 	return true
 }
 
 func (b *Book) take(r *Reservation, cost int64) {
-	r.held = cost
+	r.held, r.paid = cost, r.first()
 	b.held.add(cost)
 	b.open++
 	for _, a := range r.accounts {
@@ -321,7 +350,7 @@ func (r *Reservation) reach(cost int64) (room int64, busy bool) {
 
 // worthCounting spares the engine the question when the answer cannot matter.
 func (b *Book) worthCounting(r *Reservation) bool {
-	least := r.ask.bound(1, int64(r.Output)*int64(r.ask.Choices))
+	least := r.ask.bound(1, int64(r.first()))
 	room, busy := r.reach(least)
 	if !busy { // it may run alone, with its output cut
 		least = r.ask.bound(1, int64(r.ask.Choices))
@@ -331,7 +360,7 @@ func (b *Book) worthCounting(r *Reservation) bool {
 
 // cut lets a request that is alone on the accounts that are short run for as many tokens as their money pays.
 func (b *Book) cut(r *Reservation) bool {
-	full := r.full()
+	full := r.need()
 	free := int64(1<<63 - 1)
 	for _, a := range r.accounts {
 		if !a.bound.Budgeted {
@@ -351,7 +380,7 @@ func (b *Book) cut(r *Reservation) bool {
 		return false
 	}
 	r.Output, r.Cut = int(each), true
-	b.take(r, r.full())
+	b.take(r, r.need())
 	return true
 }
 

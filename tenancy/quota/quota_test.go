@@ -203,12 +203,22 @@ func TestNeverBelowZero(t *testing.T) {
 			open = append(open[:i], open[i+1:]...)
 		}
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
-			if len(open) > 0 && rapid.Bool().Draw(t, "settle") {
+			if len(open) > 0 && rapid.Bool().Draw(t, "grow") {
+				r := open[rapid.IntRange(0, len(open)-1).Draw(t, "grows")]
+				n := rapid.IntRange(0, 300).Draw(t, "to")
+				_, before := r.Bounds()
+				grew := r.Grow(ctx, n)
+				_, after := r.Bounds()
+				if grew != (after >= n) || !grew && after != before || r.bound && after > r.Output*r.ask.Choices {
+					t.Fatalf("grown to %d from %d: %v, and pays for %d of %d", n, before, grew, after, r.Output*r.ask.Choices)
+				}
+			} else if len(open) > 0 && rapid.Bool().Draw(t, "settle") {
 				settle(rapid.IntRange(0, len(open)-1).Draw(t, "which"))
 			} else {
 				a := ask(p, rapid.IntRange(1, 100).Draw(t, "out"))
 				a.Prices.Output = rapid.Int64Range(0, 3_000_000).Draw(t, "price")
 				a.Choices = rapid.IntRange(1, 3).Draw(t, "n")
+				a.Piece = rapid.IntRange(0, 120).Draw(t, "piece")
 				if r, err := b.Reserve(ctx, a); err == nil {
 					open = append(open, r)
 				} else if kind(err) != fault.NoMoney {
