@@ -495,6 +495,8 @@ type NewPolicy struct {
 	SlowMS      *int `json:"slow_ms,omitempty" minimum:"0" doc:"an answer that begins later counts as a failure of what gave it, milliseconds; default and 0: none does"`
 	WakeMS      *int `json:"wake_ms,omitempty" minimum:"0" doc:"how long a request waits for a deployment without replicas, which it wakes, milliseconds; default and 0: not at all"`
 	CacheS      *int `json:"cache_s,omitempty" minimum:"0" doc:"how long an answer that is always the same is kept and given again for nothing, seconds; default and 0: not at all"`
+
+	Locality *string `json:"locality,omitempty" enum:"prefix,off" doc:"how requests are dealt out to the replicas of a deployment: prefix, the default, to the one that has seen the prompt's beginning or the session, as far as it is not busy; off, to each in turn"`
 }
 
 // Policy is how requests of a route are let through to what it leads to.
@@ -505,6 +507,8 @@ type Policy struct {
 	SlowMS      int `json:"slow_ms,omitempty"`
 	WakeMS      int `json:"wake_ms,omitempty"`
 	CacheS      int `json:"cache_s,omitempty"`
+
+	Locality string `json:"locality,omitempty"`
 }
 
 // NewBackend names a deployment or a provider's model.

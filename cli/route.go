@@ -25,6 +25,7 @@ type way struct {
 	most, queue         int
 	wait, slow, wake    time.Duration
 	cache               time.Duration
+	locality            string
 }
 
 func (w *way) flags(c *cobra.Command) *cobra.Command {
@@ -40,6 +41,7 @@ func (w *way) flags(c *cobra.Command) *cobra.Command {
 	f.DurationVar(&w.slow, "slow", 0, "an answer that begins later counts as a failure of what gave it; 0: none does")
 	f.DurationVar(&w.wake, "wake", 0, "how long a request waits for a deployment without replicas, which it wakes; 0: not at all")
 	f.DurationVar(&w.cache, "cache", 0, "how long an answer that is always the same (temperature 0 or a seed, no stream) is kept and given again for nothing; 0: not at all")
+	f.StringVar(&w.locality, "locality", "", "how requests are dealt out to the replicas of a deployment: prefix (the default), to the one that has seen the prompt's beginning or the session; off, to each in turn")
 	return c
 }
 
@@ -54,6 +56,9 @@ func (w *way) policy(f *pflag.FlagSet) (p api.NewPolicy) {
 	p.Concurrency, p.Queue = whole("concurrency", w.most), whole("queue", w.queue)
 	p.QueueWaitMS, p.SlowMS, p.WakeMS = whole("queue-wait", millis(w.wait)), whole("slow", millis(w.slow)), whole("wake", millis(w.wake))
 	p.CacheS = whole("cache", int(w.cache/time.Second))
+	if f.Changed("locality") {
+		p.Locality = &w.locality
+	}
 	return p
 }
 
@@ -279,6 +284,9 @@ func (a *app) showRoute(r api.Route, names map[string]string) {
 		if x.n > 0 {
 			a.Printf("%s: %d\n", x.what, x.n)
 		}
+	}
+	if r.Policy.Locality != "" {
+		a.Printf("locality: %s\n", r.Policy.Locality)
 	}
 	a.Printf("\n")
 	a.Table([]string{"tier", "weight", "backend"}, rows(r.Backends, func(b api.Backend) []string {

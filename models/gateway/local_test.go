@@ -11,6 +11,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/serve"
 )
 
 // Two trails agree exactly as far as their prompts do, in whole blocks.
@@ -172,5 +173,33 @@ func BenchmarkTrail(b *testing.B) {
 				trails.Put(t)
 			}
 		})
+	}
+}
+
+// Without locality each replica has its turn, whatever the prompt or session.
+func TestLocalityOff(t *testing.T) {
+	r := newRig(t)
+	e := &script{says: []said{{body: fine}}}
+	r.route(own("one", 0, 1, 4, e)).Route.Policy.Locality = serve.Off
+	count := map[string]int{}
+	for i := range 40 {
+		if _, err := r.ask(t.Context(), prompt(words(1, 6), `,"user":"ann"`)); err != nil {
+			t.Fatal(err)
+		}
+		count[e.of[len(e.of)-1]]++
+		if i%4 == 3 && len(count) != 4 {
+			t.Fatalf("after %d requests: %v", i+1, count)
+		}
+	}
+	for name, n := range count {
+		if n != 10 {
+			t.Errorf("%s had %d", name, n)
+		}
+	}
+	r.replica("one-b").breaker.shut(r.Now(), breakerRest, failed)
+	for range 4 {
+		if _, err := r.ask(t.Context(), ""); err != nil || e.of[len(e.of)-1] == "one-b" {
+			t.Errorf("%v, asked %s", err, e.of[len(e.of)-1])
+		}
 	}
 }

@@ -440,6 +440,9 @@ func (f *flight) tried(replica string) bool {
 // with the fewest requests from here, and among equals each in turn.
 func (f *flight) pick(u *serve.Upstream, now time.Time) (*engine.Endpoint, *replica) {
 	ends := u.Endpoints
+	if len(ends) > 1 && f.target.Route.Policy.Locality == serve.Off {
+		return f.inTurn(u, now)
+	}
 	if len(ends) > 1 && !u.Outside() && (f.textEnd() > f.fields.textAt || len(f.fields.session) > 0) {
 		return f.nearest(u, now)
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/ref"
 )
 
 // Policy is how requests of a route are let through to what it leads to. The zero value lets everything through.
@@ -14,7 +15,15 @@ type Policy struct {
 	SlowMS      int `json:"slow_ms,omitempty"`       // an answer that begins later counts against what gave it; 0 = none does
 	WakeMS      int `json:"wake_ms,omitempty"`       // how long a request waits for a deployment without replicas, which it wakes; 0 = not at all
 	CacheS      int `json:"cache_s,omitempty"`       // how long answers that are always the same are kept and given again, for nothing, seconds; 0 = not at all
+
+	Locality string `json:"locality,omitempty"` // how requests are dealt out to the replicas of a deployment: Prefix, which empty means, or Off
 }
+
+// Localities of a policy.
+const (
+	Prefix = "prefix" // to the replica that has seen the prompt's beginning or the session, as far as it is not busy
+	Off    = "off"    // to each in turn
+)
 
 // Bounds of a policy.
 const (
@@ -36,6 +45,7 @@ func (p Policy) Wake() time.Duration { return time.Duration(p.WakeMS) * time.Mil
 // PolicyChange is what is to change of a policy; what is nil stays.
 type PolicyChange struct {
 	Concurrency, Queue, QueueWaitMS, SlowMS, WakeMS, CacheS *int
+	Locality                                                *string
 }
 
 // over is the policy as it is to be.
@@ -47,6 +57,9 @@ func (c PolicyChange) over(p Policy) Policy {
 		if x.from != nil {
 			*x.to = *x.from
 		}
+	}
+	if c.Locality != nil {
+		p.Locality = *c.Locality
 	}
 	return p
 }
@@ -63,6 +76,9 @@ func (p Policy) check() error {
 		if x.n < 0 || x.n > x.most {
 			return fault.InvalidField("route.policy."+x.field, "%s is %d, it must be 0 to %d.", x.field, x.n, x.most)
 		}
+	}
+	if p.Locality != "" && p.Locality != Prefix && p.Locality != Off {
+		return fault.InvalidField("route.policy.locality", "locality is %s, it must be %s or %s.", ref.Quote(p.Locality), Prefix, Off)
 	}
 	return nil
 }
