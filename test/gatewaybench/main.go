@@ -21,6 +21,7 @@ func main() {
 	defer stop()
 	roles := map[string]func(context.Context, []string) error{
 		"run": runBench, "engine": runEngine, "proxy": runProxy, "gateway": runGateway, "load": runLoad,
+		"routes": runRoutes, "replica": runReplica,
 	}
 	role := "run"
 	if len(os.Args) > 1 {
@@ -28,7 +29,7 @@ func main() {
 	}
 	f, ok := roles[role]
 	if !ok {
-		fmt.Fprintln(os.Stderr, "usage: gatewaybench run|engine|proxy|gateway|load")
+		fmt.Fprintln(os.Stderr, "usage: gatewaybench run|routes|engine|proxy|gateway|load|replica")
 		os.Exit(2)
 	}
 	if err := f(ctx, os.Args[min(len(os.Args), 2):]); err != nil {
