@@ -313,6 +313,36 @@ func (c *Client) Request(ctx context.Context, request string) (RequestRow, error
 	return call[RequestRow](ctx, c, http.MethodGet, path("requests", request), nil)
 }
 
+// Consent shows what the project consented to keep of its requests.
+func (c *Client) Consent(ctx context.Context) (Consent, error) {
+	return call[Consent](ctx, c, http.MethodGet, path("consent"), nil)
+}
+
+// GiveConsent gives or changes it.
+func (c *Client) GiveConsent(ctx context.Context, n NewConsent) (Consent, error) {
+	return call[Consent](ctx, c, http.MethodPut, path("consent"), n)
+}
+
+// WithdrawConsent takes it back, and with forget what was kept by it.
+func (c *Client) WithdrawConsent(ctx context.Context, forget bool) error {
+	return none(ctx, c, http.MethodDelete, path("consent")+params("forget", strconv.FormatBool(forget)))
+}
+
+// RequestBodies lists what was kept of requests between two times (zero: no bound), newest first, at most limit; 0: all.
+func (c *Client) RequestBodies(ctx context.Context, since, until time.Time, limit int) ([]RequestBody, error) {
+	q := RequestQuery{Since: since, Until: until}
+	if limit == 0 {
+		return items[RequestBody](ctx, c, path("bodies")+q.params(0))
+	}
+	l, err := call[List[RequestBody]](ctx, c, http.MethodGet, path("bodies")+q.params(limit), nil)
+	return l.Items, err
+}
+
+// RequestBody shows what was kept of one request.
+func (c *Client) RequestBody(ctx context.Context, request string) (RequestBody, error) {
+	return call[RequestBody](ctx, c, http.MethodGet, path("bodies", request), nil)
+}
+
 // ExplainRequest tells what was decided on the way of a request of the model API.
 func (c *Client) ExplainRequest(ctx context.Context, request string) (RequestExplanation, error) {
 	return call[RequestExplanation](ctx, c, http.MethodGet, path("requests", request, "explanation"), nil)

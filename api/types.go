@@ -555,6 +555,43 @@ type RequestRow struct {
 	Tag        string    `json:"tag,omitempty" doc:"the caller's, for charging back"`
 }
 
+// NewConsent gives a project's leave to keep what is asked of models and answered.
+type NewConsent struct {
+	Share  float64  `json:"share,omitempty" doc:"of the requests, above 0 and at most 1; left out: all"`
+	Most   int      `json:"most,omitempty" doc:"bytes of a request or an answer, longer ones are left out; left out: 65536"`
+	Hours  int      `json:"keep_hours,omitempty" doc:"how long; left out: 720"`
+	Redact []string `json:"redact,omitempty" nullable:"false" doc:"what is taken out before: email, phone, card, iban, person, ip, secret, media; left out: all of them"`
+	Plain  bool     `json:"plain,omitempty" doc:"nothing is taken out; redact is left out then"`
+}
+
+// Consent is a project's leave to keep what is asked of models and answered.
+type Consent struct {
+	Project   string    `json:"project_id"`
+	Share     float64   `json:"share" doc:"of the requests"`
+	Most      int       `json:"most" doc:"bytes of a request or an answer"`
+	Hours     int       `json:"keep_hours"`
+	Redact    []string  `json:"redact" nullable:"false" doc:"what is taken out before"`
+	CreatedBy string    `json:"created_by" doc:"id of a key"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// RequestBody is what was asked and answered once, as far as the project's consent goes.
+type RequestBody struct {
+	Request  string          `json:"request" doc:"its x-request-id"`
+	At       time.Time       `json:"at" doc:"when it arrived"`
+	Model    string          `json:"model" doc:"as the caller named it"`
+	Dialect  string          `json:"dialect" doc:"of the request and the answer"`
+	Outcome  string          `json:"outcome" doc:"finished, hung_up, broke, out_of_money, refused or failed"`
+	Status   int             `json:"status"`
+	Tag      string          `json:"tag,omitempty" doc:"the caller's, for charging back"`
+	Input    int64           `json:"input,omitempty" doc:"tokens"`
+	Output   int64           `json:"output,omitempty" doc:"tokens"`
+	Prompt   json.RawMessage `json:"prompt,omitempty" doc:"the request's body"`
+	Answer   json.RawMessage `json:"answer,omitempty" doc:"in one piece, of a stream too"`
+	Redacted map[string]int  `json:"redacted,omitempty" doc:"how much of what was taken out"`
+	Missing  string          `json:"missing,omitempty" doc:"what is not there, and why"`
+}
+
 // RequestExplanation is what was decided on the way of a request of the model API, and why.
 type RequestExplanation struct {
 	Request      string       `json:"request"`

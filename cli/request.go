@@ -19,7 +19,7 @@ func (a *app) requestCommand() *cobra.Command {
 		}
 		return a.Value(x, func() { a.explainRequest(x, triedNames(ctx, c, x)) })
 	})
-	return noun("request", "Requests of the model API", a.requestList(), a.requestShow(), explain)
+	return noun("request", "Requests of the model API", a.requestList(), a.requestShow(), a.requestBodies(), a.requestBody(), explain)
 }
 
 func triedNames(ctx context.Context, c *api.Client, x api.RequestExplanation) map[string]string {

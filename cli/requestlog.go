@@ -30,7 +30,7 @@ func (a *app) requestList() *cobra.Command {
 			return err
 		}
 		if lines {
-			return a.jsonLines(list)
+			return jsonLines(a, list)
 		}
 		return a.Value(list, func() { a.requestTable(list) })
 	})
@@ -71,7 +71,7 @@ func (a *app) requestTable(list []api.RequestRow) {
 	}))
 }
 
-func (a *app) jsonLines(list []api.RequestRow) error {
+func jsonLines[T any](a *app, list []T) error {
 	for i := range list {
 		text, err := json.Marshal(&list[i])
 		if err != nil {

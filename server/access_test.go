@@ -21,6 +21,7 @@ var requests = map[string]struct{ query, kind, body string }{
 	"create-organisation": {body: `{"name":"o2"}`},
 	"create-project":      {body: `{"name":"p2"}`},
 	"put-member":          {body: `{"role":"viewer"}`},
+	"give-consent":        {body: `{"share":0.5}`},
 	"create-key":          {body: `{"name":"k2","scopes":["admin"]}`},
 	"set-budget":          {body: `{"limit_micros":5}`},
 	"set-limit":           {body: `{"rpm":5}`},

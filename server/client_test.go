@@ -273,6 +273,7 @@ func clientServing(t *testing.T, w *world, c *api.Client) {
 	if all := must(c.Requests(ctx, q, 0))(t); len(all) == 0 || cmp.Diff(all, must(c.Requests(ctx, q, 1000))(t)) != "" {
 		t.Errorf("%d requests in the log", len(all))
 	}
+	clientBodies(t, c, w.objects["request"])
 	if x := must(c.ExplainRequest(ctx, w.objects["request"]))(t); x.Model != "pub" || x.Outcome != "refused" || x.Code != "model_not_found" {
 		t.Errorf("explained %+v", x)
 	}
@@ -527,5 +528,33 @@ func TestDamagedDownloadBreaks(t *testing.T) {
 	must(0, os.RemoveAll(filepath.Dir(path)))(t)
 	if err := c.DataRecords(t.Context(), "words", io.Discard); !fault.Is(err, fault.NotFound) {
 		t.Fatalf("a lost file: %v", err)
+	}
+}
+
+func clientBodies(t *testing.T, c *api.Client, request string) {
+	t.Helper()
+	ctx := t.Context()
+	if b := must(c.RequestBody(ctx, request))(t); b.Model != "pub" || b.Outcome != "refused" || string(b.Prompt) != `{"model":"pub","messages":[]}` || b.Answer != nil {
+		t.Errorf("kept %+v", b)
+	}
+	if all := must(c.RequestBodies(ctx, time.Now().Add(-time.Hour), time.Time{}, 0))(t); len(all) == 0 || cmp.Diff(all, must(c.RequestBodies(ctx, time.Time{}, time.Time{}, 1000))(t)) != "" {
+		t.Errorf("%d bodies", len(all))
+	}
+	set := must(c.GiveConsent(ctx, api.NewConsent{Share: 0.5, Hours: 2, Redact: []string{"email", "card"}}))(t)
+	if d := cmp.Diff(set, must(c.Consent(ctx))(t)); d != "" || set.Share != 0.5 || set.Hours != 2 || set.Most != 64<<10 || cmp.Diff(set.Redact, []string{"card", "email"}) != "" {
+		t.Errorf("consent %+v\n%s", set, d)
+	}
+	if set = must(c.GiveConsent(ctx, api.NewConsent{}))(t); set.Share != 1 || set.Hours != 720 || len(set.Redact) != 8 {
+		t.Errorf("consent %+v", set)
+	}
+	if set = must(c.GiveConsent(ctx, api.NewConsent{Plain: true}))(t); len(set.Redact) != 0 {
+		t.Errorf("consent %+v", set)
+	}
+	if _, err := c.GiveConsent(ctx, api.NewConsent{Redact: []string{"names"}}); fault.As(err).Field != "redact" {
+		t.Error(err)
+	}
+	must(0, c.WithdrawConsent(ctx, true))(t)
+	if _, err := c.RequestBody(ctx, request); !fault.Is(err, fault.NotFound) {
+		t.Error("forgotten is forgotten:", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
+	"github.com/triarch-ai/triarch/models/gateway/capture"
 	reqlog "github.com/triarch-ai/triarch/models/gateway/seen"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
@@ -59,6 +60,7 @@ var (
 	webhookList      = listing[webhook.Hook]{"webhooks", 2, func(h webhook.Hook) page.Key {
 		return page.Key{strconv.FormatInt(h.CreatedAt.UnixMicro(), 10), h.ID}
 	}}
+	bodyList      = listing[capture.Body]{"bodies", 1, func(b capture.Body) page.Key { return page.Key{b.Request} }}
 	requestList   = listing[reqlog.Row]{"requests", 1, func(r reqlog.Row) page.Key { return page.Key{r.Request} }}
 	marginList    = listing[meter.Row]{"margin", 1, func(r meter.Row) page.Key { return page.Key{r.Name} }}
 	chipPriceList = listing[meter.ChipPrice]{"chip-prices", 1, func(p meter.ChipPrice) page.Key { return page.Key{p.Chip} }}

@@ -58,6 +58,10 @@ func (w *world) fill(t *testing.T) {
 		must(0, w.db.Meter().SetChipPrice(ctx, meter.ChipPrice{Chip: "chip-" + name, HourMicros: 1}))(t)
 		e.Settle(meter.Finished, meter.Usage{Input: 1, Output: 1}, meter.Work{})
 	}
+	for range 3 {
+		w.askJSON("POST", "/v1/chat/completions", w.owner, `{"model":"pub","messages":[]}`)
+	}
+	w.Bodies.Flush(ctx)
 	w.plan(t)
 }
 
@@ -71,7 +75,7 @@ func TestPagesOfEveryListMakeTheWhole(t *testing.T) {
 		"/data": {6, "name"}, "/data/words/versions": {6, "-number"}, "/models": {6, "name"}, "/models/m/versions": {6, "-number"},
 		"/runs": {6, "-created_at"}, "/deployments": {6, "name"}, "/routes": {6, "name"}, "/prices": {6, "-created_at"}, "/providers": {6, "name"}, "/usage?group=model": {5, "name"}, "/usage?group=key": {5, "name"},
 		"/chip-prices": {5, "chip"}, "/webhooks": {6, "created_at"}, "/usage/margin": {5, "name"},
-		"/queues": {6, "project"}, "/quotas": {6, "project"}, "/nodes": {2, "name"}, "/node-windows": {6, "name"}, "/jobs": {6, "-id"}, "/requests": {1, "-request"},
+		"/queues": {6, "project"}, "/quotas": {6, "project"}, "/nodes": {2, "name"}, "/node-windows": {6, "name"}, "/jobs": {6, "-id"}, "/requests": {1, "-request"}, "/bodies": {4, "-request"},
 	}
 	for _, e := range endpoints {
 		if _, ok := lists[strings.TrimPrefix(e.Pattern, v1)]; strings.HasPrefix(e.ID, "list-") && !ok && !strings.Contains(e.Pattern, "{") {

@@ -55,6 +55,7 @@ func (s *Server) providerOps() {
 
 func (s *Server) requestOps() {
 	s.logOps()
+	s.bodyOps()
 	op(s, "explain-request", "serving", "Say what was decided on the way of a request of the model API", func(ctx context.Context, p *auth.Principal, in *struct {
 		Request string `path:"request" maxLength:"64" doc:"its x-request-id"`
 	}) (*out[api.RequestExplanation], error) {

@@ -88,6 +88,12 @@ var endpoints = []Endpoint{
 	{Method: "GET", Pattern: v1 + "/prices/{version}", ID: "get-prices", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/requests", ID: "list-requests", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/requests/{request}", ID: "get-request", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/consent", ID: "get-consent", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "PUT", Pattern: v1 + "/consent", ID: "give-consent", Role: tenancy.Owner, Scope: tenancy.Admin},
+	{Method: "DELETE", Pattern: v1 + "/consent", ID: "withdraw-consent", Role: tenancy.Owner, Scope: tenancy.Admin},
+	// What people say to models is for those who work with it, not for whoever may look.
+	{Method: "GET", Pattern: v1 + "/bodies", ID: "list-bodies", Role: tenancy.Developer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/bodies/{request}", ID: "get-body", Role: tenancy.Developer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/requests/{request}/explanation", ID: "explain-request", Role: tenancy.Viewer, Scope: tenancy.Read},
 
 	// Providers bill the installation for what their keys are used for.

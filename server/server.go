@@ -24,6 +24,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/gateway"
+	"github.com/triarch-ai/triarch/models/gateway/capture"
 	reqlog "github.com/triarch-ai/triarch/models/gateway/seen"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
@@ -83,6 +84,7 @@ type Deps struct {
 	Providers *provider.Service
 	Explain   Explainer
 	Requests  Requests
+	Bodies    *capture.Keeper
 	Jobs      JobControl
 	Programs  Programs
 	Queue     Queue

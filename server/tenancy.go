@@ -231,7 +231,7 @@ func key(k tenancy.Key) api.Key {
 		ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt, CreatedBy: k.CreatedBy, CreatedAt: k.CreatedAt}
 }
 
-func words(in []tenancy.Scope) []string {
+func words[S ~string](in []S) []string {
 	var out []string
 	for _, x := range in {
 		out = append(out, string(x))

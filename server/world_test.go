@@ -29,6 +29,7 @@ import (
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/gateway"
+	"github.com/triarch-ai/triarch/models/gateway/capture"
 	reqlog "github.com/triarch-ai/triarch/models/gateway/seen"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
@@ -240,9 +241,10 @@ func newWorldOn(t *testing.T, dsn string, change ...func(*Deps)) *world {
 	there := must(queue.Local("here", 2, []string{"slot=8"}))(t)
 	planner := queue.New(queue.Options{Capacity: there, Store: w.db.Queue(), Log: log})
 	requests := &reqlog.Log{Store: w.db.RequestLog(), IDs: ids, Now: clock, Keep: time.Hour, Log: log}
-	gw := &gateway.Gateway{Routes: gateway.Served(srv), Quota: quota.NewBook(ring, clock), Ledger: w.ledger, Explain: &gateway.Explanations{}, Watch: &reqlog.Watch{Log: requests}, Now: clock, Log: log}
+	bodies := &capture.Keeper{Store: w.db.Captured(), Now: clock, Most: 1 << 30, Log: log}
+	gw := &gateway.Gateway{Routes: gateway.Served(srv), Quota: quota.NewBook(ring, clock), Ledger: w.ledger, Explain: &gateway.Explanations{}, Watch: &reqlog.Watch{Log: requests, Bodies: bodies}, Now: clock, Log: log}
 	w.Deps = Deps{Metrics: obs.Handler(func(w *obs.Writer) { w.One("triarch_build_info", obs.Gauge, "1.", 1) }), Log: log, Now: clock, IDs: ids, Keys: ring, Info: api.Info{Version: "test", Database: "sqlite", CPUs: 2},
-		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Providers: outside, Explain: gw.Explain, Requests: requests, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(),
+		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Providers: outside, Explain: gw.Explain, Requests: requests, Bodies: bodies, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(),
 		Webhooks: &webhook.Service{Store: w.db.Webhooks(), Box: outside.Box, IDs: ids, Now: clock, Rand: rand.Reader, Log: log},
 		Ledger:   &meter.Shipper{Ledger: w.ledger, Store: w.db.Meter(), Log: log}, Spent: func(context.Context, string, string) int64 { return 5 }, Poll: time.Millisecond,
 		OpenAI: &OpenAI{Gateway: gw, Keys: ring, IDs: ids, Now: clock, Log: log}}
@@ -273,7 +275,9 @@ func (w *world) furnish(t *testing.T) {
 	dep := must(w.Serve.Deploy(ctx, serve.Who{Org: w.who.OrgID, Project: prj}, serve.DeploySpec{Model: mv.ID, Route: &serve.RouteSpec{Name: "pub"}}))(t)
 	route := must(w.Serve.Route(ctx, prj, "pub"))(t)
 	abroad := must(w.Providers.Add(ctx, provider.Who{Org: w.who.OrgID, Project: prj}, provider.Spec{Name: "abroad", URL: "https://api.example.org/v1", Key: "sk-1234567890abcdef"}))(t)
+	must(w.Bodies.Set(ctx, capture.Consent{Project: prj, Share: 1, Redact: capture.Classes, By: w.who.KeyID}))(t)
 	asked := w.askJSON("POST", "/v1/chat/completions", w.owner, `{"model":"pub","messages":[]}`)
+	w.Bodies.Flush(ctx)
 	prior := must(w.Queue.SetQuota(ctx, queue.Quota{Project: prj, Guarantee: map[string]int64{"slot": 1}}))(t)
 	window := must(w.Queue.AddWindow(ctx, queue.Window{Name: "yearly", Nodes: []string{"here"}, From: time.Now().Add(time.Hour), Until: time.Now().Add(2 * time.Hour)}))(t)
 	taker := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))

@@ -49,7 +49,8 @@ type Config struct {
 		Listen string `config:"listen" help:"loopback address, such as 127.0.0.1:9420, that answers GET /metrics without a key; empty: only the API's own address does, with a key of the scope platform"`
 	} `config:"metrics"`
 	Requests struct {
-		Keep time.Duration `config:"keep" help:"how long the log of the model API's requests is kept, without what they say; 0s: there is none"`
+		Keep   time.Duration `config:"keep" help:"how long the log of the model API's requests is kept, without what they say; 0s: there is none"`
+		Bodies int64         `config:"bodies" help:"most bytes that is kept of what a project's requests and answers say, where the project consents; 0: nothing is"`
 	} `config:"requests"`
 	Traces struct {
 		Endpoint string   `config:"endpoint" help:"where OpenTelemetry traces are sent by OTLP over HTTP, such as http://127.0.0.1:4318; empty: nowhere"`
@@ -84,6 +85,7 @@ func DefaultConfig() Config {
 	c.Log.Level, c.Log.Format = "info", "text"
 	c.Traces.Rate = 0.01
 	c.Requests.Keep = 7 * 24 * time.Hour
+	c.Requests.Bodies = 1 << 30
 	c.Limits.Body, c.Limits.Upload = 4<<20, 8<<30
 	c.Limits.Streams = 4096
 	c.Limits.Drain = 10 * time.Second
@@ -143,6 +145,9 @@ func (c *Config) Check() error {
 	}
 	if err := c.checkMetrics(); err != nil {
 		return err
+	}
+	if c.Requests.Bodies < 0 {
+		return fault.InvalidField("requests.bodies", "requests.bodies is %d; it must not be negative", c.Requests.Bodies)
 	}
 	if c.Requests.Keep < 0 || c.Requests.Keep > 10*365*24*time.Hour {
 		return fault.InvalidField("requests.keep", "requests.keep is %s; it must be 0s to ten years", c.Requests.Keep)

@@ -28,7 +28,7 @@ func (s *System) handler() (http.Handler, error) {
 		deps.Jobs, deps.Queue, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.Queue, s.control.Meter(), s.Shipper, s.spent
 		deps.Webhooks = s.Webhooks
 	}
-	deps.Explain, deps.Requests = s.Explain, s.Requests
+	deps.Explain, deps.Requests, deps.Bodies = s.Explain, s.Requests, s.Bodies
 	if s.Config.has("gateway") {
 		g := &gateway.Gateway{Routes: s.routes(), Quota: s.Book, Ledger: s.Ledger, Explain: s.Explain, ChipPrices: &s.chipPrices, Gateways: s.Book.Nodes, Now: time.Now, Log: s.Log}
 		s.watch(g)

@@ -24,6 +24,11 @@ func (s *System) watch(g *gateway.Gateway) {
 		s.Watch.Metrics.Also(s.Requests.Write)
 		s.loop(s.Requests.Loop)
 	}
+	if s.Config.Requests.Bodies > 0 {
+		s.Watch.Bodies = s.Bodies
+		s.Watch.Metrics.Also(s.Bodies.Write)
+		s.loop(s.Bodies.Loop)
+	}
 	if e, _ := s.Config.exporter(); e != nil { // it was checked
 		e.Node, e.Log = s.node, s.Log
 		s.Watch.Traces.Exporter = e

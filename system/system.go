@@ -28,6 +28,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/seal"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/gateway"
+	"github.com/triarch-ai/triarch/models/gateway/capture"
 	"github.com/triarch-ai/triarch/models/gateway/seen"
 	"github.com/triarch-ai/triarch/models/kept"
 	"github.com/triarch-ai/triarch/models/native/kernel"
@@ -90,6 +91,7 @@ type System struct {
 	Webhooks  *webhook.Service
 	Explain   *gateway.Explanations
 	Requests  *seen.Log
+	Bodies    *capture.Keeper
 	Box       *seal.Box
 	Watch     *seen.Watch // of the model API's requests
 
@@ -398,6 +400,7 @@ func (s *System) cores() int {
 }
 
 func (s *System) openModels(ctx context.Context) error {
+	s.Bodies = &capture.Keeper{Store: s.db.Captured(), Now: time.Now, Most: s.Config.Requests.Bodies, Log: s.Log}
 	s.Requests = &seen.Log{Store: s.db.RequestLog(), IDs: s.ids, Now: time.Now, Keep: s.Config.Requests.Keep, Log: s.Log}
 	s.Explain = &gateway.Explanations{Store: s.db.Explanations(), Share: float64(s.Config.Explained) / 100, Log: s.Log}
 	s.Kept = &kept.Service{Store: s.db.Kept(), IDs: s.ids, Now: time.Now}

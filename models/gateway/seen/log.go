@@ -156,7 +156,7 @@ func (l *Log) Loop(ctx context.Context) {
 			cancel()
 			return
 		case <-tidy.C:
-			if err := l.Store.DropBlocks(ctx, idAt(l.Now().Add(-l.Keep))); err != nil && ctx.Err() == nil {
+			if err := l.Store.DropBlocks(ctx, FirstID(l.Now().Add(-l.Keep))); err != nil && ctx.Err() == nil {
 				l.Log.Warn("old rows of the request log cannot be dropped", "error", err)
 			}
 		case <-tick.C:
@@ -165,8 +165,8 @@ func (l *Log) Loop(ctx context.Context) {
 	}
 }
 
-// idAt is the least id of a request of a time.
-func idAt(t time.Time) string {
+// FirstID is the least id of a request of a time.
+func FirstID(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
@@ -258,7 +258,7 @@ func unpack(b *Block) (rows []Row, err error) {
 
 // List lists a project's requests, newest first; the key of a page is the request's id.
 func (l *Log) List(ctx context.Context, project string, f Filter, p page.Page) (rows []Row, err error) {
-	least, below := idAt(f.Since), idAt(f.Until)
+	least, below := FirstID(f.Since), FirstID(f.Until)
 	if len(p.After) > 0 && (below == "" || p.After[0] < below) {
 		below = p.After[0]
 	}

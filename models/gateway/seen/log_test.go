@@ -181,7 +181,7 @@ func TestTheLogIsBounded(t *testing.T) {
 	if err := l.store(t.Context(), []Row{{Request: old.New("req"), Project: "p"}, {Request: id.Default().New("req"), Project: "q"}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DropBlocks(t.Context(), idAt(time.Now().Add(-l.Keep))); err != nil || len(s.blocks) != 1 || s.blocks[0].Project != "q" {
+	if err := s.DropBlocks(t.Context(), FirstID(time.Now().Add(-l.Keep))); err != nil || len(s.blocks) != 1 || s.blocks[0].Project != "q" {
 		t.Errorf("%v %+v", err, s.blocks)
 	}
 }

@@ -15,6 +15,7 @@ type Watch struct {
 	Metrics *Metrics
 	Traces  *Tracer
 	Log     *Log
+	Bodies  gateway.Watcher // keeps what was asked and answered where a project consented; nil: nothing is kept
 }
 
 var _ gateway.Watcher = (*Watch)(nil)
@@ -25,6 +26,9 @@ func (w *Watch) Begin(s *gateway.Sight) {
 		w.Metrics.begin(s)
 	}
 	w.Traces.begin(s)
+	if w.Bodies != nil {
+		w.Bodies.Begin(s)
+	}
 }
 
 // End implements gateway.Watcher.
@@ -34,4 +38,7 @@ func (w *Watch) End(s *gateway.Sight) {
 	}
 	w.Traces.end(s)
 	w.Log.end(s)
+	if w.Bodies != nil {
+		w.Bodies.End(s)
+	}
 }
