@@ -126,6 +126,7 @@ type taken struct {
 	dialect dialect.Kind
 	stream  bool
 	call    dialect.Call
+	used    meter.Usage
 	prompt  []byte
 	answer  []byte
 	whole   bool
@@ -167,7 +168,7 @@ func (k *Keeper) End(s *gateway.Sight) {
 	if c == nil { // it was withdrawn meanwhile
 		return
 	}
-	t := taken{consent: c, dialect: s.Dialect, stream: s.Stream, call: dialect.Call{Model: s.Call.Model, Stream: s.Call.Stream}, whole: s.Whole,
+	t := taken{consent: c, dialect: s.Dialect, stream: s.Stream, call: dialect.Call{Model: s.Call.Model, Stream: s.Call.Stream}, whole: s.Whole, used: s.Used,
 		body: Body{Request: s.Call.RequestID, At: s.Began, Model: strings.Clone(s.Model), Dialect: string(s.Dialect), Outcome: seen.Outcome(s), Status: s.Status,
 			Input: s.Used.Input, Output: s.Used.Output, Tag: strings.Clone(meter.CleanTag(s.Call.Tag))}}
 	if len(s.Call.Body) <= c.Most {
@@ -336,6 +337,9 @@ func (t *taken) joined() (answer []byte, missing string) {
 	a, broke, err := assemble(t.dialect, t.answer)
 	if err != nil {
 		return nil, "the answer is a stream that cannot be put together"
+	}
+	if !a.Usage.Known { // the caller did not ask the stream for it
+		a.Usage = dialect.Usage{Known: true, Input: t.used.Input, CachedInput: t.used.Cached, Output: t.used.Output, Reasoning: t.used.Reasoning}
 	}
 	if broke {
 		missing = "the end of the answer, which broke off"

@@ -165,7 +165,7 @@ func TestOnlyWhatWasConsentedTo(t *testing.T) {
 	if b, err := k.Get(t.Context(), "prj_a", long); err != nil || b.Prompt != nil || b.Answer != nil || !strings.Contains(b.Missing, "the request is longer") || !strings.Contains(b.Missing, "the answer is longer") {
 		t.Errorf("%+v, %v", b, err)
 	}
-	if b, err := k.Get(t.Context(), "prj_a", cut); err != nil || gjson.GetBytes(b.Answer, "choices.0.message.content").String() != "half" || !strings.Contains(b.Missing, "broke off") {
+	if b, err := k.Get(t.Context(), "prj_a", cut); err != nil || gjson.GetBytes(b.Answer, "usage.total_tokens").Int() != 5 || gjson.GetBytes(b.Answer, "choices.0.message.content").String() != "half" || !strings.Contains(b.Missing, "broke off") {
 		t.Errorf("%s, missing %q, %v", b.Answer, b.Missing, err)
 	}
 	if _, err := k.Get(t.Context(), "prj_b", req); !fault.Is(err, fault.NotFound) {
