@@ -61,6 +61,7 @@ type Config struct {
 		Body    int64         `config:"body" help:"largest body of a model API request, bytes"`
 		Upload  int64         `config:"upload" help:"largest upload of data or a model, bytes"`
 		Streams int           `config:"streams" help:"most requests in flight at the model API"`
+		Answers int64         `config:"answers" help:"most memory for the model API's answers in one piece while they are read, all together, bytes; one that finds no room is refused"`
 		Drain   time.Duration `config:"drain" help:"how long open requests may go on when stopping"`
 		Silence time.Duration `config:"provider-silence" help:"longest silence of a provider in the middle of an answer"`
 		Answer  time.Duration `config:"provider-answer" help:"longest time for a provider's whole answer"`
@@ -88,6 +89,7 @@ func DefaultConfig() Config {
 	c.Requests.Bodies = 1 << 30
 	c.Limits.Body, c.Limits.Upload = 4<<20, 8<<30
 	c.Limits.Streams = 4096
+	c.Limits.Answers = 512 << 20
 	c.Limits.Drain = 10 * time.Second
 	c.Limits.Silence, c.Limits.Answer = 5*time.Minute, time.Hour
 	c.Retention.Records = 400
@@ -185,6 +187,8 @@ func (c *Config) Check() error {
 		return fault.InvalidField("limits.upload", "limits.upload is %d; it must be at least 1024", c.Limits.Upload)
 	case c.Limits.Streams < 1 || c.Limits.Streams > 1<<20:
 		return fault.InvalidField("limits.streams", "limits.streams is %d; it must be 1 to %d", c.Limits.Streams, 1<<20)
+	case c.Limits.Answers < 1<<20 || c.Limits.Answers > 1<<44:
+		return fault.InvalidField("limits.answers", "limits.answers is %d; it must be %d to %d", c.Limits.Answers, 1<<20, 1<<44)
 	case c.Limits.Drain < 0 || c.Limits.Drain > time.Hour:
 		return fault.InvalidField("limits.drain", "limits.drain is %s; it must be 0s to 1h", c.Limits.Drain)
 	case c.Limits.Silence < time.Second || c.Limits.Silence > 24*time.Hour:

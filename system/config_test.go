@@ -24,6 +24,7 @@ func TestConfigNamesTheWrongField(t *testing.T) {
 		"threads":        {"threads": "-1"},
 		"limits.body":    {"limits.body": "1"},
 		"limits.streams": {"limits.streams": "0"},
+		"limits.answers": {"limits.answers": "1000"},
 
 		"limits.provider-silence": {"limits.provider-silence": "0s"},
 		"limits.provider-answer":  {"limits.provider-answer": "48h"},

@@ -19,6 +19,9 @@ type Assembler struct {
 	err     error
 }
 
+// Size is how many bytes it holds, about.
+func (a *Assembler) Size() int { return a.size }
+
 // gathering is a choice in the making. The part that grows is the last, or the call that an event names.
 type gathering struct {
 	parts    []Part

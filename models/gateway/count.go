@@ -78,7 +78,8 @@ func (f *flight) countOutside(ctx context.Context, u *serve.Upstream) (int, erro
 		return 0, err
 	}
 	defer s.Close()
-	body, err := collect(s, nil, maxErrorBody)
+	defer f.release()
+	body, err := f.collect(s, nil, maxErrorBody)
 	if err != nil {
 		return 0, brokeOff(err)
 	}

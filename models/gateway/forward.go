@@ -23,7 +23,7 @@ import (
 
 // refusal hands through what the engine says against the request. It costs nothing.
 func (f *flight) refusal(to Sink, s engine.Stream) error {
-	body, err := collect(s, nil, maxErrorBody)
+	body, err := f.collect(s, nil, maxErrorBody)
 	if err != nil {
 		return brokeOff(err)
 	}
@@ -45,25 +45,19 @@ func (f *flight) refusal(to Sink, s engine.Stream) error {
 	return nil
 }
 
+// unread is why an answer could not be read: its engine failed, or there was no room for it.
+func (f *flight) unread(err error) error {
+	if errors.Is(err, errNoRoom) {
+		f.verdict = unknown
+		return err
+	}
+	f.verdict = failed
+	return brokeOff(err)
+}
+
 func brokeOff(err error) error {
 	return fault.New(fault.Unavailable, "The engine broke off its answer.", fault.Code("engine_failed"),
 		fault.Fix("Try again in a moment."), fault.Cause(err))
-}
-
-// collect appends the rest of an answer to b.
-func collect(s engine.Stream, b []byte, limit int) ([]byte, error) {
-	for {
-		c, err := s.Next()
-		b = append(b, c.Data...)
-		switch {
-		case errors.Is(err, io.EOF):
-			return b, nil
-		case err != nil:
-			return b, err
-		case len(b) > limit:
-			return b, errors.New("gateway: the answer is too long")
-		}
-	}
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 8<<10); return &b }}
@@ -79,7 +73,7 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 			buffers.Put(buf)
 		}
 	}()
-	body, err := collect(s, (*buf)[:0], maxAnswer)
+	body, err := f.collect(s, (*buf)[:0], maxAnswer)
 	*buf = body
 	if err != nil {
 		if ctx.Err() != nil {
@@ -87,8 +81,7 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 			f.left(ctx)
 			return ctx.Err()
 		}
-		f.verdict = failed
-		return brokeOff(err)
+		return f.unread(err)
 	}
 	var used meter.Usage
 	if ok := true; f.far != nil && f.far.vectors != nil && f.far.via != "" {

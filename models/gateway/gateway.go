@@ -73,6 +73,9 @@ type Gateway struct {
 	// Watch is told of each request; nil: nobody is.
 	Watch Watcher
 
+	// Memory bounds what answers in one piece take; nil: nothing does.
+	Memory *Memory
+
 	// Explain keeps what was decided about requests; nil: nothing does.
 	Explain *Explanations
 
@@ -150,6 +153,7 @@ type flight struct {
 	matched int           // blocks of the prompt that the replica had seen
 	blocks  int           // of the prompt, where they mattered
 	retry   time.Duration // the soonest that one of those asked may answer again; 0: none said
+	taken   int64         // bytes of Memory that it holds
 	unlike  bool          // a backend was passed over for its dialect
 	sight   Sight
 }
@@ -230,6 +234,7 @@ func (f *flight) run(ctx context.Context, to Sink) (err error) {
 
 // leave ends the try that answered.
 func (f *flight) leave() {
+	f.release()
 	if f.at != nil {
 		f.over(f.at, f.verdict)
 	}

@@ -93,7 +93,7 @@ func (f *flight) told(h http.Header) {
 
 // declinedBy is a refusal of a backend in another dialect, as a fault that the caller's dialect has words for.
 func (f *flight) declinedBy(to Sink, s engine.Stream) error {
-	body, err := collect(s, nil, maxErrorBody)
+	body, err := f.collect(s, nil, maxErrorBody)
 	if err != nil {
 		return brokeOff(err)
 	}
@@ -126,7 +126,10 @@ func (f *flight) relay(ctx context.Context, to Sink, s engine.Stream) {
 		}
 		out = enc.Encode(out, e)
 		if whole != nil {
-			return whole.Add(e)
+			if err := whole.Add(e); err != nil {
+				return err
+			}
+			return f.grab(assembled * whole.Size())
 		}
 		return nil
 	}
@@ -183,7 +186,9 @@ func (f *flight) promptSoFar(c engine.Chunk) int64 {
 
 // snapped ends a stream whose backend failed or sent what cannot be read; the caller is told in its own dialect.
 func (f *flight) snapped(to Sink, enc *dialect.Encoder, out []byte, err, said error) {
-	f.verdict = failed
+	if f.verdict = failed; errors.Is(err, errNoRoom) {
+		f.verdict = unknown
+	}
 	f.settle(meter.Broke)
 	if said == nil {
 		f.Log.Warn("gateway: an engine broke off a stream", slog.String("request", f.call.RequestID), slog.Any("error", err))
@@ -212,6 +217,10 @@ func (f *flight) close(to Sink, s engine.Stream, b *between, enc *dialect.Encode
 		_, _ = s.Next() // the end, after which the connection serves another; anything else is nobody's
 	}
 }
+
+// assembled is how many bytes an answer takes that is put together, for each of its own: the pieces as they grow, and what
+// is written of them.
+const assembled = 3
 
 // gather is what puts together a streamed answer that somebody keeps; nil where nobody does.
 func (f *flight) gather() *dialect.Assembler {
@@ -245,7 +254,11 @@ func (f *flight) joined(ctx context.Context, to Sink, s engine.Stream) error {
 		}
 		broken := err != nil && !errors.Is(err, io.EOF)
 		if !broken && !over {
-			if wrong := b.read(c, err != nil, whole.Add); wrong != nil {
+			wrong := b.read(c, err != nil, whole.Add)
+			if wrong == nil {
+				wrong = f.grab(assembled * whole.Size())
+			}
+			if wrong != nil {
 				err, broken = wrong, true
 			}
 		}
@@ -259,8 +272,7 @@ func (f *flight) joined(ctx context.Context, to Sink, s engine.Stream) error {
 			f.verdict = failed
 			return b.failed
 		case broken:
-			f.verdict = failed
-			return brokeOff(err)
+			return f.unread(err)
 		}
 	}
 	return f.deliver(ctx, to, s, b, whole, last, over)

@@ -203,6 +203,7 @@ var scripts = map[string]func(*script){
 		s.say("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"choices\":[{\"message\":{\"content\":\"")
 		s.forever(strings.Repeat("x", 1<<16), 0)
 	},
+	"huge":     func(s *script) { s.huge() },
 	"absurd":   func(s *script) { s.answer("1000000000000000000", "999999999999999999", "-7") },
 	"negative": func(s *script) { s.answer("-5", "-3", "1e300") },
 	"endless":  func(s *script) { s.tokens(0); s.forever(strings.Repeat(tok, 50), time.Millisecond) },
