@@ -107,6 +107,7 @@ type place struct {
 	control  *process
 	gateways []*process
 	api      *api.Client
+	version  string // of the model that is served
 	client   *http.Client
 }
 
@@ -148,6 +149,7 @@ func (p *place) furnish() {
 		}
 		return r.ModelVersion != ""
 	})
+	p.version = r.ModelVersion
 	_, err = p.api.Deploy(ctx, api.NewDeployment{Name: "paced", Model: r.ModelVersion, Engine: "paced", Threads: 1,
 		Route: &api.NewRoute{PriceIn: new(int64(1_000_000)), PriceOut: new(int64(2_000_000))}})
 	ok(t, err)
@@ -184,15 +186,28 @@ func ok(t *testing.T, err error) {
 // key makes a key and waits until every gateway knows it and the model.
 func (p *place) key(n api.NewKey) api.MadeKey {
 	p.t.Helper()
-	k, err := p.api.CreateKey(p.t.Context(), n)
-	ok(p.t, err)
-	for _, g := range p.gateways {
-		p.knows(g, k.Key)
-	}
-	return k
+	return p.keys(n)[0]
 }
 
-func (p *place) knows(g *process, key string) {
+// keys makes keys and waits until every gateway knows them and the model.
+func (p *place) keys(all ...api.NewKey) (made []api.MadeKey) {
+	p.t.Helper()
+	for _, n := range all {
+		k, err := p.api.CreateKey(p.t.Context(), n)
+		ok(p.t, err)
+		made = append(made, k)
+	}
+	for _, g := range p.gateways {
+		for _, k := range made {
+			p.knows(g, k.Key)
+		}
+	}
+	return made
+}
+
+func (p *place) knows(g *process, key string) { p.knowsModel(g, key, "paced") }
+
+func (p *place) knowsModel(g *process, key, model string) {
 	p.t.Helper()
 	eventually(p.t, "a gateway to know key and model", func() bool {
 		req, err := http.NewRequestWithContext(p.t.Context(), "GET", g.url+"/v1/models", nil)
@@ -204,7 +219,7 @@ func (p *place) knows(g *process, key string) {
 		}
 		defer resp.Body.Close()
 		text, _ := io.ReadAll(resp.Body)
-		return resp.StatusCode == http.StatusOK && bytes.Contains(text, []byte(`"paced"`))
+		return resp.StatusCode == http.StatusOK && bytes.Contains(text, []byte(`"id":"`+model+`"`))
 	})
 }
 
