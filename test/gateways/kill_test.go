@@ -271,9 +271,10 @@ func (p *place) killUnder(g *process, trial int, keys []api.MadeKey, dice *rand.
 	return all
 }
 
-func (p *place) request(g *process, i int, mark, key string) (*http.Response, error) {
+// request asks for so many tokens, unless it is to be brief.
+func (p *place) request(g *process, i int, mark, key string, length int) (*http.Response, error) {
 	k := kinds[i]
-	fill := strings.NewReplacer("MODEL", k.model, "ASK", mark)
+	fill := strings.NewReplacer("MODEL", k.model, "ASK", mark+" of "+strconv.Itoa(length), ":1000", ":"+strconv.Itoa(length))
 	req, err := http.NewRequestWithContext(p.t.Context(), "POST", g.url+fill.Replace(k.path), strings.NewReader(fill.Replace(k.body)))
 	if err != nil {
 		return nil, err
@@ -283,9 +284,16 @@ func (p *place) request(g *process, i int, mark, key string) (*http.Response, er
 }
 
 // stream reads a stream until its gateway is dead.
-func (p *place) stream(g *process, i int, mark, key string, got func(tokens int)) (s sight) {
+func (p *place) stream(g *process, i int, mark, key string, got func(tokens int)) sight {
+	return p.streamOf(g, i, mark, key, endless, got)
+}
+
+const endless = 1000 // tokens: 20 s
+
+// streamOf reads a stream of so many tokens to its end.
+func (p *place) streamOf(g *process, i int, mark, key string, length int, got func(tokens int)) (s sight) {
 	s = sight{kind: i, mark: mark}
-	resp, err := p.request(g, i, mark, key)
+	resp, err := p.request(g, i, mark, key, length)
 	if err != nil {
 		return s
 	}
@@ -312,7 +320,7 @@ func (p *place) stream(g *process, i int, mark, key string, got func(tokens int)
 // once asks for an answer in one piece.
 func (p *place) once(g *process, i int, mark, key string) (s sight) {
 	s = sight{kind: i, mark: mark}
-	resp, err := p.request(g, i, mark, key)
+	resp, err := p.request(g, i, mark, key, endless)
 	if err != nil {
 		return s
 	}

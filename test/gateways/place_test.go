@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -112,7 +113,12 @@ type place struct {
 }
 
 func newPlace(t *testing.T, gateways int) *place {
-	p := &place{t: t, dsn: sqltest.Postgres(t)}
+	return newPlaceOn(t, sqltest.Postgres(t), make([]string, gateways)...)
+}
+
+// newPlaceOn has gateways each with an environment of its own, as lines, beside that of all.
+func newPlaceOn(t *testing.T, dsn string, gateways ...string) *place {
+	p := &place{t: t, dsn: dsn}
 	p.env = built.Environment("TRIARCH_DATABASE=" + p.dsn)
 	dir := t.TempDir()
 	p.control = &process{t: t, args: []string{"up", "--no-starter", "--roles", "control"}, dir: filepath.Join(dir, "control"), env: p.env}
@@ -125,8 +131,8 @@ func newPlace(t *testing.T, gateways int) *place {
 	tr := &http.Transport{MaxIdleConnsPerHost: 512}
 	p.client = &http.Client{Transport: tr}
 	t.Cleanup(tr.CloseIdleConnections)
-	for i := range gateways {
-		g := &process{t: t, dir: filepath.Join(dir, fmt.Sprintf("gateway%d", i)), env: p.env,
+	for i, own := range gateways {
+		g := &process{t: t, dir: filepath.Join(dir, fmt.Sprintf("gateway%d", i)), env: append(slices.Clone(p.env), strings.Fields(own)...),
 			args: []string{"gateway", "--secret-key", filepath.Join(p.control.dir, "secret.key")}}
 		p.gateways = append(p.gateways, g)
 		g.start()
@@ -139,7 +145,7 @@ func (p *place) furnish() {
 	t, ctx := p.t, p.t.Context()
 	_, err := p.api.ImportData(ctx, api.Import{Name: "notes", Format: "text"}, strings.NewReader(strings.Repeat("a line of text\n", 200)))
 	ok(t, err)
-	r, err := p.api.CreateRun(ctx, api.NewRun{Model: "m", Data: "notes", Recipe: api.Recipe{Preset: "nano", Steps: 1}})
+	r, err := p.api.CreateRun(ctx, api.NewRun{Model: "m", Data: "notes", Recipe: api.Recipe{Preset: "nano", Context: 8192, SeqLen: 64, Batch: 1, Steps: 1}})
 	ok(t, err)
 	eventually(t, "a model", func() bool {
 		r, err = p.api.Run(ctx, r.ID)

@@ -1,11 +1,11 @@
 package gateways
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +38,8 @@ func newProvider(t *testing.T) *provider {
 	return p
 }
 
+var lengthIn = regexp.MustCompile(`mark[0-9x]+ of ([0-9]+)`)
+
 var markIn = regexp.MustCompile(`mark[0-9]+x[0-9]+x[0-9]+`)
 
 // of is how many tokens were sent for a mark, and that it was asked for at all.
@@ -63,9 +65,9 @@ func (p *provider) speak(w http.ResponseWriter, r *http.Request, begin, event, e
 		return
 	}
 	mark := markIn.FindString(string(text))
-	n := 1000
-	if strings.Contains(string(text), "be brief") {
-		n = briefTokens
+	n := briefTokens
+	if m := lengthIn.FindSubmatch(text); m != nil && !strings.Contains(string(text), "be brief") {
+		n, _ = strconv.Atoi(string(m[1]))
 	}
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
@@ -85,7 +87,7 @@ func (p *provider) speak(w http.ResponseWriter, r *http.Request, begin, event, e
 			return
 		}
 	}
-	_, _ = io.WriteString(w, end)
+	_, _ = io.WriteString(w, strings.NewReplacer("COUNT", strconv.Itoa(n), "TEXT", strings.Repeat("tok ", n)).Replace(end))
 }
 
 // briefTokens is the length of an answer to who asks to be brief.
@@ -95,11 +97,10 @@ func (p *provider) chat(w http.ResponseWriter, r *http.Request) {
 	event := func(delta, finish string) string {
 		return `data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"far","choices":[{"index":0,"delta":{` + delta + `},"finish_reason":` + finish + "}]}\n\n"
 	}
-	usage := fmt.Sprintf(`"usage":{"prompt_tokens":7,"completion_tokens":%d,"total_tokens":%d}}`, briefTokens, briefTokens+7)
+	const usage = `"usage":{"prompt_tokens":7,"completion_tokens":COUNT,"total_tokens":0}}`
 	p.speak(w, r, "", event(`"role":"assistant","content":"tok "`, "null"),
 		event("", `"stop"`)+`data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"far","choices":[],`+usage+"\n\ndata: [DONE]\n\n",
-		`{"id":"x","object":"chat.completion","created":1,"model":"far","choices":[{"index":0,"message":{"role":"assistant","content":"`+
-			strings.Repeat("tok ", briefTokens)+`"},"finish_reason":"stop"}],`+usage)
+		`{"id":"x","object":"chat.completion","created":1,"model":"far","choices":[{"index":0,"message":{"role":"assistant","content":"TEXT"},"finish_reason":"stop"}],`+usage)
 }
 
 func (p *provider) messages(w http.ResponseWriter, r *http.Request) {
@@ -112,9 +113,9 @@ func (p *provider) messages(w http.ResponseWriter, r *http.Request) {
 			event("content_block_start", `,"index":0,"content_block":{"type":"text","text":""}`),
 		event("content_block_delta", `,"index":0,"delta":{"type":"text_delta","text":"tok "}`),
 		event("content_block_stop", `,"index":0`)+
-			event("message_delta", fmt.Sprintf(`,"delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":%d}`, briefTokens))+
+			event("message_delta", `,"delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":COUNT}`)+
 			event("message_stop", ""),
-		head+`{"type":"text","text":"`+strings.Repeat("tok ", briefTokens)+fmt.Sprintf(`"}],"stop_reason":"end_turn","usage":{"input_tokens":7,"output_tokens":%d}}`, briefTokens))
+		head+`{"type":"text","text":"TEXT"}],"stop_reason":"end_turn","usage":{"input_tokens":7,"output_tokens":COUNT}}`)
 }
 
 func (p *provider) embeddings(w http.ResponseWriter, r *http.Request) {

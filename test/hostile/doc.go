@@ -3,5 +3,5 @@
 //
 // By default there are 500 idle streams and what takes longer than twenty seconds to end is hung up on. TRIARCH_HOSTILE_STREAMS
 // is another number of streams, TRIARCH_HOSTILE_LONG=1 waits for the end of slow bodies and readers too, and
-// TRIARCH_HOSTILE_OUTAGE is how long the database is away, such as 1m.
+// TRIARCH_OUTAGE is how long the database is away, such as 1m.
 package hostile
