@@ -32,7 +32,8 @@ const (
 // clock is the database's, in microseconds.
 const clock = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
 
-// Begin takes the place of a node: whoever had it before is fenced, and what it had leased is given back. Call it only
+// Begin takes the place of a node: whoever had it before is fenced, and what it had leased is given back, but for the
+// requests and tokens of the present minute, which may be used. Call it only
 // when the node's ledger is recovered and shipped, else what it still holds could be spent twice. fault.Unsupported where
 // the database is no PostgreSQL.
 func (db *DB) Begin(ctx context.Context, node string) (*Leases, error) {
@@ -47,21 +48,38 @@ func (db *DB) Begin(ctx context.Context, node string) (*Leases, error) {
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, "DELETE FROM leases WHERE node = ?", node)
-		return err
+		return giveUp(ctx, tx, node)
 	})
 	return l, err
 }
 
-// End gives back everything, for a node that stops after its records were shipped, and says that it lives no more.
+// gone is the node that has what ended nodes were granted of the present minute's requests and tokens.
+const gone = ""
+
+// giveUp ends a node's leases. Money and places are free again; requests and tokens of the present minute may have been
+// used, and stay taken until it is over: a gateway that comes again at once begins to count at nothing.
+func giveUp(ctx context.Context, tx *Tx, node string) error {
+	_, err := tx.Exec(ctx, `INSERT INTO leases (account, node, granted, shipped, minute, requests, tokens, places)
+ SELECT account, CAST(? AS TEXT), 0, 0, minute, requests, tokens, 0 FROM leases
+ WHERE node = ? AND minute = `+clock+` / 60000000 AND requests + tokens > 0 ORDER BY account
+ ON CONFLICT (account, node) DO UPDATE SET minute = excluded.minute,
+ requests = excluded.requests + CASE WHEN leases.minute = excluded.minute THEN leases.requests ELSE 0 END,
+ tokens = excluded.tokens + CASE WHEN leases.minute = excluded.minute THEN leases.tokens ELSE 0 END`, gone, node)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, "DELETE FROM leases WHERE node = ?", node)
+	return err
+}
+
+// End gives back what Begin does, for a node that stops after its records were shipped, and says that it lives no more.
 func (l *Leases) End(ctx context.Context) error {
 	return l.db.Write(ctx, func(tx *Tx) error {
 		n, err := tx.Exec(ctx, "UPDATE gateway_nodes SET epoch = epoch + 1, seen = 0 WHERE id = ? AND epoch = ?", l.node, l.epoch)
 		if err != nil || n == 0 {
 			return err
 		}
-		_, err = tx.Exec(ctx, "DELETE FROM leases WHERE node = ?", l.node)
-		return err
+		return giveUp(ctx, tx, l.node)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -223,6 +224,96 @@ func TestMoneyOfAKilledNode(t *testing.T) {
 	if _, err := old.Reserve(t.Context(), request(p)); err == nil {
 		t.Error("the killed node's book still serves")
 	}
+}
+
+// A node that is killed, or stopped, and comes again within the minute has not more of it than there is: what it used before
+// is still used. The next minute is whole again.
+func TestRatesOfAMinuteOutliveARestart(t *testing.T) {
+	for name, l := range map[string]tenancy.Limits{"requests": {RPM: 60}, "tokens": {TPM: 60 * 15}} {
+		t.Run(name, func(t *testing.T) {
+			dsn := shifted(t, sqltest.Postgres(t))
+			h := newHouse(t, sqltest.Open(t, dsn))
+			owner, _ := h.owner(t)
+			p := h.key(t, owner, tenancy.NewKey{Name: "p", Limits: l})
+			all := gatewayNodes(t, dsn, h, 2)
+			served := 0
+			storm := func() {
+				t.Helper()
+				for refused := 0; refused < 20; { // a lease that lies idle on one goes to the other
+					for _, n := range all {
+						r, err := n.book.Reserve(t.Context(), request(p))
+						switch {
+						case err == nil:
+							served++
+							r.Settle(0, 10, 5)
+						case !fault.Is(err, fault.RateLimited):
+							t.Fatal(err)
+						default:
+							refused++
+							time.Sleep(10 * time.Millisecond)
+						}
+					}
+				}
+			}
+			for range 20 {
+				r, err := all[1].book.Reserve(t.Context(), request(p))
+				must(t, err)
+				r.Settle(0, 10, 5)
+				served++
+			}
+			for range 3 {
+				all[1].kill()
+				all[1].start(t)
+			}
+			storm()
+			if served > 60 || served < 20 {
+				t.Errorf("%d were served in a minute of 60", served)
+			}
+			t.Logf("%d of 60 were served, through three restarts", served)
+			all[0].kill()
+			all[1].kill()
+			shift(t, dsn, time.Minute)
+			served = 0
+			all[0].start(t)
+			all[1].start(t)
+			storm()
+			if served < 58 || served > 60 {
+				t.Errorf("%d were served in the next minute of 60", served)
+			}
+		})
+	}
+}
+
+// shifted gives a database a clock of its own, which stands at the beginning of a minute when the test does.
+func shifted(t *testing.T, dsn string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	must(t, err)
+	q := u.Query()
+	q.Set("search_path", q.Get("search_path")+",pg_catalog")
+	u.RawQuery = q.Encode()
+	db := sqltest.Open(t, u.String())
+	must(t, db.Write(t.Context(), func(tx *sql.Tx) error {
+		for _, query := range []string{
+			"CREATE TABLE shift (by INTERVAL NOT NULL)",
+			"INSERT INTO shift SELECT date_trunc('minute', pg_catalog.clock_timestamp()) + INTERVAL '1 minute 1 second' - pg_catalog.clock_timestamp()",
+			"CREATE FUNCTION clock_timestamp() RETURNS TIMESTAMPTZ LANGUAGE SQL VOLATILE AS 'SELECT pg_catalog.clock_timestamp() + by FROM shift'",
+		} {
+			if err := exec(t.Context(), tx, query); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	return u.String()
+}
+
+// shift puts the clock of a database forward.
+func shift(t *testing.T, dsn string, by time.Duration) {
+	t.Helper()
+	must(t, sqltest.Open(t, dsn).Write(t.Context(), func(tx *sql.Tx) error {
+		return exec(t.Context(), tx, fmt.Sprintf("UPDATE shift SET by = by + INTERVAL '%d milliseconds'", by.Milliseconds()))
+	}))
 }
 
 // A process whose place was taken learns it, and admits nothing that is bounded.

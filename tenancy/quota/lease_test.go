@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
-	"math/rand/v2"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -136,59 +134,6 @@ func books(ctx context.Context, s *shared, lim *fake, names ...string) map[strin
 		out[name] = b
 	}
 	return out
-}
-
-// Under full load on three nodes no minute of the authority's clock has more than its requests, and none less than 98 %.
-func TestRequestsOfAMinuteOnThreeNodes(t *testing.T) {
-	for _, rpm := range []int64{600, 3000} {
-		synctest.Test(t, func(t *testing.T) {
-			ctx, stop := context.WithCancel(t.Context())
-			l := tenancy.Limits{RPM: rpm}
-			s := newShared(map[string]tenancy.Bound{"key": {Limits: l}})
-			perMinute := map[int64]int64{}
-			var mu sync.Mutex
-			var all sync.WaitGroup
-			for name, b := range books(ctx, s, unbound().limit(key, l), "a", "b", "c") {
-				for client := range 20 {
-					all.Go(func() {
-						r := rand.New(rand.NewPCG(uint64(client), uint64(name[0])))
-						for ctx.Err() == nil {
-							x, err := b.Reserve(ctx, ask(who(), 5))
-							if err == nil {
-								mu.Lock()
-								perMinute[s.now().Unix()/60]++
-								mu.Unlock()
-								time.Sleep(time.Duration(r.IntN(200)) * time.Millisecond)
-								x.Settle(0, 10, 5)
-							}
-							time.Sleep(time.Duration(1+r.IntN(100)) * time.Millisecond)
-						}
-					})
-				}
-			}
-			time.Sleep(5 * time.Minute)
-			stop()
-			all.Wait()
-			first := time.Unix(1<<40, 0).Unix()
-			for m := range maps.Keys(perMinute) {
-				first = min(first, m)
-			}
-			whole := 0
-			for m, n := range perMinute {
-				if n > rpm {
-					t.Errorf("minute %d has %d requests, at most %d may be", m-first, n, rpm)
-				}
-				if m-first >= 1 && m-first <= 4 { // the first and the last are not whole
-					if whole++; 100*n < 98*rpm {
-						t.Errorf("minute %d has only %d requests of %d", m-first, n, rpm)
-					}
-				}
-			}
-			if whole != 4 {
-				t.Errorf("%d whole minutes", whole)
-			}
-		})
-	}
 }
 
 // Places at once are shared as well, never more in all than there are, and a node that goes silent loses its own.
