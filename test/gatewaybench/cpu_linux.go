@@ -10,14 +10,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpuTime is the CPU time, user and system, that a process has used, from its CPU clock.
-func cpuTime(pid int) (time.Duration, error) {
+// used is the CPU time that a process has used: all of it from its CPU clock, and how that divides into its own and the
+// kernel's in the ticks of its stat, which are coarse.
+func used(pid int) (s spent, err error) {
 	const schedClock = 2 // of the kernel's numbering of per-process clocks: ^pid << 3 | clock
 	var ts unix.Timespec
 	if err := unix.ClockGettime(int32(^pid<<3|schedClock), &ts); err != nil {
-		return 0, err
+		return s, err
 	}
-	return time.Duration(ts.Nano()), nil
+	s.all = time.Duration(ts.Nano())
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return s, err
+	}
+	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:]) // from the third field on
+	if len(f) < 13 {
+		return s, fmt.Errorf("/proc/%d/stat holds %q", pid, b)
+	}
+	const tick = 10 * time.Millisecond // of all of Linux's interfaces
+	for i, to := range map[int]*time.Duration{11: &s.user, 12: &s.system} {
+		n, err := strconv.ParseInt(string(f[i]), 10, 64)
+		if err != nil {
+			return s, err
+		}
+		*to = time.Duration(n) * tick
+	}
+	return s, nil
 }
 
 // resident is how many bytes of memory a process holds.

@@ -42,12 +42,14 @@ func (r oneRoute) Suspect(string)                   {}
 func runGateway(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("gateway", flag.ContinueOnError)
 	profiler := flags.String("pprof", "", "address of the profiler")
+	profile := flags.String("profile", "", "what CPU profiles are called; empty: none")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *profiler != "" {
 		go func() { fmt.Fprintln(os.Stderr, http.ListenAndServe(*profiler, nil)) }() //nolint:gosec // a developer asked for it
 	}
+	defer profileOnSignal(*profile)()
 	if err := manyFiles(); err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"io"
 	"log"
 	"net/http"
@@ -13,7 +15,16 @@ import (
 
 // runProxy is the yardstick: the standard library's reverse proxy with what one tunes about it, doing nothing else.
 func runProxy(ctx context.Context, args []string) error {
-	target := &url.URL{Scheme: "http", Host: args[0]}
+	flags := flag.NewFlagSet("proxy", flag.ContinueOnError)
+	profile := flags.String("profile", "", "what CPU profiles are called; empty: none")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() != 1 {
+		return errors.New("which address? One")
+	}
+	defer profileOnSignal(*profile)()
+	target := &url.URL{Scheme: "http", Host: flags.Arg(0)}
 	p := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		Transport: &http.Transport{

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -15,7 +17,8 @@ import (
 )
 
 // figure is one line of the result. Ratios are of CPU time: medians over rounds of gateway / proxy, with quartiles, and
-// of the second proxy / the first one, which is the control. Latencies are medians over rounds.
+// of the second proxy / the first one, which is the control. Latencies are medians over rounds; what is added is that of
+// a round less what the load generator has from the engine without anything between them in the same round.
 type figure struct {
 	What    string  `json:"what"`
 	Gateway float64 `json:"gateway_cpu_seconds_per_1000"`
@@ -32,8 +35,12 @@ type figure struct {
 	ProxyP50     float64 `json:"proxy_p50_ms"`
 	GatewayP99   float64 `json:"gateway_p99_ms"`
 	ProxyP99     float64 `json:"proxy_p99_ms"`
-	P99Ratio     float64 `json:"p99_ratio"`        // median over rounds of gateway / proxy
-	P99Control   float64 `json:"p99_control"`      // second proxy / first
+	DirectP99    float64 `json:"direct_p99_ms"`
+	GatewayAdded float64 `json:"gateway_added_p99_ms"`
+	ProxyAdded   float64 `json:"proxy_added_p99_ms"`
+	CtrlAdded    float64 `json:"control_added_p99_ms"`
+	GatewayUser  float64 `json:"gateway_user_share"` // of its CPU time, the rest is the kernel's
+	ProxyUser    float64 `json:"proxy_user_share"`
 	ProxyBroken  int64   `json:"proxy_broken"`     // answers of the first proxy that were incomplete
 	Target       float64 `json:"target,omitempty"` // of Ratio
 	Met          bool    `json:"met"`              // against Target, or the control's upper quartile where there is none
@@ -70,10 +77,11 @@ func runBench(ctx context.Context, args []string) error {
 	only := flags.String("only", "", "measure what has this in its name")
 	held := flags.Int("held", 10_000, "silent streams for the figure of memory; 0: no figures of memory")
 	asJSON := flags.Bool("json", false, "print JSON lines")
+	profiles := flags.String("profile", "", "folder for CPU profiles of gateway and proxy, a file for each line")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	b := bench{rounds: *rounds}
+	b := bench{rounds: *rounds, profiles: *profiles}
 	defer b.stop()
 	if err := b.start(ctx); err != nil {
 		return err
@@ -113,16 +121,26 @@ func report(f figure, asJSON bool) {
 		return
 	}
 	verdict := map[bool]string{true: "met", false: "MISSED"}[f.Met]
-	fmt.Printf("%-32s c=%-3d gateway %.3f proxy %.3f CPU-s/1,000: %.2f (%.2f to %.2f), control %.2f (%.2f to %.2f); p50 %.1f / %.1f ms, p99 %.1f / %.1f ms: %.2f, control %.2f; %s\n",
-		f.What, f.Conns, f.Gateway, f.Proxy, f.Ratio, f.Low, f.High, f.Control, f.ControlLow, f.ControlHigh,
-		f.GatewayP50, f.ProxyP50, f.GatewayP99, f.ProxyP99, f.P99Ratio, f.P99Control, verdict)
+	fmt.Printf("%-32s c=%-3d gateway %.3f proxy %.3f CPU-s/1,000 (user %.0f %% / %.0f %%): %.2f (%.2f to %.2f), control %.2f (%.2f to %.2f); p50 %.1f / %.1f ms, p99 %.1f / %.1f ms, added to %.1f: %.1f / %.1f, control %.1f; %s\n",
+		f.What, f.Conns, f.Gateway, f.Proxy, 100*f.GatewayUser, 100*f.ProxyUser, f.Ratio, f.Low, f.High, f.Control, f.ControlLow, f.ControlHigh,
+		f.GatewayP50, f.ProxyP50, f.GatewayP99, f.ProxyP99, f.DirectP99, f.GatewayAdded, f.ProxyAdded, f.CtrlAdded, verdict)
 }
 
 // bench is the processes of a run.
 type bench struct {
 	rounds, conns                   int
+	profiles                        string // folder; empty: none
 	engine, proxy, control, gateway *process
 }
+
+// Whom a round asks, by place in measure's lists.
+const (
+	ofGateway = iota
+	ofProxy
+	ofControl
+	ofEngine
+	peers
+)
 
 // replicas is how many addresses the engine has; the proxies know the first.
 const replicas = 4
@@ -131,14 +149,31 @@ func (b *bench) start(ctx context.Context) (err error) {
 	if b.engine, err = start(ctx, replicas, "engine", strconv.Itoa(replicas)); err != nil {
 		return err
 	}
-	if b.proxy, err = start(ctx, 1, "proxy", b.engine.lines[0]); err != nil {
+	profiled := func(name string) []string { return []string{"-profile", b.profile(name)} }
+	if b.proxy, err = start(ctx, 1, slices.Concat([]string{"proxy"}, profiled("proxy"), b.engine.lines[:1])...); err != nil {
 		return err
 	}
 	if b.control, err = start(ctx, 1, "proxy", b.engine.lines[0]); err != nil {
 		return err
 	}
-	b.gateway, err = start(ctx, 2, append([]string{"gateway"}, b.engine.lines...)...)
+	b.gateway, err = start(ctx, 2, slices.Concat([]string{"gateway"}, profiled("gateway"), b.engine.lines)...)
 	return err
+}
+
+// profile is what the profiles of a process are called, without their number; empty: it makes none.
+func (b *bench) profile(name string) string {
+	if b.profiles == "" {
+		return ""
+	}
+	return filepath.Join(b.profiles, name)
+}
+
+// toggle has the processes that are profiled begin or end a profile.
+func (b *bench) toggle() error {
+	if b.profiles == "" {
+		return nil
+	}
+	return errors.Join(b.gateway.cmd.Process.Signal(profileSignal), b.proxy.cmd.Process.Signal(profileSignal))
 }
 
 func (b *bench) stop() {
@@ -151,16 +186,21 @@ func (b *bench) stop() {
 
 // sample is one process in one round.
 type sample struct {
-	cpu float64 // seconds for 1,000 requests
+	cpu  float64 // seconds for 1,000 requests
+	used spent   // in all
 	loadResult
 }
 
-// measure asks all three in each round, in an order that changes, after a round that warms them up.
-func (b *bench) measure(ctx context.Context, k kind) (figure, error) {
+// measure asks all in each round, in an order that changes, after a round that warms them up.
+func (b *bench) measure(ctx context.Context, k kind) (f figure, err error) {
+	if err := b.toggle(); err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, b.toggle()) }()
 	n := k.n(b.conns)
-	var all [3][]sample // of gateway, proxy, control
+	var all [peers][]sample
 	for round := range b.rounds + 1 {
-		var took [3]sample
+		var took [peers]sample
 		for i := range took {
 			which := (i + round) % len(took)
 			var err error
@@ -174,8 +214,8 @@ func (b *bench) measure(ctx context.Context, k kind) (figure, error) {
 			}
 		}
 	}
-	f := figure{What: k.what, Rounds: b.rounds, Conns: b.conns, Cores: runtime.NumCPU(), RoundRequest: n, Target: k.target}
-	f.compare(all[0], all[1], all[2])
+	f = figure{What: k.what, Rounds: b.rounds, Conns: b.conns, Cores: runtime.NumCPU(), RoundRequest: n, Target: k.target}
+	f.compare(all[ofGateway], all[ofProxy], all[ofControl], all[ofEngine])
 	within := f.ControlHigh
 	if k.target > 0 {
 		within = k.target
@@ -184,14 +224,16 @@ func (b *bench) measure(ctx context.Context, k kind) (figure, error) {
 	return f, nil
 }
 
-func (f *figure) compare(gateway, proxy, control []sample) {
+func (f *figure) compare(gateway, proxy, control, direct []sample) {
 	cpu := func(s sample) float64 { return s.cpu }
 	p50 := func(s sample) float64 { return s.P50Millis }
 	p99 := func(s sample) float64 { return s.P99Millis }
 	f.Gateway, f.Proxy = median(values(gateway, cpu)), median(values(proxy, cpu))
 	f.GatewayP50, f.ProxyP50 = median(values(gateway, p50)), median(values(proxy, p50))
 	f.GatewayP99, f.ProxyP99 = median(values(gateway, p99)), median(values(proxy, p99))
-	f.P99Ratio, f.P99Control = median(ratios(gateway, proxy, p99)), median(ratios(control, proxy, p99))
+	f.DirectP99, f.GatewayAdded = median(values(direct, p99)), median(added(gateway, direct, p99))
+	f.ProxyAdded, f.CtrlAdded = median(added(proxy, direct, p99)), median(added(control, direct, p99))
+	f.GatewayUser, f.ProxyUser = userShare(gateway), userShare(proxy)
 	r, c := ratios(gateway, proxy, cpu), ratios(control, proxy, cpu)
 	f.Ratio, f.Low, f.High = median(r), quantile(r, 0.25), quantile(r, 0.75)
 	f.Control, f.ControlLow, f.ControlHigh = median(c), quantile(c, 0.25), quantile(c, 0.75)
@@ -217,18 +259,40 @@ func ratios(a, b []sample, of func(sample) float64) []float64 {
 	return v
 }
 
+// added are the differences of each round.
+func added(a, direct []sample, of func(sample) float64) []float64 {
+	v := make([]float64, len(a))
+	for i := range a {
+		v[i] = of(a[i]) - of(direct[i])
+	}
+	return v
+}
+
+// userShare is what part of the CPU time of all rounds was the process's own and not the kernel's.
+func userShare(all []sample) float64 {
+	var user, system time.Duration
+	for _, s := range all {
+		user, system = user+s.used.user, system+s.used.system
+	}
+	if user+system == 0 {
+		return 0
+	}
+	return user.Seconds() / (user + system).Seconds()
+}
+
 // one is a round of one process. What it does after the last answer, such as shipping records, falls into the pause
 // before the second reading. The standard proxy now and then breaks off a stream whose caller reuses connections
 // quickly; up to a fiftieth is asked for again.
 func (b *bench) one(ctx context.Context, which, n int, args []string) (s sample, err error) {
-	p := []*process{b.gateway, b.proxy, b.control}[which]
+	p := []*process{ofGateway: b.gateway, ofProxy: b.proxy, ofControl: b.control, ofEngine: b.engine}[which]
 	addr, key := p.lines[0], "none"
-	if which == 0 {
+	switch which {
+	case ofGateway:
 		addr, key = p.lines[1], p.lines[0]
-	} else {
+	case ofProxy, ofControl:
 		args = append([]string{"-broken", strconv.Itoa(n / 50)}, args...)
 	}
-	before, err := cpuTime(p.cmd.Process.Pid)
+	before, err := used(p.cmd.Process.Pid)
 	if err != nil {
 		return s, err
 	}
@@ -242,8 +306,9 @@ func (b *bench) one(ctx context.Context, which, n int, args []string) (s sample,
 		return s, err
 	}
 	time.Sleep(600 * time.Millisecond)
-	after, err := cpuTime(p.cmd.Process.Pid)
-	s.cpu = (after - before).Seconds() / float64(n) * 1000
+	after, err := used(p.cmd.Process.Pid)
+	s.used = spent{after.all - before.all, after.user - before.user, after.system - before.system}
+	s.cpu = s.used.all.Seconds() / float64(n) * 1000
 	return s, err
 }
 
