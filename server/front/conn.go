@@ -10,6 +10,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/triarch-ai/triarch/internal/rawtcp"
 )
 
 const (
@@ -21,7 +23,7 @@ const (
 // conn is one connection, served by one goroutine; only watch runs beside it.
 type conn struct {
 	srv   *Server
-	tcp   *net.TCPConn
+	tcp   *rawtcp.Conn
 	seat  *seat
 	from  string // address of the client
 	buf   []byte // buf[r:w] was read and not used
@@ -56,7 +58,7 @@ const (
 )
 
 func newConn(s *Server, tcp *net.TCPConn, seat *seat) *conn {
-	c := &conn{srv: s, tcp: tcp, seat: seat, from: tcp.RemoteAddr().String(), buf: make([]byte, firstBuffer)}
+	c := &conn{srv: s, tcp: rawtcp.New(tcp), seat: seat, from: tcp.RemoteAddr().String(), buf: make([]byte, firstBuffer)}
 	c.stopped.L = &c.mu
 	c.out.c, c.body.c = c, c
 	c.out.header = make(http.Header, 16)

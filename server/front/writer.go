@@ -177,7 +177,7 @@ func (w *Writer) send(more []byte) error {
 		_, w.err = w.c.tcp.Write(w.buf)
 	} else {
 		parts := net.Buffers{w.buf, more}
-		_, w.err = parts.WriteTo(w.c.tcp)
+		_, w.err = parts.WriteTo(w.c.tcp.TCPConn)
 	}
 	w.buf = w.buf[:0]
 	return w.err

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/rawtcp"
 )
 
 // Client keeps connections to engines. The zero value works; it is safe for concurrent use.
@@ -209,6 +210,9 @@ func (c *Client) dial(ctx context.Context, addr string) (*conn, error) {
 	nc, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
+	}
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		nc = rawtcp.New(tcp)
 	}
 	return &conn{Conn: nc, buf: make([]byte, firstBuffer), hangUp: func() { nc.Close() }}, nil
 }

@@ -29,7 +29,7 @@ func (cn *conn) quiet() bool {
 // look sets silent; it is made a func value once for each connection, for what quiet costs.
 func (cn *conn) look(fd uintptr) {
 	for {
-		_, _, err := unix.Recvfrom(int(fd), cn.one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		err := peekByte(fd, &cn.one)
 		if err != unix.EINTR {
 			cn.silent = err == unix.EAGAIN
 			return

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package rawtcp
+
+// calls are announced on this system.
+type calls struct{}
+
+func (c *Conn) init() {}
