@@ -239,11 +239,11 @@ func summary(all []trial) (r routed) {
 // spent is the CPU time of all replicas so far.
 func (a *arm) spent() (sum time.Duration, err error) {
 	for _, p := range a.replicas {
-		d, err := cpuTime(p.cmd.Process.Pid)
+		d, err := used(p.cmd.Process.Pid)
 		if err != nil {
 			return 0, err
 		}
-		sum += d
+		sum += d.all
 	}
 	return sum, nil
 }
