@@ -13,6 +13,12 @@ type replica struct {
 	running atomic.Int64
 	breaker breaker
 	chips   chipTime
+	load    load
+
+	// What its prompt cache is thought to hold; see learn.
+	clock  atomic.Uint32 // blocks of the prompts that were sent there
+	memory atomic.Uint32 // how long it remembers a block, by its clock; 0 = not known, taken for ever
+	tells  atomic.Bool   // it tells how many tokens it had
 }
 
 // Constants of a breaker. It opens when of at least breakerCalls answers of the window a breakerShare failed, or after

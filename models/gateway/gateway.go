@@ -70,6 +70,8 @@ type Gateway struct {
 	ChipPrices *meter.ChipPrices
 	// Gateways is how many gateways share the replicas; nil: this one alone.
 	Gateways func() int64
+	// Rand draws what nothing decides; nil: math/rand/v2.
+	Rand func() uint64
 	// Watch is told of each request; nil: nobody is.
 	Watch Watcher
 
@@ -150,7 +152,9 @@ type flight struct {
 	asks    int           // of tries
 	at      *try          // that runs
 	verdict verdict       // of what answers
-	matched int           // blocks of the prompt that the replica had seen
+	matched int           // blocks of the prompt that the replica is thought to have
+	seen    int           // that it had at some time
+	age     uint32        // since then, by its clock
 	blocks  int           // of the prompt, where they mattered
 	retry   time.Duration // the soonest that one of those asked may answer again; 0: none said
 	taken   int64         // bytes of Memory that it holds
@@ -236,6 +240,9 @@ func (f *flight) run(ctx context.Context, to Sink) (err error) {
 func (f *flight) leave() {
 	f.release()
 	if f.at != nil {
+		if f.seen > 0 {
+			f.at.known.learn(f.seen, f.blocks, f.age, f.used)
+		}
 		f.over(f.at, f.verdict)
 	}
 }

@@ -50,6 +50,7 @@ func hashBytes(h uint64, b []byte) uint64 {
 type trail struct {
 	hashes [maxBlocks + 1]uint64
 	n      int // of hashes
+	room   [mostNear]candidate
 }
 
 var trails = sync.Pool{New: func() any { return new(trail) }}
@@ -102,30 +103,31 @@ type place struct {
 	hash uint64
 	used uint32
 	held [placeHolds]uint16 // numbers of replicas, the latest first; 0 = none
+	when [placeHolds]uint32 // by their clocks
 }
 
 func (p *places) shard(h uint64) (*placeShard, int) {
 	return &p.shards[h%placeShards], int(h / placeShards % placeSets)
 }
 
-// seen gives the replicas that have seen a block.
-func (p *places) seen(h uint64) (held [placeHolds]uint16) {
+// seen gives the replicas that have seen a block, and when.
+func (p *places) seen(h uint64) (held [placeHolds]uint16, when [placeHolds]uint32) {
 	s, set := p.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sets == nil {
-		return held
+		return held, when
 	}
 	for i := range s.sets[set] {
 		if e := &s.sets[set][i]; e.hash == h {
-			return e.held
+			return e.held, e.when
 		}
 	}
-	return held
+	return held, when
 }
 
-// note remembers that a replica has seen a block.
-func (p *places) note(h uint64, replica uint16) {
+// note remembers that a replica has seen a block, at a time of its clock.
+func (p *places) note(h uint64, replica uint16, clock uint32) {
 	s, set := p.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,18 +140,18 @@ func (p *places) note(h uint64, replica uint16) {
 		e := &s.sets[set][i]
 		if e.hash == h {
 			e.used = s.tick
-			e.hold(replica)
+			e.hold(replica, clock)
 			return
 		}
 		if e.hash == 0 || s.tick-e.used > s.tick-oldest.used && oldest.hash != 0 {
 			oldest = e
 		}
 	}
-	*oldest = place{hash: h, used: s.tick, held: [placeHolds]uint16{replica}}
+	*oldest = place{hash: h, used: s.tick, held: [placeHolds]uint16{replica}, when: [placeHolds]uint32{clock}}
 }
 
 // hold puts a replica first.
-func (e *place) hold(replica uint16) {
+func (e *place) hold(replica uint16, clock uint32) {
 	at := placeHolds - 1
 	for i, r := range e.held {
 		if r == replica {
@@ -158,59 +160,77 @@ func (e *place) hold(replica uint16) {
 		}
 	}
 	copy(e.held[1:at+1], e.held[:at])
-	e.held[0] = replica
+	copy(e.when[1:at+1], e.when[:at])
+	e.held[0], e.when[0] = replica, clock
 }
 
-// match counts for each of the replicas how many of the trail's first blocks it has seen, the session included.
-func (p *places) match(t *trail, numbers []uint16, matched []int) {
-	alive := uint64(1)<<len(numbers) - 1
-	for i := range matched {
-		matched[i] = 0
+// candidate is a replica that a request could go to.
+type candidate struct {
+	*replica
+	at      int   // of the endpoints
+	ahead   int64 // requests there
+	slots   int64 // that it runs at once; 0 = it does not say
+	full    bool
+	matched int    // of the trail's blocks it still has, as far as can be told; the session counts, too
+	seen    int    // so many it had at some time
+	age     uint32 // since then, by its clock
+}
+
+// match counts for each of the candidates how many of the trail's first blocks it has.
+func (p *places) match(t *trail, all []candidate) {
+	for i := range all {
+		all[i].matched, all[i].seen, all[i].age = 0, 0, 0
 	}
 	if t.hashes[0] != 0 {
-		held := p.seen(t.hashes[0])
-		for i, n := range numbers {
-			if holds(&held, n) {
-				matched[i] = sessionGain
+		held, _ := p.seen(t.hashes[0])
+		for i := range all {
+			if at(&held, all[i].number) >= 0 {
+				all[i].matched = sessionGain
 			}
 		}
 	}
-	for k := 1; k < t.n && alive != 0; k++ {
-		held := p.seen(t.hashes[k])
-		for i, n := range numbers {
-			if alive&(1<<i) == 0 {
+	had := uint64(1)<<len(all) - 1 // candidates that have seen all blocks so far
+	has := had                     // and those that have them still
+	for k := 1; k < t.n && had != 0; k++ {
+		held, when := p.seen(t.hashes[k])
+		for i := range all {
+			if had&(1<<i) == 0 {
 				continue
 			}
-			if holds(&held, n) {
-				matched[i]++
-			} else {
-				alive &^= 1 << i
+			c := &all[i]
+			h := at(&held, c.number)
+			if h < 0 {
+				had &^= 1 << i
+				continue
+			}
+			age := c.clock.Load() - when[h]
+			c.seen, c.age = c.seen+1, max(c.age, age)
+			if memory := c.memory.Load(); memory > 0 && age > memory {
+				has &^= 1 << i
+			}
+			if has&(1<<i) != 0 {
+				c.matched++
 			}
 		}
 	}
 }
 
-func holds(held *[placeHolds]uint16, n uint16) bool {
-	for _, h := range held {
+// at is where a replica stands among those that hold a block; -1 where it does not.
+func at(held *[placeHolds]uint16, n uint16) int {
+	for i, h := range held {
 		if h == n {
-			return true
+			return i
 		}
 	}
-	return false
+	return -1
 }
 
-// keep remembers that a replica has seen a whole trail.
-func (p *places) keep(t *trail, replica uint16) {
+// keep remembers that a replica has seen a whole trail, which moves its clock.
+func (p *places) keep(t *trail, r *replica) {
+	clock := r.clock.Add(uint32(t.blocks()))
 	for k := range t.n {
 		if h := t.hashes[k]; h != 0 {
-			p.note(h, replica)
+			p.note(h, r.number, clock)
 		}
 	}
-}
-
-// worth is what a replica is worth to a prompt of so many blocks: the blocks it need not compute, less what it computes
-// for others first. A request that runs there counts as half a prompt of this one, so that of a prompt that everybody
-// sends two replicas come to hold it once the first one has two requests more.
-func worth(matched, blocks int, running int64) int64 {
-	return 2*int64(matched) - running*int64(max(blocks, sessionGain))
 }

@@ -58,19 +58,19 @@ func TestPlacesForgetTheLongestUnused(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	hot := rng.Uint64()
 	for i := range 40 * placeShards * placeSets * placeWays / 10 {
-		p.note(rng.Uint64(), 1)
+		p.note(rng.Uint64(), 1, 0)
 		if i%100 == 0 {
-			p.note(hot, 7)
+			p.note(hot, 7, 0)
 		}
 	}
-	if held := p.seen(hot); held[0] != 7 {
+	if held, _ := p.seen(hot); held[0] != 7 {
 		t.Error("what is used again and again was forgotten")
 	}
 	for n := uint16(1); n <= placeHolds+1; n++ {
-		p.note(hot, n)
+		p.note(hot, n, uint32(10*n))
 	}
-	if held := p.seen(hot); held != [placeHolds]uint16{5, 4, 3, 2} {
-		t.Errorf("held by %v", held)
+	if held, when := p.seen(hot); held != [placeHolds]uint16{5, 4, 3, 2} || when != [placeHolds]uint32{50, 40, 30, 20} {
+		t.Errorf("held by %v since %v", held, when)
 	}
 }
 
@@ -162,14 +162,18 @@ func BenchmarkTrail(b *testing.B) {
 		b.Run(fmt.Sprintf("%dKB", size>>10), func(b *testing.B) {
 			var p places
 			text := []byte(words(1, size>>10))[:size]
-			numbers, matched := []uint16{1, 2, 3, 4, 5, 6, 7, 8}, make([]int, 8)
+			known := make([]replica, 8)
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for b.Loop() {
 				t := trails.Get().(*trail)
 				t.of(id.Raw{1}, nil, text)
-				p.match(t, numbers, matched)
-				p.keep(t, 3)
+				for i := range known {
+					known[i].number = uint16(i + 1)
+					t.room[i].replica = &known[i]
+				}
+				p.match(t, t.room[:len(known)])
+				p.keep(t, &known[2])
 				trails.Put(t)
 			}
 		})

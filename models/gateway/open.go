@@ -270,14 +270,25 @@ func (f *flight) within(tier []*serve.Upstream, now time.Time) *try {
 	}
 	var passed uint64 // backends of the tier in which nothing is left; there are at most serve.MaxBackends
 	for {
-		sum, only := 0, -1
+		var crowded uint64 // those whose replicas all say that they are full
 		for i, u := range tier {
 			if passed&(1<<i) == 0 {
-				if f.available(u, now) && u.Weight > 0 {
-					sum, only = sum+u.Weight, i
-				} else {
+				switch {
+				case !f.available(u, now) || u.Weight <= 0:
 					passed |= 1 << i
+				case f.crowded(u, now):
+					crowded |= 1 << i
 				}
+			}
+		}
+		without := passed
+		if passed|crowded != 1<<len(tier)-1 {
+			without |= crowded // others have room
+		}
+		sum, only := 0, -1
+		for i, u := range tier {
+			if without&(1<<i) == 0 {
+				sum, only = sum+u.Weight, i
 			}
 		}
 		if only < 0 {
@@ -285,7 +296,7 @@ func (f *flight) within(tier []*serve.Upstream, now time.Time) *try {
 		}
 		at := only
 		if sum > tier[only].Weight {
-			at = f.weighed(tier, passed, sum)
+			at = f.weighed(tier, without, sum)
 		}
 		if t := f.through(tier[at], now); t != nil {
 			return t
@@ -446,26 +457,7 @@ func (f *flight) pick(u *serve.Upstream, now time.Time) (*engine.Endpoint, *repl
 	if len(ends) > 1 && !u.Outside() && (f.textEnd() > f.fields.textAt || len(f.fields.session) > 0) {
 		return f.nearest(u, now)
 	}
-	first := 0
-	if len(ends) > 1 && f.asks == 0 {
-		first = int(f.turn.Add(1) % uint32(len(ends)))
-	}
-	var best *replica
-	at, least := 0, int64(0)
-	for i := range ends {
-		k := (first + i) % len(ends)
-		if f.asks > 0 && f.tried(ends[k].Replica) {
-			continue
-		}
-		r := f.replica(ends[k].Replica)
-		if n := r.running.Load(); (best == nil || n < least) && r.breaker.ready(now) {
-			best, at, least = r, k, n
-		}
-	}
-	if best == nil || !best.breaker.enter(now) {
-		return nil, nil
-	}
-	return &ends[at], best
+	return f.spread(u, now)
 }
 
 // textEnd is where the prompt ends that locality goes by: one of less than a block is none.
@@ -474,51 +466,6 @@ func (f *flight) textEnd() int {
 		return f.fields.textAt
 	}
 	return f.fields.textEnd
-}
-
-// mostNear is how many replicas are compared; of more a part is, which begins where the prompt says.
-const mostNear = 64
-
-// nearest weighs what replicas have seen of the prompt against what they are doing.
-func (f *flight) nearest(u *serve.Upstream, now time.Time) (*engine.Endpoint, *replica) {
-	var room [mostNear]struct {
-		at int
-		r  *replica
-	}
-	var numbers [mostNear]uint16
-	var matched [mostNear]int
-	n := 0
-	ends := u.Endpoints
-	t := trails.Get().(*trail)
-	defer trails.Put(t)
-	t.of(f.call.Who.Project, f.fields.session, f.call.Body[f.fields.textAt:f.textEnd()])
-	first := int(t.home() % uint64(len(ends)))
-	for i := 0; i < len(ends) && n < mostNear; i++ {
-		k := (first + i) % len(ends)
-		if f.tried(ends[k].Replica) {
-			continue
-		}
-		if r := f.replica(ends[k].Replica); r.breaker.ready(now) {
-			room[n].at, room[n].r, numbers[n] = k, r, r.number
-			n++
-		}
-	}
-	if n == 0 {
-		return nil, nil
-	}
-	f.places.match(t, numbers[:n], matched[:n])
-	best := 0
-	for i := 1; i < n; i++ {
-		if worth(matched[i], t.blocks(), room[i].r.running.Load()) > worth(matched[best], t.blocks(), room[best].r.running.Load()) {
-			best = i
-		}
-	}
-	if !room[best].r.breaker.enter(now) {
-		return nil, nil
-	}
-	f.matched, f.blocks = matched[best], t.blocks()
-	f.places.keep(t, numbers[best])
-	return &ends[room[best].at], room[best].r
 }
 
 func (g *Gateway) replica(name string) *replica {

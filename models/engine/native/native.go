@@ -27,8 +27,9 @@ type Driver struct {
 }
 
 var (
-	_ engine.Engine  = (*Driver)(nil)
-	_ engine.Counter = (*Driver)(nil)
+	_ engine.Engine   = (*Driver)(nil)
+	_ engine.Counter  = (*Driver)(nil)
+	_ engine.Reporter = (*Driver)(nil)
 )
 
 // Name is "native".
@@ -91,6 +92,21 @@ func (d *Driver) Count(ctx context.Context, to engine.Endpoint, _ string, body [
 	}
 	return int(count.Int()), nil
 }
+
+// Load asks the worker how many sequences run and wait. A worker of before it told them has nothing to say.
+func (d *Driver) Load(ctx context.Context, to engine.Endpoint) (engine.Load, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	status, answer, err := d.small(ctx, &upstream.Request{Addr: to.Addr, Method: "GET", Path: "/status", Secret: to.Secret})
+	if err != nil || status != 200 {
+		return engine.Load{}, err
+	}
+	count := func(name string) int { return int(min(max(gjson.GetBytes(answer, name).Int(), 0), maxSequences)) }
+	return engine.Load{Slots: count("slots"), Running: count("running"), Waiting: count("waiting")}, nil
+}
+
+// maxSequences bounds what is believed of a worker's counts.
+const maxSequences = 1 << 20
 
 // small makes a request whose answer is short.
 func (d *Driver) small(ctx context.Context, q *upstream.Request) (int, []byte, error) {

@@ -91,6 +91,9 @@ func TestRealWorker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if l, err := d.Load(t.Context(), to); err != nil || l.Slots < 2 || l.Running+l.Waiting > 2 {
+		t.Errorf("load %+v, %v", l, err)
+	}
 	var text []byte
 	var last engine.Chunk
 	for {

@@ -188,6 +188,9 @@ func (o *Options) memory(c native.Config, asked bool) (int, error) {
 // MaxContext is the longest prompt and output together, in tokens.
 func (e *Engine) MaxContext() int { return e.opt.MaxContext }
 
+// MaxSeqs is how many sequences generate at the same time, at most.
+func (e *Engine) MaxSeqs() int { return e.opt.MaxSeqs }
+
 // Dim is the numbers of an embedding.
 func (e *Engine) Dim() int { return e.cfg.Dim }
 

@@ -85,6 +85,7 @@ func newServer(opt Options) *server {
 		now: opt.Now, ids: opt.IDs}
 	s.route("GET", "/health", s.health)
 	s.route("GET", "/metrics", s.metrics)
+	s.route("GET", "/status", s.status)
 	s.route("GET", "/v1/models", s.models)
 	s.route("POST", "/v1/chat/completions", s.chatCompletions)
 	s.route("POST", "/v1/completions", s.completions)
@@ -131,6 +132,16 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (s *server) health(w http.ResponseWriter, _ *http.Request, _ *served) error {
 	return s.reply(w, map[string]string{"status": "ok"})
+}
+
+// status tells how many sequences run and wait, and how many can run at once.
+func (s *server) status(w http.ResponseWriter, _ *http.Request, m *served) error {
+	st := m.engine.Stats()
+	return s.reply(w, struct {
+		Slots   int `json:"slots"`
+		Running int `json:"running"`
+		Waiting int `json:"waiting"`
+	}{m.engine.MaxSeqs(), st.Running, st.Waiting})
 }
 
 func (s *server) models(w http.ResponseWriter, _ *http.Request, m *served) error {

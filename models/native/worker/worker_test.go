@@ -414,7 +414,7 @@ func TestAcceptedSpellings(t *testing.T) {
 
 func TestEveryPathWantsTheSecret(t *testing.T) {
 	r := start(t, Options{})
-	for _, path := range []string{"/health", "/metrics", "/v1/models", "/v1/chat/completions", "/nothing"} {
+	for _, path := range []string{"/health", "/metrics", "/status", "/v1/models", "/v1/chat/completions", "/nothing"} {
 		for _, auth := range []string{"", "Bearer ", "Bearer wrong", secret, "Basic " + secret, "bearer " + secret} {
 			req, _ := http.NewRequest("GET", r.url+path, nil)
 			if auth != "" {
