@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/triarch-ai/triarch/internal/rawtcp"
+	"github.com/triarch-ai/triarch/internal/socket"
 )
 
 const (
@@ -23,7 +23,8 @@ const (
 // conn is one connection, served by one goroutine; only watch runs beside it.
 type conn struct {
 	srv   *Server
-	tcp   *rawtcp.Conn
+	tcp   *net.TCPConn
+	sock  *socket.Conn // reads and writes tcp
 	seat  *seat
 	from  string // address of the client
 	buf   []byte // buf[r:w] was read and not used
@@ -58,7 +59,7 @@ const (
 )
 
 func newConn(s *Server, tcp *net.TCPConn, seat *seat) *conn {
-	c := &conn{srv: s, tcp: rawtcp.New(tcp), seat: seat, from: tcp.RemoteAddr().String(), buf: make([]byte, firstBuffer)}
+	c := &conn{srv: s, tcp: tcp, sock: socket.New(tcp), seat: seat, from: tcp.RemoteAddr().String(), buf: make([]byte, firstBuffer)}
 	c.stopped.L = &c.mu
 	c.out.c, c.body.c = c, c
 	c.out.header = make(http.Header, 16)
@@ -147,7 +148,7 @@ func (c *conn) fill() bool {
 			c.buf = append(c.buf, make([]byte, len(c.buf))...) // a head, which is bounded
 		}
 	}
-	n, err := c.tcp.Read(c.buf[c.w:])
+	n, err := c.sock.Read(c.buf[c.w:])
 	c.w += n
 	return n > 0 && (err == nil || errors.Is(err, io.EOF))
 }
@@ -325,7 +326,7 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	n, err := copy(p, c.buf[c.r:c.w]), error(nil)
 	if c.r += n; n == 0 && len(p) > 0 {
-		n, err = c.tcp.Read(p)
+		n, err = c.sock.Read(p)
 	}
 	if b.left -= int64(n); b.left == 0 {
 		c.arm()

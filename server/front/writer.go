@@ -1,7 +1,6 @@
 package front
 
 import (
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -173,12 +172,7 @@ func (w *Writer) send(more []byte) error {
 		w.until = now.Add(2 * w.c.srv.WriteTime)
 		_ = w.c.tcp.SetWriteDeadline(w.until) // what is wrong shows in the write
 	}
-	if len(more) == 0 {
-		_, w.err = w.c.tcp.Write(w.buf)
-	} else {
-		parts := net.Buffers{w.buf, more}
-		_, w.err = parts.WriteTo(w.c.tcp.TCPConn)
-	}
+	_, w.err = w.c.sock.WriteBoth(w.buf, more)
 	w.buf = w.buf[:0]
 	return w.err
 }

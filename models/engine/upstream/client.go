@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
-	"github.com/triarch-ai/triarch/internal/rawtcp"
+	"github.com/triarch-ai/triarch/internal/socket"
 )
 
 // Client keeps connections to engines. The zero value works; it is safe for concurrent use.
@@ -58,14 +58,16 @@ func (c *Client) Do(ctx context.Context, q *Request) (*Response, error) {
 		strings.ContainsAny(q.Scope, "\r\n") || strings.ContainsAny(q.Trace, "\r\n") || strings.ContainsAny(q.TraceState, "\r\n") {
 		return nil, fault.New(fault.Invalid, "A request to an engine holds a line break.")
 	}
-	cn := c.pooled(q.Addr)
-	if cn != nil {
+	for cn := c.pooled(q.Addr); cn != nil; cn = c.pooled(q.Addr) {
 		r, err := c.send(ctx, cn, q)
 		if err == nil {
 			return r, nil
 		}
 		if !errors.Is(err, errUnsent) || ctx.Err() != nil {
 			return nil, noAnswer(ctx, err)
+		}
+		if !errors.Is(err, socket.ErrStale) {
+			break
 		}
 	}
 	cn, err := c.dial(ctx, q.Addr)
@@ -84,7 +86,7 @@ var errUnsent = errors.New("upstream: the engine had closed the connection")
 
 // unsent tells a connection that was dead before from an engine that failed while it worked.
 func unsent(sent int64, err error) bool {
-	return sent == 0 && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET))
+	return sent == 0 && (errors.Is(err, socket.ErrStale) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET))
 }
 
 func noAnswer(ctx context.Context, err error) error {
@@ -105,25 +107,23 @@ func (c *Client) send(ctx context.Context, cn *conn, q *Request) (*Response, err
 		return nil, err
 	}
 	r := &Response{client: c, addr: q.Addr, c: cn, ctx: ctx, stop: atEnd(ctx, cn.hangUp)}
-	sent, werr := cn.write(q)
-	if werr == nil || !cn.used { // an engine may refuse before it has read everything: then there is an answer
-		err := r.readHead()
-		if err == nil {
-			if werr != nil {
-				r.keep = false
-			}
+	sent, whole, err := cn.ask(q)
+	if err == nil || !whole && !cn.used { // an engine may refuse before it has read everything: then there is an answer
+		herr := r.readHead()
+		if herr == nil {
+			r.keep = r.keep && whole
 			return r, nil
 		}
-		if werr == nil {
-			werr = err
+		if err == nil {
+			err = herr
 		}
 	}
-	if cn.used && unsent(sent, werr) {
-		werr = errors.Join(errUnsent, werr)
+	if cn.used && unsent(sent, err) {
+		err = errors.Join(errUnsent, err)
 	}
 	r.stop()
 	cn.Close()
-	return nil, werr
+	return nil, err
 }
 
 // atEnd is context.AfterFunc, without its cost for contexts that can do the same themselves.
@@ -144,8 +144,9 @@ func noStop() bool { return true }
 // joinBelow is the size up to which a body is copied behind its head, to be sent by one call.
 const joinBelow = 64 << 10
 
-// write sends the request; how much of it the kernel took is told as well.
-func (cn *conn) write(q *Request) (int64, error) {
+// ask sends the request and reads what comes first; how much of it the kernel took, and whether that is all, is told as
+// well.
+func (cn *conn) ask(q *Request) (sent int64, whole bool, err error) {
 	b := cn.out[:0]
 	method := q.Method
 	if method == "" {
@@ -171,20 +172,18 @@ func (cn *conn) write(q *Request) (int64, error) {
 		b = strconv.AppendInt(b, int64(len(q.Body)), 10)
 	}
 	b = append(b, "\r\n\r\n"...)
-	if len(b)+len(q.Body) <= joinBelow {
-		b = append(b, q.Body...)
-		cn.out = b
-		n, err := cn.Conn.Write(b)
-		return int64(n), err
+	body := q.Body
+	if len(b)+len(body) <= joinBelow {
+		b, body = append(b, body...), nil
 	}
-	cn.out = b
-	parts := net.Buffers{b, q.Body}
-	return parts.WriteTo(cn.Conn)
+	cn.out, cn.r, cn.w = b, 0, 0
+	sent, cn.w, err = cn.Ask(b, body, cn.buf, !cn.used)
+	return sent, sent == int64(len(b)+len(body)), err
 }
 
 // pooled returns the connection used last, which is the likeliest to live; nil if there is none. One that the engine
-// has closed, or on which it said something that nobody asked for, is not used again: what it said would be taken for
-// the answer to the next request.
+// has closed, or on which it said something that nobody asked for, is found out before it is used again: what it said
+// would be taken for the answer to the next request.
 func (c *Client) pooled(addr string) *conn {
 	oldest := time.Now().Add(-c.idleTimeout())
 	for {
@@ -198,7 +197,7 @@ func (c *Client) pooled(addr string) *conn {
 		list[len(list)-1] = nil
 		c.idle[addr] = list[:len(list)-1]
 		c.mu.Unlock()
-		if cn.idle.After(oldest) && cn.quiet() {
+		if cn.idle.After(oldest) {
 			return cn
 		}
 		cn.Close()
@@ -211,10 +210,7 @@ func (c *Client) dial(ctx context.Context, addr string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if tcp, ok := nc.(*net.TCPConn); ok {
-		nc = rawtcp.New(tcp)
-	}
-	return &conn{Conn: nc, buf: make([]byte, firstBuffer), hangUp: func() { nc.Close() }}, nil
+	return &conn{Conn: socket.New(nc), buf: make([]byte, firstBuffer), hangUp: func() { nc.Close() }}, nil
 }
 
 func orDefault(d, def time.Duration) time.Duration {

@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/triarch-ai/triarch/internal/socket"
 )
 
 const (
@@ -21,7 +21,7 @@ const (
 
 // conn is a connection with what was read from it and not used yet.
 type conn struct {
-	net.Conn
+	*socket.Conn
 	buf      []byte
 	r, w     int
 	out      []byte // request being written
@@ -31,11 +31,6 @@ type conn struct {
 	deadline time.Time // in force
 	timeout  time.Duration
 	hangUp   func() // closes it
-
-	raw    syscall.RawConn // for quiet, as the rest
-	peek   func(fd uintptr)
-	one    [1]byte
-	silent bool
 }
 
 // renew moves the deadline on when less than the timeout is left of it, which is not every time.
