@@ -74,14 +74,14 @@ func (s *fast) have(err error) (int, error) {
 // tryRead is false when there is nothing to read yet.
 func (s *fast) tryRead(fd uintptr) bool {
 	for {
-		n, _, e := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(s.in))), uintptr(len(s.in)))
+		n, e := sysRead(fd, s.in)
 		switch e {
 		case syscall.EINTR:
 			continue
 		case syscall.EAGAIN:
 			return false
 		}
-		s.got, s.readErr = int(n), e
+		s.got, s.readErr = n, e
 		return true
 	}
 }
@@ -117,13 +117,7 @@ func (s *fast) gave(err error) (int64, error) {
 // tryWrite is false when the kernel takes no more for the moment.
 func (s *fast) tryWrite(fd uintptr) bool {
 	for s.left > 0 {
-		var n uintptr
-		var e syscall.Errno
-		if o := &s.out[0]; s.left == 1 {
-			n, _, e = unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(o.Base)), uintptr(o.Len))
-		} else {
-			n, _, e = unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(o)), uintptr(s.left))
-		}
+		n, e := sysWrite(fd, s.out[:s.left])
 		switch e {
 		case 0:
 			s.took(n)
