@@ -29,13 +29,15 @@ type conn struct {
 	from  string // address of the client
 	buf   []byte // buf[r:w] was read and not used
 	r, w  int
-	until time.Time // deadline of reads in force; zero if it is not known
+	until time.Duration // deadline of reads in force, in elapsed time; zero if it is not known
 
-	head head
-	req  http.Request
-	url  url.URL
-	body body
-	out  Writer
+	head  head
+	ctx   *span         // of the last request
+	blank *http.Request // one that has ctx and nothing else
+	req   http.Request
+	url   url.URL
+	body  body
+	out   Writer
 
 	mu       sync.Mutex // guards the rest
 	state    state
@@ -104,7 +106,7 @@ func (c *conn) next(first bool) verdict {
 			return ours
 		}
 		if !waited {
-			c.readUntil(time.Now().Add(c.srv.HeadTimeout))
+			c.readFor(c.srv.HeadTimeout)
 		}
 		if !c.fill() {
 			return incomplete
@@ -119,20 +121,21 @@ func (c *conn) patient(first bool) bool {
 	if first {
 		wait, least = c.srv.HeadTimeout, c.srv.HeadTimeout
 	}
-	now := time.Now()
-	if c.until.Sub(now) >= least {
+	if c.until != 0 && c.until-elapsed() >= least {
 		return true
 	}
 	c.mu.Lock() // against wake
 	defer c.mu.Unlock()
-	c.readUntil(now.Add(wait))
+	c.readFor(wait)
 	return c.state != leaving
 }
 
 func (c *conn) parse() bool {
 	line := len("POST  HTTP/1.1\r\n") + len(c.head.path)
-	if !c.head.parse(string(c.buf[c.r+line : c.r+c.head.size])) {
-		return false
+	if text := c.buf[c.r+line : c.r+c.head.size]; string(text) != c.head.text { // most clients say the same each time
+		if !c.head.parse(string(text)) {
+			return false
+		}
 	}
 	c.r += c.head.size
 	return true
@@ -153,10 +156,15 @@ func (c *conn) fill() bool {
 	return n > 0 && (err == nil || errors.Is(err, io.EOF))
 }
 
-func (c *conn) readUntil(t time.Time) {
-	c.until = t
-	_ = c.tcp.SetReadDeadline(t) // a closed connection shows in the next read
+func (c *conn) readFor(d time.Duration) {
+	c.until = elapsed() + d
+	_ = c.tcp.SetReadDeadline(time.Now().Add(d)) // a closed connection shows in the next read
 }
+
+// elapsed is the time since some moment: half the work of time.Now.
+func elapsed() time.Duration { return time.Since(epoch) }
+
+var epoch = time.Now()
 
 // begin marks the connection as busy; false when it is to end.
 func (c *conn) begin() bool {
@@ -191,19 +199,16 @@ func (c *conn) abort() {
 
 // answer lets the handler answer the request whose head was read; false if the connection is to be closed.
 func (c *conn) answer() bool {
-	ctx := &span{values: c.srv.Context}
+	ctx := c.request()
 	c.out.reset(c.head.close)
 	c.body.reset(c.head.length)
-	c.url = url.URL{Path: c.head.path}
-	c.req = http.Request{Method: http.MethodPost, URL: &c.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: c.head.header,
-		Body: &c.body, ContentLength: c.head.length, Host: c.head.host, RequestURI: c.head.path, RemoteAddr: c.from, Close: c.head.close}
 	c.mu.Lock()
 	c.span = ctx
 	c.mu.Unlock()
 	if c.body.left == 0 {
 		c.arm()
 	}
-	whole := c.call(c.req.WithContext(ctx))
+	whole := c.call(&c.req)
 	c.disarm()
 	ctx.end()
 	if c.out.Whole() { // refused without a look at the body, which is here
@@ -219,6 +224,20 @@ func (c *conn) answer() bool {
 		return false
 	}
 	return !c.out.close && !c.srv.closing.Load()
+}
+
+// request makes the request of the head that was read, and its context. Both are made anew only where somebody may
+// still look at the last one's context.
+func (c *conn) request() *span {
+	if c.ctx == nil || !c.ctx.renew() {
+		c.ctx = &span{values: c.srv.Context}
+		blank := http.Request{Method: http.MethodPost, URL: &c.url, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Body: &c.body, RemoteAddr: c.from}
+		c.blank = blank.WithContext(c.ctx)
+	}
+	c.url = url.URL{Path: c.head.path}
+	c.req = *c.blank
+	c.req.Header, c.req.ContentLength, c.req.Host, c.req.RequestURI, c.req.Close = c.head.header, c.head.length, c.head.host, c.head.path, c.head.close
+	return c.ctx
 }
 
 // call runs the handler; false if it panicked.
@@ -287,7 +306,7 @@ func (c *conn) disarm() {
 		}
 	}
 	if c.watched {
-		c.watched, c.until = false, time.Time{}
+		c.watched, c.until = false, 0
 	}
 	if c.got {
 		c.got = false
@@ -301,7 +320,7 @@ func (c *conn) linger() {
 	if c.tcp.CloseWrite() != nil {
 		return
 	}
-	c.readUntil(time.Now().Add(lingerTime))
+	c.readFor(lingerTime)
 	if _, err := io.CopyN(io.Discard, struct{ io.Reader }{c.tcp}, lingerBytes); err == nil {
 		time.Sleep(lingerTime / 2)
 	}

@@ -6,9 +6,10 @@
 // nothing that changes the framing (no Transfer-Encoding, Expect or Upgrade). Anything else, malformed heads above all,
 // is net/http's to judge, so there are not two opinions about what a request is.
 //
-// Rules for handlers: a Request, its Header and its Body must not be used after ServeHTTP returned, as their memory
-// serves the next request. A Body that was not read to its end ends the connection. The request's context ends when
-// the client hangs up, which is noticed within Notice once the body was read.
+// Rules for handlers: a Request, its Header, which must not be changed, and its Body must not be used after ServeHTTP
+// returned, as their memory serves the next request; likewise its context, unless something was made from it that ends
+// with it. A Body that was not read to its end ends the connection. The request's context ends when the client hangs up,
+// which is noticed within Notice once the body was read.
 package front
 
 import (

@@ -435,3 +435,43 @@ func TestRestGivesTheBodyWithoutCopying(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// Requests of one connection with the same head, and with others between, are read as what they are, and each has a
+// context of its own for whoever waits for its end.
+func TestHeadsAgainAndAgain(t *testing.T) {
+	ends := make(chan (<-chan struct{}), 100)
+	_, addr := start(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Err() != nil {
+			t.Error("the context has ended before the request")
+		}
+		if r.Header.Get("X-Wait") != "" {
+			ends <- r.Context().Done()
+		}
+		r.Pattern, r.Form = "changed", map[string][]string{"a": nil}
+		b, err := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s %v %s %v %d", r.URL.Path, r.Header["X-A"], b, err, len(r.Header))
+	})
+	c := dial(t, addr)
+	for i, x := range []struct{ path, extra, body, want string }{
+		{path, "X-A: 1\r\n", "b1", path + " [1] b1 <nil> 2"},
+		{path, "X-A: 1\r\n", "b2", path + " [1] b2 <nil> 2"},
+		{path + "/other", "X-A: 1\r\n", "b3", path + "/other [1] b3 <nil> 2"},
+		{path, "", "b4", path + " [] b4 <nil> 1"},
+		{path, "X-A: 1\r\nX-A: 2\r\n", "b5", path + " [1 2] b5 <nil> 2"},
+		{path, "X-A: 1\r\nX-A: 2\r\n", "b6", path + " [1 2] b6 <nil> 2"},
+		{path, "X-Wait: 1\r\n", "b7", path + " [] b7 <nil> 2"},
+		{path, "X-Wait: 1\r\n", "b8", path + " [] b8 <nil> 2"},
+		{path, "", "", path + " []  <nil> 1"},
+	} {
+		c.send("POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n%s", x.path, x.extra, len(x.body), x.body)
+		if _, got := c.answer(); got != x.want {
+			t.Errorf("request %d: %q, not %q", i, got, x.want)
+		}
+	}
+	first, second := <-ends, <-ends
+	if first == second {
+		t.Error("two requests have one end")
+	}
+	<-first
+	<-second
+}

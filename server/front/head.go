@@ -24,6 +24,7 @@ type head struct {
 	close  bool  // the client wants the connection closed
 	size   int   // bytes of the head
 	header http.Header
+	text   string   // that the header was read from, without the request line; empty: none, or the text is at fault
 	values []string // behind the lists of the header, one each
 }
 
@@ -78,7 +79,8 @@ func (h *head) parse(text string) bool {
 		h.header = make(http.Header, 16)
 	}
 	clear(h.header)
-	h.host, h.length, h.close, h.values = "", -1, false, h.values[:0]
+	whole := text
+	h.text, h.host, h.length, h.close, h.values = "", "", -1, false, h.values[:0]
 	for fields := 0; len(text) > 2; fields++ {
 		end := strings.IndexByte(text, '\r')
 		colon := strings.IndexByte(text[:end], ':')
@@ -86,13 +88,23 @@ func (h *head) parse(text string) bool {
 			return false
 		}
 		name, ok := canonical(text[:colon])
-		value := strings.Trim(text[colon+1:end], " \t")
+		value := text[colon+1 : end]
+		for value != "" && (value[0] == ' ' || value[0] == '\t') {
+			value = value[1:]
+		}
+		for value != "" && (value[len(value)-1] == ' ' || value[len(value)-1] == '\t') {
+			value = value[:len(value)-1]
+		}
 		if !ok || !plain(value) || !h.take(name, value) {
 			return false
 		}
 		text = text[end+2:]
 	}
-	return h.host != "" && h.length >= 0
+	if h.host == "" || h.length < 0 {
+		return false
+	}
+	h.text = whole
+	return true
 }
 
 // take keeps a field; false for one that changes how the request is to be read.

@@ -8,19 +8,21 @@ import (
 )
 
 // span is the context of one request. It ends when the client hangs up and when the handler has returned. It does less
-// than the standard contexts and so costs less: it has the values of the server's context, but does not end with it.
+// than the standard contexts and so costs less: it has the values of the server's context, but does not end with it. One
+// whose Done nobody asked for serves the connection's next request as well.
 type span struct {
 	values context.Context
 
 	mu    sync.Mutex
 	done  chan struct{} // made when somebody asks for it
 	err   error
-	hooks []*hook
+	hooks []hook
+	last  uint64 // id of the last hook
 }
 
 // hook is a function to be called at the end.
 type hook struct {
-	of *span
+	id uint64
 	f  func()
 }
 
@@ -55,26 +57,28 @@ func (s *span) Err() error {
 // AfterFunc calls f in a goroutine of its own after the end, unless stop returns true. Package context uses it for
 // contexts made from this one, and so does whoever wants to spare the rest of context.AfterFunc.
 func (s *span) AfterFunc(f func()) (stop func() bool) {
-	h := &hook{s, f}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		go f()
 		return func() bool { return false }
 	}
-	s.hooks = append(s.hooks, h)
-	return h.stop
+	s.last++
+	id := s.last
+	s.hooks = append(s.hooks, hook{id, f})
+	return func() bool { return s.stop(id) }
 }
 
-func (h *hook) stop() bool {
-	h.of.mu.Lock()
-	defer h.of.mu.Unlock()
-	i := slices.Index(h.of.hooks, h)
-	if i < 0 {
-		return false
+func (s *span) stop(id uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.hooks {
+		if s.hooks[i].id == id {
+			s.hooks = slices.Delete(s.hooks, i, i+1)
+			return true
+		}
 	}
-	h.of.hooks = slices.Delete(h.of.hooks, i, i+1)
-	return true
+	return false
 }
 
 func (s *span) end() {
@@ -90,5 +94,17 @@ func (s *span) end() {
 	for _, h := range s.hooks {
 		go h.f()
 	}
-	s.hooks = nil
+	clear(s.hooks)
+	s.hooks = s.hooks[:0]
+}
+
+// renew begins the time of another request; false if somebody may wait for the end of the last one.
+func (s *span) renew() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done != nil {
+		return false
+	}
+	s.err = nil
+	return true
 }

@@ -55,3 +55,32 @@ func TestSpanEndsBeforeDone(t *testing.T) {
 		cancel()
 	}
 }
+
+// A context that nobody waits for serves the next request; one that somebody waits for does not come back to life.
+func TestSpanRenews(t *testing.T) {
+	s := &span{values: context.Background()}
+	late := s.AfterFunc(func() {})
+	s.end()
+	if !s.renew() || s.Err() != nil {
+		t.Fatalf("it does not begin again: %v", s.Err())
+	}
+	called := make(chan struct{})
+	stop := s.AfterFunc(func() { close(called) })
+	if late() {
+		t.Error("the end of an earlier request's hook stopped one of this request")
+	}
+	s.end()
+	<-called
+	if stop() {
+		t.Error("a hook that ran was stopped")
+	}
+	if !s.renew() {
+		t.Fatal("it does not begin a third time")
+	}
+	done := s.Done()
+	s.end()
+	<-done
+	if s.renew() || s.Err() == nil {
+		t.Error("a context that somebody waited for begins again")
+	}
+}

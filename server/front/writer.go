@@ -15,11 +15,11 @@ type Writer struct {
 	buf     []byte // to be sent
 	begun   bool
 	chunked bool
-	bare    bool  // the status allows no body
-	left    int64 // of a sized body
-	close   bool  // the connection ends after the answer
-	err     error // of the connection
-	until   time.Time
+	bare    bool          // the status allows no body
+	left    int64         // of a sized body
+	close   bool          // the connection ends after the answer
+	err     error         // of the connection
+	until   time.Duration // deadline of writes in force, in elapsed time
 }
 
 const (
@@ -168,9 +168,9 @@ func (w *Writer) send(more []byte) error {
 	if w.err != nil || len(w.buf)+len(more) == 0 {
 		return w.err
 	}
-	if now := time.Now(); w.until.Sub(now) < w.c.srv.WriteTime {
-		w.until = now.Add(2 * w.c.srv.WriteTime)
-		_ = w.c.tcp.SetWriteDeadline(w.until) // what is wrong shows in the write
+	if now := elapsed(); w.until == 0 || w.until-now < w.c.srv.WriteTime {
+		w.until = now + 2*w.c.srv.WriteTime
+		_ = w.c.tcp.SetWriteDeadline(time.Now().Add(2 * w.c.srv.WriteTime)) // what is wrong shows in the write
 	}
 	_, w.err = w.c.sock.WriteBoth(w.buf, more)
 	w.buf = w.buf[:0]
@@ -191,7 +191,7 @@ func (w *Writer) finish() bool {
 
 // SetReadDeadline bounds reading of the request's body.
 func (w *Writer) SetReadDeadline(t time.Time) error {
-	w.c.until = t
+	w.c.until = 0
 	return w.c.tcp.SetReadDeadline(t)
 }
 
