@@ -85,9 +85,9 @@ func (g *Gateway) begin(c *chipTime, to *engine.Endpoint) spell {
 }
 
 // end ends the spell, once.
-func (s *spell) end(g *Gateway) {
+func (s *spell) end(f *flight) {
 	if s.of != nil {
-		s.millis = s.of.leave(g.Now(), s.entered, g.gateways())
+		s.millis = s.of.leave(f.clock(), s.entered, f.gateways())
 		s.of = nil
 	}
 }

@@ -141,7 +141,7 @@ func (f *fields) take(bit uint, key string, v []byte, maxCompletion *int) (err e
 		}
 		if bytes.IndexByte(v, '\\') < 0 {
 			f.model = string(v[1 : len(v)-1])
-		} else if json.Unmarshal(v, &f.model) != nil {
+		} else if f.model, err = unquoted(v); err != nil {
 			return fault.InvalidField(key, "model must be a string.")
 		}
 		if len(f.model) > maxName {
@@ -171,6 +171,12 @@ func (f *fields) take(bit uint, key string, v []byte, maxCompletion *int) (err e
 		f.prompts, err = prompts(v)
 	}
 	return err
+}
+
+// unquoted is a function of its own for the memory that it costs.
+func unquoted(v []byte) (text string, err error) {
+	err = json.Unmarshal(v, &text)
+	return text, err
 }
 
 func boolean(key string, v []byte) (bool, error) {

@@ -83,6 +83,7 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 		}
 		return f.unread(err)
 	}
+	f.ready = f.Now()
 	var used meter.Usage
 	if ok := true; f.far != nil && f.far.vectors != nil && f.far.via != "" {
 		if body, used, err = f.vector(body); err != nil {
@@ -295,6 +296,9 @@ func (f *flight) usage(body []byte) (meter.Usage, bool) {
 		u, _ := dialect.ReadUsage(kind, body, dialect.Usage{})
 		return metered(u), u.Known
 	}
+	if u, ok := plainUsage(body); ok {
+		return u, true
+	}
 	return engine.ReadUsage(gjson.GetBytes(body, "usage"))
 }
 
@@ -312,13 +316,36 @@ func withReason(data []byte) []byte {
 }
 
 // SetRate writes the state of a key's limits into the headers of an answer, in the words of the dialect; limits that
-// the key does not have are left out.
+// the key does not have are left out. The names are in canonical form already, and all values share one text.
 func SetRate(h http.Header, r quota.Rate) {
-	if r.LimitRequests > 0 {
-		setRate(h, &requestHeaders, r.LimitRequests, r.RemainingRequests, r.ResetRequests)
+	if r.LimitRequests <= 0 && r.LimitTokens <= 0 {
+		return
 	}
-	if r.LimitTokens > 0 {
-		setRate(h, &tokenHeaders, r.LimitTokens, r.RemainingTokens, r.ResetTokens)
+	var b [128]byte
+	var ends [2 * len(requestHeaders)]int
+	text, v := b[:0], make([]string, len(ends))
+	for i, x := range [...]struct {
+		limit, remaining int64
+		reset            time.Duration
+	}{{r.LimitRequests, r.RemainingRequests, r.ResetRequests}, {r.LimitTokens, r.RemainingTokens, r.ResetTokens}} {
+		text = strconv.AppendInt(text, x.limit, 10)
+		ends[3*i] = len(text)
+		text = strconv.AppendInt(text, x.remaining, 10)
+		ends[3*i+1] = len(text)
+		text = appendSpan(text, x.reset.Round(time.Millisecond))
+		ends[3*i+2] = len(text)
+	}
+	all, at := string(text), 0
+	for i, end := range ends {
+		v[i], at = all[at:end], end
+	}
+	for i := range requestHeaders {
+		if r.LimitRequests > 0 {
+			h[requestHeaders[i]] = v[i : i+1 : i+1]
+		}
+		if k := 3 + i; r.LimitTokens > 0 {
+			h[tokenHeaders[i]] = v[k : k+1 : k+1]
+		}
 	}
 }
 
@@ -327,16 +354,19 @@ var (
 	tokenHeaders   = [3]string{"X-Ratelimit-Limit-Tokens", "X-Ratelimit-Remaining-Tokens", "X-Ratelimit-Reset-Tokens"}
 )
 
-// setRate writes the three headers with one list and one text behind them; the names are in canonical form already.
-func setRate(h http.Header, names *[3]string, limit, remaining int64, reset time.Duration) {
-	var b [64]byte
-	text := strconv.AppendInt(b[:0], limit, 10)
-	first := len(text)
-	text = strconv.AppendInt(text, remaining, 10)
-	second := len(text)
-	all := string(append(text, reset.Round(time.Millisecond).String()...))
-	v := []string{all[:first], all[first:second], all[second:]}
-	for i, name := range names {
-		h[name] = v[i : i+1 : i+1]
+// appendSpan appends what String gives, of spans between a second and a minute without its text.
+func appendSpan(b []byte, d time.Duration) []byte {
+	if d < time.Second || d >= time.Minute || d%time.Millisecond != 0 {
+		return append(b, d.String()...)
 	}
+	b = strconv.AppendInt(b, int64(d/time.Second), 10)
+	if ms := int64(d % time.Second / time.Millisecond); ms > 0 {
+		n := len(b) + 4
+		b = append(b, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+		for b[n-1] == '0' {
+			n--
+		}
+		b = b[:n]
+	}
+	return append(b, 's')
 }

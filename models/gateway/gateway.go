@@ -133,7 +133,8 @@ type flight struct {
 	fields fields
 	far    *far
 	target *serve.Target
-	res    *quota.Reservation
+	res    *quota.Reservation // booked, once there is one
+	booked quota.Reservation
 	entry  meter.Entry
 
 	first   time.Duration // from began to the first byte for the client
@@ -147,7 +148,8 @@ type flight struct {
 	cost    int64
 
 	began   time.Time
-	opening try // the first of tries
+	ready   time.Time // when an answer in one piece was there; zero: it is none, or not there yet
+	opening try       // the first of tries
 	tries   [maxTries]*try
 	asks    int           // of tries
 	at      *try          // that runs
@@ -165,7 +167,8 @@ type flight struct {
 // Do runs one request. It returns an error only if nothing was written to the sink; a *quota.Refusal when money or
 // limits forbid the request.
 func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
-	f := &flight{Gateway: g, call: call}
+	f := flights.Get().(*flight)
+	f.Gateway, f.call = g, call
 	var err error
 	if g.Watch != nil {
 		err = f.watched(ctx, to)
@@ -175,8 +178,13 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 	if g.Explain != nil {
 		g.Explain.remember(f, err) // 8. Tell what watches
 	}
+	*f = flight{} // after a panic it is left to the collector
+	flights.Put(f)
 	return err
 }
+
+// flights are those that have ended; nothing keeps one.
+var flights = sync.Pool{New: func() any { return new(flight) }}
 
 // begun reads the request, and looks whether its answer is known.
 func (f *flight) begun(ctx context.Context, to Sink) error {
@@ -353,7 +361,7 @@ func (f *flight) reserve(ctx context.Context) error {
 	}
 	var err error
 	ask.Route, _ = id.ParseRaw(f.target.Route.ID) // ours, well-formed; without it the model's own limits do not bind
-	if f.res, err = f.Quota.Reserve(ctx, ask); err != nil {
+	if f.res, err = f.Quota.ReserveIn(ctx, ask, &f.booked); err != nil {
 		return err
 	}
 	who := f.identity()
@@ -496,13 +504,21 @@ func (f *flight) settle(o meter.Outcome) {
 // answers notes that the client's first byte is about to be written.
 func (f *flight) answers() {
 	if f.first == 0 {
-		f.first = f.Now().Sub(f.began)
+		f.first = f.clock().Sub(f.began)
 	}
+}
+
+// clock is now, or when the answer in one piece was whole: what is done with it takes no time that counts.
+func (f *flight) clock() time.Time {
+	if !f.ready.IsZero() {
+		return f.ready
+	}
+	return f.Now()
 }
 
 // work is what the request took of the machines; it ends there.
 func (f *flight) work() meter.Work {
-	f.spell.end(f.Gateway)
+	f.spell.end(f)
 	return meter.Work{Chip: f.spell.chip, ChipMillis: f.spell.millis, ChipNanos: f.ChipPrices.Cost(f.spell.chip, f.spell.millis), FirstToken: f.first}
 }
 
@@ -533,7 +549,7 @@ func (f *flight) left(ctx context.Context) {
 
 // finish settles what no other end did: refusals and failures before anything was delivered cost nothing.
 func (f *flight) finish() {
-	f.spell.end(f.Gateway)
+	f.spell.end(f)
 	switch {
 	case f.settled:
 	case f.used.Tokens() == 0:

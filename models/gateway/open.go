@@ -97,7 +97,7 @@ func (f *flight) ask(ctx context.Context, t *try) (engine.Stream, error) {
 	f.asked, f.at = true, t
 	t.known.running.Add(1)
 	f.entry.Asked(t.via.ID)
-	f.spell.end(f.Gateway) // of a try that failed
+	f.spell.end(f) // of a try that failed
 	f.spell = spell{}
 	if !t.via.Outside() {
 		f.spell = f.begin(&t.known.chips, t.to)
@@ -123,7 +123,7 @@ func (f *flight) ask(ctx context.Context, t *try) (engine.Stream, error) {
 func (f *flight) over(t *try, v verdict) {
 	t.known.running.Add(-1)
 	f.exit(t)
-	now := f.Now()
+	now := f.clock()
 	if t.took == 0 {
 		t.took = now.Sub(f.began) - t.began
 	}

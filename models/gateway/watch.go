@@ -128,7 +128,7 @@ func (f *flight) watched(ctx context.Context, to Sink) (err error) {
 func (f *flight) see(ctx context.Context, err error, ended bool) {
 	s := &f.sight
 	s.Kind, s.Dialect, s.Model, s.Stream, s.Target, s.Err = f.kind(), f.caller(), f.fields.model[:min(len(f.fields.model), maxName)], f.fields.stream, f.target, err
-	s.Took = f.Now().Sub(s.Began)
+	s.Took = f.clock().Sub(s.Began)
 	if !f.began.IsZero() {
 		s.Reserved = f.began.Sub(s.Began)
 	}

@@ -171,8 +171,13 @@ func (r *Refusal) Unwrap() error { return r.Fault }
 // Reserve lets the request run or returns a *Refusal, what Count says against the request, or the error of ctx. It
 // waits, boundedly, for a lease and for money that others only hold.
 func (b *Book) Reserve(ctx context.Context, a Ask) (*Reservation, error) {
+	return b.ReserveIn(ctx, a, new(Reservation))
+}
+
+// ReserveIn is Reserve with the memory for the reservation, which is the caller's again once it is settled.
+func (b *Book) ReserveIn(ctx context.Context, a Ask, r *Reservation) (*Reservation, error) {
 	a.Choices = max(a.Choices, 1)
-	r := &Reservation{Output: a.Output, book: b, ask: a, prompt: a.Prompt}
+	*r = Reservation{Output: a.Output, book: b, ask: a, prompt: a.Prompt}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.seat(r)
