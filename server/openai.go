@@ -53,10 +53,26 @@ const (
 
 // ServeHTTP answers one request.
 func (o *OpenAI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	out, raw, rid := o.begin(w, r)
+	x := served.Get().(*service)
+	o.serve(x, w, r)
+	*x = service{} // after a panic it is left to the collector
+	served.Put(x)
+}
+
+// service is the memory of one request.
+type service struct {
+	sink sink
+	call gateway.Call
+}
+
+var served = sync.Pool{New: func() any { return new(service) }}
+
+func (o *OpenAI) serve(x *service, w http.ResponseWriter, r *http.Request) {
+	out := &x.sink
+	raw, rid := o.begin(out, w, r)
 	defer out.release()
 	defer o.recover(out, rid)
-	if err := o.route(out, r, raw, rid); err != nil {
+	if err := o.route(x, r, raw, rid); err != nil {
 		if o.Refused != nil && !out.passed {
 			o.Refused(err)
 		}
@@ -64,15 +80,16 @@ func (o *OpenAI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (o *OpenAI) begin(w http.ResponseWriter, r *http.Request) (out *sink, raw id.Raw, rid string) {
+func (o *OpenAI) begin(out *sink, w http.ResponseWriter, r *http.Request) (raw id.Raw, rid string) {
 	raw = o.IDs.Raw()
-	rid = "req_" + raw.String()
-	out = &sink{ResponseWriter: w, now: o.Now, id: [1]string{rid}, major: r.ProtoMajor}
+	list := &[1]string{raw.Named("req")} // the header keeps it
+	rid = list[0]
+	*out = sink{ResponseWriter: w, now: o.Now, id: list, major: r.ProtoMajor}
 	w.Header()["X-Request-Id"] = out.id[:]
 	if out.front, _ = w.(*front.Writer); out.front == nil || !out.front.Whole() {
 		out.unread = timeBody(w, r, o.Now().Add(bodyTime))
 	}
-	return out, raw, rid
+	return raw, rid
 }
 
 // The endpoints that most requests are for.
@@ -89,8 +106,8 @@ func line(method, pattern string) Endpoint {
 	return e
 }
 
-func (o *OpenAI) route(w *sink, r *http.Request, raw id.Raw, rid string) error {
-	e, path := chatEndpoint, r.URL.Path
+func (o *OpenAI) route(x *service, r *http.Request, raw id.Raw, rid string) error {
+	w, e, path := &x.sink, chatEndpoint, r.URL.Path
 	switch path {
 	case openai.ChatPath:
 	case openai.CompletionPath:
@@ -105,7 +122,8 @@ func (o *OpenAI) route(w *sink, r *http.Request, raw id.Raw, rid string) error {
 	if err != nil {
 		return err
 	}
-	return o.complete(w, r, &gateway.Call{Who: who, Path: path, Request: raw, RequestID: rid}, (*OpenAI).run)
+	x.call = gateway.Call{Who: who, Path: path, Request: raw, RequestID: rid}
+	return o.complete(w, r, &x.call, (*OpenAI).run)
 }
 
 // elsewhere is a request for anything but chat and text completions.
@@ -418,7 +436,7 @@ func (o *OpenAI) recover(w *sink, rid string) {
 type sink struct {
 	http.ResponseWriter
 	now    func() time.Time
-	id     [1]string     // value of its header
+	id     *[1]string    // value of its header
 	face   dialect.Kind  // what the caller reads; empty: OpenAI's chat
 	front  *front.Writer // ResponseWriter, if it is one: it looks after the time that writes take
 	begun  bool

@@ -23,14 +23,18 @@ type Maker struct {
 	Now  func() time.Time
 	Rand io.Reader
 	mu   sync.Mutex
+	few  [64 * fresh]byte // read ahead of the system's source
+	left int              // of few
 }
+
+const fresh = 10 // random bytes of an id
 
 // Default is the Maker of running programs: wall clock and the operating system's randomness.
 func Default() *Maker { return &Maker{Now: time.Now, Rand: rand.Reader} }
 
 // New returns noun_ followed by a fresh id. It panics if the source of randomness fails, since no program can
 // go on safely without one.
-func (m *Maker) New(noun string) string { return noun + "_" + m.Raw().String() }
+func (m *Maker) New(noun string) string { return m.Raw().Named(noun) }
 
 // Raw returns a fresh id without a noun.
 func (m *Maker) Raw() Raw {
@@ -38,22 +42,45 @@ func (m *Maker) Raw() Raw {
 	binary.BigEndian.PutUint64(r[:8], uint64(m.Now().UnixMilli())<<16)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, err := io.ReadFull(m.Rand, r[6:]); err != nil {
-		panic("id: no randomness: " + err.Error())
+	if m.left == 0 {
+		n := len(m.few)
+		if m.Rand != rand.Reader { // a test's, which may count them
+			n = fresh
+		}
+		if _, err := io.ReadFull(m.Rand, m.few[len(m.few)-n:]); err != nil {
+			panic("id: no randomness: " + err.Error())
+		}
+		m.left = n
 	}
+	copy(r[6:], m.few[len(m.few)-m.left:])
+	m.left -= fresh
 	return r
 }
 
 // String is the 26-character form.
 func (r Raw) String() string {
-	var out [26]byte
+	var out [length]byte
+	r.write(&out)
+	return string(out[:])
+}
+
+// Named is String behind a noun and an underscore.
+func (r Raw) Named(noun string) string {
+	var out [length]byte
+	r.write(&out)
+	var b [48]byte
+	return string(append(append(append(b[:0], noun...), '_'), out[:]...))
+}
+
+const length = 26
+
+func (r Raw) write(out *[length]byte) {
 	hi, lo := binary.BigEndian.Uint64(r[:8]), binary.BigEndian.Uint64(r[8:])
-	for i := 25; i >= 0; i-- {
+	for i := length - 1; i >= 0; i-- {
 		out[i] = alphabet[lo&31]
 		lo = lo>>5 | hi<<59
 		hi >>= 5
 	}
-	return string(out[:])
 }
 
 // ParseRaw reads the 26-character form, with or without a noun before it.

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -138,7 +137,7 @@ func (d *Driver) Open(ctx context.Context, to engine.Endpoint, q engine.Request)
 	if err != nil {
 		return nil, err
 	}
-	if r.Status == 200 && strings.HasPrefix(r.Header("Content-Type"), "text/event-stream") {
+	if r.Status == 200 && r.Stream {
 		return &events{whole{r}, upstream.Events{R: r}}, nil
 	}
 	return &whole{r}, nil

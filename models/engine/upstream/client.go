@@ -34,7 +34,7 @@ type Client struct {
 
 	mu    sync.Mutex
 	idle  map[string][]*conn // each list in order of last use
-	swept time.Time
+	swept time.Duration
 }
 
 // Request is what Do sends.
@@ -185,7 +185,7 @@ func (cn *conn) ask(q *Request) (sent int64, whole bool, err error) {
 // has closed, or on which it said something that nobody asked for, is found out before it is used again: what it said
 // would be taken for the answer to the next request.
 func (c *Client) pooled(addr string) *conn {
-	oldest := time.Now().Add(-c.idleTimeout())
+	oldest := elapsed() - c.idleTimeout()
 	for {
 		c.mu.Lock()
 		list := c.idle[addr]
@@ -197,7 +197,7 @@ func (c *Client) pooled(addr string) *conn {
 		list[len(list)-1] = nil
 		c.idle[addr] = list[:len(list)-1]
 		c.mu.Unlock()
-		if cn.idle.After(oldest) {
+		if cn.idle > oldest {
 			return cn
 		}
 		cn.Close()
@@ -238,7 +238,7 @@ func (r *Response) Close() error {
 func (r *Response) exhausted() bool { return r.form == sized && r.left == 0 }
 
 func (c *Client) give(addr string, cn *conn) {
-	cn.used, cn.idle = true, time.Now()
+	cn.used, cn.idle = true, elapsed()
 	if len(cn.buf) > firstBuffer {
 		cn.buf = cn.buf[:firstBuffer:firstBuffer]
 	}
@@ -256,17 +256,17 @@ func (c *Client) give(addr string, cn *conn) {
 		return
 	}
 	c.idle[addr] = append(c.idle[addr], cn)
-	if oldest := cn.idle.Add(-c.idleTimeout()); c.swept.Before(oldest) {
+	if oldest := cn.idle - c.idleTimeout(); c.swept == 0 || c.swept < oldest {
 		c.swept = cn.idle
 		c.sweep(oldest)
 	}
 }
 
 // sweep closes what was not used for too long, of engines that are gone as well.
-func (c *Client) sweep(oldest time.Time) {
+func (c *Client) sweep(oldest time.Duration) {
 	for addr, list := range c.idle {
 		n := 0
-		for n < len(list) && list[n].idle.Before(oldest) {
+		for n < len(list) && list[n].idle < oldest {
 			list[n].Close()
 			n++
 		}

@@ -24,24 +24,29 @@ type conn struct {
 	*socket.Conn
 	buf      []byte
 	r, w     int
-	out      []byte // request being written
-	head     []byte // status line and headers of the answer being read
-	used     bool   // has carried a request before
-	idle     time.Time
-	deadline time.Time // in force
+	out      []byte        // request being written
+	head     []byte        // status line and headers of the answer being read
+	used     bool          // has carried a request before
+	idle     time.Duration // since when, in elapsed time
+	deadline time.Duration // in force, in elapsed time; 0: none
 	timeout  time.Duration
 	hangUp   func() // closes it
 }
 
 // renew moves the deadline on when less than the timeout is left of it, which is not every time.
 func (c *conn) renew() error {
-	now := time.Now()
-	if c.timeout <= 0 || c.deadline.Sub(now) >= c.timeout {
+	now := elapsed()
+	if c.timeout <= 0 || c.deadline != 0 && c.deadline-now >= c.timeout {
 		return nil
 	}
-	c.deadline = now.Add(c.timeout + c.timeout/4)
-	return c.SetDeadline(c.deadline)
+	c.deadline = now + c.timeout + c.timeout/4
+	return c.SetDeadline(time.Now().Add(c.timeout + c.timeout/4))
 }
+
+// elapsed is the time since some moment: half the work of time.Now.
+func elapsed() time.Duration { return time.Since(epoch) }
+
+var epoch = time.Now()
 
 func (c *conn) buffered() int { return c.w - c.r }
 
@@ -111,6 +116,7 @@ const (
 // Response is an answer whose head was read. It belongs to one goroutine.
 type Response struct {
 	Status int
+	Stream bool // the body is an event stream, as its Content-Type has it
 
 	client *Client
 	addr   string
@@ -160,7 +166,8 @@ func (r *Response) parseHead(head []byte) error {
 	r.Status, r.head = int(status), rest
 	r.keep = line[7] == '1'
 	r.form, r.left = closing, -1
-	sawChunked := false
+	r.Stream = false
+	sawChunked, typed := false, false
 	for len(rest) > 0 {
 		line, rest, _ = bytes.Cut(rest, []byte("\r\n"))
 		name, value, ok := bytes.Cut(line, []byte(":"))
@@ -182,6 +189,8 @@ func (r *Response) parseHead(head []byte) error {
 			sawChunked = true
 		case foldEqual(name, "connection"):
 			r.keep = r.keep && !foldEqual(value, "close")
+		case !typed && foldEqual(name, "content-type"):
+			typed, r.Stream = true, bytes.HasPrefix(value, []byte("text/event-stream"))
 		}
 	}
 	if sawChunked {
@@ -197,7 +206,18 @@ func (r *Response) parseHead(head []byte) error {
 	return nil
 }
 
-func foldEqual(b []byte, s string) bool { return len(b) == len(s) && strings.EqualFold(string(b), s) }
+// foldEqual compares with a name or word in lower case.
+func foldEqual(b []byte, s string) bool {
+	if len(b) != len(s) {
+		return false
+	}
+	for i, c := range b {
+		if c != s[i] && (c|0x20 != s[i] || c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return true
+}
 
 // Header returns the first value of a header, or "". It is valid until the body was read to its end or closed.
 func (r *Response) Header(name string) string {
@@ -205,7 +225,7 @@ func (r *Response) Header(name string) string {
 	for len(rest) > 0 {
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte("\r\n"))
-		if n, value, _ := bytes.Cut(line, []byte(":")); foldEqual(n, name) {
+		if n, value, _ := bytes.Cut(line, []byte(":")); len(n) == len(name) && strings.EqualFold(string(n), name) {
 			return string(bytes.TrimSpace(value))
 		}
 	}

@@ -185,7 +185,7 @@ func TestSilenceEndsAnAnswerNotItsLength(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		defer far.Close()
-		c := &Client{Timeout: time.Minute, idle: map[string][]*conn{"x": {{Conn: socket.New(near), buf: make([]byte, firstBuffer), idle: time.Now()}}}}
+		c := &Client{Timeout: time.Minute, idle: map[string][]*conn{"x": {{Conn: socket.New(near), buf: make([]byte, firstBuffer), idle: elapsed()}}}}
 		go func() {
 			if _, err := http.ReadRequest(bufio.NewReader(far)); err != nil {
 				return
@@ -540,7 +540,7 @@ func TestOnlyWhatWasNotSentIsSentAgain(t *testing.T) {
 	for takes, again := range map[int]bool{0: true, 5: false} {
 		c := &Client{idle: map[string][]*conn{addr: nil}}
 		for range 3 {
-			c.idle[addr] = append(c.idle[addr], &conn{Conn: socket.New(&unwilling{takes: takes}), buf: make([]byte, firstBuffer), used: true, idle: time.Now(), hangUp: func() {}})
+			c.idle[addr] = append(c.idle[addr], &conn{Conn: socket.New(&unwilling{takes: takes}), buf: make([]byte, firstBuffer), used: true, idle: elapsed(), hangUp: func() {}})
 		}
 		got, err := ask(t, c, addr)
 		if (err == nil) != again || again && got != "x" {
