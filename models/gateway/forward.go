@@ -83,7 +83,6 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 		}
 		return f.unread(err)
 	}
-	f.ready = f.Now()
 	var used meter.Usage
 	if ok := true; f.far != nil && f.far.vectors != nil && f.far.via != "" {
 		if body, used, err = f.vector(body); err != nil {
@@ -100,6 +99,7 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 			return err
 		}
 	}
+	f.ready = f.Now()
 	h := to.Header()
 	SetRate(h, f.res.Rate)
 	f.header(h)
@@ -115,8 +115,14 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 	f.settle(outcome)      // before the client can ask again
 	to.WriteHeader(http.StatusOK)
 	_, _ = to.Write(body) // it was made for the client, taken or not
+	if len(body) > surelyKept {
+		f.ready = f.Now()
+	}
 	return nil
 }
+
+// surelyKept is how much a sink takes without waiting for the client.
+const surelyKept = 16 << 10
 
 var lengthReason = []byte(`"finish_reason":"length"`)
 
