@@ -1,6 +1,7 @@
 // Package socket reads and writes TCP connections with less around each call than package net: on Linux the scheduler
 // is not told of reads and writes, as they do not block there. That spares its bookkeeping, and its monitor, which looks
-// for blocked calls fifty thousand times a second once it is told of one after a pause, goes on sleeping.
+// for blocked calls fifty thousand times a second once it is told of one after a pause, goes on sleeping. What is long
+// is told of as always, as it is copied for a while.
 //
 // Rules for callers: reading belongs to one goroutine at a time, writing likewise, and Ask is both. Close and deadlines
 // are those of the connection below, and end calls that wait. What is no socket is read and written as it is.
@@ -10,6 +11,9 @@ import (
 	"errors"
 	"net"
 )
+
+// short is up to how many bytes of a call the scheduler is not told.
+const short = 512 << 10
 
 // Conn reads and writes a connection. Make it with New.
 type Conn struct {
@@ -29,7 +33,7 @@ var ErrStale = errors.New("socket: the connection is of no use any more")
 
 // Read reads what there is, at least a byte; it waits for that.
 func (c *Conn) Read(p []byte) (int, error) {
-	if c.raw == nil || len(p) == 0 {
+	if c.raw == nil || len(p) == 0 || len(p) > short {
 		return c.Conn.Read(p)
 	}
 	return c.fast.read(p)
@@ -43,7 +47,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 
 // WriteBoth writes head and body, without copying them together; how much the kernel took is told as well.
 func (c *Conn) WriteBoth(head, body []byte) (int64, error) {
-	if c.raw != nil {
+	if c.raw != nil && len(head)+len(body) <= short {
 		return c.fast.write(head, body)
 	}
 	parts := net.Buffers{head, body}
@@ -57,7 +61,7 @@ func (c *Conn) WriteBoth(head, body []byte) (int64, error) {
 // told as well. Nothing may be left unread before. A connection that is not fresh is looked at first: ErrStale, with
 // nothing sent, if it is of no use, as far as the system can tell.
 func (c *Conn) Ask(head, body, answer []byte, fresh bool) (sent int64, n int, err error) {
-	if c.raw == nil || len(answer) == 0 {
+	if c.raw == nil || len(answer) == 0 || len(head)+len(body) > short {
 		if !fresh && !quiet(c.Conn) {
 			return 0, 0, ErrStale
 		}
