@@ -30,5 +30,5 @@ func quiet(nc net.Conn) bool {
 			}
 		}
 	})
-	return err == nil && silent
+	return err != nil || silent // what is closed on this side shows in the next call
 }
