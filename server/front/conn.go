@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/triarch-ai/triarch/internal/socket"
+	"github.com/triarch-ai/triarch/internal/rawtcp"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 type conn struct {
 	srv   *Server
 	tcp   *net.TCPConn
-	sock  *socket.Conn // reads and writes tcp
+	sock  *rawtcp.Conn // reads and writes tcp
 	seat  *seat
 	from  string // address of the client
 	buf   []byte // buf[r:w] was read and not used
@@ -61,7 +61,7 @@ const (
 )
 
 func newConn(s *Server, tcp *net.TCPConn, seat *seat) *conn {
-	c := &conn{srv: s, tcp: tcp, sock: socket.New(tcp), seat: seat, from: tcp.RemoteAddr().String(), buf: make([]byte, firstBuffer)}
+	c := &conn{srv: s, tcp: tcp, sock: rawtcp.New(tcp), seat: seat, from: tcp.RemoteAddr().String(), buf: make([]byte, firstBuffer)}
 	c.stopped.L = &c.mu
 	c.out.c, c.body.c = c, c
 	c.out.header = make(http.Header, 16)

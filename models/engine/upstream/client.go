@@ -20,7 +20,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
-	"github.com/triarch-ai/triarch/internal/socket"
+	"github.com/triarch-ai/triarch/internal/rawtcp"
 )
 
 // Client keeps connections to engines. The zero value works; it is safe for concurrent use.
@@ -66,7 +66,7 @@ func (c *Client) Do(ctx context.Context, q *Request) (*Response, error) {
 		if !errors.Is(err, errUnsent) || ctx.Err() != nil {
 			return nil, noAnswer(ctx, err)
 		}
-		if !errors.Is(err, socket.ErrStale) {
+		if !errors.Is(err, rawtcp.ErrStale) {
 			break
 		}
 	}
@@ -86,7 +86,7 @@ var errUnsent = errors.New("upstream: the engine had closed the connection")
 
 // unsent tells a connection that was dead before from an engine that failed while it worked.
 func unsent(sent int64, err error) bool {
-	return sent == 0 && (errors.Is(err, socket.ErrStale) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET))
+	return sent == 0 && (errors.Is(err, rawtcp.ErrStale) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET))
 }
 
 func noAnswer(ctx context.Context, err error) error {
@@ -210,7 +210,7 @@ func (c *Client) dial(ctx context.Context, addr string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: socket.New(nc), buf: make([]byte, firstBuffer), hangUp: func() { nc.Close() }}, nil
+	return &conn{Conn: rawtcp.New(nc), buf: make([]byte, firstBuffer), hangUp: func() { nc.Close() }}, nil
 }
 
 func orDefault(d, def time.Duration) time.Duration {

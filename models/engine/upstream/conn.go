@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/triarch-ai/triarch/internal/socket"
+	"github.com/triarch-ai/triarch/internal/rawtcp"
 )
 
 const (
@@ -21,7 +21,7 @@ const (
 
 // conn is a connection with what was read from it and not used yet.
 type conn struct {
-	*socket.Conn
+	*rawtcp.Conn
 	buf      []byte
 	r, w     int
 	out      []byte        // request being written

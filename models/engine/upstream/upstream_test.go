@@ -21,7 +21,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/triarch-ai/triarch/internal/fault"
-	"github.com/triarch-ai/triarch/internal/socket"
+	"github.com/triarch-ai/triarch/internal/rawtcp"
 )
 
 // speak answers every connection with the given bytes after one request head, then closes.
@@ -185,7 +185,7 @@ func TestSilenceEndsAnAnswerNotItsLength(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		defer far.Close()
-		c := &Client{Timeout: time.Minute, idle: map[string][]*conn{"x": {{Conn: socket.New(near), buf: make([]byte, firstBuffer), idle: elapsed()}}}}
+		c := &Client{Timeout: time.Minute, idle: map[string][]*conn{"x": {{Conn: rawtcp.New(near), buf: make([]byte, firstBuffer), idle: elapsed()}}}}
 		go func() {
 			if _, err := http.ReadRequest(bufio.NewReader(far)); err != nil {
 				return
@@ -346,7 +346,7 @@ func pieces(t *rapid.T, body string) *Response {
 		body = body[n:]
 	}
 	wire = append(wire, "0\r\n\r\n"...)
-	c := &conn{Conn: socket.New(&fakeConn{t: t, data: wire}), buf: make([]byte, firstBuffer)}
+	c := &conn{Conn: rawtcp.New(&fakeConn{t: t, data: wire}), buf: make([]byte, firstBuffer)}
 	return &Response{Status: 200, c: c, form: chunked, ctx: context.Background(), stop: noStop}
 }
 
@@ -372,7 +372,7 @@ func FuzzResponse(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n: t 1 2\ndata: [DONE]\n\n"))
 	f.Add([]byte("HTTP/1.0 200 OK\r\n\r\n: t 1 99999999999999999999\ndata: x\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, wire []byte) {
-		c := &conn{Conn: socket.New(&wholeConn{data: wire}), buf: make([]byte, 64)}
+		c := &conn{Conn: rawtcp.New(&wholeConn{data: wire}), buf: make([]byte, 64)}
 		r := &Response{c: c, ctx: context.Background(), stop: noStop}
 		if r.readHead() != nil {
 			return
@@ -540,7 +540,7 @@ func TestOnlyWhatWasNotSentIsSentAgain(t *testing.T) {
 	for takes, again := range map[int]bool{0: true, 5: false} {
 		c := &Client{idle: map[string][]*conn{addr: nil}}
 		for range 3 {
-			c.idle[addr] = append(c.idle[addr], &conn{Conn: socket.New(&unwilling{takes: takes}), buf: make([]byte, firstBuffer), used: true, idle: elapsed(), hangUp: func() {}})
+			c.idle[addr] = append(c.idle[addr], &conn{Conn: rawtcp.New(&unwilling{takes: takes}), buf: make([]byte, firstBuffer), used: true, idle: elapsed(), hangUp: func() {}})
 		}
 		got, err := ask(t, c, addr)
 		if (err == nil) != again || again && got != "x" {

@@ -1,11 +1,11 @@
-// Package socket reads and writes TCP connections with less around each call than package net: on Linux the scheduler
+// Package rawtcp reads and writes TCP connections with less around each call than package net: on Linux the scheduler
 // is not told of reads and writes, as they do not block there. That spares its bookkeeping, and its monitor, which looks
 // for blocked calls fifty thousand times a second once it is told of one after a pause, goes on sleeping. What is long
 // is told of as always, as it is copied for a while.
 //
 // Rules for callers: reading belongs to one goroutine at a time, writing likewise, and Ask is both. Close and deadlines
 // are those of the connection below, and end calls that wait. What is no socket is read and written as it is.
-package socket
+package rawtcp
 
 import (
 	"errors"
@@ -29,7 +29,7 @@ func New(nc net.Conn) *Conn {
 }
 
 // ErrStale says that a connection was closed by the other side, or that something came which nobody had asked for.
-var ErrStale = errors.New("socket: the connection is of no use any more")
+var ErrStale = errors.New("rawtcp: the connection is of no use any more")
 
 // Read reads what there is, at least a byte; it waits for that.
 func (c *Conn) Read(p []byte) (int, error) {
