@@ -23,6 +23,7 @@ func (s *System) startLoops(context.Context) error {
 		s.loop(s.collectLoop)
 		s.loop(s.Webhooks.Loop)
 		s.loop(s.retainLoop)
+		s.loop(func(ctx context.Context) { s.each(ctx, time.Second, "canaries", s.Serve.JudgeCanaries) })
 	}
 	if s.Config.has("control") {
 		s.loop(func(ctx context.Context) { s.reconcileLoop(ctx, s.wake[0], "runs", s.Train.Reconcile) })
@@ -30,6 +31,10 @@ func (s *System) startLoops(context.Context) error {
 	}
 	if s.Config.has("gateway") {
 		s.loop(func(ctx context.Context) { s.Explain.Loop(ctx, time.Now) })
+		life := s.ids.New("life") // of this start: what it counts is told as a whole
+		s.loop(func(ctx context.Context) {
+			s.each(ctx, time.Second, "counts of canaries", func(ctx context.Context) error { return s.trials.Tell(ctx, s.db.Serve(), life) })
+		})
 	}
 	s.loop(s.claimLoop)
 	s.onStop("the loops", func(context.Context) error {
@@ -73,6 +78,25 @@ func (s *System) reconcileLoop(ctx context.Context, wake <-chan struct{}, what s
 		case <-wake:
 		case <-t.C:
 		}
+	}
+}
+
+// each does something again and again; the same failure is told once.
+func (s *System) each(ctx context.Context, every time.Duration, what string, do func(context.Context) error) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		err := do(ctx)
+		if err != nil && !failing {
+			s.complain(ctx, what+" cannot be brought forward; the next pass tries again", err)
+		}
+		failing = err != nil
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/internal/seal"
+	"github.com/triarch-ai/triarch/models/canary"
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/models/gateway/capture"
@@ -96,6 +97,7 @@ type System struct {
 	Watch     *seen.Watch // of the model API's requests
 
 	chipPrices meter.ChipPrices
+	trials     canary.Book // what this process's gateway counts of canaries
 
 	loops   context.Context
 	cancel  context.CancelFunc

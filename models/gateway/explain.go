@@ -27,6 +27,7 @@ type Explanation struct {
 	PriceVersion string // pv_...
 	Stream       bool
 	Tries        []Tried
+	Drawn        *Drawn `json:",omitempty"` // nil: the route had no canary
 	Blocks       int // blocks of 1 KiB of the prompt, where replicas were compared by what they have seen of it
 	Matched      int // of them, and of its session, what the chosen replica had seen
 	Cut          bool
@@ -111,6 +112,7 @@ type flightNote struct {
 	input, output, cost      int64
 	first, took              time.Duration
 	refused, failed, settled bool
+	drawn                    *Drawn
 }
 
 func (x *Explanations) start() {
@@ -228,6 +230,7 @@ func (f *flight) explained(err error) explained {
 		n.route, n.price = f.target.Route.ID, f.target.Route.Priced.ID
 	}
 	n.cut = f.res != nil && f.res.Cut
+	n.drawn = f.shown()
 	if err != nil {
 		x := fault.As(err)
 		n.refused, n.code, n.reason = true, cmp.Or(x.Code, string(x.Kind)), x.Sentence()
@@ -248,7 +251,7 @@ func (f *flight) explained(err error) explained {
 func (e *explained) explanation() Explanation {
 	n := &e.flight
 	x := Explanation{Request: "req_" + e.request.String(), At: n.at, Project: n.project, Key: n.key, Path: n.path, Model: n.model, Route: n.route,
-		PriceVersion: n.price, Stream: n.stream, Blocks: n.blocks, Matched: n.matched, Cut: n.cut, Code: n.code, Reason: n.reason,
+		PriceVersion: n.price, Stream: n.stream, Drawn: n.drawn, Blocks: n.blocks, Matched: n.matched, Cut: n.cut, Code: n.code, Reason: n.reason,
 		Input: n.input, Output: n.output, CostMicros: n.cost, FirstByte: n.first, Took: n.took, Outcome: "refused"}
 	if n.settled {
 		x.Outcome = n.outcome.String()
@@ -275,6 +278,9 @@ func (f *flight) header(h http.Header) {
 	if f.blocks > 0 {
 		b = strconv.AppendInt(append(b, "; matched="...), int64(f.matched), 10)
 		b = strconv.AppendInt(append(b, '/'), int64(f.blocks), 10)
+	}
+	if f.lot.canary && f.asks == 1 && !f.lot.skipped {
+		b = append(b, "; canary=1"...)
 	}
 	if f.call.Names {
 		b = append(append(b, "; backend="...), t.via.ID...)

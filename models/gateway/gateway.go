@@ -22,6 +22,7 @@ import (
 	"github.com/triarch-ai/triarch/api/openai"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/canary"
 	"github.com/triarch-ai/triarch/models/dialect"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/serve"
@@ -80,6 +81,10 @@ type Gateway struct {
 
 	// Explain keeps what was decided about requests; nil: nothing does.
 	Explain *Explanations
+	// Trials counts how requests end on canaries and beside them; nil: nothing does.
+	Trials *canary.Book
+	// Draw gives evenly drawn numbers, which decide who asks a canary; nil: those of math/rand/v2.
+	Draw func() uint64
 
 	replicas sync.Map // replica id -> *replica
 	numbers  atomic.Uint32
@@ -162,6 +167,7 @@ type flight struct {
 	taken   int64         // bytes of Memory that it holds
 	unlike  bool          // a backend was passed over for its dialect
 	sight   Sight
+	lot     lot
 }
 
 // Do runs one request. It returns an error only if nothing was written to the sink; a *quota.Refusal when money or
@@ -174,6 +180,9 @@ func (g *Gateway) Do(ctx context.Context, to Sink, call *Call) error {
 		err = f.watched(ctx, to)
 	} else {
 		err = f.begun(ctx, to)
+	}
+	if f.lot.drawn {
+		f.tell(ctx, err)
 	}
 	if g.Explain != nil {
 		g.Explain.remember(f, err) // 8. Tell what watches
@@ -204,6 +213,9 @@ func (f *flight) begun(ctx context.Context, to Sink) error {
 
 // run is the rest of the flow, once the route is known.
 func (f *flight) run(ctx context.Context, to Sink) (err error) {
+	if f.target.Trial != nil {
+		f.draw()
+	}
 	// 3. Reserve, and open the record that will be the bill.
 	if err := f.reserve(ctx); err != nil {
 		return err
@@ -376,6 +388,9 @@ func (f *flight) reserve(ctx context.Context) error {
 // version, or else the count would hold for some of them alone.
 func (f *flight) counter() (*serve.Upstream, engine.Counter) {
 	first := f.target.Backends[0]
+	if t := f.target.Trial; t != nil && (t.Via.Outside() || t.Via.Version != first.Version) {
+		return nil, nil
+	}
 	for _, u := range f.target.Backends {
 		if u.Outside() || u.Version != first.Version {
 			return nil, nil
@@ -422,7 +437,11 @@ func (f *flight) identity() meter.Identity {
 		Prices: t.Route.Prices, Tag: meter.CleanTag(f.call.Tag), Start: f.began, Kind: f.kind(), Stream: f.fields.stream,
 	}
 	i.Route, _ = id.ParseRaw(t.Route.ID)              // ours, well-formed; a zero id still bills
-	i.Version, _ = id.ParseRaw(t.Backends[0].Version) // of what is asked first; none of a provider's model
+	first := t.Backends[0]
+	if f.lot.canary {
+		first = t.Trial.Via
+	}
+	i.Version, _ = id.ParseRaw(first.Version) // of what is asked first; none of a provider's model
 	if p := t.Route.Priced.ID; p != "" {
 		i.PriceVer, _ = id.ParseRaw(p)
 	}

@@ -249,6 +249,11 @@ func (f *flight) choose(now time.Time) *try {
 	if f.asks >= maxTries {
 		return nil
 	}
+	if f.lot.canary && f.asks == 0 && !f.lot.skipped && !f.lot.unlike {
+		if t := f.trial(now); t != nil {
+			return t
+		}
+	}
 	list := f.target.Backends
 	for len(list) > 0 {
 		n := 1

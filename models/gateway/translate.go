@@ -164,6 +164,9 @@ func (f *flight) relay(ctx context.Context, to Sink, s engine.Stream) {
 			f.close(to, s, b, enc, out, whole)
 			return
 		}
+		if len(out) > 0 {
+			f.answers()
+		}
 		if len(out) > 0 && !send(to, out) {
 			f.drain(ctx, s)
 			f.settle(meter.HungUp)
@@ -201,6 +204,7 @@ func (f *flight) snapped(to Sink, enc *dialect.Encoder, out []byte, err, said er
 
 // close settles a stream and sends its end. An answer that the money cut ends with the reason instead.
 func (f *flight) close(to Sink, s engine.Stream, b *between, enc *dialect.Encoder, out []byte, whole *dialect.Assembler) {
+	f.answers()
 	end := dialect.Event{Kind: dialect.Ended}
 	if whole != nil {
 		if err := f.keep(whole, end); err != nil {
@@ -307,6 +311,7 @@ func (f *flight) deliver(ctx context.Context, to Sink, s engine.Stream, b *betwe
 			return err
 		}
 	}
+	f.answers()
 	f.delivered(ctx, used)
 	f.settle(outcome)
 	f.write(to, body)

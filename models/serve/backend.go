@@ -205,7 +205,7 @@ func (r Route) on(deployment string) bool {
 
 // equal says whether two routes are alike in all that requests see.
 func (r Route) equal(o Route) bool {
-	return r.ID == o.ID && r.Org == o.Org && r.Project == o.Project && r.Name == o.Name && r.Prices == o.Prices && r.Shared == o.Shared && r.Priced == o.Priced && r.Policy == o.Policy &&
+	return r.ID == o.ID && r.Org == o.Org && r.Project == o.Project && r.Name == o.Name && r.Prices == o.Prices && r.Shared == o.Shared && r.Priced == o.Priced && r.Policy == o.Policy && r.Canary.equal(o.Canary) &&
 		slices.Equal(r.Backends, o.Backends) && slices.Equal(r.Aliases, o.Aliases)
 }
 

@@ -50,6 +50,9 @@ func (s *Service) SetRoute(ctx context.Context, who Who, name string, c RouteCha
 	if err != nil {
 		return Route{}, err
 	}
+	if old.Canary != nil && (c.Deployment != "" || len(c.Backends) > 0) {
+		return Route{}, canaryRuns(old)
+	}
 	r := c.over(old)
 	if err := mayChange(who, old, r, c); err != nil {
 		return Route{}, err

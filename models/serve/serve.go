@@ -77,7 +77,8 @@ type Route struct {
 	Prices    meter.Prices
 	Priced    Priced
 	Policy    Policy
-	Shared    bool // every project of the organisation may use it; then the name is unique among its shared ones
+	Canary    *Canary // that is live; nil: none. It is no part of what AddRoute and SetRoute store
+	Shared    bool    // every project of the organisation may use it; then the name is unique among its shared ones
 	CreatedAt time.Time
 }
 
@@ -132,6 +133,8 @@ type Who struct {
 
 // Store keeps deployments, replicas and routes.
 type Store interface {
+	CanaryStore
+
 	// AddDeployment inserts a deployment, and its route when not nil, in one transaction; fault.Conflict when a name
 	// is taken, fault.NotFound when the model version is gone.
 	AddDeployment(ctx context.Context, d Deployment, r *Route) error

@@ -21,6 +21,15 @@ type key struct{ scope, name string }
 type Target struct {
 	Route    Route
 	Backends []*Upstream // in the order of their tiers; those of a deployment or provider that is gone are left out
+	Trial    *Trial      // nil: no canary
+}
+
+// Trial is the canary of a route, as it can be asked.
+type Trial struct {
+	Canary  string // can_...
+	Step    int
+	Percent int // of the route's requests that are its to answer
+	Via     *Upstream
 }
 
 // Upstream is one backend of a route, as it can be asked.
@@ -59,6 +68,12 @@ func (t *Target) Context() int {
 			return 0
 		}
 		longest = max(longest, b.Context)
+	}
+	if t.Trial != nil {
+		if t.Trial.Via.Context <= 0 {
+			return 0
+		}
+		longest = max(longest, t.Trial.Via.Context)
 	}
 	return longest
 }
@@ -110,6 +125,11 @@ func makeTable(routes []Route, behind map[string]*Upstream, outside map[string]*
 		if len(x.Backends) == 0 {
 			continue // what it leads to went between two reads, or is not part of this installation
 		}
+		if c := r.Canary; c != nil {
+			if u := upstream(c.Backend, behind, outside); u != nil {
+				x.Trial = &Trial{Canary: c.ID, Step: c.Step, Percent: c.Percent(), Via: u}
+			}
+		}
 		t.add(r.Name, x, true)
 	}
 	for _, x := range slices.Collect(maps.Values(t.own)) {
@@ -153,9 +173,16 @@ func upstream(b Backend, behind map[string]*Upstream, outside map[string]*provid
 // equal says whether two tables answer every question alike.
 func (t *Table) equal(u *Table) bool {
 	same := func(a, b *Target) bool {
-		return a.Route.equal(b.Route) && slices.EqualFunc(a.Backends, b.Backends, (*Upstream).equal)
+		return a.Route.equal(b.Route) && slices.EqualFunc(a.Backends, b.Backends, (*Upstream).equal) && a.Trial.equal(b.Trial)
 	}
 	return maps.EqualFunc(t.own, u.own, same) && maps.EqualFunc(t.shared, u.shared, same)
+}
+
+func (t *Trial) equal(o *Trial) bool {
+	if t == nil || o == nil {
+		return t == o
+	}
+	return t.Canary == o.Canary && t.Step == o.Step && t.Percent == o.Percent && t.Via.equal(o.Via)
 }
 
 func (u *Upstream) equal(o *Upstream) bool {
@@ -175,6 +202,11 @@ func (t *Table) without(replica string) *Table {
 		c.Backends = make([]*Upstream, len(x.Backends))
 		for i, b := range x.Backends {
 			c.Backends[i] = b.without(replica)
+		}
+		if x.Trial != nil {
+			trial := *x.Trial
+			trial.Via = trial.Via.without(replica)
+			c.Trial = &trial
 		}
 		copied[x] = &c
 		return &c

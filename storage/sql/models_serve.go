@@ -105,13 +105,20 @@ func insertRoute(ctx context.Context, tx *Tx, r serve.Route) error {
 	return insertWays(ctx, tx, r)
 }
 
-// insertWays inserts the backends and aliases of a route.
-func insertWays(ctx context.Context, tx *Tx, r serve.Route) error {
+func insertBackends(ctx context.Context, tx *Tx, r serve.Route) error {
 	for i, b := range r.Backends {
 		if _, err := tx.Exec(ctx, "INSERT INTO route_backends (route_id, place, "+backendColumns+") VALUES (?, ?, ?, ?, ?, ?, ?)",
 			r.ID, i, b.Tier, b.Weight, b.Deployment, b.Provider, b.Model); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// insertWays inserts the backends and aliases of a route.
+func insertWays(ctx context.Context, tx *Tx, r serve.Route) error {
+	if err := insertBackends(ctx, tx, r); err != nil {
+		return err
 	}
 	for _, name := range append([]string{r.Name}, r.Aliases...) {
 		if err := freeName(ctx, tx, r, name); err != nil {
@@ -205,7 +212,7 @@ func withWays(ctx context.Context, tx *Tx, routes []serve.Route, where string, a
 			r.Aliases = append(r.Aliases, a.name)
 		}
 	}
-	return nil
+	return withCanaries(ctx, tx, at, where, args...)
 }
 
 // lockLive locks a deployment that is not being removed.
@@ -296,6 +303,12 @@ func closeWays(ctx context.Context, tx *Tx, deployment string) error {
 		return err
 	}
 	if err := unbounded(ctx, tx, lost); err != nil {
+		return err
+	}
+	if err := endCanaries(ctx, tx, deployment); err != nil {
+		return err
+	}
+	if err := dropCanaries(ctx, tx, lost); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, "DELETE FROM route_aliases WHERE route_id IN ("+lost+")"); err != nil {
@@ -497,6 +510,9 @@ func (s *Serve) RemoveRoute(ctx context.Context, project, id string) error {
 			return err
 		}
 		if err := deleteWays(ctx, tx, id); err != nil {
+			return err
+		}
+		if err := dropCanaries(ctx, tx, "?", id); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, "DELETE FROM routes WHERE id = ?", id)
