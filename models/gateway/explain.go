@@ -28,8 +28,8 @@ type Explanation struct {
 	Stream       bool
 	Tries        []Tried
 	Drawn        *Drawn `json:",omitempty"` // nil: the route had no canary
-	Blocks       int // blocks of 1 KiB of the prompt, where replicas were compared by what they have seen of it
-	Matched      int // of them, and of its session, what the chosen replica had seen
+	Blocks       int    // blocks of 1 KiB of the prompt, where replicas were compared by what they have seen of it
+	Matched      int    // of them, and of its session, what the chosen replica had seen
 	Cut          bool
 	Outcome      string // as records have it; "refused" when nothing was served
 	Code         string // of the refusal or failure

@@ -436,7 +436,7 @@ func (f *flight) identity() meter.Identity {
 		Request: f.call.Request, Org: who.Org, Project: who.Project, Key: who.Key, Model: t.Route.Name,
 		Prices: t.Route.Prices, Tag: meter.CleanTag(f.call.Tag), Start: f.began, Kind: f.kind(), Stream: f.fields.stream,
 	}
-	i.Route, _ = id.ParseRaw(t.Route.ID)              // ours, well-formed; a zero id still bills
+	i.Route, _ = id.ParseRaw(t.Route.ID) // ours, well-formed; a zero id still bills
 	first := t.Backends[0]
 	if f.lot.canary {
 		first = t.Trial.Via
