@@ -267,6 +267,16 @@ func (c *Client) SetRoute(ctx context.Context, name string, n RouteChange) (Rout
 	return call[Route](ctx, c, http.MethodPut, path("routes", name), n)
 }
 
+// StartCanary gives a new backend the first share of a route's requests.
+func (c *Client) StartCanary(ctx context.Context, name string, n NewCanary) (Route, error) {
+	return call[Route](ctx, c, http.MethodPost, path("routes", name, "canary"), n)
+}
+
+// SteerCanary does something to the canary of a route: pause, resume, promote or abort.
+func (c *Client) SteerCanary(ctx context.Context, name, what string) (Route, error) {
+	return call[Route](ctx, c, http.MethodPost, path("routes", name, "canary", what), nil)
+}
+
 // RemoveRoute removes a route.
 func (c *Client) RemoveRoute(ctx context.Context, name string) error {
 	return none(ctx, c, http.MethodDelete, path("routes", name))

@@ -511,6 +511,72 @@ type Policy struct {
 	Locality string `json:"locality,omitempty"`
 }
 
+// NewCanary asks that a new backend gets a growing share of a route's requests. What is left out has its default.
+type NewCanary struct {
+	Deployment string   `json:"deployment,omitempty" maxLength:"200" doc:"the new backend: id or name"`
+	Provider   string   `json:"provider,omitempty" maxLength:"200" doc:"or of a provider: id or name"`
+	Model      string   `json:"model,omitempty" maxLength:"256" doc:"as the provider calls it"`
+	Steps      []int    `json:"steps,omitempty" maxItems:"10" doc:"percent of the route's requests, rising, the last is 100; default 1, 5, 25, 50, 100"`
+	After      *int64   `json:"after,omitempty" minimum:"20" maximum:"1000000" doc:"answers on each side that a step is judged by; default 200"`
+	LeastS     *int     `json:"least_s,omitempty" minimum:"0" doc:"a step takes at least so long, seconds; default 0"`
+	MaxErrors  *float64 `json:"max_errors,omitempty" exclusiveMinimum:"0" exclusiveMaximum:"1" doc:"the share of answers that may fail; default 0.02"`
+	MaxSlower  *float64 `json:"max_slower,omitempty" minimum:"1" maximum:"100" doc:"how many times as long the first byte may take as on the other backends; default 1.25"`
+	Quantile   *int     `json:"quantile,omitempty" enum:"50,90" doc:"of the time to the first byte that is compared; default 50"`
+}
+
+// Canary is the trial of a new backend of a route.
+type Canary struct {
+	ID        string        `json:"id"`
+	Backend   Backend       `json:"backend"`
+	State     string        `json:"state" doc:"running, paused, promoted, rolled_back or aborted"`
+	Percent   int           `json:"percent" doc:"of the route's requests that are its to answer"`
+	Steps     []int         `json:"steps" nullable:"false"`
+	Step      int           `json:"step" doc:"which of them it is at, from 0"`
+	Since     time.Time     `json:"since" doc:"when the step began"`
+	After     int64         `json:"after"`
+	LeastS    int           `json:"least_s"`
+	MaxErrors float64       `json:"max_errors"`
+	MaxSlower float64       `json:"max_slower"`
+	Quantile  int           `json:"quantile"`
+	Trial     *CanaryTally  `json:"trial,omitempty" doc:"counted in this step on the canary; of one route alone"`
+	Stable    *CanaryTally  `json:"stable,omitempty" doc:"and beside it"`
+	Events    []CanaryEvent `json:"events,omitempty" doc:"of one route alone"`
+	CreatedBy string        `json:"created_by,omitempty"`
+	CreatedAt time.Time     `json:"created_at"`
+}
+
+// CanaryEvent is something that was decided about a canary, with the numbers that decided it.
+type CanaryEvent struct {
+	Number int         `json:"number"`
+	At     time.Time   `json:"at"`
+	What   string      `json:"what" doc:"started, promoted, held, rolled_back, paused, resumed or aborted"`
+	From   int         `json:"from" doc:"percent before"`
+	To     int         `json:"to" doc:"percent after"`
+	Why    string      `json:"why"`
+	By     string      `json:"by,omitempty" doc:"key that asked for it; without one the rule did it"`
+	Trial  CanaryTally `json:"trial" doc:"of the step so far, on the canary"`
+	Stable CanaryTally `json:"stable" doc:"and beside it"`
+}
+
+// CanaryTally is how requests ended on one side of a canary.
+type CanaryTally struct {
+	Answers  int64   `json:"answers"`
+	Failed   int64   `json:"failed"`
+	Refused  int64   `json:"refused"`
+	FirstP50 float64 `json:"first_p50" doc:"seconds until the first byte, or until the caller left; 0: none began"`
+	FirstP90 float64 `json:"first_p90"`
+}
+
+// RequestCanary is how a request of a route with a canary came to its side.
+type RequestCanary struct {
+	Canary  string `json:"canary" doc:"id"`
+	Step    int    `json:"step"`
+	Percent int    `json:"percent" doc:"of the route's requests that were the canary's"`
+	On      bool   `json:"on" doc:"it was the canary's to answer"`
+	Session bool   `json:"session" doc:"by the session that it names; else by chance"`
+	Skipped bool   `json:"skipped,omitempty" doc:"the canary could not be asked"`
+}
+
 // NewBackend names a deployment or a provider's model.
 type NewBackend struct {
 	Deployment string `json:"deployment,omitempty" maxLength:"200" doc:"id or name"`
@@ -527,6 +593,7 @@ type Backend struct {
 	Deployment string `json:"deployment,omitempty" doc:"id"`
 	Provider   string `json:"provider,omitempty" doc:"id"`
 	Model      string `json:"model,omitempty" doc:"as the provider calls it"`
+	Name       string `json:"name,omitempty" doc:"local/DEPLOYMENT or PROVIDER/MODEL; missing where either is gone"`
 }
 
 // RequestRow is one request in the log of the model API.
@@ -594,32 +661,34 @@ type RequestBody struct {
 
 // RequestExplanation is what was decided on the way of a request of the model API, and why.
 type RequestExplanation struct {
-	Request      string       `json:"request"`
-	At           time.Time    `json:"at"`
-	Key          string       `json:"key" doc:"id"`
-	Path         string       `json:"path"`
-	Model        string       `json:"model" doc:"as the request names it"`
-	Route        string       `json:"route,omitempty" doc:"id"`
-	PriceVersion string       `json:"price_version,omitempty"`
-	Stream       bool         `json:"stream,omitempty"`
-	Tries        []RequestTry `json:"tries" nullable:"false" doc:"what was asked, in this order"`
-	Blocks       int          `json:"blocks,omitempty" doc:"blocks of 1 KiB of the prompt, where replicas were compared by what they have seen of it"`
-	Matched      int          `json:"matched,omitempty" doc:"of them, and of its session, what the chosen replica had seen"`
-	Cut          bool         `json:"cut,omitempty" doc:"its output was bounded by what the money pays"`
-	Outcome      string       `json:"outcome" doc:"finished, hung_up, broke, out_of_money or refused"`
-	Code         string       `json:"code,omitempty" doc:"of the refusal or failure"`
-	Reason       string       `json:"reason,omitempty"`
-	Input        int64        `json:"input_tokens"`
-	Output       int64        `json:"output_tokens"`
-	CostMicros   int64        `json:"cost_micros"`
-	FirstByte    float64      `json:"first_byte_s,omitempty" doc:"until the client's first byte"`
-	Took         float64      `json:"took_s"`
+	Request      string         `json:"request"`
+	At           time.Time      `json:"at"`
+	Key          string         `json:"key" doc:"id"`
+	Path         string         `json:"path"`
+	Model        string         `json:"model" doc:"as the request names it"`
+	Route        string         `json:"route,omitempty" doc:"id"`
+	PriceVersion string         `json:"price_version,omitempty"`
+	Stream       bool           `json:"stream,omitempty"`
+	Tries        []RequestTry   `json:"tries" nullable:"false" doc:"what was asked, in this order"`
+	Canary       *RequestCanary `json:"canary,omitempty" doc:"where the route had one"`
+	Blocks       int            `json:"blocks,omitempty" doc:"blocks of 1 KiB of the prompt, where replicas were compared by what they have seen of it"`
+	Matched      int            `json:"matched,omitempty" doc:"of them, and of its session, what the chosen replica had seen"`
+	Cut          bool           `json:"cut,omitempty" doc:"its output was bounded by what the money pays"`
+	Outcome      string         `json:"outcome" doc:"finished, hung_up, broke, out_of_money or refused"`
+	Code         string         `json:"code,omitempty" doc:"of the refusal or failure"`
+	Reason       string         `json:"reason,omitempty"`
+	Input        int64          `json:"input_tokens"`
+	Output       int64          `json:"output_tokens"`
+	CostMicros   int64          `json:"cost_micros"`
+	FirstByte    float64        `json:"first_byte_s,omitempty" doc:"until the client's first byte"`
+	Took         float64        `json:"took_s"`
 }
 
 // RequestTry is one asking of one backend.
 type RequestTry struct {
 	Tier    int     `json:"tier"`
 	Backend string  `json:"backend" doc:"dep_..., or prv_.../MODEL"`
+	Name    string  `json:"name,omitempty" doc:"of the backend: local/DEPLOYMENT or PROVIDER/MODEL; missing where either is gone"`
 	Replica string  `json:"replica"`
 	After   float64 `json:"after_s" doc:"since the request began"`
 	Waited  float64 `json:"waited_s,omitempty" doc:"for a place"`
@@ -726,6 +795,7 @@ type Route struct {
 	Prices       Prices    `json:"prices"`
 	PriceVersion string    `json:"price_version,omitempty" doc:"of its prices"`
 	Policy       Policy    `json:"policy,omitzero"`
+	Canary       *Canary   `json:"canary,omitempty" doc:"in a list the one that runs; of one route the newest"`
 	Shared       bool      `json:"shared,omitempty"`
 	CreatedAt    time.Time `json:"created_at"`
 }

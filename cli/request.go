@@ -51,6 +51,9 @@ func (a *app) explainRequest(x api.RequestExplanation, names map[string]string) 
 	if x.Blocks > 0 || x.Matched > 0 {
 		a.Printf("of %d blocks of its prompt the replica had seen %d\n", x.Blocks, x.Matched)
 	}
+	if text := drawnText(x.Canary); text != "" {
+		a.Printf("%s\n", text)
+	}
 	if x.Cut {
 		a.Printf("its output was bounded by what the money pays\n")
 	}
@@ -62,6 +65,24 @@ func (a *app) explainRequest(x api.RequestExplanation, names map[string]string) 
 		backend, replica := triedText(t, names)
 		return []string{fmt.Sprint(t.Tier), backend, replica, seconds(t.After), seconds(t.Waited), seconds(t.Took), answered(t)}
 	}))
+}
+
+// drawnText says how a request of a route with a canary came to its side.
+func drawnText(x *api.RequestCanary) string {
+	if x == nil {
+		return ""
+	}
+	side, by, end := "the other backends", "by chance", ""
+	if x.On {
+		side = "the canary"
+	}
+	if x.Session {
+		by = "by its session"
+	}
+	if x.Skipped {
+		end = ", which could not be asked"
+	}
+	return fmt.Sprintf("it was drawn to %s %s%s; the canary %s had %d %% of the route's requests at its step %d", side, by, end, x.Canary, x.Percent, x.Step+1)
 }
 
 // answered says how a try ended.

@@ -141,7 +141,7 @@ func (a *app) routeCommand() *cobra.Command {
 		}
 		return a.Value(map[string]string{"removed": args[0]}, func() { a.Printf("%s is removed\n", args[0]) })
 	})
-	return noun("route", "Routes: public model names of the model API", ls, show, a.routeAdd(), a.routeSet(), rm)
+	return noun("route", "Routes: public model names of the model API", ls, show, a.routeAdd(), a.routeSet(), rm, a.canaryCommand())
 }
 
 func (a *app) routeAdd() *cobra.Command {
@@ -222,6 +222,9 @@ func backendNames(ctx context.Context, c *api.Client, routes ...api.Route) map[s
 		for _, b := range r.Backends {
 			local, outside = local || b.Deployment != "", outside || b.Provider != ""
 		}
+		if x := r.Canary; x != nil {
+			local, outside = local || x.Backend.Deployment != "", outside || x.Backend.Provider != ""
+		}
 	}
 	return namesOf(ctx, c, local, outside)
 }
@@ -292,4 +295,5 @@ func (a *app) showRoute(r api.Route, names map[string]string) {
 	a.Table([]string{"tier", "weight", "backend"}, rows(r.Backends, func(b api.Backend) []string {
 		return []string{strconv.Itoa(b.Tier), strconv.Itoa(b.Weight), backendText(b, names)}
 	}))
+	a.showCanary(r, names)
 }

@@ -306,9 +306,23 @@ func clientProviders(t *testing.T, c *api.Client) {
 	}
 	r := must(c.CreateRoute(ctx, api.NewRoute{Name: "both", Aliases: []string{"zwei"}, Backends: []api.NewBackend{
 		{Provider: "far", Model: "large", Weight: new(3)}, {Deployment: "dd", Tier: 4}}}))(t)
-	want := []api.Backend{{Weight: 3, Provider: p.ID, Model: "large"}, {Tier: 1, Weight: 1, Deployment: r.DeploymentID}}
+	want := []api.Backend{{Weight: 3, Provider: p.ID, Model: "large", Name: "far/large"}, {Tier: 1, Weight: 1, Deployment: r.DeploymentID, Name: "local/dd"}}
 	if d := cmp.Diff(want, must(c.Route(ctx, "zwei"))(t).Backends); d != "" {
 		t.Error(d)
+	}
+	x := must(c.StartCanary(ctx, "both", api.NewCanary{Provider: "far", Model: "small", Steps: []int{5, 100}, After: new(int64(50)), LeastS: new(3), MaxErrors: new(0.5), MaxSlower: new(2.0), Quantile: new(90)}))(t).Canary
+	if x == nil || x.State != "running" || x.Percent != 5 || x.After != 50 || x.LeastS != 3 || x.MaxErrors != 0.5 || x.MaxSlower != 2 || x.Quantile != 90 || x.Backend.Name != "far/small" || len(x.Events) != 1 || x.Trial == nil {
+		t.Errorf("%+v", x)
+	}
+	if x = must(c.SteerCanary(ctx, "zwei", "pause"))(t).Canary; x.State != "paused" || len(x.Events) != 2 || x.Events[1].By == "" {
+		t.Errorf("%+v", x)
+	}
+	must(c.SteerCanary(ctx, "both", "abort"))(t)
+	if x = must(c.Route(ctx, "both"))(t).Canary; x.State != "aborted" || x.Percent != 0 || len(x.Events) != 3 {
+		t.Errorf("%+v", x)
+	}
+	if _, err := c.SteerCanary(ctx, "both", "dance"); !fault.Is(err, fault.Invalid) {
+		t.Errorf("danced: %v", err)
 	}
 	if err := c.RemoveProvider(ctx, "far"); !fault.Is(err, fault.Conflict) {
 		t.Errorf("a provider that a route leads to was removed: %v", err)

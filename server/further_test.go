@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 	"github.com/triarch-ai/triarch/tenancy"
@@ -42,6 +43,13 @@ func asks(t *testing.T, w *world) map[string][]furtherAsk {
 	must(w.Serve.AddRoute(ctx, who, serve.RouteSpec{Name: "gone", Deployment: w.objects["deployment"], Shared: true}))(t)
 	add("remove-route", tenancy.Pricing, "DELETE", "/routes/gone", "")
 	must(w.Serve.Deploy(ctx, who, serve.DeploySpec{Name: "going", Model: w.objects["model"], Route: &serve.RouteSpec{Name: "going", Shared: true}}))(t)
+	for _, name := range []string{"tried", "trying"} {
+		must(w.Serve.AddRoute(ctx, who, serve.RouteSpec{Name: name, Deployment: w.objects["deployment"], Shared: true}))(t)
+	}
+	dear := serve.BackendSpec{Provider: must(w.Providers.Add(ctx, provider.Who{Org: w.who.OrgID, Project: w.who.ProjectID}, provider.Spec{Name: "dear", URL: "https://api.example.org/v1", Key: "sk"}))(t).ID, Model: "m"}
+	must(w.Serve.StartCanary(ctx, who, "trying", serve.CanarySpec{Backend: dear}))(t)
+	add("start-canary", tenancy.Pricing, "POST", "/routes/tried/canary", `{"provider":"dear","model":"m"}`)
+	add("steer-canary", tenancy.Pricing, "POST", "/routes/trying/canary/promote", "")
 	add("remove-deployment", tenancy.Pricing, "DELETE", "/deployments/going", "")
 	for scope, in := range map[tenancy.Scope]struct {
 		org, prj string

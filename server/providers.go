@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/page"
@@ -60,14 +61,33 @@ func (s *Server) requestOps() {
 		Request string `path:"request" maxLength:"64" doc:"its x-request-id"`
 	}) (*out[api.RequestExplanation], error) {
 		x, err := s.Explain.Get(ctx, p.ProjectID, in.Request)
-		return &out[api.RequestExplanation]{requestExplanation(x)}, err
+		if err != nil {
+			return nil, err
+		}
+		o := &out[api.RequestExplanation]{requestExplanation(x)}
+		return o, s.nameTries(ctx, p.ProjectID, o.Body.Tries)
 	})
 }
 
 func requestExplanation(x gateway.Explanation) api.RequestExplanation {
 	return api.RequestExplanation{Request: x.Request, At: x.At, Key: x.Key, Path: x.Path, Model: x.Model, Route: x.Route, PriceVersion: x.PriceVersion,
-		Stream: x.Stream, Tries: list(x.Tries, requestTry).Body.Items, Blocks: x.Blocks, Matched: x.Matched, Cut: x.Cut, Outcome: x.Outcome,
+		Stream: x.Stream, Canary: (*api.RequestCanary)(x.Drawn), Tries: list(x.Tries, requestTry).Body.Items, Blocks: x.Blocks, Matched: x.Matched, Cut: x.Cut, Outcome: x.Outcome,
 		Code: x.Code, Reason: x.Reason, Input: x.Input, Output: x.Output, CostMicros: x.CostMicros, FirstByte: x.FirstByte.Seconds(), Took: x.Took.Seconds()}
+}
+
+// nameTries puts names beside the ids of what was asked. A gateway of its own knows none.
+func (s *Server) nameTries(ctx context.Context, project string, tries []api.RequestTry) error {
+	if len(tries) == 0 || s.Serve == nil {
+		return nil
+	}
+	names, err := s.backendNames(ctx, project)
+	for i := range tries {
+		if err == nil {
+			id, model, _ := strings.Cut(tries[i].Backend, "/")
+			tries[i].Name = names(id, model)
+		}
+	}
+	return err
 }
 
 func requestTry(t gateway.Tried) api.RequestTry {

@@ -82,6 +82,8 @@ var endpoints = []Endpoint{
 	{Method: "POST", Pattern: v1 + "/routes", ID: "create-route", Role: tenancy.Developer, Scope: tenancy.Write},
 	{Method: "GET", Pattern: v1 + "/routes/{route}", ID: "get-route", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "PUT", Pattern: v1 + "/routes/{route}", ID: "set-route", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "POST", Pattern: v1 + "/routes/{route}/canary/{what}", ID: "steer-canary", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "POST", Pattern: v1 + "/routes/{route}/canary", ID: "start-canary", Role: tenancy.Developer, Scope: tenancy.Write},
 	{Method: "DELETE", Pattern: v1 + "/routes/{route}", ID: "remove-route", Role: tenancy.Developer, Scope: tenancy.Write},
 
 	{Method: "GET", Pattern: v1 + "/prices", ID: "list-prices", Role: tenancy.Viewer, Scope: tenancy.Read},
@@ -181,6 +183,8 @@ var furthers = []Further{
 	{ID: "create-route", When: "sharing", Scope: tenancy.OrgWide},
 	{ID: "set-route", When: "prices, or backends whose prices are higher", Scope: tenancy.Pricing, Or: tenancy.Owner},
 	{ID: "set-route", When: "sharing, or prices of a shared route", Scope: tenancy.OrgWide},
+	{ID: "start-canary", When: "a shared route, or a backend whose prices are higher,", Scope: tenancy.Pricing, Or: tenancy.Owner},
+	{ID: "steer-canary", When: "promotion on a shared route, or of a backend whose prices are higher,", Scope: tenancy.Pricing, Or: tenancy.Owner},
 	{ID: "remove-route", When: "a shared route, or the last one of a model version at more than the usual price,", Scope: tenancy.Pricing, Or: tenancy.Owner},
 	{ID: "remove-deployment", When: "such a route", Scope: tenancy.Pricing, Or: tenancy.Owner},
 	{ID: "list-jobs", When: "another project", Scope: tenancy.OrgWide},

@@ -1,12 +1,15 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/page"
+	"github.com/triarch-ai/triarch/models/canary"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
@@ -49,6 +52,7 @@ func (s *Server) serveOps() {
 		return &out[api.Deployment]{deployment(d)}, err
 	})
 	s.routeOps()
+	s.canaryOps()
 	s.priceOps()
 }
 
@@ -88,26 +92,156 @@ func (s *Server) deployment(ctx context.Context, p *auth.Principal, in *Deployme
 
 func (s *Server) routeOps() {
 	op(s, "list-routes", "serving", "List routes", func(ctx context.Context, p *auth.Principal, in *PageParam) (*out[api.List[api.Route]], error) {
-		return paged(routeList, *in, route, func(q page.Page) ([]serve.Route, error) { return s.Serve.Routes(ctx, p.ProjectID, q) })
+		o, err := paged(routeList, *in, route, func(q page.Page) ([]serve.Route, error) { return s.Serve.Routes(ctx, p.ProjectID, q) })
+		if err != nil {
+			return nil, err
+		}
+		return o, s.name(ctx, p.ProjectID, o.Body.Items)
 	})
 	op(s, "create-route", "serving", "Make a public model name", func(ctx context.Context, p *auth.Principal, in *struct{ Body api.NewRoute }) (*out[api.Route], error) {
 		r, err := s.Serve.AddRoute(ctx, whoServes(p), routeSpec(in.Body))
-		return &out[api.Route]{route(r)}, err
+		return s.withCanary(ctx, p, r, err)
 	}, status(http.StatusCreated))
 	op(s, "get-route", "serving", "Show a route", func(ctx context.Context, p *auth.Principal, in *RoutePath) (*out[api.Route], error) {
 		r, err := s.Serve.Route(ctx, p.ProjectID, in.Route)
-		return &out[api.Route]{route(r)}, err
+		return s.withCanary(ctx, p, r, err)
 	})
 	op(s, "set-route", "serving", "Change backends, aliases, prices and sharing of a route", func(ctx context.Context, p *auth.Principal, in *struct {
 		RoutePath
 		Body api.RouteChange
 	}) (*out[api.Route], error) {
 		r, err := s.Serve.SetRoute(ctx, whoServes(p), in.Route, routeChange(in.Body))
-		return &out[api.Route]{route(r)}, err
+		return s.withCanary(ctx, p, r, err)
 	})
 	op(s, "remove-route", "serving", "Remove a route", func(ctx context.Context, p *auth.Principal, in *RoutePath) (*none, error) {
 		return nil, s.Serve.RemoveRoute(ctx, whoServes(p), in.Route)
 	}, status(http.StatusNoContent))
+}
+
+// name puts names beside the ids of what routes of a project lead to.
+func (s *Server) name(ctx context.Context, project string, routes []api.Route) error {
+	if len(routes) == 0 {
+		return nil
+	}
+	names, err := s.backendNames(ctx, project)
+	if err != nil {
+		return err
+	}
+	for i := range routes {
+		for j := range routes[i].Backends {
+			b := &routes[i].Backends[j]
+			b.Name = names(cmp.Or(b.Deployment, b.Provider), b.Model)
+		}
+		if c := routes[i].Canary; c != nil {
+			c.Backend.Name = names(cmp.Or(c.Backend.Deployment, c.Backend.Provider), c.Backend.Model)
+		}
+	}
+	return nil
+}
+
+// backendNames says what backends of a project are called: by the id of a deployment, or by that of a provider and its
+// name of the model; empty of one that is gone.
+func (s *Server) backendNames(ctx context.Context, project string) (func(id, model string) string, error) {
+	names := map[string]string{}
+	deployments, err := s.Serve.Deployments(ctx, project, page.All)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range deployments {
+		names[d.ID] = "local/" + d.Name
+	}
+	if s.Providers != nil {
+		providers, err := s.Providers.List(ctx, project, page.All)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range providers {
+			names[p.ID] = p.Name
+		}
+	}
+	return func(id, model string) string {
+		name := names[id]
+		if name != "" && model != "" {
+			name += "/" + model
+		}
+		return name
+	}, nil
+}
+
+// canaryOps are those that begin and steer the trial of a new backend.
+func (s *Server) canaryOps() {
+	op(s, "start-canary", "serving", "Try a new backend of a route with a growing share of its requests", func(ctx context.Context, p *auth.Principal, in *struct {
+		RoutePath
+		Body api.NewCanary
+	}) (*out[api.Route], error) {
+		n := in.Body
+		spec := serve.CanarySpec{Backend: serve.BackendSpec{Deployment: n.Deployment, Provider: n.Provider, Model: n.Model}, Rule: canary.Rule{Steps: n.Steps}}
+		into(&spec.Rule.After, n.After)
+		into(&spec.Rule.LeastS, n.LeastS)
+		into(&spec.Rule.MaxErrors, n.MaxErrors)
+		into(&spec.Rule.MaxSlower, n.MaxSlower)
+		into(&spec.Rule.Quantile, n.Quantile)
+		r, err := s.Serve.StartCanary(ctx, whoServes(p), in.Route, spec)
+		return s.withCanary(ctx, p, r, err)
+	})
+	op(s, "steer-canary", "serving", "Pause, resume, promote or abort the canary of a route", func(ctx context.Context, p *auth.Principal, in *struct {
+		RoutePath
+		What string `path:"what" enum:"pause,resume,promote,abort" doc:"promote goes on to the next step, whatever was counted"`
+	}) (*out[api.Route], error) {
+		r, err := s.Serve.SteerCanary(ctx, whoServes(p), in.Route, serve.Steer(in.What))
+		return s.withCanary(ctx, p, r, err)
+	})
+}
+
+// into sets what was named.
+func into[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+// withCanary is a route with its newest canary, what was counted of it and what was decided, or the error of finding it.
+func (s *Server) withCanary(ctx context.Context, p *auth.Principal, r serve.Route, err error) (*out[api.Route], error) {
+	if err != nil {
+		return nil, err
+	}
+	x := route(r)
+	if x.Canary, err = s.newestCanary(ctx, p.ProjectID, r.ID); err != nil {
+		return nil, err
+	}
+	one := []api.Route{x}
+	err = s.name(ctx, p.ProjectID, one)
+	return &out[api.Route]{one[0]}, err
+}
+
+func (s *Server) newestCanary(ctx context.Context, project, route string) (*api.Canary, error) {
+	c, events, err := s.Serve.Store.CanaryOf(ctx, project, route)
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	x := canaryOf(&c)
+	x.Events = list(events, func(e serve.CanaryEvent) api.CanaryEvent {
+		return api.CanaryEvent{Number: e.Number, At: e.At, What: e.What, From: e.From, To: e.To, Why: e.Why, By: e.By, Trial: api.CanaryTally(e.Trial), Stable: api.CanaryTally(e.Stable)}
+	}).Body.Items
+	if c.State.Live() {
+		trial, stable, err := s.Serve.Store.CanaryCounts(ctx, c.ID, c.Step)
+		if err != nil {
+			return nil, err
+		}
+		x.Trial, x.Stable = new(api.CanaryTally(serve.TallyOf(trial))), new(api.CanaryTally(serve.TallyOf(stable)))
+	}
+	return x, nil
+}
+
+func canaryOf(c *serve.Canary) *api.Canary {
+	if c == nil {
+		return nil
+	}
+	return &api.Canary{ID: c.ID, Backend: backend(c.Backend), State: string(c.State), Percent: c.Percent(), Steps: c.Rule.Steps, Step: c.Step, Since: c.Since, After: c.Rule.After,
+		LeastS: c.Rule.LeastS, MaxErrors: c.Rule.MaxErrors, MaxSlower: c.Rule.MaxSlower, Quantile: c.Rule.Quantile, CreatedBy: c.CreatedBy, CreatedAt: c.CreatedAt}
 }
 
 func whoServes(p *auth.Principal) serve.Who {
@@ -185,5 +319,5 @@ func replica(r serve.Replica) api.Replica {
 }
 
 func route(r serve.Route) api.Route {
-	return api.Route{ID: r.ID, Name: r.Name, Aliases: r.Aliases, DeploymentID: r.Deployment(), Backends: list(r.Backends, backend).Body.Items, Policy: api.Policy(r.Policy), PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), PriceVersion: r.Priced.ID, Shared: r.Shared, CreatedAt: r.CreatedAt}
+	return api.Route{ID: r.ID, Name: r.Name, Aliases: r.Aliases, DeploymentID: r.Deployment(), Backends: list(r.Backends, backend).Body.Items, Policy: api.Policy(r.Policy), Canary: canaryOf(r.Canary), PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), PriceVersion: r.Priced.ID, Shared: r.Shared, CreatedAt: r.CreatedAt}
 }

@@ -286,7 +286,7 @@ func (w *world) furnish(t *testing.T) {
 	must(told, err)(t)
 	w.plan(t)
 	w.objects = map[string]string{"job": must(w.jobs.List(ctx, prj, job.Filter{}))(t)[0].ID, "node": "here", "window": window.Name, "project": prior.Project,
-		"email": "bob@example.org", "key": k.ID, "scope": "key", "id": k.ID, "data": dv.ID, "model": mv.ID,
+		"email": "bob@example.org", "key": k.ID, "scope": "key", "what": "abort", "id": k.ID, "data": dv.ID, "model": mv.ID,
 		"run": run.ID, "deployment": dep.ID, "route": route.ID, "version": route.Priced.ID, "provider": abroad.ID, "pkey": abroad.Keys[0].ID, "request": asked.Header().Get("X-Request-Id"),
 		"chip": "class-of-chips", "webhook": told.ID}
 }

@@ -86,7 +86,8 @@ type Tally struct {
 	FirstP90 float64 `json:"first_p90"`
 }
 
-func tally(a canary.Arm) Tally {
+// TallyOf sums up what was counted of one side.
+func TallyOf(a canary.Arm) Tally {
 	return Tally{Answers: a.Answers, Failed: a.Failed, Refused: a.Refused, FirstP50: a.First.Quantile(0.5), FirstP90: a.First.Quantile(0.9)}
 }
 
@@ -228,7 +229,7 @@ func (s *Service) SteerCanary(ctx context.Context, who Who, name string, what St
 	if err != nil {
 		return Route{}, err
 	}
-	e := CanaryEvent{At: s.now(), From: c.Percent(), By: who.Key, Why: "It was asked for.", Trial: tally(trial), Stable: tally(stable)}
+	e := CanaryEvent{At: s.now(), From: c.Percent(), By: who.Key, Why: "It was asked for.", Trial: TallyOf(trial), Stable: TallyOf(stable)}
 	switch {
 	case what == PauseCanary && c.State == CanaryRunning:
 		c.State, e.What = CanaryPaused, "paused"
@@ -308,7 +309,7 @@ func (s *Service) judge(ctx context.Context, c Canary) (moved bool, err error) {
 	if v.Move == canary.Wait || c.State == CanaryPaused && v.Move != canary.RollBack {
 		return false, nil
 	}
-	e := CanaryEvent{At: now, What: string(v.Move), From: c.Percent(), Why: v.Why, Trial: tally(trial), Stable: tally(stable)}
+	e := CanaryEvent{At: now, What: string(v.Move), From: c.Percent(), Why: v.Why, Trial: TallyOf(trial), Stable: TallyOf(stable)}
 	c.Looks = v.Looks
 	switch v.Move {
 	case canary.Promote:
