@@ -1,7 +1,6 @@
 package system
 
 import (
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -31,7 +30,7 @@ func (s *System) handler() (http.Handler, error) {
 	}
 	deps.Explain, deps.Requests, deps.Bodies = s.Explain, s.Requests, s.Bodies
 	if s.Config.has("gateway") {
-		g := &gateway.Gateway{Routes: s.routes(), Quota: s.Book, Ledger: s.Ledger, Explain: s.Explain, ChipPrices: &s.chipPrices, Memory: gateway.NewMemory(s.Config.Limits.Answers), Gateways: s.Book.Nodes, Trials: &s.trials, Draw: rand.Uint64, Now: time.Now, Log: s.Log}
+		g := &gateway.Gateway{Routes: s.routes(), Quota: s.Book, Ledger: s.Ledger, Explain: s.Explain, ChipPrices: &s.chipPrices, Memory: gateway.NewMemory(s.Config.Limits.Answers), Gateways: s.Book.Nodes, Trials: &s.trials, Now: time.Now, Log: s.Log}
 		s.watch(g)
 		deps.OpenAI = &server.OpenAI{Refused: s.Watch.Metrics.Refused, Gateway: g, Keys: s.Keyring, IDs: s.ids, Now: time.Now, Log: s.Log, MaxBody: s.Config.Limits.Body, Kept: s.Kept,
 			Intake: server.NewIntake(s.Config.Limits.Streams, bodyMemory(debug.SetMemoryLimit(-1), s.Config.Limits.Body))}

@@ -83,8 +83,6 @@ type Gateway struct {
 	Explain *Explanations
 	// Trials counts how requests end on canaries and beside them; nil: nothing does.
 	Trials *canary.Book
-	// Draw gives evenly drawn numbers, which decide who asks a canary; nil: those of math/rand/v2.
-	Draw func() uint64
 
 	replicas sync.Map // replica id -> *replica
 	numbers  atomic.Uint32
@@ -214,7 +212,7 @@ func (f *flight) begun(ctx context.Context, to Sink) error {
 // run is the rest of the flow, once the route is known.
 func (f *flight) run(ctx context.Context, to Sink) (err error) {
 	if f.target.Trial != nil {
-		f.draw()
+		f.allot()
 	}
 	// 3. Reserve, and open the record that will be the bill.
 	if err := f.reserve(ctx); err != nil {

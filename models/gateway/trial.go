@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -21,9 +20,9 @@ type lot struct {
 	unlike  bool // the canary does not speak the dialect
 }
 
-// draw says which side answers a request: by its session where it names one, so that a session stays where it is, else by
+// allot says which side answers a request: by its session where it names one, so that a session stays where it is, else by
 // chance.
-func (f *flight) draw() {
+func (f *flight) allot() {
 	t := f.target.Trial
 	f.lot.drawn = true
 	if s := f.session(); len(s) > 0 {
@@ -31,11 +30,7 @@ func (f *flight) draw() {
 		f.lot.canary = canary.On(canary.Point(t.Canary, f.call.Who.ProjectID, s), t.Percent)
 		return
 	}
-	draw := f.Draw
-	if draw == nil {
-		draw = rand.Uint64
-	}
-	f.lot.canary = canary.On(draw(), t.Percent)
+	f.lot.canary = canary.On(f.draw(), t.Percent)
 }
 
 // session is what the request calls its session or its user, in whatever dialect.

@@ -44,7 +44,7 @@ func (r *rig) onTrial(percent int, of *serve.Upstream, stable ...*serve.Upstream
 	t.Trial = &serve.Trial{Canary: "can_1", Step: 2, Percent: percent, Via: of}
 	r.Trials = &canary.Book{}
 	n := uint64(0)
-	r.Draw = func() uint64 { n++; return (n-1)%100*(1<<63/50) + 1<<56 }
+	r.Rand = func() uint64 { n++; return (n-1)%100*(1<<63/50) + 1<<56 }
 	return t
 }
 
@@ -52,7 +52,7 @@ func TestACanaryGetsItsShare(t *testing.T) {
 	r := newRig(t)
 	r.Explain = &Explanations{}
 	fresh, old := &script{says: []said{{body: fine}}}, &script{says: []said{{body: fine}}}
-	r.onTrial(5, own("new", 0, 1, 1, fresh), own("old", 0, 1, 2, old))
+	r.onTrial(5, own("new", 0, 1, 1, fresh), own("old", 0, 1, 1, old))
 	for range 200 {
 		if _, err := r.ask(t.Context(), ""); err != nil {
 			t.Fatal(err)
