@@ -39,10 +39,17 @@ func fileOf(f kept.File) fileObject {
 	return fileObject{f.ID, "file", f.Bytes, f.CreatedAt.Unix(), f.Name, f.Purpose, "processed"}
 }
 
+// errFilesElsewhere is the answer of a gateway of its own: the bytes of files are in the control plane's data directory.
+var errFilesElsewhere = withStatus{http.StatusNotImplemented, fault.New(fault.Unsupported, "Files are kept by the control plane, and this is a gateway alone.", fault.Code("files_elsewhere"),
+	fault.Fix("Send requests for /v1/files to the address of the control plane, or have the proxy before both do so."))}
+
 // files is where files are; an error where none are kept.
 func (o *OpenAI) files() (*kept.Service, error) {
-	if o.Kept == nil || o.Kept.Blobs == nil {
+	if o.Kept == nil {
 		return nil, errNothingKept
+	}
+	if o.Kept.Blobs == nil {
+		return nil, errFilesElsewhere
 	}
 	return o.Kept, nil
 }

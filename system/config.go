@@ -15,6 +15,7 @@ import (
 	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/config"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/outbound"
 	"github.com/triarch-ai/triarch/models/serve"
 )
 
@@ -41,6 +42,9 @@ type Config struct {
 		Cert string `config:"cert" help:"PEM file with the certificate chain"`
 		Key  string `config:"key" help:"PEM file with the private key"`
 	} `config:"tls"`
+	Serve struct {
+		Listen string `config:"listen" help:"IP address of this machine that replicas listen on, each with a secret of its own but without TLS: gateways on other machines need one of a network that is trusted; replicas that run keep theirs"`
+	} `config:"serve"`
 	Log struct {
 		Level  string `config:"level" help:"debug, info, warn or error"`
 		Format string `config:"format" help:"text or json"`
@@ -81,6 +85,7 @@ func DefaultConfig() Config {
 	c.Data = DefaultData()
 	c.Listen = "127.0.0.1:8420"
 	c.Roles = []string{"control", "gateway"}
+	c.Serve.Listen = "127.0.0.1"
 	c.Starter = true
 	c.Explained = 1
 	c.Log.Level, c.Log.Format = "info", "text"
@@ -146,6 +151,9 @@ func (c *Config) Check() error {
 		return err
 	}
 	if err := c.checkMetrics(); err != nil {
+		return err
+	}
+	if err := c.checkServe(); err != nil {
 		return err
 	}
 	if c.Requests.Bodies < 0 {
@@ -245,6 +253,19 @@ func (c *Config) checkMetrics() error {
 	if err != nil || !loopback(host) {
 		return fault.New(fault.Invalid, "The address "+strconv.Quote(c.Metrics.Listen)+" is not host:port of this machine alone.", fault.Field("metrics.listen"),
 			fault.Fix("Write for example 127.0.0.1:9420; from elsewhere, read /metrics of the API with a key of the scope platform"))
+	}
+	return nil
+}
+
+func (c *Config) checkServe() error {
+	ip, err := netip.ParseAddr(c.Serve.Listen)
+	switch {
+	case err != nil || ip.IsUnspecified() || ip.IsMulticast() || ip.Zone() != "":
+		return fault.New(fault.Invalid, "The address "+strconv.Quote(c.Serve.Listen)+" is not one that others reach this machine by.", fault.Field("serve.listen"),
+			fault.Fix("Write an IP address of it, such as 10.0.0.5, or 127.0.0.1 where all gateways run on this machine"))
+	case outbound.Public(ip):
+		return fault.New(fault.Invalid, "The address "+c.Serve.Listen+" is of the open internet, and replicas have no TLS.", fault.Field("serve.listen"),
+			fault.Fix("Write an address of this machine in a private network"))
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ func TestConfigNamesTheWrongField(t *testing.T) {
 		"traces.headers":    {"traces.endpoint": "http://127.0.0.1:4318", "traces.headers": "nonsense"},
 		"metrics.listen":    {"metrics.listen": "0.0.0.0:9420"},
 		"retention.records": {"retention.records": "-1"},
+		"serve.listen":      {"serve.listen": "0.0.0.0"},
 	}
 	for field, flags := range cases {
 		flags["data"] = t.TempDir()
@@ -51,7 +52,12 @@ func TestConfigNamesTheWrongField(t *testing.T) {
 			t.Errorf("%s was taken", listen)
 		}
 	}
-	for _, flags := range []map[string]string{{"listen": "0.0.0.0:1", "insecure": "true"}, {"listen": "[::1]:1"}, {"listen": "localhost:0"}, {"listen": ":1", "tls.cert": "a", "tls.key": "b"}} {
+	for _, listen := range []string{"nonsense", "10.0.0.5:80", "8.8.8.8", "::", "fe80::1%eth0", "2606:4700::1", "224.0.0.1", "localhost", ""} {
+		if _, _, err := LoadConfig("", nil, map[string]string{"serve.listen": listen}); !fault.Is(err, fault.Invalid) || fault.As(err).Field != "serve.listen" {
+			t.Errorf("replicas may listen on %q: %v", listen, err)
+		}
+	}
+	for _, flags := range []map[string]string{{"serve.listen": "10.0.0.5"}, {"serve.listen": "fd00::5"}, {"listen": "0.0.0.0:1", "insecure": "true"}, {"listen": "[::1]:1"}, {"listen": "localhost:0"}, {"listen": ":1", "tls.cert": "a", "tls.key": "b"}} {
 		if _, _, err := LoadConfig("", nil, flags); err != nil {
 			t.Errorf("%v: %v", flags, err)
 		}

@@ -30,7 +30,7 @@ func (s *System) routes() gateway.Routes {
 // openFollower has a gateway of its own know the routes and replicas that the control plane published.
 func (s *System) openFollower(ctx context.Context) error {
 	s.Providers = &provider.Service{Store: s.db.Providers(), Box: s.Box, Driver: s.newProvider, IDs: s.ids, Now: time.Now, Log: s.Log}
-	s.Follower = &serve.Follower{Store: s.db.Serve(), Engines: withEngines(s.extras), Providers: s.Providers, Now: time.Now,
+	s.Follower = &serve.Follower{Store: s.db.Serve(), Engines: withEngines(s.extras), Providers: s.Providers, Now: time.Now, Machine: machine(), Log: s.Log,
 		Read: func(ctx context.Context, known int64) (int64, []byte, error) {
 			generation, sealed, err := s.db.Published(ctx, known)
 			if err != nil || sealed == "" {
@@ -40,6 +40,16 @@ func (s *System) openFollower(ctx context.Context) error {
 			return generation, text, err
 		}}
 	return s.Follower.Follow(ctx)
+}
+
+// machine names this machine while it runs, so that one can tell another's loopback interface from its own; empty where it has
+// no name.
+func machine() string {
+	text, err := readLine("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return text
 }
 
 // followLoop keeps the table up to date; while the database is away, the last one stands.

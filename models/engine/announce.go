@@ -14,7 +14,7 @@ const (
 	EndpointFile = "endpoint.json" // the replica's Announcement, written by it, whole, once it answers
 )
 
-// Protocol is the number of the worker protocol this program speaks: the OpenAI dialect on a loopback socket with a
+// Protocol is the number of the worker protocol this program speaks: the OpenAI dialect on a socket of Spec.Listen with a
 // bearer secret, and running token counts in comments of event streams.
 const Protocol = 1
 

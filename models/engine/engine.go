@@ -20,6 +20,7 @@ type Spec struct {
 	Threads     int    // 0 = the engine decides
 	MaxContext  int    // tokens; 0 = the model's own
 	MemoryBytes int64  // for the key-value cache; 0 = the engine decides
+	Listen      string // IP address of this machine that it listens on, at a free port; empty = 127.0.0.1
 }
 
 // Endpoint is where one running replica answers.

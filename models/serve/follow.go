@@ -3,6 +3,8 @@ package serve
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +23,7 @@ type standing struct {
 	Context    int               `json:"context"`
 	Engine     string            `json:"engine"`
 	Endpoints  []engine.Endpoint `json:"endpoints"` // with their secrets: to be sealed
+	Machine    string            `json:"machine,omitempty"`
 }
 
 // Publication is what gateways in other processes need beside the store to make this service's Table: which replicas
@@ -34,7 +37,7 @@ func (s *Service) Publication() ([]byte, error) {
 	all := make([]standing, 0, len(s.behind))
 	for id, u := range s.behind {
 		if u.Engine != nil {
-			all = append(all, standing{Deployment: id, Dialect: u.Dialect, Version: u.Version, Model: u.Model, Context: u.Context, Engine: u.Engine.Name(), Endpoints: u.Endpoints})
+			all = append(all, standing{Deployment: id, Dialect: u.Dialect, Version: u.Version, Model: u.Model, Context: u.Context, Engine: u.Engine.Name(), Endpoints: u.Endpoints, Machine: s.Machine})
 		}
 	}
 	return json.Marshal(all)
@@ -51,6 +54,10 @@ type Follower struct {
 	// Providers are the outside providers that routes can lead to; nil for none.
 	Providers *provider.Service
 	Now       func() time.Time
+	// Machine names this machine as Service.Machine does: replicas on the loopback interface of another one are not asked, since
+	// whoever listens there on this one would be sent their secrets.
+	Machine string
+	Log     *slog.Logger
 	// Read returns the last Publication and its number; the same number as known and nothing when it is that still, 0
 	// before there is one.
 	Read func(ctx context.Context, known int64) (generation int64, publication []byte, err error)
@@ -58,6 +65,7 @@ type Follower struct {
 	mu       sync.Mutex // one Follow or Suspect at a time
 	known    int64
 	whole    *Table               // as published
+	told     bool                 // of replicas that cannot be reached; one Follow at a time
 	suspects map[string]time.Time // replica -> until when it is not asked
 	table    atomic.Pointer[Table]
 }
@@ -111,9 +119,20 @@ func (f *Follower) read(ctx context.Context, publication []byte) (*Table, error)
 		}
 	}
 	behind := make(map[string]*Upstream, len(all))
+	unreachable := 0
 	for _, x := range all {
+		if x.Machine != f.Machine && x.Machine != "" && f.Machine != "" {
+			there := len(x.Endpoints)
+			x.Endpoints = slices.DeleteFunc(x.Endpoints, func(e engine.Endpoint) bool { return loopback(e.Addr) })
+			unreachable += there - len(x.Endpoints)
+		}
 		behind[x.Deployment] = &Upstream{ID: x.Deployment, Dialect: x.Dialect, Version: x.Version, Model: x.Model, Context: x.Context, Engine: f.Engines[x.Engine], Endpoints: x.Endpoints}
 	}
+	if unreachable > 0 && !f.told {
+		f.Log.Warn("replicas listen on the loopback interface of the control plane's machine, which this one cannot reach", "replicas", unreachable,
+			"fix", "set serve.listen of the control plane to an address of it in a trusted network, then scale the deployments to 0 and back")
+	}
+	f.told = unreachable > 0
 	return makeTable(routes, behind, outside), nil
 }
 

@@ -186,10 +186,13 @@ func (s *Service) look(ctx context.Context, d Deployment, r *Replica) (engine.En
 		return engine.Endpoint{}, nil
 	}
 	eng, installed := s.Engines[d.Engine]
-	end, listens := s.endpoint(j, r.ID)
+	end, listens, stray := s.endpoint(j, r.ID)
 	switch {
 	case !installed:
 		r.Reason = "The engine " + d.Engine + " is not part of this installation."
+		return engine.Endpoint{}, nil
+	case stray != "":
+		r.Reason = "It listens on " + stray + ", which is neither of this machine's loopback interface nor serve.listen: scale to 0 and back to have it listen there."
 		return engine.Endpoint{}, nil
 	case !listens:
 		r.Reason = "It is loading the model."
@@ -255,7 +258,7 @@ func (s *Service) makeJob(ctx context.Context, d Deployment, r Replica, v regist
 	if !ok {
 		return job.Job{}, fault.Newf(fault.Unsupported, "The engine %s is not part of this installation.", d.Engine)
 	}
-	spec := engine.Spec{ModelDir: dir, ModelName: v.Model, Threads: d.Threads, MaxContext: d.MaxContext, MemoryBytes: d.MemoryBytes}
+	spec := engine.Spec{ModelDir: dir, ModelName: v.Model, Threads: d.Threads, MaxContext: d.MaxContext, MemoryBytes: d.MemoryBytes, Listen: s.Listen}
 	cmd, err := eng.Command(spec)
 	if err != nil {
 		return job.Job{}, err
@@ -295,33 +298,50 @@ func (s *Service) withSecret(files map[string][]byte) (map[string][]byte, error)
 	return out, nil
 }
 
-// endpoint reads where the newest attempt of a replica listens; false until it does.
-func (s *Service) endpoint(j job.Job, replica string) (engine.Endpoint, bool) {
+// endpoint reads where the newest attempt of a replica listens; false until it does. An address where it must not is stray.
+func (s *Service) endpoint(j job.Job, replica string) (to engine.Endpoint, listens bool, stray string) {
 	dir := s.Jobs.AttemptDir(j.ID, j.Attempt)
 	if dir == "" {
-		return engine.Endpoint{}, false
+		return engine.Endpoint{}, false, ""
 	}
 	text, err := durable.ReadSmall(filepath.Join(dir, engine.EndpointFile), 64<<10)
 	if err != nil {
-		return engine.Endpoint{}, false
+		return engine.Endpoint{}, false, ""
 	}
 	var a engine.Announcement
-	if json.Unmarshal(text, &a) != nil || a.Protocol != engine.Protocol || !loopback(a.Addr) {
-		return engine.Endpoint{}, false
+	if json.Unmarshal(text, &a) != nil || a.Protocol != engine.Protocol {
+		return engine.Endpoint{}, false, ""
+	}
+	if !s.mayListen(a.Addr) {
+		at, err := netip.ParseAddrPort(a.Addr)
+		if err != nil {
+			return engine.Endpoint{}, false, ""
+		}
+		return engine.Endpoint{}, false, at.Addr().String()
 	}
 	secret := j.Command.Files[engine.SecretFile]
 	e := engine.Endpoint{Replica: replica, Addr: a.Addr, Secret: string(secret)}
 	if p := j.Standing.Placement; p != nil {
 		e.Chip, e.Chips = p.Chip, p.Size
 	}
-	return e, len(secret) > 0
+	return e, len(secret) > 0, ""
 }
 
-// loopback says whether addr is a port of this machine's loopback interface: nothing a worker writes makes requests
-// go elsewhere.
+// mayListen says whether addr is a port of this machine's loopback interface or of the address that replicas are told to
+// listen on: nothing a worker writes makes requests go elsewhere.
+func (s *Service) mayListen(addr string) bool {
+	a, err := netip.ParseAddrPort(addr)
+	if err != nil || a.Port() == 0 {
+		return false
+	}
+	told, err := netip.ParseAddr(s.Listen)
+	return a.Addr().IsLoopback() || err == nil && !told.IsUnspecified() && a.Addr().Unmap() == told.Unmap()
+}
+
+// loopback says whether addr is of the loopback interface of whoever asks.
 func loopback(addr string) bool {
 	a, err := netip.ParseAddrPort(addr)
-	return err == nil && a.Port() > 0 && a.Addr().IsLoopback()
+	return err == nil && a.Addr().IsLoopback()
 }
 
 // sortEndpoints puts the endpoints in the order of the replicas, so that equal states give equal tables.

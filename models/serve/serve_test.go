@@ -157,7 +157,7 @@ type fakeEngine struct {
 func (*fakeEngine) Name() string { return "fake" }
 
 func (*fakeEngine) Command(s engine.Spec) (job.Command, error) {
-	return job.Command{Argv: []string{"serve", s.ModelDir, s.ModelName, fmt.Sprint(s.MaxContext)}}, nil
+	return job.Command{Argv: []string{"serve", s.ModelDir, s.ModelName, fmt.Sprint(s.MaxContext), s.Listen}}, nil
 }
 
 func (e *fakeEngine) Health(ctx context.Context, at engine.Endpoint) error {

@@ -64,6 +64,10 @@ type Service struct {
 	MemoryLimit int64
 	// Price is that of a model version that nobody priced; nil is DefaultPrice.
 	Price *meter.Prices
+	// Listen is the IP address of this machine that replicas listen on; empty is 127.0.0.1. Those that run keep theirs.
+	Listen string
+	// Machine names the machine whose loopback interface replicas are on; empty: nobody compares it.
+	Machine string
 	// Patience is how long a pass waits for a model's files to be laid out before it goes on; 0 is 50 ms.
 	Patience time.Duration
 	// Woken, when set, is told after Wake changed what should be. It must not block.

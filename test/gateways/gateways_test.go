@@ -3,7 +3,10 @@ package gateways
 import (
 	"context"
 	"database/sql"
+	"io"
+	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +15,7 @@ import (
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // reads the database behind the programs' backs
+	"github.com/tidwall/gjson"
 
 	"github.com/triarch-ai/triarch/api"
 )
@@ -165,6 +169,50 @@ func TestRefusals(t *testing.T) {
 		if text, err := run(c.env, c.args...); err == nil || !strings.Contains(text, c.want) {
 			t.Errorf("%s: %v %s", name, err, text)
 		}
+	}
+}
+
+// Replicas listen where the control plane tells them to, gateways reach them there, and nobody does without the replica's
+// secret.
+func TestReplicasListenWhereTheyAreTold(t *testing.T) {
+	p := newPlace(t, 1)
+	p.reach(newProvider(t)) // another one, of the embedded engine
+	k := p.key(api.NewKey{Name: "k"})
+	if a := p.ask(t.Context(), p.gateways[0], k.Key); a.status != 200 {
+		t.Errorf("%+v", a)
+	}
+	files, err := filepath.Glob(filepath.Join(p.control.dir, "work", "*", "attempts", "*", "endpoint.json"))
+	if ok(t, err); len(files) != 2 {
+		t.Fatalf("%d replicas announced themselves", len(files))
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		ok(t, err)
+		addr := gjson.GetBytes(text, "addr").String()
+		if p.listen != "" && !strings.HasPrefix(addr, p.listen+":") {
+			t.Errorf("a replica listens on %s", addr)
+		}
+		for _, path := range []string{"/health", "/v1/models", "/v1/chat/completions", "/tokenize", "/metrics"} {
+			for _, secret := range []string{"", "Bearer ", "Bearer " + k.Key} {
+				req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+addr+path, strings.NewReader(`{"model":"m"}`))
+				ok(t, err)
+				req.Header.Set("Authorization", secret)
+				resp, err := p.client.Do(req)
+				ok(t, err)
+				if resp.Body.Close(); resp.StatusCode != http.StatusUnauthorized {
+					t.Errorf("%s with %q: %d", path, secret, resp.StatusCode)
+				}
+			}
+		}
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "GET", p.gateways[0].url+"/v1/files", nil)
+	ok(t, err)
+	req.Header.Set("Authorization", "Bearer "+k.Key)
+	resp, err := p.client.Do(req)
+	ok(t, err)
+	defer resp.Body.Close()
+	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusNotImplemented || !strings.Contains(gjson.GetBytes(text, "error.message").String(), "control plane") {
+		t.Errorf("files of a gateway alone: %d %s", resp.StatusCode, text)
 	}
 }
 

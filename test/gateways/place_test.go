@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -109,6 +110,7 @@ type place struct {
 	gateways []*process
 	api      *api.Client
 	version  string // of the model that is served
+	listen   string // where replicas are told to listen; empty: they are not
 	client   *http.Client
 }
 
@@ -120,6 +122,10 @@ func newPlace(t *testing.T, gateways int) *place {
 func newPlaceOn(t *testing.T, dsn string, gateways ...string) *place {
 	p := &place{t: t, dsn: dsn}
 	p.env = built.Environment("TRIARCH_DATABASE=" + p.dsn)
+	if runtime.GOOS == "linux" { // all of 127.0.0.0/8 is this machine's; elsewhere replicas listen where they do by themselves
+		p.listen = "127.0.0.2"
+		p.env = append(p.env, "TRIARCH_SERVE_LISTEN="+p.listen)
+	}
 	dir := t.TempDir()
 	p.control = &process{t: t, args: []string{"up", "--no-starter", "--roles", "control"}, dir: filepath.Join(dir, "control"), env: p.env}
 	t.Cleanup(p.leave)

@@ -44,6 +44,7 @@ type spec struct {
 	Threads     int    `json:"threads"`
 	MaxContext  int    `json:"max_context"`
 	MemoryBytes int64  `json:"memory_bytes"`
+	Listen      string `json:"listen,omitempty"` // empty: 127.0.0.1
 }
 
 // Command renders `triarch worker serve ATTEMPT` with the spec in a file of the attempt.
@@ -52,7 +53,7 @@ func (d *Driver) Command(s engine.Spec) (job.Command, error) {
 		return job.Command{}, fault.New(fault.Internal, "A replica needs a model folder.")
 	}
 	b, err := json.Marshal(spec{Protocol: engine.Protocol, ModelDir: s.ModelDir, ModelName: s.ModelName, Threads: s.Threads,
-		MaxContext: s.MaxContext, MemoryBytes: s.MemoryBytes})
+		MaxContext: s.MaxContext, MemoryBytes: s.MemoryBytes, Listen: s.Listen})
 	if err != nil {
 		return job.Command{}, fault.Wrap(err, "writing the replica's spec")
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"path/filepath"
 
 	"github.com/triarch-ai/triarch/internal/durable"
@@ -31,12 +32,15 @@ func Work(ctx context.Context, dir string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	if s.Listen == "" {
+		s.Listen = "127.0.0.1"
+	}
 	var failed error
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	err = worker.Serve(ctx, worker.Options{
 		Dir: s.ModelDir, ModelName: s.ModelName, Secret: string(bytes.TrimSpace(secret)), Threads: s.Threads,
-		MaxContext: s.MaxContext, KVBytes: s.MemoryBytes, Log: log,
+		MaxContext: s.MaxContext, KVBytes: s.MemoryBytes, ListenAddr: net.JoinHostPort(s.Listen, "0"), Log: log,
 		OnReady: func(addr string) {
 			if failed = engine.Announce(dir, addr); failed != nil {
 				cancel()

@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,9 +42,12 @@ func model(t *testing.T) string {
 	return dir
 }
 
+// listen is where the worker is told to listen: not where it does by itself, where the machine has such an address.
+var listen = map[bool]string{true: "127.0.0.2", false: ""}[runtime.GOOS == "linux"]
+
 // attempt writes what Command renders into a folder, as an executor does.
 func attempt(t *testing.T, d *native.Driver, modelDir string) string {
-	c, err := d.Command(engine.Spec{ModelDir: modelDir, ModelName: "m", Threads: 1})
+	c, err := d.Command(engine.Spec{ModelDir: modelDir, ModelName: "m", Threads: 1, Listen: listen})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +81,9 @@ func TestRealWorker(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+	}
+	if listen != "" && !strings.HasPrefix(a.Addr, listen+":") {
+		t.Errorf("it listens on %s", a.Addr)
 	}
 	to := engine.Endpoint{Replica: "rep_1", Addr: a.Addr, Secret: "a secret"}
 	if err := d.Health(t.Context(), to); err != nil {

@@ -1,7 +1,8 @@
 // Package worker serves one model folder over HTTP in the OpenAI wire format, for the gateway in front of it: health,
 // metrics, models, chat and text completions, embeddings, and exact token counts.
 //
-// Rules for callers: the listener is on the loopback interface, and every path demands the bearer secret. A request
+// Rules for callers: the listener is on one address of this machine, the loopback interface's unless told otherwise, and every
+// path demands the bearer secret, which no TLS hides: an address that others reach belongs into a network that is trusted. A request
 // may name any model; the answer repeats the name. Callers of different X-Cache-Scope headers share nothing in the cache.
 // Prompts of /v1/completions that are text begin with the model's begin-of-sequence token, where it has one. Cancelling the context of Serve drains: live answers get the grace
 // period to end.
@@ -36,7 +37,7 @@ import (
 // Options of Serve. The zero value of each field takes the default beside it, where there is one.
 type Options struct {
 	Dir        string            // required: Hugging Face folder of the model
-	ListenAddr string            // 127.0.0.1:0: loopback address
+	ListenAddr string            // 127.0.0.1:0: IP address and port
 	Secret     string            // required: bearer secret of every request
 	Threads    int               // as many as the machine gives: goroutines that compute
 	MaxContext int               // the model's: longest prompt and answer together, tokens
@@ -60,8 +61,8 @@ func (o *Options) complete() error {
 		o.ListenAddr = "127.0.0.1:0"
 	}
 	host, _, err := net.SplitHostPort(o.ListenAddr)
-	if ip := net.ParseIP(host); err != nil || !(host == "localhost" || ip != nil && ip.IsLoopback()) {
-		return fault.InvalidField("listen_addr", "%.60q is not an address of this machine alone, such as 127.0.0.1:0.", o.ListenAddr)
+	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || ip.IsUnspecified() || ip.IsMulticast()) {
+		return fault.InvalidField("listen_addr", "%.60q is not one address of this machine, such as 127.0.0.1:0.", o.ListenAddr)
 	}
 	if o.ModelName == "" {
 		o.ModelName = filepath.Base(o.Dir)

@@ -572,6 +572,8 @@ func TestServeRefuses(t *testing.T) {
 		"open to all": {Dir: "x", Secret: "x", ListenAddr: "0.0.0.0:0"},
 		"any host":    {Dir: "x", Secret: "x", ListenAddr: ":0"},
 		"a name":      {Dir: "x", Secret: "x", ListenAddr: "example.com:80"},
+		"to many":     {Dir: "x", Secret: "x", ListenAddr: "224.0.0.1:0"},
+		"not here":    {Dir: "x", Secret: "x", ListenAddr: "192.0.2.1:0"},
 		"no model":    {Dir: t.TempDir(), Secret: "x"},
 	} {
 		if err := Serve(t.Context(), opt); err == nil {

@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -51,8 +52,12 @@ type paced struct{ native.Driver }
 func (p *paced) Name() string { return "paced" }
 
 // Command renders a replica that says 50 tokens a second, as many as a request asks for. It needs no model.
-func (p *paced) Command(engine.Spec) (job.Command, error) {
-	return job.Command{Argv: []string{job.Self, "pacedengine", "-attempt", job.AttemptDir, "-tokens", "1000000", "-pace", "20ms"}}, nil
+func (p *paced) Command(s engine.Spec) (job.Command, error) {
+	argv := []string{job.Self, "pacedengine", "-attempt", job.AttemptDir, "-tokens", "1000000", "-pace", "20ms"}
+	if s.Listen != "" {
+		argv = append(argv, "-listen", net.JoinHostPort(s.Listen, "0"))
+	}
+	return job.Command{Argv: argv}, nil
 }
 
 // Open gives a stream that hands events out one at a time, as if the gateway were never behind: a chunk is one token,
