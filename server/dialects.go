@@ -195,6 +195,13 @@ func (o *OpenAI) count(w *sink, r *http.Request, c *gateway.Call) error {
 		return err
 	}
 	defer o.Intake.leave()
+	if dialect.NamesFiles(c.Body) {
+		held, err := o.withFiles(r.Context(), c)
+		defer func() { _ = o.Intake.hold(-held) }()
+		if err != nil {
+			return err
+		}
+	}
 	if inner := gjson.GetBytes(c.Body, "generateContentRequest"); c.Dialect == dialect.Google && inner.IsObject() {
 		c.Body = []byte(inner.Raw)
 	}
@@ -235,8 +242,9 @@ func (o *OpenAI) goOn(w *sink, r *http.Request, c *gateway.Call) error {
 		}
 	}
 	if o.Kept != nil && (stored.Type == gjson.Null || stored.Bool()) {
+		asked := c.Body // which names files, and does not have them
 		c.Keep = func(answer []byte) error {
-			o.keep(r.Context(), c, previous, answer)
+			o.keep(r.Context(), c, asked, previous, answer)
 			return nil
 		}
 	}
@@ -245,8 +253,8 @@ func (o *OpenAI) goOn(w *sink, r *http.Request, c *gateway.Call) error {
 
 // keep stores an answer. Where it cannot be stored, the caller gets it all the same: it is made and paid for, and who
 // goes on from it is told that it is not here.
-func (o *OpenAI) keep(ctx context.Context, c *gateway.Call, previous string, answer []byte) {
-	input, err := dialect.Items(c.Body)
+func (o *OpenAI) keep(ctx context.Context, c *gateway.Call, asked []byte, previous string, answer []byte) {
+	input, err := dialect.Items(asked)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keepTime)
 		defer cancel()

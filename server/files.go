@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
 	"mime"
@@ -11,8 +12,11 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/triarch-ai/triarch/api/openai"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/page"
+	"github.com/triarch-ai/triarch/models/dialect"
+	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/models/kept"
 )
 
@@ -228,6 +232,72 @@ func (o *OpenAI) readFile(w *sink, r *http.Request, a *asked) error {
 		panic(http.ErrAbortHandler) // half a file must not look whole
 	}
 	return nil
+}
+
+// Bounds of the files that one request may name.
+const (
+	maxPlaced      = 16 << 20 // bytes of them together
+	maxPlacedFiles = 64
+)
+
+// withFiles puts the bytes of the project's files in place of their ids in a request of the model API, and in the items that
+// it goes on from. held is the memory that this took of the intake's, given back by the caller whatever the error.
+func (o *OpenAI) withFiles(ctx context.Context, c *gateway.Call) (held int, err error) {
+	kind := c.Dialect
+	if kind == "" && c.Path == openai.ChatPath {
+		kind = dialect.Chat
+	}
+	if kind != dialect.Chat && kind != dialect.Responses && kind != dialect.Anthropic {
+		return 0, nil
+	}
+	left, count := int64(maxPlaced), 0
+	get := func(id string) (dialect.LeftFile, error) {
+		if count++; count > maxPlacedFiles {
+			return dialect.LeftFile{}, fault.InvalidField("file_id", "A request names at most %d files.", maxPlacedFiles)
+		}
+		name, text, err := o.leftFile(ctx, c.Who.ProjectID, id, &left)
+		if err == nil { // in base64, and in the body
+			n := 2 * len(text)
+			if err = o.Intake.hold(n); err == nil {
+				held += n
+			}
+		}
+		return dialect.LeftFile{Name: name, Data: text}, err
+	}
+	if c.Body, err = dialect.WithFiles(kind, c.Body, get); err != nil || len(c.Earlier) == 0 {
+		return held, err
+	}
+	const before, behind = `{"input":`, `}`
+	earlier, err := dialect.WithFiles(kind, slices.Concat([]byte(before), c.Earlier, []byte(behind)), get)
+	if err == nil {
+		c.Earlier = earlier[len(before) : len(earlier)-len(behind)]
+	}
+	return held, err
+}
+
+// leftFile reads one file of a project, as far as there is room left.
+func (o *OpenAI) leftFile(ctx context.Context, project, id string, left *int64) (name string, text []byte, err error) {
+	files, err := o.files()
+	if err != nil {
+		return "", nil, err
+	}
+	f, r, err := files.Open(ctx, project, id)
+	if fault.Is(err, fault.NotFound) {
+		return "", nil, fault.New(fault.Invalid, "There is no file "+clip(id)+" here.", fault.Code("file_not_found"), fault.Field("file_id"),
+			fault.Fix("Name a file of this project that was sent to POST /v1/files, or send its bytes in the request."))
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	defer r.Close()
+	if *left -= f.Bytes; *left < 0 {
+		return "", nil, fault.New(fault.TooLarge, "The files that the request names have together more than "+strconv.Itoa(maxPlaced)+" bytes.", fault.Field("file_id"),
+			fault.Fix("Name fewer or smaller ones."))
+	}
+	if text, err = io.ReadAll(io.LimitReader(r, f.Bytes+1)); err == nil && int64(len(text)) != f.Bytes {
+		err = fault.New(fault.Internal, "A file is not as long as it was.")
+	}
+	return f.Name, text, err
 }
 
 func (o *OpenAI) removeFile(w *sink, r *http.Request, a *asked) error {

@@ -193,6 +193,13 @@ func (o *OpenAI) run(w *sink, r *http.Request, call *gateway.Call) error {
 		return err
 	}
 	defer o.Intake.leave()
+	if dialect.NamesFiles(call.Body) || dialect.NamesFiles(call.Earlier) {
+		held, err := o.withFiles(r.Context(), call)
+		defer func() { _ = o.Intake.hold(-held) }()
+		if err != nil {
+			return err
+		}
+	}
 	w.passed = true
 	told(call, r.Header)
 	return o.Gateway.Do(r.Context(), w, call)

@@ -212,8 +212,7 @@ func (r *Request) anthropicSource(b wire.Object, p *Part, path string) {
 		source(p, s, "url", s.Need("url"))
 		r.use(byURL(p, url, data), path)
 	case "file":
-		p.FileID = s.Need("file_id")
-		r.use(fAnthropicFile, s.Field("file_id"))
+		r.notHere(s, "file_id")
 	case "text":
 		p.Media, p.Text = "text/plain", s.Need("data")
 		s.Get("media_type")

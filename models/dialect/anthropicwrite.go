@@ -192,9 +192,6 @@ func writeSource(w *wire.Writer, p *Part) {
 	w.Key("source")
 	w.Open()
 	switch {
-	case p.FileID != "":
-		w.FText("type", "file")
-		w.FText("file_id", p.FileID)
 	case p.URL != "":
 		w.FText("type", "url")
 		w.FText("url", p.URL)

@@ -212,8 +212,7 @@ func (r *Request) chatPart(c wire.Object, path string) (p Part, ok bool) {
 func (r *Request) openaiFile(f wire.Object, p *Part) {
 	switch {
 	case f.Has("file_id"):
-		p.FileID = f.Text("file_id")
-		r.use(fOpenAIFile, f.Field("file_id"))
+		r.notHere(f, "file_id")
 	case f.Has("file_url"):
 		source(p, f, "file_url", f.Text("file_url"))
 		r.use(byURL(p, fFileURL, fFileData), f.Field("file_url"))

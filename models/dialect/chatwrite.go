@@ -156,11 +156,7 @@ func chatPiece(w *wire.Writer, p *Part, marks bool) {
 		w.FText("type", "file")
 		w.Key("file")
 		w.Open()
-		if p.FileID != "" {
-			w.FText("file_id", p.FileID)
-		} else {
-			w.FText("file_data", p.dataURL())
-		}
+		w.FText("file_data", p.dataURL())
 		w.FSome("filename", p.Title)
 		w.Close()
 	default:

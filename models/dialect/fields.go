@@ -8,7 +8,7 @@ var fields = map[Kind][]field{
 		{"messages[].content[]: image_url by URL", fImageURL}, {"messages[].content[]: image_url as data", fImageData},
 		{"messages[].content[].image_url.detail", fImageDetail}, {"messages[].content[]: input_audio", fAudio},
 		{"messages[].content[].file.file_data", fFileData}, {"messages[].content[].file.filename", fFileTitle},
-		{"messages[].content[].file.file_id", fOpenAIFile}, {"messages[].content[].cache_control", fCache},
+		{"messages[].content[].file.file_id", fLeft}, {"messages[].content[].cache_control", fCache},
 		{"messages[].tool_calls", fCalls}, {"messages[].role: tool", fResults}, {"messages[].refusal", fRefusal},
 		{"messages[].reasoning_content", fThought}, {"messages[].audio", fState},
 		{"tools", fTools}, {"tools[].function.strict", fStrictTool}, {"tools[].type: custom", fHosted},
@@ -35,9 +35,9 @@ var fields = map[Kind][]field{
 	},
 	Responses: {
 		{"model", fModel}, {"input", fTurns}, {"instructions", fTurns}, {"input[].content[]: input_image by URL", fImageURL},
-		{"input[].content[]: input_image as data", fImageData}, {"input[].content[]: input_image.file_id", fOpenAIImage},
+		{"input[].content[]: input_image as data", fImageData}, {"input[].content[]: input_image.file_id", fLeft},
 		{"input[].content[].detail", fImageDetail}, {"input[].content[].file_data", fFileData}, {"input[].content[].file_url", fFileURL},
-		{"input[].content[].filename", fFileTitle}, {"input[].content[].file_id", fOpenAIFile},
+		{"input[].content[].filename", fFileTitle}, {"input[].content[].file_id", fLeft},
 		{"input[]: function_call", fCalls}, {"input[]: function_call_output", fResults}, {"input[].output[]: input_image", fResultMedia},
 		{"input[].content[]: refusal", fRefusal}, {"input[]: reasoning", fThought}, {"input[].encrypted_content", fSignOpenAI},
 		{"input[]: item of a hosted tool", fHosted},
@@ -58,7 +58,7 @@ var fields = map[Kind][]field{
 		{"messages[].content[]: document as data", fFileData}, {"messages[].content[]: document by URL", fFileURL},
 		{"messages[].content[]: document of text", fFileText}, {"messages[].content[].title", fFileTitle},
 		{"messages[].content[].context", fAnthropicDoc}, {"messages[].content[].citations", fAnthropicDoc},
-		{"messages[].content[].source.file_id", fAnthropicFile}, {"messages[].content[]: tool_use", fCalls},
+		{"messages[].content[].source.file_id", fLeft}, {"messages[].content[]: tool_use", fCalls},
 		{"messages[].content[]: tool_result", fResults}, {"messages[].content[].is_error", fResultError},
 		{"messages[].content[].content[]: image", fResultMedia}, {"messages[].content[]: thinking", fThoughtSigned},
 		{"messages[].content[].signature", fSignAnthropic}, {"messages[].content[]: redacted_thinking", fSignAnthropic},
@@ -120,4 +120,7 @@ var notes = map[Feature]map[Kind]string{
 	fImageURL:    {Google: "as fileData"},
 	fResultMedia: {Chat: "in a message of the user after the results"},
 	fGrammar:     {Chat: "as an extension", Completions: "as an extension"},
+	fLeft:        {Chat: leftNote, Responses: leftNote, Anthropic: leftNote, Google: leftNote},
 }
+
+const leftNote = "the bytes of a file that was left here; refused of any other"

@@ -75,8 +75,8 @@ type PartKind uint8
 // The kinds of parts. What each uses of Part stands beside it.
 const (
 	Text       PartKind = iota // Text
-	Image                      // URL, or Media and Data, or FileID; Detail
-	File                       // URL, or Media and Data, or Text, or FileID; Title
+	Image                      // URL, or Media and Data; Detail
+	File                       // URL, or Media and Data, or Text; Title
 	Audio                      // Media and Data
 	Thought                    // Text, the model's reasoning; Signature
 	Redacted                   // Signature: reasoning that only its maker can read
@@ -92,7 +92,6 @@ type Part struct {
 	URL       string
 	Media     string // the MIME type
 	Data      string // base64
-	FileID    string
 	Title     string
 	Detail    string
 	ToolID    string

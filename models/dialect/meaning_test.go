@@ -17,7 +17,7 @@ func meaning(r *Request, f Feature, to Kind) any {
 		return r.Model
 	case fTurns, fPrompt, fFileText, fRefusal:
 		return turns(r)
-	case fImageURL, fImageData, fAudio, fFileData, fFileURL, fOpenAIFile, fFileTitle, fImageDetail, fResultMedia:
+	case fImageURL, fImageData, fAudio, fFileData, fFileURL, fLeft, fFileTitle, fImageDetail, fResultMedia:
 		return media(r, f)
 	case fName:
 		return r.Messages[0].Name
@@ -171,7 +171,7 @@ func media(r *Request, f Feature) (out []string) {
 		case p.URL != "":
 			out = append(out, fmt.Sprint(p.Kind, p.URL))
 		default:
-			out = append(out, fmt.Sprint(p.Kind, p.Media, p.Data, p.FileID))
+			out = append(out, fmt.Sprint(p.Kind, p.Media, p.Data))
 		}
 	})
 	return out
@@ -251,7 +251,11 @@ func TestSamplesSayWhatTheyShould(t *testing.T) {
 			for _, to := range Kinds {
 				mapped = mapped || to != d && outcome(d, to, f.feature) == Mapped
 			}
-			r, err := ParseRequest(d, sample(t, d, f.name), Call{Model: "m"})
+			body := sample(t, d, f.name)
+			if f.feature == fLeft {
+				body = withLeft(t, d, body)
+			}
+			r, err := ParseRequest(d, body, Call{Model: "m"})
 			if err != nil {
 				t.Errorf("%s: %s: %v", d, f.name, err)
 				continue

@@ -191,9 +191,8 @@ func (r *Request) itemContent(it wire.Object, name string) []Part {
 			r.use(fRefusal, e.Path())
 		case "input_image":
 			p.Kind = Image
-			if id := c.Text("file_id"); id != "" {
-				p.FileID = id
-				r.use(fOpenAIImage, e.Path())
+			if c.Has("file_id") {
+				r.notHere(c, "file_id")
 			} else {
 				source(&p, c, "image_url", c.Need("image_url"))
 				r.use(byURL(&p, fImageURL, fImageData), e.Path())

@@ -178,17 +178,11 @@ func responsesPiece(w *wire.Writer, p *Part, word string) {
 	switch {
 	case p.Kind == Image:
 		w.FText("type", "input_image")
-		if p.FileID != "" {
-			w.FText("file_id", p.FileID)
-		} else {
-			w.FText("image_url", orText(p.URL, p.dataURL()))
-		}
+		w.FText("image_url", orText(p.URL, p.dataURL()))
 		w.FText("detail", orText(p.Detail, "auto"))
 	case p.Kind == File && p.Text == "":
 		w.FText("type", "input_file")
 		switch {
-		case p.FileID != "":
-			w.FText("file_id", p.FileID)
 		case p.URL != "":
 			w.FText("file_url", p.URL)
 		default:

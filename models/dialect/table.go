@@ -44,9 +44,7 @@ const (
 	fFileURL        Feature = "file by URL"
 	fFileText       Feature = "file of text"
 	fFileTitle      Feature = "file's name"
-	fOpenAIFile     Feature = "OpenAI file"
-	fOpenAIImage    Feature = "OpenAI image file"
-	fAnthropicFile  Feature = "Anthropic file"
+	fLeft           Feature = "file left here"
 	fAnthropicDoc   Feature = "Anthropic document"
 	fName           Feature = "name of a turn"
 	fCalls          Feature = "tool calls"
@@ -118,7 +116,7 @@ var reach = map[Feature]string{
 	fEcho: "RMRRR", fBestOf: "RMRRR",
 	fImageURL: "MRMMM", fImageData: "MRMMM", fImageDetail: "MRMDD", fAudio: "MRRRM",
 	fFileData: "MRMMM", fFileURL: "RRMMM", fFileText: "MRMMM", fFileTitle: "MRMMD",
-	fOpenAIFile: "MRMRR", fOpenAIImage: "RRMRR", fAnthropicFile: "RRRMR", fAnthropicDoc: "DRDDD",
+	fLeft: "MRMMM", fAnthropicDoc: "DRDDD",
 	fName: "MRDDD", fCalls: "MRMMM", fResults: "MRMMM", fResultError: "DRDMM", fResultMedia: "MRMMM",
 	fThought: "MRDDM", fThoughtSigned: "MRDMM", fSignOpenAI: "DRMDD", fSignAnthropic: "DRDMD", fSignGoogle: "DRDDM", fRefusal: "MRMMM",
 	fTools: "MRMMM", fStrictTool: "MRMMD", fHosted: "RRRRR", fChoice: "MRMMM", fSubset: "MRMRM", fParallel: "MRMMD",

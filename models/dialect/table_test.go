@@ -313,13 +313,17 @@ func TestEveryRowIsTrue(t *testing.T) {
 
 func proveRow(t *testing.T, row Row) {
 	body := sample(t, row.From, row.Field)
+	left := featureOf(row) == fLeft
+	if left {
+		body = withLeft(t, row.From, body)
+	}
 	r, err := ParseRequest(row.From, body, Call{Model: "m"})
 	if err != nil {
 		t.Fatalf("%s: %v", body, err)
 	}
 	name := path(row.From, row.Field)
 	feature := featureOf(row)
-	if feature != fOther && !asks(r, feature, name) {
+	if feature != fOther && !left && !asks(r, feature, name) {
 		t.Fatalf("the parser does not see %s (%q) in %s: %+v %+v", name, feature, body, r.Uses, r.Extra)
 	}
 	out, dropped, err := WriteRequest(row.To, r)
@@ -405,3 +409,24 @@ func asksAnything(r *Request, f Feature) bool {
 }
 
 func contains(list []string, s string) bool { return slices.Contains(list, s) }
+
+// withLeft puts a file in place of the id that a request names, without which it is refused.
+func withLeft(t *testing.T, d Kind, body []byte) []byte {
+	t.Helper()
+	if _, err := ParseRequest(d, body, Call{Model: "m"}); !fault.Is(err, fault.Unsupported) || !strings.HasSuffix(fault.As(err).Field, "file_id") {
+		t.Fatalf("a file that is not here: %v", err)
+	}
+	name := "a.pdf"
+	if strings.Contains(string(body), "image") {
+		name = "a.png"
+	}
+	out, err := WithFiles(d, body, func(id string) (LeftFile, error) { return LeftFile{Name: name, Data: []byte("\x89" + id)}, nil })
+	if err != nil || NamesFiles(out) || !NamesFiles(body) {
+		t.Fatalf("%s: %v", out, err)
+	}
+	r, err := ParseRequest(d, out, Call{Model: "m"})
+	if err != nil || len(media(r, fLeft)) != 1 {
+		t.Fatalf("%s: %v", out, err)
+	}
+	return out
+}

@@ -241,6 +241,22 @@ func TestFiles(t *testing.T) {
 	if a := r.do("GET", "/v1/files/"+id+"/content", secret, ""); a.body != "hello" {
 		t.Errorf("content: %d %s", a.status, a.body)
 	}
+	for path, body := range map[string]string{
+		"/v1/chat/completions":      `{"model":"paced","messages":[{"role":"user","content":[{"type":"file","file":{"file_id":"ID"}}]}]}`,
+		"/v1/responses":             `{"model":"paced","input":[{"role":"user","content":[{"type":"input_file","file_id":"ID"}]}]}`,
+		"/v1/messages":              `{"model":"paced","max_tokens":5,"messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","file_id":"ID"}}]}]}`,
+		"/v1/messages/count_tokens": `{"model":"paced","messages":[{"role":"user","content":[{"type":"document","source":{"type":"file","file_id":"ID"}}]}]}`,
+	} {
+		if a := r.do("POST", path, secret, strings.Replace(body, "ID", id, 1)); a.status == 400 && strings.Contains(a.body, "file_not_found") || a.status >= 500 {
+			t.Errorf("%s with a file that is here: %d %s", path, a.status, a.body)
+		}
+		if a := r.do("POST", path, secret, strings.Replace(body, "ID", "file_of_another", 1)); a.status != 400 || !strings.Contains(a.body, "There is no file file_of_another here") {
+			t.Errorf("%s with a file that is not here: %d %s", path, a.status, a.body)
+		}
+		if a := r.do("POST", path, secret, strings.Replace(body, "ID", strings.Repeat("x", 300), 1)); a.status != 400 {
+			t.Errorf("%s with a long name: %d %s", path, a.status, a.body)
+		}
+	}
 	if a := r.do("DELETE", "/v1/files/"+id, secret, ""); !gjson.Get(a.body, "deleted").Bool() {
 		t.Errorf("deleted: %s", a.body)
 	}
