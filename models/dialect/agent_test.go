@@ -61,6 +61,17 @@ func TestAgentsReachEveryEngine(t *testing.T) {
 	}
 }
 
+// Google's client for Go leaves out empty texts: it gives back parts of nothing, which say nothing.
+func TestEmptyPartsSayNothing(t *testing.T) {
+	r, err := ParseRequest(Google, []byte(`{"contents":[{"role":"user","parts":[{"text":"go"}]},{"role":"model","parts":[{"text":"a"},{}]},{"role":"user","parts":[{"text":"on"}]}]}`), Call{Model: "m"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, dropped, err := WriteRequest(Chat, r); err != nil || len(dropped) > 0 || gjson.GetBytes(out, "messages.1.content").String() != "a" {
+		t.Errorf("%s %v %v", out, dropped, err)
+	}
+}
+
 func TestGooglePaths(t *testing.T) {
 	for model, want := range map[string]string{"gemini": "/models/gemini:generateContent", "models/a b": "/models/a%20b:generateContent",
 		"../x?y#z": "/models/..%2Fx%3Fy%23z:generateContent", "": "", "..": "", ".": "", strings.Repeat("x", 300): ""} {

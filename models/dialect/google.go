@@ -115,6 +115,8 @@ func (r *Request) googlePart(v wire.Value, ids *pending) (p Part, ok bool) {
 		r.googleCall(o, &p, ids)
 	case o.Has("functionResponse"):
 		r.googleResult(o, &p, ids)
+	case len(o.Names()) == 0: // what Google's client for Go makes of a text of nothing
+		return p, false
 	case proof == "": // nothing that is known: something that only the provider's own tools say
 		for _, name := range []string{"executableCode", "codeExecutionResult"} {
 			if o.Has(name) {

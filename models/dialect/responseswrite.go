@@ -28,10 +28,8 @@ func writeResponses(r *Request) ([]byte, error) {
 	w.OptNum("top_p", r.TopP)
 	if r.Logprobs {
 		w.OptInt("top_logprobs", r.TopLogprobs)
-		if r.From != Responses {
-			w.OptTexts("include", []string{"message.output_text.logprobs"})
-		}
 	}
+	w.OptTexts("include", r.includes())
 	if effort := r.Reasoning.effortWord(); effort != "" || r.Reasoning.Show {
 		w.Key("reasoning")
 		w.Open()
@@ -48,6 +46,21 @@ func writeResponses(r *Request) ([]byte, error) {
 	r.writeExtras(w, Responses)
 	w.Close()
 	return w.B, nil
+}
+
+// includes are what an answer is to have that it has only when asked: logprobs, and for clients that can give it back the
+// proof of the reasoning that they ask for.
+func (r *Request) includes() (names []string) {
+	if r.From == Responses {
+		return nil // as it says itself
+	}
+	if r.Logprobs {
+		names = append(names, "message.output_text.logprobs")
+	}
+	if effort := r.Reasoning.effortWord(); r.From == Anthropic && effort != "none" && (effort != "" || r.Reasoning.Show) {
+		names = append(names, "reasoning.encrypted_content")
+	}
+	return names
 }
 
 func writeText(w *wire.Writer, r *Request) {

@@ -87,9 +87,18 @@ func environment(t *testing.T, lang, url, owner string) []string {
 		"TRIARCH_KEY_SLOW=" + key(api.NewKey{Name: "slow", RPM: 1}).Key}
 }
 
-// serving starts Triarch on an empty data directory and trains, deploys and serves a model, all through the control
-// API. It returns the address and the owner's key.
+// serving starts Triarch and trains, deploys and serves a model, all through the control API. It returns the address and
+// the owner's key.
 func serving(t *testing.T) (url, owner string) {
+	url, owner = started(t)
+	c := api.New(url, owner)
+	train(t, c)
+	deploy(t, c)
+	return url, owner
+}
+
+// started starts Triarch on an empty data directory.
+func started(t *testing.T) (url, owner string) {
 	dir := t.TempDir()
 	cfg := system.DefaultConfig()
 	cfg.Data, cfg.Listen, cfg.Starter = dir, "127.0.0.1:0", false
@@ -107,9 +116,6 @@ func serving(t *testing.T) (url, owner string) {
 			t.Error(err)
 		}
 	})
-	c := api.New(s.URL, s.OwnerKey)
-	train(t, c)
-	deploy(t, c)
 	return s.URL, s.OwnerKey
 }
 

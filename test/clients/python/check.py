@@ -128,6 +128,32 @@ ok("completions", r.choices[0].text is not None and r.usage.completion_tokens <=
 parts = [c.choices[0].text for c in api.completions.create(model=MODEL, prompt="A ledger is", max_tokens=5, temperature=0, stream=True) if c.choices]
 ok("completions stream", "".join(parts) == r.choices[0].text, parts)
 
+# responses, and the conversation that goes on from one
+first = api.responses.create(model=MODEL, input="What is a ledger?", max_output_tokens=24, temperature=0)
+ok("responses", first.status in ("completed", "incomplete") and first.output_text and first.usage.total_tokens > 0, first)
+kinds = []
+with api.responses.stream(model=MODEL, input="What is a ledger?", max_output_tokens=24, temperature=0) as events:
+    for e in events:
+        kinds.append(e.type)
+        final = e.response if e.type in ("response.completed", "response.incomplete") else None
+ok("responses stream", kinds[0] == "response.created" and final.output_text == first.output_text, (kinds, final))
+then = api.responses.create(model=MODEL, input="And then?", max_output_tokens=8, previous_response_id=first.id)
+ok("responses go on", then.previous_response_id == first.id and then.usage.input_tokens > first.usage.input_tokens, then)
+ok("responses are kept", api.responses.retrieve(first.id).output_text == first.output_text)
+ok("responses have items", api.responses.input_items.list(first.id).data[0].content[0].text == "What is a ledger?")
+api.responses.delete(first.id)
+fails("response that is gone", openai.NotFoundError, lambda: api.responses.retrieve(first.id), 404)
+
+# files
+f = api.files.create(file=("page.txt", b"A page."), purpose="user_data")
+ok("file", f.bytes == 7 and f.filename == "page.txt" and f.purpose == "user_data", f)
+ok("file list", f.id in [x.id for x in api.files.list(purpose="user_data")])
+ok("file content", api.files.content(f.id).read() == b"A page.")
+ok("file retrieved", api.files.retrieve(f.id).id == f.id)
+fails("file of nobody", openai.BadRequestError, lambda: chat(messages=[{"role": "user", "content": [{"type": "file", "file": {"file_id": "file_nobody"}}]}]), 400, "file_not_found")
+ok("file deleted", api.files.delete(f.id).deleted)
+fails("file that is gone", openai.NotFoundError, lambda: api.files.retrieve(f.id), 404)
+
 # bad input
 bad = openai.BadRequestError
 fails("unknown model", openai.NotFoundError, lambda: chat(model="no-such-model"), 404, "model_not_found", "model")
