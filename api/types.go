@@ -679,6 +679,7 @@ type RequestExplanation struct {
 	Reason       string         `json:"reason,omitempty"`
 	Input        int64          `json:"input_tokens"`
 	Output       int64          `json:"output_tokens"`
+	Estimated    bool           `json:"estimated,omitempty" doc:"the tokens were estimated in part, since who served told no counts"`
 	CostMicros   int64          `json:"cost_micros"`
 	FirstByte    float64        `json:"first_byte_s,omitempty" doc:"until the client's first byte"`
 	Took         float64        `json:"took_s"`
@@ -808,6 +809,7 @@ type Totals struct {
 	CachedTokens     int64 `json:"cached_tokens,omitempty" doc:"of prompt_tokens: taken from a cache"`
 	ReasoningTokens  int64 `json:"reasoning_tokens,omitempty" doc:"of completion_tokens: reasoning"`
 	EmbeddingTokens  int64 `json:"embedding_tokens,omitempty"`
+	Estimated        int64 `json:"estimated_requests,omitempty" doc:"of requests: whose tokens were estimated in part, since who served them told no counts"`
 	CostMicros       int64 `json:"cost_micros"`
 }
 

@@ -48,6 +48,9 @@ func (a *app) explainRequest(x api.RequestExplanation, names map[string]string) 
 	if x.Outcome != "refused" {
 		a.Printf("%d tokens in, %d out, %d micro-units at the prices %s; first byte after %s\n", x.Input, x.Output, x.CostMicros, x.PriceVersion, seconds(x.FirstByte))
 	}
+	if x.Estimated {
+		a.Printf("the tokens were estimated in part: who served told no counts\n")
+	}
 	if x.Blocks > 0 || x.Matched > 0 {
 		a.Printf("of %d blocks of its prompt the replica had seen %d\n", x.Blocks, x.Matched)
 	}

@@ -41,8 +41,8 @@ func (a *app) usageCommand() *cobra.Command {
 // usageTable shows usage; comma-separated values have no line for the whole, which a sum over the column would count twice.
 func (a *app) usageTable(by string, u api.Usage) {
 	if a.CSV {
-		a.Table([]string{by, "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "embedding_tokens", "cost"}, rows(u.Rows, func(r api.UsageRow) []string {
-			return []string{r.Name, num(r.Requests), num(r.PromptTokens), num(r.CachedTokens), num(r.CompletionTokens), num(r.ReasoningTokens), num(r.EmbeddingTokens), ui.Money(r.CostMicros)}
+		a.Table([]string{by, "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "embedding_tokens", "cost", "estimated_requests"}, rows(u.Rows, func(r api.UsageRow) []string {
+			return []string{r.Name, num(r.Requests), num(r.PromptTokens), num(r.CachedTokens), num(r.CompletionTokens), num(r.ReasoningTokens), num(r.EmbeddingTokens), ui.Money(r.CostMicros), num(r.Estimated)}
 		}))
 		return
 	}
@@ -50,6 +50,9 @@ func (a *app) usageTable(by string, u api.Usage) {
 	a.Table([]string{by, "requests", "prompt", "completion", "cost"}, rows(append(u.Rows, total), func(r api.UsageRow) []string {
 		return []string{r.Name, num(r.Requests), num(r.PromptTokens + r.EmbeddingTokens), num(r.CompletionTokens), ui.Money(r.CostMicros)}
 	}))
+	if n := u.Totals.Estimated; n > 0 {
+		a.Printf("the tokens of %s were estimated in part: who served told no counts\n", many(n, "request"))
+	}
 }
 
 // many counts things by a word that takes an s.

@@ -392,7 +392,7 @@ func clientUsage(t *testing.T, w *world, c *api.Client) {
 	}
 	var sheet bytes.Buffer
 	must(0, c.UsageCSV(ctx, api.UsageQuery{Group: "tag"}, &sheet))(t)
-	if want := "tag,requests,prompt_tokens,cached_tokens,completion_tokens,reasoning_tokens,embedding_tokens,cost_micros\nteam-a,3,30,0,3,0,0,36\n"; sheet.String() != want {
+	if want := "tag,requests,prompt_tokens,cached_tokens,completion_tokens,reasoning_tokens,embedding_tokens,cost_micros,estimated_requests\nteam-a,3,30,0,3,0,0,36,0\n"; sheet.String() != want {
 		t.Errorf("got %s", sheet.String())
 	}
 	if b := must(c.VerifyUsage(ctx))(t); len(b.Faults) != 0 || b.Records != 3 {

@@ -72,7 +72,7 @@ func (s *Server) requestOps() {
 func requestExplanation(x gateway.Explanation) api.RequestExplanation {
 	return api.RequestExplanation{Request: x.Request, At: x.At, Key: x.Key, Path: x.Path, Model: x.Model, Route: x.Route, PriceVersion: x.PriceVersion,
 		Stream: x.Stream, Canary: (*api.RequestCanary)(x.Drawn), Tries: list(x.Tries, requestTry).Body.Items, Blocks: x.Blocks, Matched: x.Matched, Cut: x.Cut, Outcome: x.Outcome,
-		Code: x.Code, Reason: x.Reason, Input: x.Input, Output: x.Output, CostMicros: x.CostMicros, FirstByte: x.FirstByte.Seconds(), Took: x.Took.Seconds()}
+		Code: x.Code, Reason: x.Reason, Input: x.Input, Output: x.Output, Estimated: x.Estimated, CostMicros: x.CostMicros, FirstByte: x.FirstByte.Seconds(), Took: x.Took.Seconds()}
 }
 
 // nameTries puts names beside the ids of what was asked. A gateway of its own knows none.

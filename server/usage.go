@@ -162,10 +162,10 @@ func (s *Server) usageCSV(ctx context.Context, p *auth.Principal, in *UsageParam
 	}
 	return s.download(ctx, "text/csv", func(w io.Writer) error {
 		c := csv.NewWriter(w)
-		failed := c.Write([]string{string(f.Group), "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "embedding_tokens", "cost_micros"})
+		failed := c.Write([]string{string(f.Group), "requests", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "embedding_tokens", "cost_micros", "estimated_requests"})
 		for _, r := range rows {
 			line := []string{r.Name}
-			for _, n := range []int64{r.Requests, r.PromptTokens, r.CachedTokens, r.CompletionTokens, r.ReasoningTokens, r.EmbeddingTokens, r.CostMicros} {
+			for _, n := range []int64{r.Requests, r.PromptTokens, r.CachedTokens, r.CompletionTokens, r.ReasoningTokens, r.EmbeddingTokens, r.CostMicros, r.Estimated} {
 				line = append(line, strconv.FormatInt(n, 10))
 			}
 			failed = errors.Join(failed, c.Write(line))
@@ -182,5 +182,5 @@ func usageRow(r meter.Row) api.UsageRow {
 // usageTotals leaves out what chips cost, which is the operator's to know.
 func usageTotals(t meter.Totals) api.Totals {
 	return api.Totals{Requests: t.Requests, PromptTokens: t.PromptTokens, CompletionTokens: t.CompletionTokens, CachedTokens: t.CachedTokens,
-		ReasoningTokens: t.ReasoningTokens, EmbeddingTokens: t.EmbeddingTokens, CostMicros: t.CostMicros}
+		ReasoningTokens: t.ReasoningTokens, EmbeddingTokens: t.EmbeddingTokens, CostMicros: t.CostMicros, Estimated: t.Estimated}
 }

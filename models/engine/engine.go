@@ -129,5 +129,6 @@ type Chunk struct {
 	// none on the way: then it is an estimate until the engine's own count, at the end, takes its place
 	Cached    int  // of Prompt: taken from the engine's prompt cache, as far as it tells
 	Reasoning int  // of Completion: reasoning, as far as the engine tells
+	Guessed   bool // Completion is such an estimate, in part
 	Done      bool // Data ends with the event that closes the stream ("data: [DONE]")
 }

@@ -36,6 +36,7 @@ type Explanation struct {
 	Reason       string // its sentence
 	Input        int64  // tokens booked
 	Output       int64
+	Estimated    bool // they were, in part
 	CostMicros   int64
 	FirstByte    time.Duration // until the client's first byte; 0 = it had none
 	Took         time.Duration
@@ -113,6 +114,7 @@ type flightNote struct {
 	first, took              time.Duration
 	refused, failed, settled bool
 	drawn                    *Drawn
+	estimated                bool
 }
 
 func (x *Explanations) start() {
@@ -219,7 +221,7 @@ func (f *flight) explained(err error) explained {
 	e := explained{request: f.call.Request, n: f.asks, flight: flightNote{
 		at: f.began, project: f.call.Who.ProjectID, key: f.call.Who.KeyID, path: f.call.Path, model: f.fields.model, stream: f.fields.stream,
 		blocks: f.blocks, matched: f.matched, outcome: f.outcome, settled: f.settled && f.outcome != 0,
-		input: f.used.Input, output: f.used.Output, cost: f.cost, first: f.first}}
+		input: f.used.Input, output: f.used.Output, estimated: f.used.Estimated, cost: f.cost, first: f.first}}
 	n := &e.flight
 	now := f.Now()
 	if n.at.IsZero() {
@@ -252,7 +254,7 @@ func (e *explained) explanation() Explanation {
 	n := &e.flight
 	x := Explanation{Request: "req_" + e.request.String(), At: n.at, Project: n.project, Key: n.key, Path: n.path, Model: n.model, Route: n.route,
 		PriceVersion: n.price, Stream: n.stream, Drawn: n.drawn, Blocks: n.blocks, Matched: n.matched, Cut: n.cut, Code: n.code, Reason: n.reason,
-		Input: n.input, Output: n.output, CostMicros: n.cost, FirstByte: n.first, Took: n.took, Outcome: "refused"}
+		Input: n.input, Output: n.output, Estimated: n.estimated, CostMicros: n.cost, FirstByte: n.first, Took: n.took, Outcome: "refused"}
 	if n.settled {
 		x.Outcome = n.outcome.String()
 	}

@@ -84,13 +84,19 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 		return f.unread(err)
 	}
 	var used meter.Usage
-	if ok := true; f.far != nil && f.far.vectors != nil && f.far.via != "" {
+	ok := true
+	if f.far != nil && f.far.vectors != nil && f.far.via != "" {
 		if body, used, err = f.vector(body); err != nil {
 			f.verdict = failed
 			return err
 		}
 		f.told(to.Header())
 	} else if used, ok = f.usage(body); !ok {
+		if used, ok = f.estimated(body); ok {
+			f.Log.Warn("gateway: an answer without usage is billed by an estimate", slog.String("request", f.call.RequestID), slog.Any("usage", used))
+		}
+	}
+	if !ok {
 		f.verdict = failed
 		return brokeOff(errors.New("gateway: the answer has no usage"))
 	}

@@ -144,6 +144,7 @@ type flight struct {
 	spell   spell
 	used    meter.Usage // of what the client was given
 	counted int         // of the prompt, if it was counted before; else 0
+	guess   int64       // of the prompt, once it was needed
 	asked   bool        // an engine may have had the request
 	doubted bool        // its counts were found to be impossible
 	settled bool
@@ -458,6 +459,9 @@ func (f *flight) delivered(ctx context.Context, told meter.Usage) bool {
 		f.Log.Error("gateway: the engine tells counts that cannot be true", slog.String("request", f.call.RequestID), slog.Any("told", told),
 			slog.Any("booked", u))
 	}
+	if u.Input == 0 && u.Output > 0 { // until it is told, if ever
+		u.Input, u.Estimated = min(f.guessed(), int64(maxPrompt)), true
+	}
 	if n := u.Input + u.Embedding; f.res.Budgeted() && n > int64(maxPrompt) && n <= int64(f.room()) && f.res.Extend(int(n)) {
 		maxPrompt = int(n)
 	}
@@ -554,11 +558,15 @@ func (f *flight) left(ctx context.Context) {
 	if via, counter := f.counter(); counter != nil && n == 0 && f.conversing() {
 		var err error
 		if n, err = f.count(context.WithoutCancel(ctx), via, counter); err != nil {
-			f.Log.Warn("gateway: the prompt of a request that was left is not billed, for it could not be counted",
+			f.Log.Warn("gateway: the prompt of a request that was left is billed by an estimate, for it could not be counted",
 				slog.String("request", f.call.RequestID), slog.Any("error", err))
 		}
 	}
-	f.delivered(ctx, meter.Usage{Input: int64(n)})
+	u := meter.Usage{Input: int64(n)}
+	if n == 0 {
+		u = meter.Usage{Input: f.guessed(), Estimated: true}
+	}
+	f.delivered(ctx, u)
 	f.settled = true
 	f.outcome, f.cost = meter.HungUp, f.entry.Settle(meter.HungUp, f.used, f.work())
 	f.res.Forfeit(f.cost, int(f.used.Input), 0)

@@ -180,7 +180,7 @@ func TestVectorsOfGoogle(t *testing.T) {
 	if _, err = ask(dialect.Chat, `{"model":"m","input":"twelve bytes"}`); err != nil {
 		t.Fatal(err)
 	}
-	if b := r.booked(); b[len(b)-1].Usage != (meter.Usage{Embedding: 4}) {
+	if b := r.booked(); b[len(b)-1].Usage != (meter.Usage{Embedding: 4, Estimated: true}) {
 		t.Errorf("booked %+v", b)
 	}
 	// A refusal is told in the caller's words.

@@ -80,7 +80,8 @@ func (b *between) pass(events []dialect.Event, each func(dialect.Event) error) e
 
 // counts are a chunk's as they are booked.
 func counts(c engine.Chunk) meter.Usage {
-	return meter.Usage{Input: int64(c.Prompt), Cached: int64(c.Cached), Output: int64(c.Completion), Reasoning: int64(c.Reasoning)}
+	return meter.Usage{Input: int64(c.Prompt), Cached: int64(c.Cached), Output: int64(c.Completion), Reasoning: int64(c.Reasoning),
+		Estimated: c.Guessed}
 }
 
 // told writes the headers that every translated answer has.
@@ -339,12 +340,13 @@ func (f *flight) vector(body []byte) ([]byte, meter.Usage, error) {
 		return nil, meter.Usage{}, err
 	}
 	a.Model = f.fields.model
-	if a.Input == 0 {
+	guessed := a.Input == 0
+	if guessed {
 		for _, p := range e.Inputs {
 			a.Input += int64(len(p.Text)/usualToken + len(p.Tokens) + 1)
 		}
 	}
-	used := meter.Usage{Embedding: a.Input}
+	used := meter.Usage{Embedding: a.Input, Estimated: guessed}
 	if f.far.kind == dialect.Google {
 		return dialect.WriteGoogleEmbedAnswer(a, f.far.batch), used, nil
 	}

@@ -25,7 +25,7 @@ func (db *DB) Meter() *Meter { return &Meter{db} }
 const recordColumns = `node, segment, slot, request_id, org_id, project_id, key_id, route_id, version_id, model, kind, stream,
  outcome, day, started_at, ended_at, price_in, price_cached, price_out, price_reasoning, price_embedding, price_request, price_version, tag,
  backend, chip, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens, embedding_tokens, cost_micros, first_token_micros,
- chip_millis, chip_nanos`
+ chip_millis, chip_nanos, estimated`
 
 // shipRows is how many records one statement inserts. The statement is parsed once for each call of Ship.
 const shipRows = 100
@@ -33,12 +33,12 @@ const shipRows = 100
 // shipText inserts records that have all in common but what is said for each: most of a batch does, and each value that
 // is not bound again is time won.
 func shipText(rows int) string {
-	one := "(CAST(? AS BIGINT), CAST(? AS TEXT)" + strings.Repeat(", CAST(? AS BIGINT)", 13) + ")"
+	one := "(CAST(? AS BIGINT), CAST(? AS TEXT)" + strings.Repeat(", CAST(? AS BIGINT)", 14) + ")"
 	text, big := "CAST(? AS TEXT)", "CAST(? AS BIGINT)"
 	return "INSERT INTO usage_records (node, segment, org_id, project_id, key_id, route_id, version_id, model, kind, day," +
 		" price_version, tag, backend, chip, price_in, price_cached, price_out, price_reasoning, price_embedding, price_request," +
 		" slot, request_id, stream, outcome, started_at, ended_at, prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens," +
-		" embedding_tokens, cost_micros, first_token_micros, chip_millis, chip_nanos) SELECT " +
+		" embedding_tokens, cost_micros, first_token_micros, chip_millis, chip_nanos, estimated) SELECT " +
 		strings.Join([]string{text, big, text, text, text, text, text, text, big, text, text, text, text, text, big, big, big, big, big, big}, ", ") +
 		", v.* FROM (VALUES " +
 		one + strings.Repeat(", "+one, rows-1) + ") AS v WHERE 1 = 1 ON CONFLICT DO NOTHING"
@@ -178,7 +178,7 @@ func (b *bill) bind(records []*meter.Record) {
 	for _, r := range records {
 		b.args = append(b.args, r.Slot, "req_"+r.Request.String(), bit(r.Stream), int64(r.Outcome), r.Start.UnixMicro(), r.End.UnixMicro(),
 			r.Usage.Input, r.Usage.Output, r.Usage.Cached, r.Usage.Reasoning, r.Usage.Embedding, r.CostMicros,
-			r.Work.FirstToken.Microseconds(), r.Work.ChipMillis, r.Work.ChipNanos)
+			r.Work.FirstToken.Microseconds(), r.Work.ChipMillis, r.Work.ChipNanos, bit(r.Usage.Estimated))
 	}
 }
 
@@ -276,15 +276,15 @@ func addDays(ctx context.Context, tx *Tx, sums map[day]*meter.Totals) error {
 
 // totalNames are the columns of meter.Totals, in the order of values and targets.
 var totalNames = []string{"requests", "prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens", "embedding_tokens", "cost_micros",
-	"chip_millis", "chip_nanos"}
+	"chip_millis", "chip_nanos", "estimated"}
 
 func values(t *meter.Totals) []any {
-	return []any{t.Requests, t.PromptTokens, t.CompletionTokens, t.CachedTokens, t.ReasoningTokens, t.EmbeddingTokens, t.CostMicros, t.ChipMillis, t.ChipNanos}
+	return []any{t.Requests, t.PromptTokens, t.CompletionTokens, t.CachedTokens, t.ReasoningTokens, t.EmbeddingTokens, t.CostMicros, t.ChipMillis, t.ChipNanos, t.Estimated}
 }
 
 func targets(t *meter.Totals) []any {
 	return []any{&t.Requests, &t.PromptTokens, &t.CompletionTokens, &t.CachedTokens, &t.ReasoningTokens, &t.EmbeddingTokens, &t.CostMicros, &t.ChipMillis,
-		&t.ChipNanos}
+		&t.ChipNanos, &t.Estimated}
 }
 
 // listed joins what a text makes of each column of the totals; % in it is the column.
@@ -404,16 +404,16 @@ func (m *Meter) Records(ctx context.Context, node string, segment int64) ([]mete
 func scanRecord(s Scanner) (meter.Record, error) {
 	var r meter.Record
 	var request, org, project, key, route, ver, dayText, priceVer string
-	var kind, stream, outcome, start, end, first int64
+	var kind, stream, outcome, start, end, first, estimated int64
 	p, u := &r.Prices, &r.Usage
 	err := s.Scan(&r.Node, &r.Segment, &r.Slot, &request, &org, &project, &key, &route, &ver, &r.Model, &kind, &stream, &outcome,
 		&dayText, &start, &end, &p.Input, &p.CachedInput, &p.Output, &p.Reasoning, &p.Embedding, &p.Request, &priceVer, &r.Tag, &r.Backend, &r.Work.Chip,
-		&u.Input, &u.Output, &u.Cached, &u.Reasoning, &u.Embedding, &r.CostMicros, &first, &r.Work.ChipMillis, &r.Work.ChipNanos)
+		&u.Input, &u.Output, &u.Cached, &u.Reasoning, &u.Embedding, &r.CostMicros, &first, &r.Work.ChipMillis, &r.Work.ChipNanos, &estimated)
 	if err != nil {
 		return r, err
 	}
 	r.Kind, r.Stream, r.Outcome = meter.Kind(kind), stream == 1, meter.Outcome(outcome)
-	r.Start, r.End = fromMicros(start), fromMicros(end)
+	r.Start, r.End, u.Estimated = fromMicros(start), fromMicros(end), estimated == 1
 	r.Work.FirstToken = time.Duration(first) * time.Microsecond
 	for _, x := range []struct {
 		to   *id.Raw

@@ -26,7 +26,7 @@ func usageRecord(n int) meter.Record {
 			Start: time.Date(2026, 1, 1+n%4, 23, 59, 59, 0, time.UTC), Kind: meter.Chat, Stream: n%2 == 0,
 		},
 		End: time.Date(2026, 1, 9, 0, 0, 0, 1000, time.UTC), Outcome: meter.Finished,
-		Usage:   meter.Usage{Input: p, Cached: p / 2, Output: c, Reasoning: c / 3, Embedding: int64(n % 5)},
+		Usage:   meter.Usage{Input: p, Cached: p / 2, Output: c, Reasoning: c / 3, Embedding: int64(n % 5), Estimated: n%4 == 1},
 		Backend: "dep_1", Work: meter.Work{Chip: "cpu", ChipMillis: int64(n), ChipNanos: 7 * int64(n), FirstToken: time.Duration(n) * time.Millisecond},
 	}
 	if n%10 == 9 { // killed before anything was delivered

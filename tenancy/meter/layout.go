@@ -18,6 +18,7 @@ import (
 //	live      [320,336)  two 64-bit words, replaced in place: output tokens high and input tokens low (embedded ones for
 //	                     an embedding), then reasoning tokens high and cached ones low
 //	backend   [336,404)  who was asked: length and name; checksum in the last 4 bytes
+//	flags     [404,405)  of the live words: 1 where they are estimated in part
 //	settled   [416,512)  what Settle knows; checksum in the last 4 bytes
 //
 // A slot whose identity does not match its checksum was never promised to anybody. A slot with a good identity and
@@ -49,6 +50,7 @@ const (
 	offParts      = 328
 	offBackend    = 336
 	offBackSum    = 400
+	offLiveFlags  = 404
 	offEnd        = 416
 	offCost       = 424
 	offInput      = 432
@@ -62,6 +64,7 @@ const (
 	offOutcome    = 472
 	offChipLen    = 473
 	offChip       = 474
+	offFlags      = 506
 	offSetSum     = 508
 )
 
@@ -71,6 +74,16 @@ var (
 	castagnoli  = crc32.MakeTable(crc32.Castagnoli)
 	order       = binary.NativeEndian
 )
+
+// estimated is the flag of usage that was estimated.
+const estimated = 1
+
+func flags(u Usage) byte {
+	if u.Estimated {
+		return estimated
+	}
+	return 0
+}
 
 // settledSalt separates the checksum of an all-zero part from zero.
 const settledSalt = 0x5e77
@@ -128,14 +141,20 @@ func putLive(b []byte, u Usage) {
 	if Kind(b[offKind]) == Embedding {
 		in = u.Embedding
 	}
+	if u.Estimated { // before the words: what is estimated is never taken for exact
+		b[offLiveFlags] = estimated
+	}
 	atomic.StoreUint64((*uint64)(unsafe.Pointer(&b[offParts])), packLive(u.Cached, u.Reasoning))
 	atomic.StoreUint64((*uint64)(unsafe.Pointer(&b[offLive])), packLive(in, u.Output))
+	if !u.Estimated && b[offLiveFlags] != 0 {
+		b[offLiveFlags] = 0
+	}
 }
 
 func getLive(b []byte) Usage {
 	in, out := unpackLive(order.Uint64(b[offLive:]))
 	cached, reasoning := unpackLive(order.Uint64(b[offParts:]))
-	u := Usage{Input: int64(in), Cached: int64(cached), Output: int64(out), Reasoning: int64(reasoning)}
+	u := Usage{Input: int64(in), Cached: int64(cached), Output: int64(out), Reasoning: int64(reasoning), Estimated: b[offLiveFlags]&estimated != 0}
 	if Kind(b[offKind]) == Embedding {
 		u.Input, u.Embedding = 0, int64(in)
 	}
@@ -179,7 +198,7 @@ func putSettled(b []byte, o Outcome, u Usage, w Work, end time.Time) int64 {
 	order.PutUint32(b[offFirstToken:], clamp32(w.FirstToken.Microseconds()))
 	order.PutUint64(b[offChipMillis:], natural(w.ChipMillis))
 	order.PutUint64(b[offChipNanos:], natural(w.ChipNanos))
-	b[offOutcome] = byte(o)
+	b[offOutcome], b[offFlags] = byte(o), flags(u)
 	b[offChipLen] = byte(copy(b[offChip:offChip+MaxChip], clean(w.Chip, MaxChip)))
 	order.PutUint32(b[offSetSum:], settledSum(b))
 	return cost
@@ -187,7 +206,7 @@ func putSettled(b []byte, o Outcome, u Usage, w Work, end time.Time) int64 {
 
 func getCounts(b []byte) Usage {
 	at := func(n int) int64 { return int64(order.Uint32(b[offInput+4*n:])) }
-	return Usage{Input: at(0), Output: at(1), Cached: at(2), Reasoning: at(3), Embedding: at(4)}
+	return Usage{Input: at(0), Output: at(1), Cached: at(2), Reasoning: at(3), Embedding: at(4), Estimated: b[offFlags]&estimated != 0}
 }
 
 // getSettled reads the settled part into r; false when there is none or its checksum does not match.

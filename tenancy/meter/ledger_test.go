@@ -438,3 +438,41 @@ func TestTheGroupCommitKeepsItsPause(t *testing.T) {
 		e.Settle(Finished, tokens(10, 40), Work{})
 	})
 }
+
+// That tokens were estimated is kept with them, by a process that lives and by one that is killed, until they are told.
+func TestEstimatesSurvive(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, 8)
+	guess := Usage{Input: 10, Output: 2, Estimated: true}
+	want := map[id.Raw]bool{}
+	for n, settle := range []func(*Entry){
+		func(e *Entry) { e.Live(guess) },
+		func(e *Entry) { e.Live(guess); e.Live(tokens(9, 2)) },
+		func(e *Entry) { e.Live(guess); e.Settle(HungUp, guess, Work{}) },
+		func(e *Entry) { e.Live(guess); e.Settle(Finished, tokens(9, 2), Work{}) },
+		func(e *Entry) { e.Settle(Finished, guess, Work{}) },
+	} {
+		i := identity(uint64(n + 1))
+		e, err := l.Begin(&i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settle(&e)
+		want[i.Request] = n%2 == 0
+	}
+	shut(t, l)
+	l = open(t, dir, 8)
+	defer shut(t, l)
+	s := newShelf()
+	ship(t, l, s)
+	var sum Totals
+	for request, estimated := range want {
+		r := s.byRequest()[request]
+		if sum.Add(&r); r.Usage.Estimated != estimated || r.Usage.Output != 2 {
+			t.Errorf("%v: %+v, want estimated %v", request, r.Usage, estimated)
+		}
+	}
+	if sum.Estimated != 3 || sum.Requests != 5 {
+		t.Errorf("%+v", sum)
+	}
+}

@@ -13,6 +13,7 @@ type Usage struct {
 	Output    int64 // made by the model over all choices, those of its reasoning included
 	Reasoning int64 // of Output: not shown to the caller as text
 	Embedding int64 // of texts that were embedded; they are not in Input
+	Estimated bool  // some of it was estimated, since whoever served told no counts
 }
 
 // Tokens is everything that was read and made.
@@ -176,7 +177,7 @@ func Cost(u Usage, p Prices) int64 {
 // Bill is what a request that ended so is charged: its Cost, or nothing when nothing of it is known to have been used
 // and its answer was not complete.
 func Bill(o Outcome, u Usage, p Prices) int64 {
-	if o == voided || o != Finished && u.Clamped() == (Usage{}) {
+	if o == voided || o != Finished && u.Clamped().Tokens() == 0 {
 		return 0
 	}
 	return Cost(u, p)

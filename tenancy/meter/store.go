@@ -59,6 +59,7 @@ type Totals struct {
 	CostMicros       int64 `json:"cost_micros"`
 	ChipMillis       int64 `json:"chip_millis"` // milliseconds of one chip
 	ChipNanos        int64 `json:"chip_nanos"`  // what they cost the operator, in thousandths of a micro-unit
+	Estimated        int64 `json:"estimated"`   // of Requests: whose tokens were estimated in part
 }
 
 // Add books a record.
@@ -72,6 +73,9 @@ func (t *Totals) Add(r *Record) {
 	t.CostMicros += r.CostMicros
 	t.ChipMillis += r.Work.ChipMillis
 	t.ChipNanos += r.Work.ChipNanos
+	if r.Usage.Estimated {
+		t.Estimated++
+	}
 }
 
 // Row is the totals of one group.

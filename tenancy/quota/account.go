@@ -134,6 +134,13 @@ func (a *account) guess(k *Ask) int64 {
 	return max(1, int64(min(prompt+output, 1<<52)))
 }
 
+// Guess is how many tokens a text of so many bytes has, by what the requests of the key had so far; at least 1.
+func (r *Reservation) Guess(bytes int) int {
+	r.book.mu.Lock()
+	defer r.book.mu.Unlock()
+	return max(1, int(min(r.accounts[0].perByte*float64(bytes), 1<<40)))
+}
+
 func (a *account) learn(bytes, prompt, completion int) {
 	if bytes <= 0 || prompt <= 0 {
 		return

@@ -10,9 +10,10 @@ import (
 
 // hostility is a thing that a provider does.
 type hostility struct {
-	model  string
-	tokens int  // that reach whoever reads a stream; -1: it may end well
-	free   bool // an answer in one piece tells counts below zero, which are read as they cost the caller least
+	model   string
+	tokens  int  // that reach whoever reads a stream; -1: it may end well
+	guessed bool // its tokens are estimated
+	free    bool // an answer in one piece tells counts below zero, which are read as they cost the caller least
 }
 
 // hostilities and what becomes of them. A stream that had begun is billed for the tokens that were delivered.
@@ -21,6 +22,7 @@ var hostilities = []hostility{
 	{model: "binary"}, {model: "events"}, {model: "head"}, {model: "continues"}, {model: "sizes"},
 	{model: "midstream", tokens: 3}, {model: "reset", tokens: 3}, {model: "halfevent", tokens: 3}, {model: "hugeevent", tokens: 3}, {model: "hugewhole"},
 	{model: "absurd", tokens: -1}, {model: "negative", tokens: -1, free: true}, {model: "endless", tokens: -1},
+	{model: "nousage", tokens: -1, guessed: true},
 	{model: "silent"}, {model: "quiet", tokens: 3}, {model: "trickle", tokens: 3}, {model: "comments", tokens: 3}, {model: "slowhead"},
 }
 
@@ -85,6 +87,9 @@ func judge(t *testing.T, p *place, h hostility, d dialect, k api.MadeKey, a answ
 	}
 	if h.tokens > 0 && d.stream && a.tokens != h.tokens {
 		t.Errorf("%s by %s: %d tokens were delivered, not %d: %q", h.model, d.name, a.tokens, h.tokens, text)
+	}
+	if h.guessed && (a.status != 200 || a.tokens != 3 || u.Requests != 1 || u.Estimated != 1 || u.PromptTokens < 10) {
+		t.Errorf("%s by %s: %d, %d tokens, billed %+v", h.model, d.name, a.status, a.tokens, u)
 	}
 	if u.CompletionTokens != tokens || u.CostMicros != u.PromptTokens+2*u.CompletionTokens || u.PromptTokens > 1000 {
 		t.Errorf("%s by %s: %d tokens were delivered, billed %+v", h.model, d.name, tokens, u)

@@ -203,6 +203,14 @@ var scripts = map[string]func(*script){
 		s.say("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"choices\":[{\"message\":{\"content\":\"")
 		s.forever(strings.Repeat("x", 1<<16), 0)
 	},
+	"nousage": func(s *script) { // a good answer of which nobody says how many tokens it is
+		if s.streamed {
+			s.tokens(3)
+			s.say(ended + done)
+			return
+		}
+		s.whole("200 OK", "application/json", `{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"tok tok tok "},"finish_reason":"stop"}]}`)
+	},
 	"huge":     func(s *script) { s.huge() },
 	"absurd":   func(s *script) { s.answer("1000000000000000000", "999999999999999999", "-7") },
 	"negative": func(s *script) { s.answer("-5", "-3", "1e300") },

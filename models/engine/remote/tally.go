@@ -26,7 +26,7 @@ const maxTokens = 1 << 30 // of one answer, whatever a provider says
 // chunk is a piece of the answer with the counts so far.
 func (t *tally) chunk(data []byte) engine.Chunk {
 	return engine.Chunk{Data: data, Prompt: int(t.told.Input), Completion: min(int(t.told.Output)+t.spoken, maxTokens),
-		Cached: int(t.told.Cached), Reasoning: int(t.told.Reasoning)}
+		Cached: int(t.told.Cached), Reasoning: int(t.told.Reasoning), Guessed: t.spoken > 0}
 }
 
 // event takes one event into account and says whether it is handed on.
