@@ -496,7 +496,36 @@ type NewPolicy struct {
 	WakeMS      *int `json:"wake_ms,omitempty" minimum:"0" doc:"how long a request waits for a deployment without replicas, which it wakes, milliseconds; default and 0: not at all"`
 	CacheS      *int `json:"cache_s,omitempty" minimum:"0" doc:"how long an answer that is always the same is kept and given again for nothing, seconds; default and 0: not at all"`
 
-	Locality *string `json:"locality,omitempty" enum:"prefix,off" doc:"how requests are dealt out to the replicas of a deployment: prefix, the default, to the one that has seen the prompt's beginning or the session, as far as it is not busy; off, to each in turn"`
+	Locality *string   `json:"locality,omitempty" enum:"prefix,off" doc:"how requests are dealt out to the replicas of a deployment: prefix, the default, to the one that has seen the prompt's beginning or the session, as far as it is not busy; off, to each in turn"`
+	Guard    *NewGuard `json:"guard,omitempty" doc:"who judges prompts and answers"`
+}
+
+// NewGuard is what is to be of a route's guard; what is left out stays, or is the default of a new one. A url or a model
+// that is empty, with no other named, ends it.
+type NewGuard struct {
+	URL          *string `json:"url,omitempty" maxLength:"2048" doc:"address of a judge outside, asked in the guard contract"`
+	Model        *string `json:"model,omitempty" maxLength:"256" doc:"public name of a model of this installation that judges, such as a Llama Guard; its route has no guard of its own"`
+	Form         *string `json:"form,omitempty" enum:",moderation" doc:"how the url is asked: empty for the guard contract, moderation for that of OpenAI's moderations"`
+	When         *string `json:"when,omitempty" enum:"before,after,both" doc:"which texts are judged: prompts before, answers after; default both"`
+	Open         *bool   `json:"open,omitempty" doc:"what cannot be judged passes; default: it is refused with 503"`
+	AllowPrivate *bool   `json:"allow_private,omitempty" doc:"the url may be an inner address; for operators"`
+	Key          *string `json:"key,omitempty" maxLength:"4096" doc:"bearer key for the url, which is sealed and never shown; empty takes it away"`
+	TimeoutMS    *int    `json:"timeout_ms,omitempty" minimum:"0" maximum:"60000" doc:"the longest that one judgement takes; default and 0: 5,000"`
+	Piece        *int    `json:"piece,omitempty" minimum:"0" maximum:"16384" doc:"characters of a stream that are held back and judged together; default and 0: 512"`
+}
+
+// Guard says who judges the prompts and answers of a route.
+type Guard struct {
+	URL          string `json:"url,omitempty"`
+	Model        string `json:"model,omitempty"`
+	Form         string `json:"form,omitempty"`
+	When         string `json:"when"`
+	Open         bool   `json:"open,omitempty"`
+	AllowPrivate bool   `json:"allow_private,omitempty"`
+	HasKey       bool   `json:"has_key,omitempty"`
+	KeyHint      string `json:"key_hint,omitempty" doc:"its last characters"`
+	TimeoutMS    int    `json:"timeout_ms"`
+	Piece        int    `json:"piece"`
 }
 
 // Policy is how requests of a route are let through to what it leads to.
@@ -509,6 +538,7 @@ type Policy struct {
 	CacheS      int `json:"cache_s,omitempty"`
 
 	Locality string `json:"locality,omitempty"`
+	Guard    *Guard `json:"guard,omitempty"`
 }
 
 // NewCanary asks that a new backend gets a growing share of a route's requests. What is left out has its default.
@@ -683,6 +713,23 @@ type RequestExplanation struct {
 	CostMicros   int64          `json:"cost_micros"`
 	FirstByte    float64        `json:"first_byte_s,omitempty" doc:"until the client's first byte"`
 	Took         float64        `json:"took_s"`
+
+	Judgements []RequestJudgement `json:"judgements,omitempty" doc:"of the route's guard, in this order"`
+	MoreJudged int                `json:"more_judged,omitempty" doc:"judgements that let something pass beyond those"`
+}
+
+// RequestJudgement is what a guard was asked on the way of a request, and said.
+type RequestJudgement struct {
+	When       string   `json:"when" doc:"before, of the prompt, or after, of the answer"`
+	Guard      string   `json:"guard" doc:"its public name or address"`
+	Verdict    string   `json:"verdict" doc:"allow, refuse, mask (which is taken as refuse), or none where there is no verdict"`
+	Passed     bool     `json:"passed" doc:"what was judged went on"`
+	Reason     string   `json:"reason,omitempty" doc:"the guard's, or why it did not judge"`
+	Categories []string `json:"categories,omitempty" doc:"in the guard's words"`
+	Request    string   `json:"request,omitempty" doc:"of what a model that judges was asked; it is booked to the route's project with the tag guard"`
+	After      float64  `json:"after_s" doc:"since the request began"`
+	Took       float64  `json:"took_s"`
+	Chars      int      `json:"chars" doc:"characters that were judged"`
 }
 
 // RequestTry is one asking of one backend.

@@ -60,6 +60,7 @@ func (a *app) explainRequest(x api.RequestExplanation, names map[string]string) 
 	if x.Cut {
 		a.Printf("its output was bounded by what the money pays\n")
 	}
+	a.judgements(x)
 	if len(x.Tries) == 0 {
 		return
 	}
@@ -86,6 +87,20 @@ func drawnText(x *api.RequestCanary) string {
 		end = ", which could not be asked"
 	}
 	return fmt.Sprintf("it was drawn to %s %s%s; the canary %s had %d %% of the route's requests at its step %d", side, by, end, x.Canary, x.Percent, x.Step+1)
+}
+
+// judgements are what the route's guard said.
+func (a *app) judgements(x api.RequestExplanation) {
+	if len(x.Judgements) == 0 {
+		return
+	}
+	a.Printf("\n")
+	a.Table([]string{"judged", "guard", "verdict", "passed", "after", "took", "characters", "reason"}, rows(x.Judgements, func(j api.RequestJudgement) []string {
+		return []string{j.When, j.Guard, j.Verdict, yesNo(j.Passed), seconds(j.After), seconds(j.Took), fmt.Sprint(j.Chars), strings.TrimSpace(strings.Join(j.Categories, ",") + " " + j.Reason)}
+	}))
+	if x.MoreJudged > 0 {
+		a.Printf("and %d more that let it pass\n", x.MoreJudged)
+	}
 }
 
 // answered says how a try ended.

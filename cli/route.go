@@ -26,6 +26,7 @@ type way struct {
 	wait, slow, wake    time.Duration
 	cache               time.Duration
 	locality            string
+	guard               guardFlags
 }
 
 func (w *way) flags(c *cobra.Command) *cobra.Command {
@@ -42,11 +43,12 @@ func (w *way) flags(c *cobra.Command) *cobra.Command {
 	f.DurationVar(&w.wake, "wake", 0, "how long a request waits for a deployment without replicas, which it wakes; 0: not at all")
 	f.DurationVar(&w.cache, "cache", 0, "how long an answer that is always the same (temperature 0 or a seed, no stream) is kept and given again for nothing; 0: not at all")
 	f.StringVar(&w.locality, "locality", "", "how requests are dealt out to the replicas of a deployment: prefix (the default), to the one that has seen the prompt's beginning or the session; off, to each in turn")
+	w.guard.flags(f)
 	return c
 }
 
 // policy is what the flags that were given say of it.
-func (w *way) policy(f *pflag.FlagSet) (p api.NewPolicy) {
+func (w *way) policy(f *pflag.FlagSet) (p api.NewPolicy, err error) {
 	whole := func(name string, n int) *int {
 		if f.Changed(name) {
 			return &n
@@ -59,7 +61,8 @@ func (w *way) policy(f *pflag.FlagSet) (p api.NewPolicy) {
 	if f.Changed("locality") {
 		p.Locality = &w.locality
 	}
-	return p
+	p.Guard, err = w.guard.change(f)
+	return p, err
 }
 
 func millis(d time.Duration) int { return int(d / time.Millisecond) }
@@ -148,8 +151,11 @@ func (a *app) routeAdd() *cobra.Command {
 	var w way
 	var add *cobra.Command
 	add = w.flags(a.verb("add NAME", "Give deployments and providers' models a public name", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		n := api.NewRoute{Name: args[0], Aliases: w.alias, Shared: w.shared, Policy: w.policy(add.Flags())}
+		n := api.NewRoute{Name: args[0], Aliases: w.alias, Shared: w.shared}
 		var err error
+		if n.Policy, err = w.policy(add.Flags()); err != nil {
+			return err
+		}
 		if n.Backends, err = w.backends(); err != nil {
 			return err
 		}
@@ -196,7 +202,9 @@ func (w *way) change(f *pflag.FlagSet) (change api.RouteChange, err error) {
 	if change.Backends, err = w.backends(); err != nil {
 		return change, err
 	}
-	change.Policy = w.policy(f)
+	if change.Policy, err = w.policy(f); err != nil {
+		return change, err
+	}
 	if f.Changed("alias") {
 		names := w.alias
 		if len(names) == 1 && names[0] == "" {
@@ -290,6 +298,9 @@ func (a *app) showRoute(r api.Route, names map[string]string) {
 	}
 	if r.Policy.Locality != "" {
 		a.Printf("locality: %s\n", r.Policy.Locality)
+	}
+	if r.Policy.Guard != nil {
+		a.Printf("%s\n", guardText(r.Policy.Guard))
 	}
 	a.Printf("\n")
 	a.Table([]string{"tier", "weight", "backend"}, rows(r.Backends, func(b api.Backend) []string {

@@ -89,6 +89,10 @@ func asks(t *testing.T, w *world) map[string][]furtherAsk {
 	add("remove-member", tenancy.OrgWide, "DELETE", "/members/zoe@example.org?project=second", "")
 	add("create-key", tenancy.OrgWide, "POST", "/keys", `{"name":"x","project":"second"}`)
 	add("add-provider", tenancy.Platform, "POST", "/providers", `{"name":"near","url":"http://127.0.0.1:1","allow_private":true}`)
+	near := `"policy":{"guard":{"url":"http://127.0.0.1:1","allow_private":true}}`
+	add("create-deployment", tenancy.Platform, "POST", "/deployments", fmt.Sprintf(`{"model":%q,"name":"d-near","route":{%s}}`, w.objects["model"], near))
+	add("create-route", tenancy.Platform, "POST", "/routes", fmt.Sprintf(`{"name":"r-near","deployment":%q,%s}`, w.objects["deployment"], near))
+	add("set-route", tenancy.Platform, "PUT", "/routes/"+w.objects["route"], "{"+near+"}")
 	add("add-webhook", tenancy.OrgWide, "POST", "/webhooks", `{"url":"https://example.org/in","organisation":true}`)
 	add("add-webhook", tenancy.Platform, "POST", "/webhooks", `{"url":"http://127.0.0.1:1","allow_private":true}`)
 	return all

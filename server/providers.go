@@ -72,7 +72,8 @@ func (s *Server) requestOps() {
 func requestExplanation(x gateway.Explanation) api.RequestExplanation {
 	return api.RequestExplanation{Request: x.Request, At: x.At, Key: x.Key, Path: x.Path, Model: x.Model, Route: x.Route, PriceVersion: x.PriceVersion,
 		Stream: x.Stream, Canary: (*api.RequestCanary)(x.Drawn), Tries: list(x.Tries, requestTry).Body.Items, Blocks: x.Blocks, Matched: x.Matched, Cut: x.Cut, Outcome: x.Outcome,
-		Code: x.Code, Reason: x.Reason, Input: x.Input, Output: x.Output, Estimated: x.Estimated, CostMicros: x.CostMicros, FirstByte: x.FirstByte.Seconds(), Took: x.Took.Seconds()}
+		Code: x.Code, Reason: x.Reason, Input: x.Input, Output: x.Output, Estimated: x.Estimated, CostMicros: x.CostMicros, FirstByte: x.FirstByte.Seconds(), Took: x.Took.Seconds(),
+		Judgements: judgements(x.Judgements), MoreJudged: x.MoreJudged}
 }
 
 // nameTries puts names beside the ids of what was asked. A gateway of its own knows none.
@@ -88,6 +89,14 @@ func (s *Server) nameTries(ctx context.Context, project string, tries []api.Requ
 		}
 	}
 	return err
+}
+
+func judgements(in []gateway.Judgement) (out []api.RequestJudgement) {
+	for _, j := range in {
+		out = append(out, api.RequestJudgement{When: string(j.When), Guard: j.By, Verdict: j.Verdict, Passed: j.Passed, Reason: j.Reason, Categories: j.Categories,
+			Request: j.Request, After: j.After.Seconds(), Took: j.Took.Seconds(), Chars: j.Chars})
+	}
+	return out
 }
 
 func requestTry(t gateway.Tried) api.RequestTry {

@@ -10,6 +10,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/canary"
+	"github.com/triarch-ai/triarch/models/guard"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
@@ -246,11 +247,28 @@ func canaryOf(c *serve.Canary) *api.Canary {
 
 func whoServes(p *auth.Principal) serve.Who {
 	return serve.Who{Org: p.OrgID, Project: p.ProjectID, Key: p.KeyID, Pricing: tenancy.MayPrice(p.Role, p.Scopes),
-		Lowering: p.Lowers, Sharing: tenancy.Height(p.Scopes) != tenancy.Admin}
+		Lowering: p.Lowers, Private: may(p, tenancy.Platform), Sharing: tenancy.Height(p.Scopes) != tenancy.Admin}
 }
 
 func routeSpec(n api.NewRoute) serve.RouteSpec {
-	return serve.RouteSpec{Name: n.Name, Aliases: n.Aliases, Deployment: n.Deployment, Backends: backendSpecs(n.Backends), Policy: serve.PolicyChange(n.Policy), Price: card(n.PriceIn, n.PriceOut, n.Prices), Shared: n.Shared}
+	return serve.RouteSpec{Name: n.Name, Aliases: n.Aliases, Deployment: n.Deployment, Backends: backendSpecs(n.Backends), Policy: policyChange(n.Policy), Price: card(n.PriceIn, n.PriceOut, n.Prices), Shared: n.Shared}
+}
+
+func policyChange(n api.NewPolicy) serve.PolicyChange {
+	c := serve.PolicyChange{Concurrency: n.Concurrency, Queue: n.Queue, QueueWaitMS: n.QueueWaitMS, SlowMS: n.SlowMS, WakeMS: n.WakeMS, CacheS: n.CacheS, Locality: n.Locality}
+	if g := n.Guard; g != nil {
+		c.Guard = &guard.Change{URL: g.URL, Model: g.Model, Form: g.Form, When: g.When, Open: g.Open, Private: g.AllowPrivate, Key: g.Key, WaitMS: g.TimeoutMS, Piece: g.Piece}
+	}
+	return c
+}
+
+func policy(p serve.Policy) api.Policy {
+	out := api.Policy{Concurrency: p.Concurrency, Queue: p.Queue, QueueWaitMS: p.QueueWaitMS, SlowMS: p.SlowMS, WakeMS: p.WakeMS, CacheS: p.CacheS, Locality: p.Locality}
+	if g := &p.Guard; g.On() {
+		out.Guard = &api.Guard{URL: g.URL, Model: g.Model, Form: string(g.Form), When: string(g.When()), Open: g.Open, AllowPrivate: g.Private,
+			KeyHint: g.Hint, HasKey: g.Sealed != "", TimeoutMS: int(g.Wait().Milliseconds()), Piece: g.Held()}
+	}
+	return out
 }
 
 func backendSpecs(in []api.NewBackend) []serve.BackendSpec {
@@ -287,7 +305,7 @@ func priceVersion(v serve.PriceVersion) api.PriceVersion {
 }
 
 func routeChange(c api.RouteChange) serve.RouteChange {
-	return serve.RouteChange{Deployment: c.Deployment, Backends: backendSpecs(c.Backends), Policy: serve.PolicyChange(c.Policy), Aliases: c.Aliases, Price: card(c.PriceIn, c.PriceOut, c.Prices), Shared: c.Shared}
+	return serve.RouteChange{Deployment: c.Deployment, Backends: backendSpecs(c.Backends), Policy: policyChange(c.Policy), Aliases: c.Aliases, Price: card(c.PriceIn, c.PriceOut, c.Prices), Shared: c.Shared}
 }
 
 // card joins the two prices that have fields of their own with the rest; the fields come first.
@@ -320,4 +338,5 @@ func replica(r serve.Replica) api.Replica {
 
 func route(r serve.Route) api.Route {
 	return api.Route{ID: r.ID, Name: r.Name, Aliases: r.Aliases, DeploymentID: r.Deployment(), Backends: list(r.Backends, backend).Body.Items, Policy: api.Policy(r.Policy), Canary: canaryOf(r.Canary), PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), PriceVersion: r.Priced.ID, Shared: r.Shared, CreatedAt: r.CreatedAt}
+	return api.Route{ID: r.ID, Name: r.Name, Aliases: r.Aliases, DeploymentID: r.Deployment(), Backends: list(r.Backends, backend).Body.Items, Policy: policy(r.Policy), PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), PriceVersion: r.Priced.ID, Shared: r.Shared, CreatedAt: r.CreatedAt}
 }

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -9,6 +10,7 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/program"
 	"github.com/triarch-ai/triarch/models/gateway"
+	"github.com/triarch-ai/triarch/models/guard"
 	"github.com/triarch-ai/triarch/server"
 )
 
@@ -31,6 +33,8 @@ func (s *System) handler() (http.Handler, error) {
 	deps.Explain, deps.Requests, deps.Bodies = s.Explain, s.Requests, s.Bodies
 	if s.Config.has("gateway") {
 		g := &gateway.Gateway{Routes: s.routes(), Quota: s.Book, Ledger: s.Ledger, Explain: s.Explain, ChipPrices: &s.chipPrices, Memory: gateway.NewMemory(s.Config.Limits.Answers), Gateways: s.Book.Nodes, Trials: &s.trials, Now: time.Now, Log: s.Log}
+		g.Guards, g.IDs = &guard.Client{Box: s.Box}, s.ids
+		s.onStop("guards", func(context.Context) error { g.Guards.Close(); return nil })
 		s.watch(g)
 		deps.OpenAI = &server.OpenAI{Refused: s.Watch.Metrics.Refused, Gateway: g, Keys: s.Keyring, IDs: s.ids, Now: time.Now, Log: s.Log, MaxBody: s.Config.Limits.Body, Kept: s.Kept,
 			Intake: server.NewIntake(s.Config.Limits.Streams, bodyMemory(debug.SetMemoryLimit(-1), s.Config.Limits.Body))}

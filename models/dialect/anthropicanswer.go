@@ -292,6 +292,11 @@ func named(dst []byte, name string, f func(*wire.Writer)) []byte {
 	return append(w.B, "\n\n"...)
 }
 
+// AnthropicBlockStop is the event that ends a block of a stream in Anthropic's dialect.
+func AnthropicBlockStop(index int64) []byte {
+	return named(nil, "content_block_stop", func(w *wire.Writer) { w.FInt("index", index) })
+}
+
 func (a *anthropicEncoder) encode(dst []byte, e *Event) []byte {
 	if e.Choice > 0 || a.broken {
 		return dst

@@ -251,6 +251,9 @@ func (f *flight) cached(ctx context.Context, to Sink) error {
 		return f.run(ctx, to)
 	}
 	key := sum(c.Who.Project, []byte("cache"), []byte(t.Route.ID), []byte(c.Path), c.Body)
+	if g := &t.Route.Policy.Guard; g.On() { // what passed another guard, or none, has not passed this one
+		key = sum(c.Who.Project, key[:], []byte(g.Mark()))
+	}
 	if x := f.stored.get(key, f.Now()); x != nil {
 		if over := f.Quota.Count(ctx, c.Who); over != nil {
 			return over

@@ -40,6 +40,9 @@ type Explanation struct {
 	CostMicros   int64
 	FirstByte    time.Duration // until the client's first byte; 0 = it had none
 	Took         time.Duration
+
+	Judgements []Judgement `json:",omitempty"` // of the route's guard
+	MoreJudged int         `json:",omitempty"` // judgements beyond those
 }
 
 // Tried is one asking of one backend.
@@ -99,6 +102,7 @@ type explained struct {
 	tries   [2]Tried // the first ones
 	more    []Tried
 	n       int
+	guard   *guarded // nil: nobody judged
 }
 
 // flightNote is the part of an explanation that every request has.
@@ -218,7 +222,7 @@ func (x *Explanations) flush(ctx context.Context) {
 
 // explained is what the flight knows at its end.
 func (f *flight) explained(err error) explained {
-	e := explained{request: f.call.Request, n: f.asks, flight: flightNote{
+	e := explained{request: f.call.Request, n: f.asks, guard: f.guard.told(), flight: flightNote{
 		at: f.began, project: f.call.Who.ProjectID, key: f.call.Who.KeyID, path: f.call.Path, model: f.fields.model, stream: f.fields.stream,
 		blocks: f.blocks, matched: f.matched, outcome: f.outcome, settled: f.settled && f.outcome != 0,
 		input: f.used.Input, output: f.used.Output, estimated: f.used.Estimated, cost: f.cost, first: f.first}}
@@ -237,7 +241,7 @@ func (f *flight) explained(err error) explained {
 		x := fault.As(err)
 		n.refused, n.code, n.reason = true, cmp.Or(x.Code, string(x.Kind)), x.Sentence()
 	}
-	n.failed = err != nil || f.verdict == failed || f.asks > 1
+	n.failed = err != nil || f.verdict == failed || f.asks > 1 || f.guard.noted()
 	for i, t := range f.tries[:f.asks] {
 		one := Tried{Tier: t.via.Tier, Backend: t.via.ID, Replica: t.to.Replica, After: t.began, Waited: t.waited, Took: t.took,
 			Status: int(t.status), Full: t.full, Again: t.again}
@@ -260,6 +264,9 @@ func (e *explained) explanation() Explanation {
 	}
 	x.Tries = append(x.Tries, e.tries[:min(e.n, len(e.tries))]...)
 	x.Tries = append(x.Tries, e.more...)
+	if e.guard != nil {
+		x.Judgements, x.MoreJudged = e.guard.list, e.guard.more
+	}
 	return x
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/triarch-ai/triarch/models/canary"
 	"github.com/triarch-ai/triarch/models/dialect"
 	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/guard"
 	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 	"github.com/triarch-ai/triarch/tenancy/meter"
@@ -83,6 +84,11 @@ type Gateway struct {
 	Explain *Explanations
 	// Trials counts how requests end on canaries and beside them; nil: nothing does.
 	Trials *canary.Book
+
+	// Guards asks the guards of routes that are addresses; nil: they cannot be asked.
+	Guards *guard.Client
+	// IDs names what guards that are models are asked; nil: they cannot be asked.
+	IDs *id.Maker
 
 	replicas sync.Map // replica id -> *replica
 	numbers  atomic.Uint32
@@ -165,6 +171,8 @@ type flight struct {
 	retry   time.Duration // the soonest that one of those asked may answer again; 0: none said
 	taken   int64         // bytes of Memory that it holds
 	unlike  bool          // a backend was passed over for its dialect
+	apart   bool          // it counts against no rates; see quota.Ask
+	guard   *guarded      // nil: nobody judges
 	sight   Sight
 	lot     lot
 }
@@ -220,6 +228,14 @@ func (f *flight) run(ctx context.Context, to Sink) (err error) {
 		return err
 	}
 	defer f.finish() // 7. Settle, whatever happens
+	if f.target.Route.Policy.Guard.On() {
+		return f.guardedRun(ctx, to)
+	}
+	return f.serve(ctx, to)
+}
+
+// serve asks an engine, and hands on what it answers.
+func (f *flight) serve(ctx context.Context, to Sink) error {
 	// 4. Pick a replica. 5. Ask it.
 	stream, err := f.open(ctx)
 	if err != nil {
@@ -362,7 +378,7 @@ func (f *flight) reserve(ctx context.Context) error {
 	prompt, output, choices := f.bounds()
 	ask := quota.Ask{
 		Who: f.call.Who, Prices: f.target.Route.Prices.For(f.kind()),
-		Bytes: len(f.call.Body), Prompt: prompt, Output: output, Choices: choices,
+		Bytes: len(f.call.Body), Prompt: prompt, Output: output, Choices: choices, Apart: f.apart,
 	}
 	if f.fields.stream {
 		ask.Piece = firstPiece
@@ -517,6 +533,9 @@ func (f *flight) settle(o meter.Outcome) {
 		return
 	}
 	f.settled = true
+	if o == meter.HungUp && f.guard != nil && f.guard.stopped {
+		o = meter.Finished // nobody left
+	}
 	cost := f.entry.Settle(o, f.used, f.work())
 	f.outcome, f.cost = o, cost
 	f.res.Settle(cost, int(f.used.Input+f.used.Embedding), int(f.used.Output))

@@ -43,7 +43,11 @@ func (f *flight) open(ctx context.Context) (engine.Stream, error) {
 		}
 	}
 	var failure error
-	for now := f.began; ; now = f.Now() {
+	now := f.began
+	if f.guard != nil { // which took its time
+		now = f.Now()
+	}
+	for ; ; now = f.Now() {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}

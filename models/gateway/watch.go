@@ -67,6 +67,14 @@ type Attempt struct {
 	Full    bool          // it had no place in time
 }
 
+// Judgements are what the route's guard was asked, the last one among them; more are those beyond.
+func (s *Sight) Judgements() (list []Judgement, more int) {
+	if s.f == nil || s.f.guard == nil {
+		return nil, 0
+	}
+	return s.f.guard.list, s.f.guard.more
+}
+
 // AttemptSpan is the id of the span of the i-th attempt of a request whose first one has this.
 func AttemptSpan(first [8]byte, i int) [8]byte {
 	first[7] ^= byte(i)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/guard"
 	"github.com/triarch-ai/triarch/models/ref"
 )
 
@@ -16,7 +17,8 @@ type Policy struct {
 	WakeMS      int `json:"wake_ms,omitempty"`       // how long a request waits for a deployment without replicas, which it wakes; 0 = not at all
 	CacheS      int `json:"cache_s,omitempty"`       // how long answers that are always the same are kept and given again, for nothing, seconds; 0 = not at all
 
-	Locality string `json:"locality,omitempty"` // how requests are dealt out to the replicas of a deployment: Prefix, which empty means, or Off
+	Locality string       `json:"locality,omitempty"` // how requests are dealt out to the replicas of a deployment: Prefix, which empty means, or Off
+	Guard    guard.Policy `json:"guard,omitzero"`     // who judges prompts and answers
 }
 
 // Localities of a policy.
@@ -46,6 +48,8 @@ func (p Policy) Wake() time.Duration { return time.Duration(p.WakeMS) * time.Mil
 type PolicyChange struct {
 	Concurrency, Queue, QueueWaitMS, SlowMS, WakeMS, CacheS *int
 	Locality                                                *string
+
+	Guard *guard.Change
 }
 
 // over is the policy as it is to be.

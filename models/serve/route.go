@@ -76,6 +76,9 @@ func (s *Service) SetRoute(ctx context.Context, who Who, name string, c RouteCha
 	if err := r.Policy.check(); err != nil {
 		return Route{}, err
 	}
+	if err := s.guarded(ctx, who, &r, c.Policy.Guard); err != nil {
+		return Route{}, err
+	}
 	if err := checkPrices(r); err != nil {
 		return Route{}, err
 	}
@@ -259,6 +262,9 @@ func (s *Service) newRoute(ctx context.Context, who Who, spec RouteSpec, to []Ba
 	r.Prices = spec.Price.Over(usual)
 	if !who.Lowering && r.Prices.Below(usual) {
 		return Route{}, mayNotLower("The route would cost less than " + ref.Quote(from[0].name) + " usually does, which this key cannot ask for.")
+	}
+	if err := s.guarded(ctx, who, &r, spec.Policy.Guard); err != nil {
+		return Route{}, err
 	}
 	return s.priced(who, r, Route{}), checkPrices(r)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/internal/page"
+	"github.com/triarch-ai/triarch/internal/seal"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/ref"
@@ -54,6 +55,7 @@ type Service struct {
 	Engines  map[string]engine.Engine // by name
 	// Providers are the outside providers that routes can lead to; nil for none.
 	Providers *provider.Service
+	Box       *seal.Box // seals the keys of guards; nil: they have none
 	IDs       *id.Maker
 	Now       func() time.Time
 	Rand      io.Reader // of the replicas' secrets

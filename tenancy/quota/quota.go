@@ -95,6 +95,9 @@ type Ask struct {
 	// Piece is how many completion tokens of each choice are paid for at first, and each time that Grow is asked for more; 0:
 	// all of Output at once.
 	Piece int
+	// Apart counts against no requests, tokens and places, only money: what the installation asks for its own ends within
+	// a request that was admitted, which could wait for itself otherwise.
+	Apart bool
 	// Count asks for the exact number of prompt tokens; nil when nobody can tell. It is only called when the bound
 	// does not fit the money. A fault of kind Invalid says that the request is at fault; any other error that there is
 	// no count now, which is not a want of money.
@@ -181,7 +184,9 @@ func (b *Book) ReserveIn(ctx context.Context, a Ask, r *Reservation) (*Reservati
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.seat(r)
-	if err := b.admit(ctx, r, true); err != nil {
+	if a.Apart {
+		r.at = b.now()
+	} else if err := b.admit(ctx, r, true); err != nil {
 		return nil, err
 	}
 	if err := b.fund(ctx, r); err != nil {

@@ -139,6 +139,9 @@ func (b *Book) count(r *Reservation, m moment, guess int64, whole bool) {
 // leave gives the places back and corrects the tokens taken to those used. A minute that is over keeps what it counted;
 // what was used beyond the estimate counts in the present one, so that long answers are not free.
 func (b *Book) leave(r *Reservation, used int64) {
+	if r.ask.Apart {
+		return
+	}
 	more := used - r.tokens
 	for _, a := range r.accounts {
 		a.running--

@@ -3,6 +3,7 @@ package seen
 import (
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/obs"
 	"github.com/triarch-ai/triarch/models/dialect"
 	"github.com/triarch-ai/triarch/models/gateway"
+	"github.com/triarch-ai/triarch/models/guard"
 	"github.com/triarch-ai/triarch/tenancy/meter"
 )
 
@@ -92,9 +94,32 @@ type series struct {
 	input, cached, output, reasoning, embedding atomic.Uint64
 	good                                        atomic.Uint64 // input and output of what was finished
 	charged                                     atomic.Uint64
-	tries                                       atomic.Uint64 // beyond the first
-	blocks, matched                             atomic.Uint64 // of prompts
-	first, each, queue, whole                   obs.Histogram
+	tries                                       atomic.Uint64       // beyond the first
+	blocks, matched                             atomic.Uint64       // of prompts
+	judged                                      [2][4]atomic.Uint64 // before and after; by verdicts
+	first, each, queue, whole, judging          obs.Histogram
+}
+
+// moments and verdicts of judgements, as labels have them.
+var (
+	moments  = [2]guard.When{guard.Before, guard.After}
+	verdicts = [4]string{gateway.Allowed, gateway.Refused, gateway.Masked, gateway.Unjudged}
+)
+
+func (x *series) judge(s *gateway.Sight) {
+	list, more := s.Judgements()
+	for i := range list {
+		j := &list[i]
+		at := 0
+		if j.When == guard.After {
+			at = 1
+		}
+		x.judged[at][max(0, slices.Index(verdicts[:], j.Verdict))].Add(1)
+		x.judging.Observe(queueBuckets, j.Took)
+	}
+	if more > 0 { // pieces of a long stream
+		x.judged[1][0].Add(uint64(more))
+	}
 }
 
 type seriesKey struct {
@@ -163,6 +188,7 @@ func (m *Metrics) end(s *gateway.Sight) {
 	if o == finished {
 		count(&x.good, s.Used.Tokens())
 	}
+	x.judge(s)
 	if s.Err != nil {
 		m.Refused(s.Err)
 	}

@@ -2,7 +2,9 @@ package seen
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"strings"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/obs"
+	"github.com/triarch-ai/triarch/models/guard"
 )
 
 // scrape reads metrics as Prometheus does.
@@ -198,5 +201,37 @@ func BenchmarkWatch(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// What guards say is counted by route, moment and verdict.
+func TestMetricsCountJudgements(t *testing.T) {
+	m := NewMetrics()
+	r := newRig(t, &Watch{Metrics: m})
+	outside := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		body, _ := io.ReadAll(q.Body)
+		switch {
+		case strings.Contains(string(body), "wicked"):
+			_, _ = w.Write([]byte(`{"verdict":"refuse"}`))
+		case strings.Contains(string(body), "broken"):
+			_, _ = w.Write([]byte(`what?`))
+		default:
+			_, _ = w.Write([]byte(`{"verdict":"allow"}`))
+		}
+	}))
+	defer outside.Close()
+	r.Guards = &guard.Client{}
+	r.routes["m"].Route.Policy.Guard = guard.Policy{URL: outside.URL, Private: true, Before: true, After: true}
+	for text, ok := range map[string]bool{"fine": true, "wicked": false, "broken": false} {
+		if _, err := r.ask(`{"model":"m","messages":[{"role":"user","content":"` + text + `"}]}`); (err == nil) != ok {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	got := scrape(t, m)
+	for labels, want := range map[[4]string]float64{{"when", "before", "verdict", "allow"}: 1, {"when", "after", "verdict", "allow"}: 1,
+		{"when", "before", "verdict", "refuse"}: 1, {"when", "before", "verdict", "none"}: 1} {
+		if n := value(got["triarch_gateway_guard_judgements_total"], append([]string{"route", "m"}, labels[:]...)...); n != want {
+			t.Errorf("%v: %v, want %v", labels, n, want)
+		}
 	}
 }

@@ -62,6 +62,7 @@ func (m *Metrics) Write(w *obs.Writer) {
 	m.requests(w, lines)
 	by := routes(lines)
 	m.tokens(w, by)
+	judged(w, by)
 	for _, h := range []struct {
 		name, help string
 		buckets    obs.Buckets
@@ -71,6 +72,7 @@ func (m *Metrics) Write(w *obs.Writer) {
 		{"triarch_gateway_time_to_first_token_seconds", "Time from the arrival of a request to the first byte of its answer.", firstBuckets, func(s *series) *obs.Histogram { return &s.first }},
 		{"triarch_gateway_inter_token_latency_seconds", "Mean time between two output tokens of a stream, once for each stream.", tokenBuckets, func(s *series) *obs.Histogram { return &s.each }},
 		{"triarch_gateway_queue_wait_seconds", "Time from the arrival of a request until a backend is asked: limits, money and a place.", queueBuckets, func(s *series) *obs.Histogram { return &s.queue }},
+		{"triarch_gateway_guard_duration_seconds", "Time that one judgement of a route's guard took.", queueBuckets, func(s *series) *obs.Histogram { return &s.judging }},
 	} {
 		w.Family(h.name, obs.Gauge, h.help)
 		for i := range by {
@@ -103,6 +105,19 @@ func (m *Metrics) requests(w *obs.Writer, lines []line) {
 	w.Family("triarch_gateway_refusals_total", obs.Counter, "Requests that the gateway refused or could not serve, by the reason told.")
 	for _, r := range slices.Sorted(maps.Keys(reasons)) {
 		w.Value(float64(reasons[r].Load()), "reason", r)
+	}
+}
+
+func judged(w *obs.Writer, by []line) {
+	w.Family("triarch_gateway_guard_judgements_total", obs.Counter, "Judgements of routes' guards, of prompts (before) and answers (after), by verdict; none: the guard did not judge.")
+	for i := range by {
+		for at, when := range moments {
+			for v, verdict := range verdicts {
+				if n := by[i].sum(func(s *series) *atomic.Uint64 { return &s.judged[at][v] }); n > 0 {
+					w.Value(n, "route", by[i].route, "when", string(when), "verdict", verdict)
+				}
+			}
+		}
 	}
 }
 
