@@ -337,6 +337,5 @@ func replica(r serve.Replica) api.Replica {
 }
 
 func route(r serve.Route) api.Route {
-	return api.Route{ID: r.ID, Name: r.Name, Aliases: r.Aliases, DeploymentID: r.Deployment(), Backends: list(r.Backends, backend).Body.Items, Policy: api.Policy(r.Policy), Canary: canaryOf(r.Canary), PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), PriceVersion: r.Priced.ID, Shared: r.Shared, CreatedAt: r.CreatedAt}
-	return api.Route{ID: r.ID, Name: r.Name, Aliases: r.Aliases, DeploymentID: r.Deployment(), Backends: list(r.Backends, backend).Body.Items, Policy: policy(r.Policy), PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), PriceVersion: r.Priced.ID, Shared: r.Shared, CreatedAt: r.CreatedAt}
+	return api.Route{ID: r.ID, Name: r.Name, Aliases: r.Aliases, DeploymentID: r.Deployment(), Backends: list(r.Backends, backend).Body.Items, Policy: policy(r.Policy), Canary: canaryOf(r.Canary), PriceIn: r.Prices.Input, PriceOut: r.Prices.Output, Prices: prices(r.Prices), PriceVersion: r.Priced.ID, Shared: r.Shared, CreatedAt: r.CreatedAt}
 }
