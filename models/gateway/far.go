@@ -34,8 +34,7 @@ func (f *flight) read() (err error) {
 			return err
 		}
 		f.far.scanned = s
-		f.fields = fields{model: s.Model, stream: s.Stream, usage: true, choices: int(s.Choices), prompts: int(s.Prompts), output: int(min(s.Output, maxOutput)),
-			textEnd: len(c.Body)} // its beginning tells as well where it was before
+		f.fields = fields{model: s.Model, stream: s.Stream, usage: true, choices: int(s.Choices), prompts: int(s.Prompts), output: int(min(s.Output, maxOutput))}
 	}
 	return f.named()
 }

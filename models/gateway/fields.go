@@ -12,10 +12,9 @@ import (
 // fields are what the gateway reads of a request; everything else is the engine's to judge.
 type fields struct {
 	model     string
-	modelAt   int // where its value begins in the body, quotes included
-	modelEnd  int // and ends
-	textAt    int // likewise of messages, or of prompt
-	textEnd   int
+	modelAt   int    // where its value begins in the body, quotes included
+	modelEnd  int    // and ends
+	text      text   // what locality goes by
 	session   []byte // what names a session, quotes included: its bytes of the body
 	stream    bool
 	usage     bool // stream_options.include_usage
@@ -47,13 +46,15 @@ func readFields(body []byte) (fields, error) {
 			continue
 		}
 		if k.bit == fieldText { // the engine's to judge
-			f.textAt, f.textEnd = s.pos-len(s.value), s.pos
+			f.text.turns = s.stretch()
+			continue
+		}
+		if k.bit == fieldTools {
+			f.text.tools = s.stretch()
 			continue
 		}
 		if k.bit == fieldSession {
-			if len(f.session) == 0 || k.name != "user" { // a session is less than what a user has
-				f.session = s.value
-			}
+			f.sessionOf(k.name, s.value)
 			continue
 		}
 		if seen&k.bit != 0 {
@@ -64,7 +65,7 @@ func readFields(body []byte) (fields, error) {
 		case fieldModel:
 			f.modelAt, f.modelEnd = s.pos-len(s.value), s.pos
 		case fieldPrompt:
-			f.textAt, f.textEnd = s.pos-len(s.value), s.pos
+			f.text.turns = s.stretch()
 		}
 		if string(s.value) == "null" && k.bit != fieldModel {
 			continue
@@ -97,6 +98,7 @@ const (
 	fieldPrompt
 	fieldText
 	fieldSession
+	fieldTools
 )
 
 type known struct {
@@ -111,6 +113,8 @@ func interesting(name []byte) known {
 		return known{fieldModel, "model"}
 	case "messages":
 		return known{fieldText, "messages"}
+	case "tools":
+		return known{fieldTools, "tools"}
 	case "stream":
 		return known{fieldStream, "stream"}
 	case "stream_options":

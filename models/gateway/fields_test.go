@@ -32,7 +32,7 @@ func TestReadFields(t *testing.T) {
 		if value := body[got.modelAt:got.modelEnd]; err == nil && value != `"m"` && value != `"m\u00e9"` {
 			t.Errorf("%s: the model is taken to be %s", body, value)
 		}
-		got.modelAt, got.modelEnd, got.textAt, got.textEnd = 0, 0, 0, 0
+		got.modelAt, got.modelEnd, got.text = 0, 0, text{}
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s\n got %+v, %v\nwant %+v", body, got, err, want)
 		}

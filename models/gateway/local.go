@@ -55,17 +55,28 @@ type trail struct {
 
 var trails = sync.Pool{New: func() any { return new(trail) }}
 
-// of makes the trail of a prompt. Only whole blocks count: the end of a prompt is not where another one goes on.
-func (t *trail) of(project id.Raw, session, prompt []byte) {
+// of makes the trail of a prompt, which has parts. Only whole blocks count of the last part, as its end is not where another
+// prompt goes on. Of the others the rest does, which is a block of its own if it is half of one.
+func (t *trail) of(project id.Raw, session []byte, parts ...[]byte) {
 	seed := hashBytes(hashSeed, project[:])
 	t.hashes[0], t.n = 0, 1
 	if len(session) > 0 {
 		t.hashes[0] = hashBytes(seed^hashPrime2, session) | 1
 	}
-	for h := seed; len(prompt) >= blockSize && t.n <= maxBlocks; prompt = prompt[blockSize:] {
-		h = hashBytes(h, prompt[:blockSize])
-		t.hashes[t.n] = h
-		t.n++
+	h := seed
+	for i, rest := range parts {
+		for ; len(rest) >= blockSize && t.n <= maxBlocks; rest = rest[blockSize:] {
+			h = hashBytes(h, rest[:blockSize])
+			t.hashes[t.n] = h
+			t.n++
+		}
+		if i == len(parts)-1 || len(rest) == 0 || t.n > maxBlocks {
+			continue
+		}
+		if h = hashBytes(h, rest); len(rest) >= blockSize/2 {
+			t.hashes[t.n] = h
+			t.n++
+		}
 	}
 }
 

@@ -463,18 +463,10 @@ func (f *flight) pick(u *serve.Upstream, now time.Time) (*engine.Endpoint, *repl
 	if len(ends) > 1 && f.target.Route.Policy.Locality == serve.Off {
 		return f.inTurn(u, now)
 	}
-	if len(ends) > 1 && !u.Outside() && (f.textEnd() > f.fields.textAt || len(f.fields.session) > 0) {
+	if len(ends) > 1 && !u.Outside() && f.placed() {
 		return f.nearest(u, now)
 	}
 	return f.spread(u, now)
-}
-
-// textEnd is where the prompt ends that locality goes by: one of less than a block is none.
-func (f *flight) textEnd() int {
-	if f.fields.textEnd-f.fields.textAt < blockSize {
-		return f.fields.textAt
-	}
-	return f.fields.textEnd
 }
 
 func (g *Gateway) replica(name string) *replica {

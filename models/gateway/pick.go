@@ -129,7 +129,7 @@ func (g *Gateway) draw() uint64 {
 func (f *flight) nearest(u *serve.Upstream, now time.Time) (*engine.Endpoint, *replica) {
 	t := trails.Get().(*trail)
 	defer trails.Put(t)
-	t.of(f.call.Who.Project, f.fields.session, f.call.Body[f.fields.textAt:f.textEnd()])
+	f.trail(t)
 	ends := u.Endpoints
 	by, tells := u.Engine.(engine.Reporter)
 	first, n := int(t.home()%uint64(len(ends))), 0
