@@ -161,3 +161,23 @@ func TestWake(t *testing.T) {
 }
 
 var _ engine.Engine = (*script)(nil)
+
+// unwakeable are routes whose deployment no machine can hold.
+type unwakeable struct{ *table }
+
+func (unwakeable) Wake(context.Context, string, string) error {
+	return fault.New(fault.Invalid, "It does not fit.", fault.Code("memory"))
+}
+
+// Nobody waits for what cannot be woken.
+func TestWakeThatCannotBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.route(own("one", 0, 1, 0, &script{})).Route.Policy = serve.Policy{WakeMS: 30_000}
+		r.Routes = unwakeable{r.routes}
+		began := time.Now()
+		if _, err := r.ask(t.Context(), ""); !fault.Is(err, fault.Unavailable) || time.Since(began) > 0 || r.waking.Load() != 0 {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}

@@ -34,13 +34,19 @@ func (f *flight) wake(ctx context.Context) error {
 		return notServed(f.fields.model)
 	}
 	defer f.waking.Add(-1)
+	hope := false
 	for _, u := range f.target.Backends {
 		if u.Outside() {
 			continue
 		}
-		if err := w.Wake(ctx, f.target.Route.Project, u.ID); err != nil {
+		err := w.Wake(ctx, f.target.Route.Project, u.ID)
+		if err != nil {
 			f.Log.Warn("gateway: a deployment cannot be woken", slog.String("deployment", u.ID), slog.Any("error", err))
 		}
+		hope = hope || !fault.Is(err, fault.Invalid) // a database that is away comes back
+	}
+	if !hope {
+		return notServed(f.fields.model)
 	}
 	patience := time.NewTimer(f.target.Route.Policy.Wake())
 	defer patience.Stop()

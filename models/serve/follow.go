@@ -24,6 +24,7 @@ type standing struct {
 	Engine     string            `json:"engine"`
 	Endpoints  []engine.Endpoint `json:"endpoints"` // with their secrets: to be sealed
 	Machine    string            `json:"machine,omitempty"`
+	Unfit      string            `json:"unfit,omitempty"` // why its machine cannot hold a replica of it
 }
 
 // Publication is what gateways in other processes need beside the store to make this service's Table: which replicas
@@ -37,7 +38,7 @@ func (s *Service) Publication() ([]byte, error) {
 	all := make([]standing, 0, len(s.behind))
 	for id, u := range s.behind {
 		if u.Engine != nil {
-			all = append(all, standing{Deployment: id, Dialect: u.Dialect, Version: u.Version, Model: u.Model, Context: u.Context, Engine: u.Engine.Name(), Endpoints: u.Endpoints, Machine: s.Machine})
+			all = append(all, standing{Deployment: id, Dialect: u.Dialect, Version: u.Version, Model: u.Model, Context: u.Context, Engine: u.Engine.Name(), Endpoints: u.Endpoints, Machine: s.Machine, Unfit: s.unfit[id]})
 		}
 	}
 	return json.Marshal(all)
@@ -66,6 +67,7 @@ type Follower struct {
 	known    int64
 	whole    *Table               // as published
 	told     bool                 // of replicas that cannot be reached; one Follow at a time
+	unfit    map[string]string    // deployment -> why it cannot be woken
 	suspects map[string]time.Time // replica -> until when it is not asked
 	table    atomic.Pointer[Table]
 }
@@ -88,8 +90,9 @@ func (f *Follower) Follow(ctx context.Context) error {
 		return err
 	}
 	var t *Table
+	var unfit map[string]string
 	if generation != known && len(publication) > 0 {
-		if t, err = f.read(ctx, publication); err != nil {
+		if t, unfit, err = f.read(ctx, publication); err != nil {
 			return err
 		}
 	}
@@ -97,28 +100,28 @@ func (f *Follower) Follow(ctx context.Context) error {
 	defer f.mu.Unlock()
 	f.known = generation
 	if t != nil {
-		f.whole = t
+		f.whole, f.unfit = t, unfit
 	}
 	f.show()
 	return nil
 }
 
-func (f *Follower) read(ctx context.Context, publication []byte) (*Table, error) {
+func (f *Follower) read(ctx context.Context, publication []byte) (*Table, map[string]string, error) {
 	var all []standing
 	if err := json.Unmarshal(publication, &all); err != nil {
-		return nil, fault.Wrap(err, "reading what stands behind the routes")
+		return nil, nil, fault.Wrap(err, "reading what stands behind the routes")
 	}
 	routes, err := f.Store.AllRoutes(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var outside map[string]*provider.Live
 	if f.Providers != nil {
 		if outside, err = f.Providers.Live(ctx); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	behind := make(map[string]*Upstream, len(all))
+	behind, unfit := make(map[string]*Upstream, len(all)), map[string]string{}
 	unreachable := 0
 	for _, x := range all {
 		if x.Machine != f.Machine && x.Machine != "" && f.Machine != "" {
@@ -127,13 +130,16 @@ func (f *Follower) read(ctx context.Context, publication []byte) (*Table, error)
 			unreachable += there - len(x.Endpoints)
 		}
 		behind[x.Deployment] = &Upstream{ID: x.Deployment, Dialect: x.Dialect, Version: x.Version, Model: x.Model, Context: x.Context, Engine: f.Engines[x.Engine], Endpoints: x.Endpoints}
+		if x.Unfit != "" {
+			unfit[x.Deployment] = x.Unfit
+		}
 	}
 	if unreachable > 0 && !f.told {
 		f.Log.Warn("replicas listen on the loopback interface of the control plane's machine, which this one cannot reach", "replicas", unreachable,
 			"fix", "set serve.listen of the control plane to an address of it in a trusted network, then scale the deployments to 0 and back")
 	}
 	f.told = unreachable > 0
-	return makeTable(routes, behind, outside), nil
+	return makeTable(routes, behind, outside), unfit, nil
 }
 
 // show makes the table of what was published without the replicas that rest. The caller holds mu.
@@ -164,11 +170,18 @@ func (f *Follower) Suspect(replica string) {
 	}
 }
 
-// Wake writes down that a deployment without replicas is to have one, which the control plane's next pass starts.
+// Wake writes down that a deployment without replicas is to have one, which the control plane's next pass starts. It refuses
+// what the control plane would refuse, by what that has published.
 func (f *Follower) Wake(ctx context.Context, project, deployment string) error {
 	d, err := f.Store.Deployment(ctx, project, deployment)
 	if err != nil || d.Replicas > 0 {
 		return err
+	}
+	f.mu.Lock()
+	why := f.unfit[d.ID]
+	f.mu.Unlock()
+	if why != "" {
+		return fault.New(fault.Invalid, why, fault.Code("memory"))
 	}
 	return f.Store.SetReplicas(ctx, project, d.ID, 1)
 }

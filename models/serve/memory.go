@@ -56,15 +56,20 @@ func memoryBound(eng engine.Engine, s engine.Spec, v registry.Version) int64 {
 
 // fits refuses replicas that this machine cannot hold even if they take little.
 func (s *Service) fits(spec DeploySpec, v registry.Version, replicas int) error {
+	return s.holds(spec, stored(v), replicas)
+}
+
+// holds is fits of a version whose files have so many bytes.
+func (s *Service) holds(spec DeploySpec, stored int64, replicas int) error {
 	cache := max(spec.MemoryBytes, leastCache)
-	one := stored(v) + cache
+	one := stored + cache
 	if s.MemoryLimit <= 0 || replicas == 0 || one <= s.MemoryLimit/int64(replicas) {
 		return nil
 	}
 	field := "replicas"
 	switch {
 	case one <= s.MemoryLimit:
-	case spec.MemoryBytes > 0 && stored(v)+leastCache <= s.MemoryLimit:
+	case spec.MemoryBytes > 0 && stored+leastCache <= s.MemoryLimit:
 		field = "memory_bytes"
 	default:
 		field = "model"
@@ -74,28 +79,49 @@ func (s *Service) fits(spec DeploySpec, v registry.Version, replicas int) error 
 		fault.Fix("Take fewer replicas, a smaller cache or a smaller model."))
 }
 
-// contextOf is the longest sequence of a deployment: its own bound, else its model's.
-func (s *Service) contextOf(ctx context.Context, d Deployment) (int, error) {
-	if d.MaxContext > 0 {
-		return d.MaxContext, nil
-	}
+// shape is what passes need to know of a model version, which never changes.
+type shape struct {
+	context int   // longest sequence
+	stored  int64 // bytes of its files
+}
+
+func (s *Service) shapeOf(ctx context.Context, d Deployment) (shape, error) {
 	s.mu.Lock()
-	n, known := s.contexts[d.ModelVersion]
+	x, known := s.shapes[d.ModelVersion]
 	s.mu.Unlock()
 	if known {
-		return n, nil
+		return x, nil
 	}
 	v, err := s.Registry.Get(ctx, d.Project, d.ModelVersion)
 	if err != nil {
-		return 0, err
+		return shape{}, err
 	}
+	x = shape{context: v.Shape.Context, stored: stored(v)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.contexts == nil {
-		s.contexts = map[string]int{}
+	if s.shapes == nil {
+		s.shapes = map[string]shape{}
 	}
-	s.contexts[d.ModelVersion] = v.Shape.Context // a version never changes
-	return v.Shape.Context, nil
+	s.shapes[d.ModelVersion] = x
+	return x, nil
+}
+
+// foresee is the longest sequence of a deployment, its own bound or else its model's, and why this machine could not hold
+// one replica of it; empty: it could.
+func (s *Service) foresee(ctx context.Context, d Deployment) (longest int, unfit string, err error) {
+	x, err := s.shapeOf(ctx, d)
+	if d.MaxContext > 0 {
+		longest = d.MaxContext
+	} else {
+		longest = x.context
+	}
+	if err != nil {
+		return longest, "", err
+	}
+	if e := s.holds(DeploySpec{MemoryBytes: d.MemoryBytes}, x.stored, 1); e != nil {
+		unfit = fault.As(e).Sentence()
+	}
+	return longest, unfit, nil
 }
 
 // Close ends what goes on beside the passes and waits for it. Call it after the last Reconcile.

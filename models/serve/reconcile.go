@@ -361,19 +361,25 @@ func sortEndpoints(ends []engine.Endpoint, order []Replica) {
 // publish makes the Table of what was seen and then writes the deployments' states: in this order, so that whoever is
 // told that replicas answer can ask them at once.
 func (s *Service) publish(ctx context.Context, all []*unit) error {
-	behind := make(map[string]*Upstream, len(all))
+	behind, unfit := make(map[string]*Upstream, len(all)), map[string]string{}
 	var errs []error
 	for _, u := range all {
 		d := u.dep
 		if d.State == Removing {
 			continue
 		}
-		longest, err := s.contextOf(ctx, d)
+		longest, why, err := s.foresee(ctx, d)
 		if err != nil {
 			errs = append(errs, err)
 		}
+		if why != "" {
+			unfit[d.ID] = why
+		}
 		behind[d.ID] = &Upstream{ID: d.ID, Dialect: engine.OpenAI, Version: d.ModelVersion, Model: d.Model, Context: longest, Engine: s.Engines[d.Engine], Endpoints: u.ends}
 	}
+	s.mu.Lock()
+	s.unfit = unfit
+	s.mu.Unlock()
 	if err := s.tabulate(ctx, behind); err != nil {
 		return errors.Join(append(errs, err)...) // the states of before stand until the next pass
 	}

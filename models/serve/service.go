@@ -89,7 +89,8 @@ type Service struct {
 	mu       sync.Mutex
 	seen     map[string]Replica   // what the last pass saw, by replica id
 	behind   map[string]*Upstream // what stands behind deployments since the last pass, by id; nil before the first
-	contexts map[string]int       // longest sequence of model versions, by id
+	unfit    map[string]string    // why this machine could not hold a replica, by deployment, where it could not
+	shapes   map[string]shape     // of model versions, by id
 	suspects map[string]int       // replica id -> attempt that a caller could not reach since the last check
 }
 
