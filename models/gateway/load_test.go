@@ -127,7 +127,7 @@ func TestLoadsOfOthersAge(t *testing.T) {
 func TestFullBackendsArePassedOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		full := &busy{script: script{says: []said{{body: fine}}}, loads: map[string]engine.Load{"one-a": {Slots: 1, Running: 1}, "one-b": {Slots: 1, Waiting: 3}}}
+		full := &busy{script: script{says: []said{{body: fine}}}, loads: map[string]engine.Load{"one-a": {Slots: 1, Running: 3}, "one-b": {Slots: 1, Waiting: 3}}}
 		silent := &script{says: []said{{body: fine}}}
 		r.route(own("one", 0, 9, 2, full), own("two", 0, 1, 1, silent))
 		for range 50 { // until the replicas were asked
