@@ -50,7 +50,7 @@ func (f *fields) find(kind dialect.Kind, body []byte) {
 	x.found = true
 	s := scanner{b: body}
 	for s.next() {
-		switch part(kind, s.key) {
+		switch meaning(kind, s.key) {
 		case partTools:
 			x.tools = s.stretch()
 		case partSystem:
@@ -79,8 +79,8 @@ const (
 	partMetadata
 )
 
-// part is what a name at the top of a body means in a dialect.
-func part(kind dialect.Kind, name []byte) int {
+// meaning is what a name at the top of a body means in a dialect.
+func meaning(kind dialect.Kind, name []byte) int {
 	if string(name) == "tools" {
 		return partTools
 	}
