@@ -137,13 +137,18 @@ func newPlaceOn(t *testing.T, dsn string, gateways ...string) *place {
 	tr := &http.Transport{MaxIdleConnsPerHost: 512}
 	p.client = &http.Client{Transport: tr}
 	t.Cleanup(tr.CloseIdleConnections)
-	for i, own := range gateways {
-		g := &process{t: t, dir: filepath.Join(dir, fmt.Sprintf("gateway%d", i)), env: append(slices.Clone(p.env), strings.Fields(own)...),
-			args: []string{"gateway", "--secret-key", filepath.Join(p.control.dir, "secret.key")}}
+	for _, own := range gateways {
+		g := p.newGateway(own)
 		p.gateways = append(p.gateways, g)
 		g.start()
 	}
 	return p
+}
+
+// newGateway is one more gateway, with an environment of its own beside that of all.
+func (p *place) newGateway(own string) *process {
+	return &process{t: p.t, dir: filepath.Join(filepath.Dir(p.control.dir), fmt.Sprintf("gateway%d", len(p.gateways))),
+		env: append(slices.Clone(p.env), strings.Fields(own)...), args: []string{"gateway", "--secret-key", filepath.Join(p.control.dir, "secret.key")}}
 }
 
 // furnish serves a model by the paced engine.
