@@ -175,6 +175,7 @@ func TestRefusals(t *testing.T) {
 // Replicas listen where the control plane tells them to, gateways reach them there, and nobody does without the replica's
 // secret.
 func TestReplicasListenWhereTheyAreTold(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 1)
 	p.reach(newProvider(t)) // another one, of the embedded engine
 	k := p.key(api.NewKey{Name: "k"})

@@ -106,6 +106,7 @@ func killCount(t *testing.T) int {
 // or by another node that was given its directory. No token that a client got is missing, at most one chunk of a stream
 // is booked beyond, nothing is booked twice, what each key spent is exact, and every book agrees.
 func TestKilledGateway(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 1)
 	far := newProvider(t)
 	p.reach(far)

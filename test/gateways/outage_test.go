@@ -18,6 +18,7 @@ import (
 // requests meanwhile are served on what is leased or refused as Unavailable, the other gateway goes on, and when it is
 // back every token is booked, once. In a second outage the gateway is killed as well: its next start books what it held.
 func TestDatabaseOutage(t *testing.T) {
+	t.Parallel()
 	dsn := sqltest.Postgres(t)
 	w, cuttable := wire.New(t, dsn)
 	p := newPlaceOn(t, dsn, "TRIARCH_DATABASE="+cuttable, "")
