@@ -121,11 +121,12 @@ func newPlace(t *testing.T, gateways int) *place {
 // newPlaceOn has gateways each with an environment of its own, as lines, beside that of all.
 func newPlaceOn(t *testing.T, dsn string, gateways ...string) *place {
 	p := &place{t: t, dsn: dsn}
-	p.env = built.Environment("TRIARCH_DATABASE=" + p.dsn)
+	p.env = built.Environment()
 	if runtime.GOOS == "linux" { // all of 127.0.0.0/8 is this machine's; elsewhere replicas listen where they do by themselves
 		p.listen = "127.0.0.2"
 		p.env = append(p.env, "TRIARCH_SERVE_LISTEN="+p.listen)
 	}
+	p.env = append(p.env, "TRIARCH_DATABASE="+p.dsn) // the last one
 	dir := t.TempDir()
 	p.control = &process{t: t, args: []string{"up", "--no-starter", "--roles", "control"}, dir: filepath.Join(dir, "control"), env: p.env}
 	t.Cleanup(p.leave)
