@@ -74,37 +74,62 @@ func (m *Meter) ship(ctx context.Context, records []meter.Record, group int) err
 		return err
 	}
 	return m.db.Write(ctx, func(tx *Tx) error {
-		b := bill{names: map[id.Raw]string{}, sums: map[day]*meter.Totals{}, tags: map[tagDay]*meter.Totals{}}
-		floor, err := floorOf(ctx, tx)
-		if err != nil {
+		b := newBill()
+		var err error
+		if b.floor, err = floorOf(ctx, tx); err != nil {
 			return err
 		}
 		sorted := b.sort(records)
+		for rest := sorted; len(rest) > 0; rest = rest[b.beside(rest):] { // which of them are stored only rows tell
+			if _, err := b.unpack(ctx, tx, "node = ? AND segment = ?", everything, rest[0].Node, rest[0].Segment); err != nil {
+				return err
+			}
+		}
 		for rest := sorted; len(rest) > 0; {
-			if b.floor = floor; b.day(rest[0]) < floor {
+			if b.day(rest[0]) < b.floor {
 				if err := b.late(ctx, tx, rest[0]); err != nil {
 					return err
 				}
 				rest = rest[1:]
 				continue
 			}
-			n, text, known := 1, shipOne, &b.one
-			if group > 1 && len(rest) >= group && b.alike(rest[0], rest[group-1]) {
-				n, text, known = group, shipMany, &b.many
-			}
-			if err := b.insert(ctx, tx, known, text, rest[:n]); err != nil {
+			n := b.group(rest, group)
+			if err := b.insert(ctx, tx, rest[:n]); err != nil {
 				return err
 			}
 			rest = rest[n:]
 		}
-		if err := addTags(ctx, tx, b.tags); err != nil {
-			return err
-		}
-		if err := addDays(ctx, tx, b.sums); err != nil || len(records) == 0 {
-			return err
-		}
-		return charge(ctx, tx, m.db.lines, records[0].Node, b.sums)
+		return b.close(ctx, tx, m, records)
 	})
+}
+
+// group is how many of the first records one statement stores: so many that are alike, or one.
+func (b *bill) group(rest []*meter.Record, group int) int {
+	if group > 1 && len(rest) >= group && b.alike(rest[0], rest[group-1]) {
+		return group
+	}
+	return 1
+}
+
+// beside is how many of the first records are of one segment.
+func (b *bill) beside(sorted []*meter.Record) int {
+	for n, r := range sorted {
+		if r.Node != sorted[0].Node || r.Segment != sorted[0].Segment {
+			return n
+		}
+	}
+	return len(sorted)
+}
+
+// close adds what is new to the sums.
+func (b *bill) close(ctx context.Context, tx *Tx, m *Meter, records []meter.Record) error {
+	if err := addTags(ctx, tx, b.tags); err != nil {
+		return err
+	}
+	if err := addDays(ctx, tx, b.sums); err != nil || len(records) == 0 {
+		return err
+	}
+	return charge(ctx, tx, m.db.lines, records[0].Node, b.sums)
 }
 
 // bill is one call of Ship.
@@ -119,26 +144,41 @@ type bill struct {
 	today     string
 }
 
-func (b *bill) insert(ctx context.Context, tx *Tx, known **stdsql.Stmt, text string, records []*meter.Record) error {
+func newBill() *bill {
+	return &bill{names: map[id.Raw]string{}, sums: map[day]*meter.Totals{}, tags: map[tagDay]*meter.Totals{}}
+}
+
+// put stores records that are alike, one or shipRows, and says how many of them were new.
+func (b *bill) put(ctx context.Context, tx *Tx, records []*meter.Record) (int64, error) {
+	text, known := shipOne, &b.one
+	if len(records) > 1 {
+		text, known = shipMany, &b.many
+	}
 	if *known == nil {
 		if tx.dialect != Postgres { // which alone cannot tell the types of the values; a column of SQLite's gives its own
 			text = casts.Replace(text)
 		}
 		stmt, err := tx.tx.PrepareContext(ctx, rebind(tx.dialect, text)) //nolint:sqlclosecheck // ends with the transaction
 		if err != nil {
-			return mapErr(err)
+			return 0, mapErr(err)
 		}
 		*known = stmt
 	}
 	b.bind(records)
 	res, err := (*known).ExecContext(ctx, b.args...)
 	if err != nil {
-		return mapErr(err)
+		return 0, mapErr(err)
 	}
 	fresh, err := res.RowsAffected()
+	return fresh, mapErr(err)
+}
+
+// insert stores records that are alike and adds those that were new to the sums.
+func (b *bill) insert(ctx context.Context, tx *Tx, records []*meter.Record) error {
+	fresh, err := b.put(ctx, tx, records)
 	switch {
 	case err != nil:
-		return mapErr(err)
+		return err
 	case fresh == 0:
 		return nil
 	case fresh != int64(len(records)):
@@ -392,6 +432,9 @@ func usageWhere(f meter.Filter) (string, []any) {
 
 // Records lists the stored records of a segment in slot order.
 func (m *Meter) Records(ctx context.Context, node string, segment int64) ([]meter.Record, error) {
+	if err := m.unpack(ctx, "node = ? AND segment = ?", node, segment); err != nil {
+		return nil, err
+	}
 	var out []meter.Record
 	err := m.db.Read(ctx, func(tx *Tx) (err error) {
 		out, err = All(ctx, tx, scanRecord, "SELECT "+recordColumns+" FROM usage_records WHERE node = ? AND segment = ? ORDER BY slot",
@@ -442,7 +485,7 @@ const dueOf = `CASE WHEN outcome <> 1 AND prompt_tokens + completion_tokens + em
 // Check compares costs with counts and prices, looks for requests booked twice, and compares the sums by day with the records, both ways.
 func (m *Meter) Check(ctx context.Context) (meter.Books, error) {
 	var b meter.Books
-	err := m.db.Read(ctx, func(tx *Tx) error {
+	err := m.whole(ctx, func(tx *Tx) error {
 		b = meter.Books{}
 		if err := tx.QueryRow(ctx, "SELECT floor FROM usage_retention WHERE id = 1").Scan(&b.Floor); err != nil {
 			return err
@@ -519,6 +562,9 @@ func (m *Meter) Rebuild(ctx context.Context) error {
 			if _, err := tx.Exec(ctx, "LOCK TABLE usage_records, usage_days, usage_tags IN SHARE ROW EXCLUSIVE MODE"); err != nil {
 				return err
 			}
+		}
+		if _, err := newBill().unpack(ctx, tx, "1 = 1", everything); err != nil {
+			return err
 		}
 		for _, text := range []string{"DELETE FROM usage_days" + retained, "DELETE FROM usage_tags",
 			"INSERT INTO usage_tags (" + tagKey + ", " + listed("%", totalNames) + ") " + sumTags} {

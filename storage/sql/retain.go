@@ -34,7 +34,7 @@ func (m *Meter) Retain(ctx context.Context, floor string) error {
 func (m *Meter) daysBefore(ctx context.Context, floor string) (days []string, err error) {
 	err = m.db.Read(ctx, func(tx *Tx) error {
 		days, err = All(ctx, tx, func(s Scanner) (d string, err error) { return d, s.Scan(&d) },
-			"SELECT day FROM usage_records WHERE day < ? UNION SELECT day FROM usage_tags WHERE day < ?", floor, floor)
+			"SELECT day FROM usage_records WHERE day < ? UNION SELECT day FROM usage_bundles WHERE day < ? UNION SELECT day FROM usage_tags WHERE day < ?", floor, floor, floor)
 		return err
 	})
 	slices.Sort(days)
@@ -46,6 +46,9 @@ const markDay = `INSERT INTO usage_marks (node, segment, slot) SELECT r.node, r.
  LEFT JOIN usage_nodes n ON n.node = r.node WHERE r.day = ? AND (n.oldest IS NULL OR r.segment >= n.oldest) ON CONFLICT DO NOTHING`
 
 func (m *Meter) dropDay(ctx context.Context, day string) error {
+	if err := m.dropBundles(ctx, day); err != nil {
+		return err
+	}
 	err := m.db.Write(ctx, func(tx *Tx) error {
 		var floor string // its lock comes before those of tables, as for whoever stores records
 		if err := tx.QueryRow(ctx, "SELECT floor FROM usage_retention WHERE id = 1"+tx.ForUpdate()).Scan(&floor); err != nil {

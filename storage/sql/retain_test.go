@@ -104,6 +104,13 @@ func (s *stubborn) Ship(ctx context.Context, r []meter.Record) error {
 	return errDeaf
 }
 
+func (s *stubborn) ShipFresh(ctx context.Context, r []meter.Record) error {
+	if err := s.Meter.ShipFresh(ctx, r); err != nil || !s.deaf {
+		return err
+	}
+	return errDeaf
+}
+
 // A gateway is killed after its records were stored and before it knew, the records are dropped, and it comes back.
 func TestALedgerThatComesBackLate(t *testing.T) {
 	sqltest.Each(t, func(t *testing.T, db *sql.DB) {

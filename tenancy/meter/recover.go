@@ -62,6 +62,7 @@ func (l *Ledger) recoverFile(path string, number int64) error {
 			fault.Fix("Give the data directory its name back: write it into the file node."))
 	}
 	l.recoverSlots(s)
+	s.doubt = true
 	if err := s.sync(nil); err != nil {
 		return fault.Wrap(err, "syncing ledger segment "+path)
 	}

@@ -29,6 +29,7 @@ type segment struct {
 	used    int64        // slots that will ever be used: slots, or fewer in a recovered segment
 	dirty   atomic.Bool
 	sent    []int64 // slots that the store acknowledged; guarded by the shipper's lock
+	doubt   bool    // the store may have slots that it did not acknowledge; likewise
 
 	file  *os.File      // for asynchronous flushes; nil of segments that were found
 	woken chan struct{} // told when the segment becomes dirty; nil if nobody listens

@@ -95,14 +95,23 @@ func (s *Shipper) tell(ctx context.Context) error {
 func (s *Shipper) ship(ctx context.Context, refs []ref) error {
 	records := s.records[:0]
 	defer func() { s.records = records }()
+	fresh := true
 	for _, r := range refs {
+		fresh = fresh && !r.seg.doubt
 		rec, state := r.seg.read(s.Ledger.node, r.slot)
 		if state != slotDone {
 			return fmt.Errorf("meter: record %d of segment %d changed under the shipper", r.slot, r.seg.number)
 		}
 		records = append(records, rec)
 	}
-	if err := s.Store.Ship(ctx, records); err != nil {
+	put := s.Store.Ship
+	if f, ok := s.Store.(FreshStore); ok && fresh {
+		put = f.ShipFresh
+	}
+	if err := put(ctx, records); err != nil {
+		for _, r := range refs { // what failed may have been stored all the same
+			r.seg.doubt = true
+		}
 		return err
 	}
 	for _, r := range refs {

@@ -26,6 +26,13 @@ type Store interface {
 	Rebuild(context.Context) error
 }
 
+// FreshStore is a Store that takes records for less which it cannot have: of a segment that was begun by this process and of
+// which no attempt to store anything has failed.
+type FreshStore interface {
+	// ShipFresh is Ship of such records.
+	ShipFresh(context.Context, []Record) error
+}
+
 // Filter says whose usage of which days. Empty fields do not narrow, so the server must fill Project or Org.
 type Filter struct {
 	Org     string // org_...
