@@ -10,7 +10,8 @@ import (
 
 // Prompts are known by blocks of their bytes, each hashed together with the hash of the one before: two prompts that
 // begin alike have the same first hashes. The seed is fixed, so that all gateways agree. Projects are kept apart, as the
-// prompt caches of engines are.
+// prompt caches of engines are. A long prompt is known by pieces of several blocks behind its first ones: to look up and
+// remember 200 blocks costs more than all the rest of a request.
 const (
 	blockSize   = 1 << 10 // bytes
 	maxBlocks   = 256     // of a prompt; what is longer is alike as far as that
@@ -48,40 +49,72 @@ func hashBytes(h uint64, b []byte) uint64 {
 
 // trail is the chain of a prompt's block hashes; the first one is of its session when it names one, else 0.
 type trail struct {
-	hashes [maxBlocks + 1]uint64
-	n      int // of hashes
+	hashes [maxHashes + 1]uint64
+	depths [maxHashes + 1]int // blocks as far as each hash
+	n      int                // of hashes
 	room   [mostNear]candidate
+
+	known [maxHashes + 1]bool // by hash: it was looked up, and this came of it
+	held  [maxHashes + 1][placeHolds]uint16
+	when  [maxHashes + 1][placeHolds]uint32
 }
 
 var trails = sync.Pool{New: func() any { return new(trail) }}
 
-// of makes the trail of a prompt, which has parts. Only whole blocks count of the last part, as its end is not where another
-// prompt goes on. Of the others the rest does, which is a block of its own if it is half of one.
+// of makes the trail of a prompt, which has parts. Only whole pieces count of the last part, as its end is not where another
+// prompt goes on. Of the others the rest does, which is a piece of its own if it is half a block.
 func (t *trail) of(project id.Raw, session []byte, parts ...[]byte) {
-	seed := hashBytes(hashSeed, project[:])
-	t.hashes[0], t.n = 0, 1
+	h := hashBytes(hashSeed, project[:])
+	t.hashes[0], t.depths[0], t.n = 0, 0, 1
 	if len(session) > 0 {
-		t.hashes[0] = hashBytes(seed^hashPrime2, session) | 1
+		t.hashes[0] = hashBytes(h^hashPrime2, session) | 1
 	}
-	h := seed
 	for i, rest := range parts {
-		for ; len(rest) >= blockSize && t.n <= maxBlocks; rest = rest[blockSize:] {
-			h = hashBytes(h, rest[:blockSize])
-			t.hashes[t.n] = h
-			t.n++
+		for t.n <= maxHashes {
+			size := piece(t.n) * blockSize
+			if len(rest) < size {
+				break
+			}
+			h = hashBytes(h, rest[:size])
+			t.add(h, piece(t.n))
+			rest = rest[size:]
 		}
-		if i == len(parts)-1 || len(rest) == 0 || t.n > maxBlocks {
+		if i == len(parts)-1 || len(rest) == 0 || t.n > maxHashes {
 			continue
 		}
-		if h = hashBytes(h, rest); len(rest) >= blockSize/2 {
-			t.hashes[t.n] = h
-			t.n++
+		h = hashBytes(h, rest)
+		if blocks := (len(rest) + blockSize/2) / blockSize; blocks > 0 {
+			t.add(h, blocks)
 		}
 	}
 }
 
-// blocks is how many blocks the prompt has.
-func (t *trail) blocks() int { return t.n - 1 }
+func (t *trail) add(h uint64, blocks int) {
+	t.hashes[t.n], t.depths[t.n] = h, t.depths[t.n-1]+blocks
+	t.n++
+}
+
+// piece is how many blocks the k-th hash of a trail stands for, or fewer at the end of a part: of what is alike at least
+// three quarters show.
+func piece(k int) int {
+	switch {
+	case k <= oneBlock:
+		return 1
+	case k <= fourBlocks:
+		return 4
+	}
+	return 16
+}
+
+// The last hashes that stand for so many blocks, and the last of all.
+const (
+	oneBlock   = 16
+	fourBlocks = oneBlock + 12
+	maxHashes  = fourBlocks + (maxBlocks-oneBlock-4*(fourBlocks-oneBlock))/16
+)
+
+// blocks is how many blocks the prompt has, as far as they are in whole pieces.
+func (t *trail) blocks() int { return t.depths[t.n-1] }
 
 // home is where to look first for what nobody has seen: the same place for all gateways.
 func (t *trail) home() uint64 {
@@ -200,30 +233,54 @@ func (p *places) match(t *trail, all []candidate) {
 			}
 		}
 	}
-	had := uint64(1)<<len(all) - 1 // candidates that have seen all blocks so far
-	has := had                     // and those that have them still
-	for k := 1; k < t.n && had != 0; k++ {
-		held, when := p.seen(t.hashes[k])
-		for i := range all {
-			if had&(1<<i) == 0 {
-				continue
-			}
-			c := &all[i]
-			h := at(&held, c.number)
-			if h < 0 {
-				had &^= 1 << i
-				continue
-			}
-			age := c.clock.Load() - when[h]
-			c.seen, c.age = c.seen+1, max(c.age, age)
-			if memory := c.memory.Load(); memory > 0 && age > memory {
-				has &^= 1 << i
-			}
-			if has&(1<<i) != 0 {
-				c.matched++
+	clear(t.known[:t.n])
+	for i := range all {
+		c := &all[i]
+		had := p.deepest(t, c, t.n-1, forever)
+		has := had
+		if had > 0 {
+			c.seen, c.age = t.depths[had], t.age(had, c)
+			if memory := c.memory.Load(); memory > 0 && c.age > memory {
+				has = p.deepest(t, c, had-1, memory)
 			}
 		}
+		c.matched += t.depths[has]
 	}
+}
+
+// forever is a memory that nothing is too old for.
+const forever = 1<<32 - 1
+
+// deepest is the last of the first n hashes of the trail whose block the candidate has seen within a memory, by its clock;
+// 0 if there is none. Who has seen a block has seen those before it, and no longer ago, so few need to be looked at.
+func (p *places) deepest(t *trail, c *candidate, n int, memory uint32) int {
+	has := func(k int) bool {
+		if !t.known[k] {
+			t.known[k] = true
+			t.held[k], t.when[k] = p.seen(t.hashes[k])
+		}
+		return at(&t.held[k], c.number) >= 0 && (memory == forever || t.age(k, c) <= memory)
+	}
+	if n <= 0 || has(n) {
+		return max(n, 0)
+	}
+	if n == 1 || !has(1) {
+		return 0
+	}
+	low, high := 1, n // has(low), not has(high)
+	for low+1 < high {
+		if mid := (low + high) / 2; has(mid) {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return low
+}
+
+// age is how long ago a candidate has seen a block that was looked up and that it holds.
+func (t *trail) age(k int, c *candidate) uint32 {
+	return c.clock.Load() - t.when[k][at(&t.held[k], c.number)]
 }
 
 // at is where a replica stands among those that hold a block; -1 where it does not.

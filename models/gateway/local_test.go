@@ -14,25 +14,30 @@ import (
 	"github.com/triarch-ai/triarch/models/serve"
 )
 
-// Two trails agree exactly as far as their prompts do, in whole blocks.
+// Two trails agree exactly as far as their prompts do, in whole pieces.
 func TestTrails(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		size := rapid.IntRange(0, 8*blockSize).Draw(t, "size")
+		size := rapid.OneOf(rapid.IntRange(0, 8*blockSize), rapid.IntRange(0, 80*blockSize)).Draw(t, "size")
 		a := bytes.Repeat([]byte("abcdefgh"), size/8+1)[:size]
 		b := bytes.Clone(a)
-		same := len(a) / blockSize
+		same := len(a)
 		if len(b) > 0 && rapid.Bool().Draw(t, "differ") {
 			at := rapid.IntRange(0, len(b)-1).Draw(t, "at")
 			b[at] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
-			same = min(at/blockSize, len(a)/blockSize)
+			same = at
 		}
 		var x, y trail
 		x.of(id.Raw{1}, nil, a)
 		y.of(id.Raw{1}, nil, b)
-		for k := 1; k <= x.blocks(); k++ {
-			if (x.hashes[k] == y.hashes[k]) != (k <= same) {
-				t.Fatalf("block %d of %d, alike as far as %d", k, x.blocks(), same)
+		end := 0
+		for k := 1; k < x.n; k++ {
+			end += piece(k) * blockSize
+			if (x.hashes[k] == y.hashes[k]) != (end <= same) {
+				t.Fatalf("piece %d of %d, alike as far as byte %d", k, x.n-1, same)
 			}
+		}
+		if x.blocks()*blockSize != end || end > size || size-end >= piece(x.n)*blockSize {
+			t.Fatalf("%d blocks of %d bytes", x.blocks(), size)
 		}
 		var z trail
 		if z.of(id.Raw{2}, nil, a); x.n > 1 && z.hashes[1] == x.hashes[1] {
@@ -206,4 +211,51 @@ func TestLocalityOff(t *testing.T) {
 			t.Errorf("%v, asked %s", err, e.of[len(e.of)-1])
 		}
 	}
+}
+
+// What is found by looking at few blocks is what looking at all finds, where replicas have seen what they were sent.
+func TestMatchFindsTheDeepest(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, replicas := &places{}, make([]*replica, 3)
+		for i := range replicas {
+			replicas[i] = &replica{number: uint16(i + 1)}
+		}
+		text := make([]byte, 100*blockSize)
+		prompt := func() []byte { // some beginning, then something else
+			b := bytes.Clone(text[:rapid.IntRange(0, len(text)).Draw(t, "size")])
+			if at := rapid.IntRange(0, len(text)).Draw(t, "at"); at < len(b) {
+				b[at] = 1
+			}
+			return b
+		}
+		for range rapid.IntRange(0, 6).Draw(t, "sent") {
+			var x trail
+			x.of(id.Raw{1}, nil, prompt())
+			p.keep(&x, replicas[rapid.IntRange(0, 2).Draw(t, "to")])
+		}
+		replicas[0].memory.Store(uint32(rapid.IntRange(0, 300).Draw(t, "memory")))
+		var x trail
+		x.of(id.Raw{1}, nil, prompt())
+		all := []candidate{{replica: replicas[0]}, {replica: replicas[1]}, {replica: replicas[2]}}
+		p.match(&x, all)
+		for _, c := range all {
+			seen, matched, age := 0, 0, uint32(0)
+			for k, has := 1, true; k < x.n; k++ {
+				held, when := p.seen(x.hashes[k])
+				h := at(&held, c.number)
+				if h < 0 {
+					break
+				}
+				seen, age = x.depths[k], max(age, c.clock.Load()-when[h])
+				if m := c.memory.Load(); has && (m == 0 || c.clock.Load()-when[h] <= m) {
+					matched = x.depths[k]
+				} else {
+					has = false
+				}
+			}
+			if c.seen != seen || c.matched != matched || c.age != age {
+				t.Fatalf("replica %d: seen %d, matched %d, age %d, not %d, %d, %d", c.number, c.seen, c.matched, c.age, seen, matched, age)
+			}
+		}
+	})
 }

@@ -113,8 +113,8 @@ func TestPartsOfATrail(t *testing.T) {
 			t.Errorf("%.20q and %.20q: %d blocks alike of %d, want %d of %d", x.a, x.b, n, len(a), x.same, x.size)
 		}
 	}
-	if n := len(of(words(1, 200), words(2, 200), words(3, 200))); n != maxBlocks {
-		t.Errorf("%d blocks", n)
+	if n := len(of(words(1, 200), words(2, 200), words(3, 200))); n != maxHashes {
+		t.Errorf("%d pieces", n)
 	}
 }
 
