@@ -28,7 +28,7 @@ func (b *bill) pack(records []*meter.Record) []byte {
 		for _, r := range rest[:n] {
 			out = binary.AppendVarint(out, r.Slot-slot)
 			out = append(out, r.Request[:]...)
-			out = append(out, byte(r.Outcome)<<1|byte(bit(r.Stream)))
+			out = append(out, byte(r.Outcome)<<2|byte(bit(r.Usage.Estimated))<<1|byte(bit(r.Stream)))
 			at := r.Start.UnixMicro()
 			out = binary.AppendVarint(out, at-start)
 			out = binary.AppendVarint(out, r.End.UnixMicro()-at)
@@ -141,7 +141,7 @@ func unpackRecords(data []byte, node string, segment int64) ([]meter.Record, err
 			slot += u.number()
 			r.Slot, r.Request = slot, u.raw()
 			how := u.one()
-			r.Outcome, r.Stream = meter.Outcome(how>>1), how&1 == 1
+			r.Outcome, r.Usage.Estimated, r.Stream = meter.Outcome(how>>2), how&2 != 0, how&1 != 0
 			start += u.number()
 			r.Start, r.End = time.UnixMicro(start).UTC(), time.UnixMicro(start+u.number()).UTC()
 			var first int64

@@ -19,7 +19,7 @@ func packable(n int64) meter.Record {
 			Model: "starter", Prices: meter.Prices{Input: 1, CachedInput: 2, Output: 3, Reasoning: 4, Embedding: 5, Request: 6}, PriceVer: id.Raw{6: 6}, Tag: "team-ä",
 			Start: time.UnixMicro(1763830000000000 - 1000*n).UTC(), Kind: meter.Rerank, Stream: true,
 		},
-		End: time.UnixMicro(1763830100000000 + n).UTC(), Outcome: meter.OutOfMoney, Usage: meter.Usage{Input: 10, Cached: 9, Output: 8, Reasoning: 7, Embedding: 1<<32 - 1},
+		End: time.UnixMicro(1763830100000000 + n).UTC(), Outcome: meter.OutOfMoney, Usage: meter.Usage{Input: 10, Cached: 9, Output: 8, Reasoning: 7, Embedding: 1<<32 - 1, Estimated: true},
 		Backend: "prv_1/m", Work: meter.Work{Chip: "cpu", ChipMillis: 1 << 40, ChipNanos: 1 << 62, FirstToken: 1234 * time.Microsecond}, CostMicros: 1 << 62,
 	}
 }
