@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -215,9 +216,25 @@ func (o *OpenAI) count(w *sink, r *http.Request, c *gateway.Call) error {
 	return send(w, dialect.CountAnswer(int64(n)))
 }
 
-func (o *OpenAI) moderate(*sink, *http.Request, *asked) error {
-	return withStatus{http.StatusNotImplemented, fault.New(fault.Unsupported, "No route here has a guard model, which is what would moderate.", fault.Code("not_implemented"),
-		fault.Fix("Ask a model to judge the text in a chat completion instead."))}
+// moderate has texts judged by the guard of a route.
+func (o *OpenAI) moderate(w *sink, r *http.Request, a *asked) error {
+	return o.complete(w, r, a.call(openai.ModerationPath, ""), (*OpenAI).judge)
+}
+
+func (o *OpenAI) judge(w *sink, r *http.Request, c *gateway.Call) error {
+	if err := o.Intake.enter(); err != nil {
+		return err
+	}
+	defer o.Intake.leave()
+	told(c, r.Header)
+	answer, err := o.Gateway.Moderate(r.Context(), c)
+	if errors.Is(err, gateway.ErrNoGuard) {
+		return withStatus{http.StatusNotImplemented, gateway.ErrNoGuard}
+	}
+	if err != nil {
+		return err
+	}
+	return send(w, answer)
 }
 
 // respond runs a request of the responses API: with the items of the conversation that it goes on from, and keeping its

@@ -131,7 +131,7 @@ func (g *guarded) judge(ctx context.Context, a *guard.Ask) error {
 		a.Prompt = g.asked()
 	}
 	began := f.Now()
-	v, request, err := f.verdictOf(ctx, &f.target.Route, projectOf(&f.target.Route), true, a)
+	v, request, err := f.verdictOf(ctx, &f.target.Route, projectOf(&f.target.Route), guardTag, true, a)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -170,7 +170,7 @@ func noVerdict(why string, cause error) error {
 
 // verdictOf asks the guard of a route, within its time. Who pays for a model that judges is who; apart from everybody's
 // rates where it is asked within another request.
-func (g *Gateway) verdictOf(ctx context.Context, r *serve.Route, who *auth.Principal, apart bool, a *guard.Ask) (v guard.Verdict, request string, err error) {
+func (g *Gateway) verdictOf(ctx context.Context, r *serve.Route, who *auth.Principal, tag string, apart bool, a *guard.Ask) (v guard.Verdict, request string, err error) {
 	p := &r.Policy.Guard
 	if p.Model == "" {
 		if g.Guards == nil {
@@ -188,7 +188,10 @@ func (g *Gateway) verdictOf(ctx context.Context, r *serve.Route, who *auth.Princ
 	}
 	inner, cancel := context.WithTimeout(ctx, p.Wait())
 	defer cancel()
-	v, request, err = g.askJudge(inner, judge, who, apart, a)
+	v, request, err = g.askJudge(inner, judge, who, tag, apart, a)
+	if !apart && err != nil && inner.Err() == nil && (fault.Is(err, fault.RateLimited) || fault.Is(err, fault.NoMoney)) {
+		return v, request, err // the caller's own limits
+	}
 	if err != nil && fault.As(err).Code != guardCode {
 		why := "its model does not answer as it should"
 		switch {
@@ -204,7 +207,7 @@ func (g *Gateway) verdictOf(ctx context.Context, r *serve.Route, who *auth.Princ
 
 // askJudge has a model judge, as a request of its own that is booked like any other. Nobody watches it: what it judges is
 // another's text.
-func (g *Gateway) askJudge(ctx context.Context, t *serve.Target, who *auth.Principal, apart bool, a *guard.Ask) (v guard.Verdict, request string, err error) {
+func (g *Gateway) askJudge(ctx context.Context, t *serve.Target, who *auth.Principal, tag string, apart bool, a *guard.Ask) (v guard.Verdict, request string, err error) {
 	if g.IDs == nil {
 		return v, "", noVerdict("this gateway asks no models", nil)
 	}
@@ -214,7 +217,7 @@ func (g *Gateway) askJudge(ctx context.Context, t *serve.Target, who *auth.Princ
 	}
 	raw := g.IDs.Raw()
 	request = "req_" + raw.String()
-	f := &flight{Gateway: g, target: t, apart: apart, call: &Call{Who: who, Path: openai.ChatPath, Body: body, Request: raw, RequestID: request, Tag: guardTag}}
+	f := &flight{Gateway: g, target: t, apart: apart, call: &Call{Who: who, Path: openai.ChatPath, Body: body, Request: raw, RequestID: request, Tag: tag}}
 	if err := f.read(); err != nil {
 		return v, request, err
 	}
