@@ -40,19 +40,19 @@ func (c *anthropicCounts) take(o wire.Object) bool {
 	if !ok {
 		return false
 	}
-	u := v.Obj()
+	u, known := v.Obj(), true
 	for _, x := range []struct {
 		name string
 		into *int64
 	}{{"input_tokens", &c.input}, {"cache_read_input_tokens", &c.read}, {"cache_creation_input_tokens", &c.written}, {"output_tokens", &c.output}} {
-		if n := u.Int(x.name, 0, maxCount); n != nil {
-			*x.into = *n
+		if u.Has(x.name) {
+			*x.into = tokensTold(u, x.name, &known)
 		}
 	}
 	if d, ok := u.Obj("output_tokens_details"); ok {
-		c.thought = max(count(d, "thinking_tokens"), count(d, "reasoning_tokens"))
+		c.thought = max(tokensTold(d, "thinking_tokens", &known), tokensTold(d, "reasoning_tokens", &known))
 	}
-	return true
+	return known
 }
 
 func (c *anthropicCounts) usage() Usage {

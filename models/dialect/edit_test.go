@@ -114,6 +114,21 @@ func TestEditAgainstAnEditor(t *testing.T) {
 	})
 }
 
+// An answer is not spoilt by what is told about it: its text comes whole, and its counts are not known.
+func TestLiesAboutCountsSpoilNoAnswer(t *testing.T) {
+	for d, stream := range map[Kind]string{
+		Chat:      "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":-5,\"completion_tokens\":1e300}}\n\ndata: [DONE]\n\n",
+		Responses: "data: {\"type\":\"response.output_text.delta\",\"delta\":\"a\"}\n\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"r\",\"status\":\"completed\",\"usage\":{\"input_tokens\":1.5,\"output_tokens\":\"x\"}}}\n\n",
+		Anthropic: "data: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"usage\":{\"input_tokens\":-5}}}\n\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"a\"}}\n\ndata: {\"type\":\"message_stop\"}\n\n",
+		Google:    "data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"a\"}]},\"finishReason\":\"STOP\"}],\"usageMetadata\":{\"promptTokenCount\":-5,\"candidatesTokenCount\":1}}\n\n",
+	} {
+		a, err := read(d, stream, func(left int) int { return left })
+		if err != nil || len(a.Choices) != 1 || join(a.Choices[0].Parts, Text) != "a" || a.Usage.Known {
+			t.Errorf("%s: %+v %v", d, a, err)
+		}
+	}
+}
+
 func TestReadUsage(t *testing.T) {
 	for _, c := range []struct {
 		d     Kind

@@ -39,9 +39,9 @@ func googleUsage(o wire.Object) (u Usage) {
 		return u
 	}
 	u.Known = true
-	u.Reasoning, u.CachedInput = count(m, "thoughtsTokenCount"), count(m, "cachedContentTokenCount")
-	u.Input = count(m, "promptTokenCount") + count(m, "toolUsePromptTokenCount")
-	u.Output = count(m, "candidatesTokenCount") + u.Reasoning
+	u.Reasoning, u.CachedInput = tokensTold(m, "thoughtsTokenCount", &u.Known), tokensTold(m, "cachedContentTokenCount", &u.Known)
+	u.Input = tokensTold(m, "promptTokenCount", &u.Known) + tokensTold(m, "toolUsePromptTokenCount", &u.Known)
+	u.Output = tokensTold(m, "candidatesTokenCount", &u.Known) + u.Reasoning
 	return u
 }
 

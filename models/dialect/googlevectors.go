@@ -138,8 +138,9 @@ func googleEmbedAnswer(body []byte, n int) (*EmbedAnswer, error) {
 		}
 		a.Vectors = append(a.Vectors, vec)
 	}
+	known := true // or else taken for unsaid
 	if u, ok := o.Obj("usageMetadata"); ok {
-		a.Input = count(u, "promptTokenCount")
+		a.Input = tokensTold(u, "promptTokenCount", &known)
 	}
 	return a, doc.Err()
 }

@@ -2,6 +2,7 @@ package dialect
 
 import (
 	"github.com/triarch-ai/triarch/models/dialect/wire"
+	"math"
 )
 
 // What the answers of the OpenAI dialects share.
@@ -42,12 +43,12 @@ func countsOf(o wire.Object, in, out string) (u Usage) {
 	}
 	c := v.Obj()
 	u.Known = true
-	u.Input, u.Output = count(c, in), count(c, out)
+	u.Input, u.Output = tokensTold(c, in, &u.Known), tokensTold(c, out, &u.Known)
 	if d, ok := c.Obj(in + "_details"); ok {
-		u.CachedInput, u.CacheWrite = count(d, "cached_tokens"), count(d, "cache_write_tokens")
+		u.CachedInput, u.CacheWrite = tokensTold(d, "cached_tokens", &u.Known), tokensTold(d, "cache_write_tokens", &u.Known)
 	}
 	if d, ok := c.Obj(out + "_details"); ok {
-		u.Reasoning = count(d, "reasoning_tokens")
+		u.Reasoning = tokensTold(d, "reasoning_tokens", &u.Known)
 	}
 	return u
 }
@@ -56,6 +57,22 @@ func count(o wire.Object, name string) int64 {
 	if n := o.Int(name, 0, maxCount); n != nil {
 		return *n
 	}
+	return 0
+}
+
+// tokensTold is a count of tokens as an upstream tells it. What no count can be is none, and true is false then: an answer
+// is not spoilt by what is said about it, but what is said is not known.
+func tokensTold(o wire.Object, name string, known *bool) int64 {
+	v, ok := o.Get(name)
+	if !ok {
+		return 0
+	}
+	if v.IsNumber() {
+		if f := v.Num(); f >= 0 && f <= maxCount && f == math.Trunc(f) {
+			return int64(f)
+		}
+	}
+	*known = false
 	return 0
 }
 

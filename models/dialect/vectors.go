@@ -141,8 +141,9 @@ func embedAnswer(body []byte, n int) (*EmbedAnswer, error) {
 		}
 		a.Vectors[at] = vec
 	}
+	known := true // or else taken for unsaid
 	if u, ok := o.Obj("usage"); ok {
-		a.Input = max(count(u, "prompt_tokens"), count(u, "total_tokens"))
+		a.Input = max(tokensTold(u, "prompt_tokens", &known), tokensTold(u, "total_tokens", &known))
 	}
 	return a, doc.Err()
 }
@@ -316,11 +317,12 @@ func rerankAnswer(body []byte, n int) (*RerankAnswer, error) {
 	if len(a.Results) == 0 {
 		return nil, errors.New("dialect: the answer has no results")
 	}
+	known := true // or else taken for unsaid
 	if u, ok := o.Obj("usage"); ok {
-		a.Input = max(count(u, "total_tokens"), count(u, "prompt_tokens"))
+		a.Input = max(tokensTold(u, "total_tokens", &known), tokensTold(u, "prompt_tokens", &known))
 	} else if m, ok := o.Obj("meta"); ok {
 		t, _ := m.Obj("tokens")
-		a.Input = count(t, "input_tokens")
+		a.Input = tokensTold(t, "input_tokens", &known)
 	}
 	return a, doc.Err()
 }

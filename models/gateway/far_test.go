@@ -208,6 +208,8 @@ func TestFailuresOfABackendInTheCallersWords(t *testing.T) {
 			contains(t, w.body.String(), words)
 			if b := r.booked(); len(b) != 1 || b[0].Outcome != meter.Broke || b[0].Usage.Input != 7 || b[0].Usage.Output == 0 {
 				t.Errorf("%s, %s: booked %+v", k, name, b)
+			} else if name == "rubbish" && b[0].Usage.Output != 1 {
+				t.Errorf("%s: what could not be read, and went nowhere, is booked: %+v", k, b)
 			}
 			_, err = r.run(r.call(k, requests[k][0], false))
 			if !fault.Is(err, fault.Unavailable) {

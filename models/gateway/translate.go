@@ -137,6 +137,7 @@ func (f *flight) relay(ctx context.Context, to Sink, s engine.Stream) {
 	for {
 		c, err := s.Next()
 		out = out[:0]
+		before := f.used
 		if len(c.Data) > 0 && !f.delivered(ctx, counts(c)) {
 			if ctx.Err() != nil {
 				f.ended(ctx, to, s, ctx.Err(), false)
@@ -151,6 +152,10 @@ func (f *flight) relay(ctx context.Context, to Sink, s engine.Stream) {
 		if !broken {
 			if wrong := b.read(c, err != nil, each); wrong != nil {
 				err, broken = wrong, true
+				if len(out) == 0 { // nothing of it could be read, so nothing of it is delivered
+					f.used = before
+					f.entry.Live(before)
+				}
 			}
 		}
 		switch {
@@ -254,8 +259,9 @@ func (f *flight) joined(ctx context.Context, to Sink, s engine.Stream) error {
 	for !b.ended && !over {
 		c, err := s.Next()
 		if len(c.Data) > 0 {
-			last = counts(c)
-			over = c.Completion > most+slack
+			if over = c.Completion > most+slack; !over { // what goes beyond is neither delivered nor billed
+				last = counts(c)
+			}
 		}
 		broken := err != nil && !errors.Is(err, io.EOF)
 		if !broken && !over {

@@ -20,7 +20,7 @@ func (s *script) huge() {
 		for range hugeText >> 20 {
 			s.say(event(`"content":"`+part+`"`, "null"))
 		}
-		s.say(ended + usage("4", "3", "0") + done)
+		s.say(s.v.end("4", "3", "0"))
 		return
 	}
 	s.say("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n" + `{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"`)

@@ -52,7 +52,9 @@ func newPlace(t *testing.T, env ...string) *place {
 	p.client = &http.Client{Transport: tr}
 	t.Cleanup(tr.CloseIdleConnections)
 	p.provider = newProvider(t)
-	p.run("provider", "add", "hostile", "--url", p.provider.url+"/v1", "--key-env", "PROVIDER_KEY", "--allow-private")
+	for _, v := range voices {
+		p.run("provider", "add", v.provider, "--url", p.provider.url, "--key-env", "PROVIDER_KEY", "--allow-private", "--dialect", v.dialect)
+	}
 	return p
 }
 
@@ -138,11 +140,13 @@ func (p *place) file(name string) string {
 }
 
 // route gives a model of the provider a public name of its own: one micro-unit a token in, two a token out.
-func (p *place) route(name string) {
+func (p *place) route(name string) { p.routeTo("hostile", name) }
+
+func (p *place) routeTo(provider, name string) {
 	p.t.Helper()
 	in, out := int64(1_000_000), int64(2_000_000)
 	_, err := p.api.CreateRoute(p.t.Context(), api.NewRoute{Name: name, PriceIn: &in, PriceOut: &out,
-		Backends: []api.NewBackend{{Provider: "hostile", Model: name}}})
+		Backends: []api.NewBackend{{Provider: provider, Model: name}}})
 	ok(p.t, err)
 }
 

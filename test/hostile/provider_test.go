@@ -2,7 +2,6 @@ package hostile
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -76,11 +75,8 @@ func (p *provider) serve(c net.Conn) {
 	if err != nil {
 		return
 	}
-	var q struct {
-		Model  string
-		Stream bool
-	}
-	if json.NewDecoder(r.Body).Decode(&q) != nil {
+	v, model, streamed := said(r)
+	if v == nil {
 		return
 	}
 	_, _ = io.Copy(io.Discard, r.Body)
@@ -89,8 +85,8 @@ func (p *provider) serve(c net.Conn) {
 	defer p.open.Add(-1)
 	left := make(chan struct{})
 	go func() { defer close(left); _, _ = io.Copy(io.Discard, c) }()
-	if do := scripts[strings.Split(q.Model, "-")[0]]; do != nil {
-		do(&script{p: p, c: c, left: left, streamed: q.Stream})
+	if do := scripts[strings.Split(model, "-")[0]]; do != nil {
+		do(&script{p: p, c: c, left: left, v: v, streamed: streamed})
 	}
 }
 
@@ -99,6 +95,7 @@ type script struct {
 	p    *provider
 	c    net.Conn
 	left chan struct{} // closed when the asker is gone
+	v    *voice        // the dialect in which it was asked
 
 	streamed bool // a stream was asked for
 	err      error
@@ -128,25 +125,9 @@ func (s *script) forever(text string, pause time.Duration) {
 	}
 }
 
-func event(delta, finish string) string {
-	return `data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{` + delta + `},"finish_reason":` + finish + "}]}\n\n"
-}
-
-func usage(prompt, completion, cached string) string {
-	return `data: {"id":"x","object":"chat.completion.chunk","created":1,"model":"m","choices":[],"usage":{"prompt_tokens":` + prompt +
-		`,"completion_tokens":` + completion + `,"total_tokens":0,"prompt_tokens_details":{"cached_tokens":` + cached + "}}}\n\n"
-}
-
-var (
-	tok   = event(`"content":"tok "`, "null")
-	ended = event("", `"stop"`)
-)
-
-const done = "data: [DONE]\n\n"
-
 // tokens begins an event stream with so many.
 func (s *script) tokens(n int) bool {
-	return s.stream() && s.say(event(`"role":"assistant","content":""`, "null")+strings.Repeat(tok, n))
+	return s.stream() && s.say(s.v.begin("4")+strings.Repeat(s.v.tok, n))
 }
 
 // garbage are bytes of no meaning.
@@ -191,12 +172,12 @@ var scripts = map[string]func(*script){
 
 	"midstream": func(s *script) { s.tokens(3) },
 	"reset": func(s *script) {
-		s.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat(tok, 3))
+		s.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 1000000\r\n\r\n" + strings.Repeat(s.v.tok, 3))
 	},
-	"halfevent": func(s *script) { s.tokens(3); s.say(tok[:len(tok)/2]) },
+	"halfevent": func(s *script) { s.tokens(3); s.say(s.v.tok[:len(s.v.tok)/2]) },
 	"hugeevent": func(s *script) {
 		s.tokens(3)
-		s.say("data: {\"choices\":[{\"delta\":{\"content\":\"")
+		s.say(s.v.open)
 		s.forever(strings.Repeat("x", 1<<16), 0)
 	},
 	"hugewhole": func(s *script) {
@@ -214,7 +195,7 @@ var scripts = map[string]func(*script){
 	"huge":     func(s *script) { s.huge() },
 	"absurd":   func(s *script) { s.answer("1000000000000000000", "999999999999999999", "-7") },
 	"negative": func(s *script) { s.answer("-5", "-3", "1e300") },
-	"endless":  func(s *script) { s.tokens(0); s.forever(strings.Repeat(tok, 50), time.Millisecond) },
+	"endless":  func(s *script) { s.tokens(0); s.forever(strings.Repeat(s.v.tok, 50), time.Millisecond) },
 
 	"silent":   func(s *script) { s.wait() },
 	"quiet":    func(s *script) { s.tokens(3); s.wait() },
@@ -229,27 +210,26 @@ var scripts = map[string]func(*script){
 		s.p.held.Add(1)
 		s.wait()
 		s.p.held.Add(-1)
-		s.say(strings.Repeat(tok, 2) + ended + usage("4", "3", "0") + done)
+		s.say(strings.Repeat(s.v.tok, 2) + s.v.end("4", "3", "0"))
 	},
 	"paced": func(s *script) { // one token in ten milliseconds, 300 in all
 		s.tokens(0)
 		for range 300 {
-			s.say(tok)
+			s.say(s.v.tok)
 			time.Sleep(10 * time.Millisecond)
 		}
-		s.say(ended + usage("4", "300", "0") + done)
+		s.say(s.v.end("4", "300", "0"))
 	},
 }
 
 // answer is three tokens with a count of them, streamed or in one piece as asked for.
 func (s *script) answer(prompt, completion, cached string) {
 	if s.streamed {
-		s.tokens(3)
-		s.say(ended + usage(prompt, completion, cached) + done)
+		s.stream()
+		s.say(s.v.begin(prompt) + strings.Repeat(s.v.tok, 3) + s.v.end(prompt, completion, cached))
 		return
 	}
-	s.whole("200 OK", "application/json", `{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"tok tok tok "},"finish_reason":"stop"}],"usage":{"prompt_tokens":`+
-		prompt+`,"completion_tokens":`+completion+`,"total_tokens":0,"prompt_tokens_details":{"cached_tokens":`+cached+`}}}`)
+	s.whole("200 OK", "application/json", s.v.whole(prompt, completion, cached))
 }
 
 // wait says nothing until the provider lets go or ends.
