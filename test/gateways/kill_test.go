@@ -448,7 +448,7 @@ func (p *place) hold(far *provider, s sight, all books) {
 		p.t.Errorf("%s: request %s is booked for another key", k.name, s.request)
 	case k.token == "" && (over != 0 || b.outcome == outcomeCut || k.used == "" && b.embedded == 0 || k.used != "" && b.prompt == 0):
 		p.t.Errorf("%s: a whole answer of %d tokens is booked %+v", k.name, s.tokens, b)
-	case k.token != "" && (over < 0 || b.outcome != outcomeCut || b.prompt == 0 && k.model != "far"): // which tells of its input at the end alone
+	case k.token != "" && (over < 0 || b.outcome != outcomeCut || b.prompt == 0):
 		p.t.Errorf("%s: a stream of %d tokens is booked %+v", k.name, s.tokens, b)
 	case k.token != "" && k.model == "paced" && over > 1:
 		p.t.Errorf("%s: a stream of %d tokens is booked %+v, more than a chunk beyond", k.name, s.tokens, b)
