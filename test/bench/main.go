@@ -46,7 +46,7 @@ func main() {
 
 func drive(ctx context.Context) error {
 	var s settings
-	only := flag.String("only", "train,serve,form,gateway,up", "parts to measure")
+	only := flag.String("only", "train,serve,form,gateway,routes,up", "parts to measure")
 	flag.IntVar(&s.rounds, "rounds", 9, "interleaved rounds, at least 7")
 	flag.StringVar(&s.triarch, "triarch", "bin/triarch", "the program")
 	flag.StringVar(&s.gateway, "gatewaybench", "bin/gatewaybench", "the gateway's rig")

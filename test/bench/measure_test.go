@@ -54,3 +54,15 @@ func TestNativeSide(t *testing.T) {
 		t.Errorf("%v %v", a, b)
 	}
 }
+
+func TestRoutesAreRead(t *testing.T) {
+	f, err := readRoutes([]byte(`{"what":"w","prefix":{"goodput_per_cpu_second":8,"hit_share":0.9},"round_robin":{"goodput_per_cpu_second":4,"hit_share":0.3,"refused":1},"ratio":2.1,"control":0.5,"target":1.5,"met":true}`))
+	if err != nil || len(f) != 2 || f[0].Ratio != 2.1 || f[0].What != "w (hits 0.90 and 0.30, refused 0 and 1)" || !*f[0].Met || f[1].Ours != 2 || f[1].Met != nil {
+		t.Errorf("%+v, %v", f, err)
+	}
+	for _, bad := range []string{``, `{}`, `{"ratio":3}`} {
+		if _, err := readRoutes([]byte(bad)); err == nil {
+			t.Errorf("%q was a figure", bad)
+		}
+	}
+}

@@ -48,6 +48,7 @@ func measure(ctx context.Context, s settings) error {
 		{"serve", func() ([]figure, error) { return measureServing(ctx, s, dir) }},
 		{"form", func() ([]figure, error) { return measureForms(ctx, s, dir) }},
 		{"gateway", func() ([]figure, error) { return measureGateway(ctx, s) }},
+		{"routes", func() ([]figure, error) { return measureRoutes(ctx, s) }},
 		{"up", func() ([]figure, error) { return measureUp(ctx, s, dir) }},
 	} {
 		if !s.only[part.name] || ctx.Err() != nil {

@@ -3,6 +3,9 @@
 // memory of the gateway alone, idle and under silent streams. Engine, proxies, gateway and load generator are separate
 // processes of this one program. The proxy runs twice: what the second gives beside the first is the control.
 //
+// `gatewaybench routes` measures prefix routing against round robin over replicas of the embedded engine, by the CPU time of
+// the replicas.
+//
 // Rules for users: `gatewaybench run` does all of it, `-rounds 3 -c 64 -only JSON` a part of it. Rounds are interleaved,
 // their order changes, and only ratios within a round are compared. CPU time is read from the kernel for each process as
 // a whole, so a busy machine disturbs it little; latencies it disturbs much, so read them beside their control.
