@@ -365,7 +365,7 @@ func (s *System) openLedger(ctx context.Context) error {
 	if r := l.Recovered(); r.Cut > 0 {
 		s.Log.Info("requests that a killed process left open were settled", "requests", r.Cut)
 	}
-	s.Shipper = &meter.Shipper{Ledger: l, Store: s.db.Meter(), Every: 200 * time.Millisecond, Log: s.Log}
+	s.Shipper = &meter.Shipper{Ledger: l, Store: s.db.Meter(), Log: s.Log}
 	if err := s.Shipper.Flush(ctx); err != nil {
 		return err
 	}

@@ -13,16 +13,20 @@ import (
 
 // flusher brings files to the disk without a thread that waits for it: the kernel's own asynchronous fdatasync, told
 // through a descriptor that Go's network poller watches. A thread that is blocked in msync many times a second keeps
-// the runtime's monitor from sleeping, which costs a gateway under light load more than its requests do.
+// the runtime's monitor from sleeping, which costs a gateway under light load more than its requests do. None of the calls
+// here waits, so the scheduler is told of none either, which would wake that monitor as well.
 type flusher struct {
 	mu   sync.Mutex
-	ring uintptr  // aio_context_t
-	told *os.File // eventfd, watched by the poller
-	fd   int      // its number: asking told for it would make its reads block
-	op   iocb
-	list [1]*iocb
-	done ioEvent
-	word [8]byte
+	ring uintptr         // aio_context_t
+	told *os.File        // eventfd, watched by the poller
+	wait syscall.RawConn // of told
+
+	failed syscall.Errno // of the last read
+	fd     int           // its number: asking told for it would make its reads block
+	op     iocb
+	list   [1]*iocb
+	done   ioEvent
+	word   [8]byte
 }
 
 // iocb and ioEvent are the kernel's structs (linux/aio_abi.h), of which little-endian and big-endian machines differ
@@ -64,8 +68,23 @@ func newFlusher() *flusher {
 		return nil
 	}
 	f.fd, f.told = fd, os.NewFile(uintptr(fd), "eventfd")
+	if f.wait, err = f.told.SyscallConn(); err != nil {
+		f.told.Close()
+		f.destroy()
+		return nil
+	}
 	f.list[0] = &f.op
 	return f
+}
+
+// read takes the eventfd's count; false when it has none yet.
+func (f *flusher) read(fd uintptr) bool {
+	for {
+		_, _, f.failed = syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(&f.word[0])), uintptr(len(f.word)))
+		if f.failed != syscall.EINTR {
+			return f.failed != syscall.EAGAIN
+		}
+	}
 }
 
 func (f *flusher) destroy() {
@@ -92,17 +111,20 @@ func (f *flusher) flush(file *os.File) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.op = iocb{opcode: opDataSync, fd: uint32(file.Fd()), flags: flagEventFD, eventFD: uint32(f.fd)}
-	if _, _, e := unix.Syscall(unix.SYS_IO_SUBMIT, f.ring, 1, uintptr(unsafe.Pointer(&f.list[0]))); e != 0 {
+	if _, _, e := syscall.RawSyscall(unix.SYS_IO_SUBMIT, f.ring, 1, uintptr(unsafe.Pointer(&f.list[0]))); e != 0 {
 		return false, nil
 	}
 	for binary.NativeEndian.Uint64(f.word[:]) == 0 {
-		if _, err := f.told.Read(f.word[:]); err != nil {
+		if err := f.wait.Read(f.read); err != nil {
 			return true, err
+		}
+		if f.failed != 0 {
+			return true, os.NewSyscallError("read", f.failed)
 		}
 	}
 	clear(f.word[:])
 	runtime.KeepAlive(file)
-	n, _, e := unix.Syscall6(unix.SYS_IO_GETEVENTS, f.ring, 1, 1, uintptr(unsafe.Pointer(&f.done)), 0, 0)
+	n, _, e := syscall.RawSyscall6(unix.SYS_IO_GETEVENTS, f.ring, 1, 1, uintptr(unsafe.Pointer(&f.done)), 0, 0)
 	switch {
 	case e != 0:
 		return true, os.NewSyscallError("io_getevents", e)

@@ -13,7 +13,7 @@ import (
 type Shipper struct {
 	Ledger *Ledger
 	Store  Store
-	Every  time.Duration // pause between batches; 0 = half a second
+	Every  time.Duration // pause between batches; 0 = a second
 	Log    *slog.Logger
 
 	mu      sync.Mutex // one batch at a time
@@ -28,7 +28,7 @@ const batch = 2000 // records of one transaction
 func (s *Shipper) Loop(ctx context.Context) {
 	every := s.Every
 	if every <= 0 {
-		every = 500 * time.Millisecond
+		every = time.Second
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()

@@ -330,7 +330,7 @@ func (r *rig) records() []meter.Record {
 	var segments []int64
 	err := r.db.Read(r.t.Context(), func(tx *sql.Tx) (err error) {
 		segments, err = sql.All(r.t.Context(), tx, func(s sql.Scanner) (n int64, err error) { return n, s.Scan(&n) },
-			"SELECT DISTINCT segment FROM usage_records")
+			"SELECT segment FROM usage_records UNION SELECT segment FROM usage_bundles")
 		return err
 	})
 	if err != nil {
