@@ -220,7 +220,8 @@ func eventEnd(b []byte) int {
 	return best
 }
 
-// event takes a whole event: one that says nothing while nothing waits leaves at once.
+// event takes a whole event. Once something has left, one that says nothing while nothing waits leaves at once; before, it
+// waits for the first words, so that an answer of which nothing leaves can still be refused with a status of its own.
 func (w *heldBack) event(e []byte) error {
 	readable := true
 	for _, data := range w.datas(e) {
@@ -233,7 +234,7 @@ func (w *heldBack) event(e []byte) error {
 	}
 	w.held = append(w.held, e...)
 	most := w.g.p.Held()
-	if w.chars > 0 && w.chars < most && len(w.held) < maxHeld && !(w.chars >= most/2 && w.sentence()) {
+	if (w.chars > 0 || !w.begun) && w.chars < most && len(w.held) < maxHeld && !(w.chars >= most/2 && w.sentence()) {
 		return nil
 	}
 	if err := w.judge(); err != nil {
