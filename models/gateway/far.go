@@ -154,6 +154,8 @@ func (f *flight) request(u *serve.Upstream) (q engine.Request, err error) {
 		f.far.via, f.far.dropped = "", nil
 	}
 	switch {
+	case f.joins(u):
+		return f.streaming(u, q)
 	case f.alike(u):
 		if f.far == nil || f.far.scanned == nil {
 			q.Body, err = f.bodyFor(u)
@@ -211,6 +213,7 @@ func (f *flight) edited(u *serve.Upstream, q engine.Request) (_ engine.Request, 
 	if f.res != nil && f.res.Cut {
 		e.Output = int64(f.res.Output)
 	}
+	e.Stream = q.Stream && !f.fields.stream
 	if f.far.kind == dialect.Responses {
 		if err := f.far.scanned.Leans(f.call.Body); err != nil {
 			return q, err
@@ -223,7 +226,7 @@ func (f *flight) edited(u *serve.Upstream, q engine.Request) (_ engine.Request, 
 	}
 	q.Body = f.call.Body
 	q.Path, err = conversePath(f.far.kind, f.name(u), q.Stream)
-	if e.Model != "" || e.Output > 0 || e.Input != nil {
+	if e.Model != "" || e.Output > 0 || e.Input != nil || e.Stream {
 		q.Body = e.Apply(f.far.kind, f.call.Body, f.far.scanned)
 	}
 	return q, err

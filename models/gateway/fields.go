@@ -23,6 +23,7 @@ type fields struct {
 	prompts   int  // of a text completion
 	maxTokens bool // max_tokens is there
 	maxCompl  bool // max_completion_tokens is there
+	whole     bool // it cannot be answered by a stream
 }
 
 const (
@@ -51,6 +52,10 @@ func readFields(body []byte) (fields, error) {
 		}
 		if k.bit == fieldTools {
 			f.text.tools = s.stretch()
+			continue
+		}
+		if k.bit == fieldWhole { // the best of several, or speech in a form of files
+			f.whole = f.whole || string(s.value) != "null" && string(s.value) != "1"
 			continue
 		}
 		if k.bit == fieldSession {
@@ -99,6 +104,7 @@ const (
 	fieldText
 	fieldSession
 	fieldTools
+	fieldWhole
 )
 
 type known struct {
@@ -127,6 +133,8 @@ func interesting(name []byte) known {
 		return known{fieldN, "n"}
 	case "prompt":
 		return known{fieldPrompt, "prompt"}
+	case "best_of", "audio":
+		return known{fieldWhole, string(name)}
 	case "user":
 		return known{fieldSession, "user"}
 	case "session":

@@ -100,31 +100,12 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 		f.verdict = failed
 		return brokeOff(errors.New("gateway: the answer has no usage"))
 	}
-	if f.call.Keep != nil {
-		if err := f.call.Keep(body); err != nil {
-			return err
-		}
-	}
-	f.ready = f.Now()
-	h := to.Header()
-	SetRate(h, f.res.Rate)
-	f.header(h)
-	v := []string{"application/json", strconv.Itoa(len(body))}
-	h[contentType], h["Content-Length"] = v[:1:1], v[1:]
 	outcome := meter.Finished
 	if f.res.Cut && f.cutBy(body) {
-		h.Set(cutHeader, "budget")
+		to.Header().Set(cutHeader, "budget")
 		outcome = meter.OutOfMoney
 	}
-	f.answers()
-	f.delivered(ctx, used) // an answer that is too long is made already: it is given away
-	f.settle(outcome)      // before the client can ask again
-	to.WriteHeader(http.StatusOK)
-	_, _ = to.Write(body) // it was made for the client, taken or not
-	if len(body) > surelyKept {
-		f.ready = f.Now()
-	}
-	return nil
+	return f.given(ctx, to, body, used, outcome) // one that is too long is made already: it is given away
 }
 
 // surelyKept is how much a sink takes without waiting for the client.

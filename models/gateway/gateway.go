@@ -151,6 +151,7 @@ type flight struct {
 	used    meter.Usage // of what the client was given
 	counted int         // of the prompt, if it was counted before; else 0
 	guess   int64       // of the prompt, once it was needed
+	pieces  bool        // its money is held piece by piece: whoever answers is asked for a stream
 	asked   bool        // an engine may have had the request
 	doubted bool        // its counts were found to be impossible
 	settled bool
@@ -267,6 +268,8 @@ func (f *flight) serve(ctx context.Context, to Sink) error {
 	case f.fields.stream:
 		f.forward(ctx, to, stream)
 		return nil
+	case f.pieces && strings.HasPrefix(stream.Header(contentType), "text/event-stream"):
+		return f.rejoined(ctx, to, stream)
 	}
 	return f.whole(ctx, to, stream)
 }
@@ -380,7 +383,7 @@ func (f *flight) reserve(ctx context.Context) error {
 		Who: f.call.Who, Prices: f.target.Route.Prices.For(f.kind()),
 		Bytes: len(f.call.Body), Prompt: prompt, Output: output, Choices: choices, Apart: f.apart,
 	}
-	if f.fields.stream {
+	if f.pieces = f.fields.stream || f.long(); f.pieces {
 		ask.Piece = firstPiece
 	}
 	if via, counter := f.counter(); counter != nil && f.conversing() {
@@ -467,8 +470,18 @@ func (f *flight) identity() meter.Identity {
 // no more could be: then the output is noted up to what was reserved if it is an answer in one piece, and not at all of a stream, where
 // the caller keeps the piece back. What cannot be true is read as it costs the caller least.
 func (f *flight) delivered(ctx context.Context, told meter.Usage) bool {
+	u, over := f.exceeded(ctx, told)
+	if over && f.fields.stream {
+		u.Output, u.Reasoning = f.used.Output, f.used.Reasoning
+	}
+	f.used = u.Clamped()
+	f.entry.Live(f.used)
+	return !over
+}
+
+// exceeded is what is believed and paid for of an engine's counts, and whether that is less than it tells.
+func (f *flight) exceeded(ctx context.Context, told meter.Usage) (u meter.Usage, over bool) {
 	maxPrompt, maxCompletion, slack := f.most()
-	within := true
 	u, lied := told.Honest(f.target.Route.Prices)
 	if lied && !f.doubted {
 		f.doubted = true
@@ -486,15 +499,10 @@ func (f *flight) delivered(ctx context.Context, told meter.Usage) bool {
 	}
 	if f.res.Budgeted() && u.Input+u.Embedding > int64(maxPrompt) || u.Output > int64(maxCompletion+slack) {
 		f.exceeds(u)
-		within = false
-		if f.fields.stream {
-			u.Output, u.Reasoning = f.used.Output, f.used.Reasoning
-		}
+		over = true
 	}
 	u.Input, u.Embedding, u.Output = min(u.Input, int64(maxPrompt)), min(u.Embedding, int64(maxPrompt)), min(u.Output, int64(maxCompletion))
-	f.used = u.Clamped()
-	f.entry.Live(f.used)
-	return within
+	return u, over
 }
 
 // exceeds says in the log that an engine did not keep to its bounds, unless it is the money that did not last.

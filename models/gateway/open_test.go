@@ -34,14 +34,14 @@ func TestFallback(t *testing.T) {
 			r := newRig(t)
 			bad, good := &script{says: []said{first}}, &outside{script{says: []said{{body: fine}}}}
 			r.route(own("one", 0, 1, 2, bad), abroad("two", 1, 1, good))
-			w, err := r.ask(t.Context(), "")
+			w, err := r.ask(t.Context(), `{"model":"m","messages":[],"max_tokens":9}`)
 			if err != nil || w.status != 200 || w.body.String() != fine {
 				t.Fatalf("%v, %d %s", err, w.status, w.body.String())
 			}
 			if len(bad.of) != 2 || bad.of[0] == bad.of[1] || len(good.asked) != 1 {
 				t.Errorf("asked %v and %d", bad.of, len(good.asked))
 			}
-			if got := string(good.asked[0].Body); got != `{"model":"two","messages":[]}` || string(bad.asked[0].Body) != `{"model":"m","messages":[]}` {
+			if got := string(good.asked[0].Body); got != `{"model":"two","messages":[],"max_tokens":9}` || string(bad.asked[0].Body) != `{"model":"m","messages":[],"max_tokens":9}` {
 				t.Errorf("the provider was sent %s", got)
 			}
 			if b := r.booked(); len(b) != 1 || b[0].Usage.Input != 5 || b[0].Usage.Output != 2 {

@@ -116,7 +116,7 @@ func (s *spoken) Header(name string) string {
 	if v := s.header[name]; v != "" || name != contentType || s.status != 0 {
 		return v
 	}
-	if s.stream {
+	if s.stream && !strings.HasPrefix(s.body, "{") { // some answer in one piece whatever they are asked for
 		return "text/event-stream"
 	}
 	return "application/json"

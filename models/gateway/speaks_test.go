@@ -22,7 +22,7 @@ const wholeResponse = `{"id":"resp_up","object":"response","created_at":1,"statu
 // What a provider takes in the caller's own dialect of responses is untouched but for the model's name, in both
 // directions, and the answer is kept as it was given.
 func TestResponsesPassAsTheyAre(t *testing.T) {
-	body := `{ "model" : "m", "x_unknown":[1], "input":[{"role":"user","content":[{"type":"input_text","text":"Hello"}]}], "include":["reasoning.encrypted_content"], "stream":STREAM }`
+	body := `{ "model" : "m", "x_unknown":[1], "max_output_tokens":50, "input":[{"role":"user","content":[{"type":"input_text","text":"Hello"}]}], "include":["reasoning.encrypted_content"], "stream":STREAM }`
 	var told bytes.Buffer
 	for _, c := range streams[engine.Responses] {
 		told.Write(c.Data)
@@ -66,7 +66,7 @@ func TestResponsesGoOnFromWhatIsKeptHere(t *testing.T) {
 	if _, err := r.run(c); err != nil {
 		t.Fatal(err)
 	}
-	want := `{"model":"up","previous_response_id":null,"input":[{"type":"message","role":"user","content":"first"},{"id":"rs_68ab","type":"reasoning","summary":[],"encrypted_content":"gAAAA"},{"type":"message","role":"assistant","content":[{"type":"output_text","text":"yes"}]},{"type":"message","role":"user","content":[{"type":"input_text","text":"and then?"}]}],"store":true}`
+	want := `{"model":"up","previous_response_id":null,"input":[{"type":"message","role":"user","content":"first"},{"id":"rs_68ab","type":"reasoning","summary":[],"encrypted_content":"gAAAA"},{"type":"message","role":"assistant","content":[{"type":"output_text","text":"yes"}]},{"type":"message","role":"user","content":[{"type":"input_text","text":"and then?"}]}],"store":true,"stream":true}`
 	if d := cmp.Diff(want, string(e.asked[0].Body)); d != "" {
 		t.Error(d)
 	}

@@ -254,13 +254,13 @@ func (f *flight) keep(whole *dialect.Assembler, end dialect.Event) error {
 func (f *flight) joined(ctx context.Context, to Sink, s engine.Stream) error {
 	b, whole := f.between(), &dialect.Assembler{Limit: maxAnswer}
 	var last meter.Usage
-	_, most, slack := f.most()
 	over := false
 	for !b.ended && !over {
 		c, err := s.Next()
 		if len(c.Data) > 0 {
-			if over = c.Completion > most+slack; !over { // what goes beyond is neither delivered nor billed
-				last = counts(c)
+			var told meter.Usage
+			if told, over = f.exceeded(ctx, counts(c)); !over {
+				last = told
 			}
 		}
 		broken := err != nil && !errors.Is(err, io.EOF)
@@ -275,7 +275,7 @@ func (f *flight) joined(ctx context.Context, to Sink, s engine.Stream) error {
 		}
 		switch {
 		case broken && ctx.Err() != nil:
-			f.verdict = unknown
+			f.used = last // what was made for a caller who left is billed
 			f.drain(ctx, s)
 			f.left(ctx)
 			return ctx.Err()
