@@ -54,6 +54,7 @@ func gatewayProcess(dir, dsn, engineAddr string) error {
 		return err
 	}
 	p.routes.targets["paced"].Backends[0].Engine = oneByOne{&native.Driver{}}
+	p.addRoute("roomy", 1_000_000, 2_000_000, 8000, &native.Driver{}, engineAddr)
 	go p.shipper.Loop(ctx)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
