@@ -340,6 +340,12 @@ func (r *Request) effort(o wire.Object, name string) {
 	o.Fail(name, "%s must be one of %s.", o.Field(name), strings.Join(efforts, ", "))
 }
 
+// both says whether there is an effort beside a budget of tokens: Google's dialect takes one of them, and the budget says
+// more.
+func (x Reasoning) both() bool {
+	return x.Budget != nil && *x.Budget > 0 && x.Effort != "" && x.Effort != "none"
+}
+
 // effortWord is the effort for a dialect that knows no budgets.
 func (x Reasoning) effortWord() string {
 	switch {

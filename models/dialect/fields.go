@@ -110,7 +110,7 @@ var notes = map[Feature]map[Kind]string{
 		Google: "as a thought, without the signature"},
 	fRefusal:     {Anthropic: "as text", Google: "as text"},
 	fBudget:      {Chat: "as an effort: low to 2048, medium to 8192, high above", Responses: "as an effort: low to 2048, medium to 8192, high above"},
-	fEffort:      {Anthropic: "as output_config.effort; none as thinking disabled, minimal as low", Google: "as thinkingLevel; none as a budget of 0, above high as high"},
+	fEffort:      {Anthropic: "as output_config.effort; none as thinking disabled, minimal as low", Google: "as thinkingLevel; none as a budget of 0, above high as high; dropped beside a budget"},
 	fTemperature: {Anthropic: "above 1 is refused: the dialect ends there"},
 	fStreamUsage: {Anthropic: "always there", Google: "always there", Responses: "always there"},
 	fOther:       {Chat: "unless the name means something there", Completions: "unless the name means something there", Responses: "unless the name means something there"},

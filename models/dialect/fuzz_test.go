@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/tidwall/gjson"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 )
@@ -131,6 +132,19 @@ func FuzzScan(f *testing.F) {
 		_, _ = ParseEmbed(body)
 		_, _ = ParseRerank(body)
 		_, _ = Items(body)
+		_, _ = ParseGoogleEmbedAnswer(body, 2)
+		if e, _, err := ParseGoogleEmbed(body, "m"); err == nil {
+			if out, _, err := WriteGoogleEmbed(e); err == nil && !json.Valid(out) {
+				t.Fatalf("no JSON: %s", out)
+			}
+		}
+		placed, err := WithFiles(d, body, func(string) (LeftFile, error) { return LeftFile{Name: "a.pdf", Data: []byte("x")}, nil })
+		if err == nil && !json.Valid(placed) {
+			t.Fatalf("no JSON with files: %s", placed)
+		}
+		if again, err2 := WithFiles(d, placed, nil); err == nil && (err2 != nil || !bytes.Equal(again, placed)) { // none is left: nothing is asked for
+			t.Fatalf("a file is left in %s: %v", placed, err2)
+		}
 		s, err := Scan(d, body, Call{Model: "m"})
 		if err != nil {
 			if !fault.Is(err, fault.Invalid) {
@@ -138,10 +152,16 @@ func FuzzScan(f *testing.F) {
 			}
 			return
 		}
-		out := Edit{Model: "b", Output: 5, Usage: true, Stream: true}.Apply(d, body, s)
+		if _, err := Continued([]byte(`[{"type":"message","role":"user","content":"a"}]`), body); err == nil && d == Responses {
+			_ = s.Leans(body)
+		}
+		out := Edit{Model: "b", Output: 5, Usage: true, Stream: true, Input: []byte(`["a"]`)}.Apply(d, body, s)
 		now, err := Scan(d, out, Call{Model: "b", Stream: true})
 		if err != nil {
 			t.Fatalf("%v in %s", err, out)
+		}
+		if d == Responses && (now.Previous != "" || gjson.GetBytes(out, "input").Raw != `["a"]`) {
+			t.Fatalf("%s goes on as %s", body, out)
 		}
 		if now.Model != "b" || now.Output != 5 || !now.Stream || !now.Usage || now.Choices != s.Choices || now.Prompts != s.Prompts {
 			t.Fatalf("%s became %s: %+v", body, out, now)

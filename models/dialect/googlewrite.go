@@ -55,8 +55,11 @@ func writeGoogle(r *Request) ([]byte, error) {
 func googleThinking(w *wire.Writer, x Reasoning) {
 	level := map[string]string{"minimal": "minimal", "low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}[x.Effort]
 	budget := x.Budget
-	if x.Effort == "none" {
+	switch {
+	case x.Effort == "none":
 		budget = new(int64)
+	case level != "" && budget != nil && *budget < 0: // a level leaves it to the model as well
+		budget = nil
 	}
 	if level == "" && budget == nil && !x.Show {
 		return

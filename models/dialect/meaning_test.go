@@ -160,7 +160,7 @@ func everyPart(r *Request, f func(*Part)) {
 
 func media(r *Request, f Feature) (out []string) {
 	everyPart(r, func(p *Part) {
-		if p.Kind != Image && p.Kind != File && p.Kind != Audio {
+		if p.Kind != Image && p.Kind != File && p.Kind != Audio || p.Kind == File && p.Text != "" { // which is among the texts
 			return
 		}
 		switch {

@@ -180,6 +180,10 @@ func (r *Request) screen(to Kind) ([]string, error) {
 			return nil, refusal(u, to)
 		case Dropped:
 			dropped = append(dropped, printable(u.Field))
+		case Mapped:
+			if u.Feature == fEffort && to == Google && r.Reasoning.both() {
+				dropped = append(dropped, printable(u.Field))
+			}
 		}
 	}
 	for _, x := range r.Extra {
