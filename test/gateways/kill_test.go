@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strconv"
 	"strings"
@@ -65,7 +66,10 @@ var kinds = []kind{
 	{"generateContent, far, translated", "far", googleStream, googleBody, `"text":"tok`, ""},
 	{"messages, farther", "farther", "/v1/messages", streamed(messagesBody), `"text":"tok`, ""},
 	{"chat, farther, translated", "farther", "/v1/chat/completions", streamed(chatBody), `"content":"tok`, ""},
+	{"chat, guarded", "guarded", "/v1/chat/completions", streamed(chatBody), `"content":"t`, ""},
+	{"messages, guarded, translated", "guarded", "/v1/messages", streamed(messagesBody), `"text":"t`, ""},
 
+	{"chat, whole, guarded", "guarded", "/v1/chat/completions", brief(chatBody), "", "usage.completion_tokens"},
 	{"chat, whole", "paced", "/v1/chat/completions", brief(chatBody), "", "usage.completion_tokens"},
 	{"completions, whole", "paced", "/v1/completions", brief(plainBody), "", "usage.completion_tokens"},
 	{"messages, whole, translated", "paced", "/v1/messages", brief(messagesBody), "", "usage.output_tokens"},
@@ -181,6 +185,7 @@ func (p *place) reach(far *provider) {
 			Backends: []api.NewBackend{{Provider: name, Model: name}}})
 		ok(t, err)
 	}
+	p.guarded(in, out)
 	_, err := p.api.Deploy(ctx, api.NewDeployment{Name: "native", Model: p.version, Threads: 1,
 		Route: &api.NewRoute{PriceIn: &in, PriceOut: &out, Prices: &api.PriceCard{Embedding: &embedding}}})
 	ok(t, err)
@@ -191,10 +196,26 @@ func (p *place) reach(far *provider) {
 	})
 }
 
+// heldTokens are the most tokens that a guarded stream holds back: the piece that is judged, of 16 characters in tokens of at
+// least three, and what came meanwhile.
+const heldTokens = 8
+
+// guarded gives the paced engine a second name, whose prompts and answers are judged.
+func (p *place) guarded(in, out int64) {
+	judge := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = w.Write([]byte(`{"verdict":"allow"}`))
+	}))
+	p.t.Cleanup(judge.Close)
+	_, err := p.api.CreateRoute(p.t.Context(), api.NewRoute{Name: "guarded", PriceIn: &in, PriceOut: &out, Backends: []api.NewBackend{{Deployment: "paced"}},
+		Policy: api.NewPolicy{Guard: &api.NewGuard{URL: &judge.URL, AllowPrivate: new(true), Piece: new(16), TimeoutMS: new(60_000)}}})
+	ok(p.t, err)
+}
+
 // ready waits until a gateway serves all models.
 func (p *place) ready(g *process, key string) {
 	p.t.Helper()
-	for _, model := range []string{"paced", "far", "farther", "native"} {
+	for _, model := range []string{"paced", "guarded", "far", "farther", "native"} {
 		p.knowsModel(g, key, model)
 	}
 }
@@ -452,7 +473,9 @@ func (p *place) hold(far *provider, s sight, all books) {
 		p.t.Errorf("%s: a stream of %d tokens is booked %+v", k.name, s.tokens, b)
 	case k.token != "" && k.model == "paced" && over > 1:
 		p.t.Errorf("%s: a stream of %d tokens is booked %+v, more than a chunk beyond", k.name, s.tokens, b)
-	case k.token != "" && k.model != "paced" && (!asked || b.output > sent):
+	case k.token != "" && k.model == "guarded" && over > heldTokens:
+		p.t.Errorf("%s: a stream of %d tokens is booked %+v, more than a guard holds back beyond", k.name, s.tokens, b)
+	case k.token != "" && k.model != "paced" && k.model != "guarded" && (!asked || b.output > sent):
 		p.t.Errorf("%s: a stream of %d tokens is booked %+v; its provider sent %d", k.name, s.tokens, b, sent)
 	}
 }
