@@ -105,7 +105,7 @@ func TestTwoControlPlanes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer a.Stop(context.WithoutCancel(t.Context())) //nolint:errcheck // what it says is not what is tested
+		defer a.Stop(context.WithoutCancel(t.Context()))
 		if err := os.Mkdir(two, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +134,7 @@ func TestTwoControlPlanes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer b.Stop(context.WithoutCancel(t.Context())) //nolint:errcheck // as above
+		defer b.Stop(context.WithoutCancel(t.Context()))
 		// The first does not know it yet: nothing of what it does has an effect.
 		late := map[string]error{
 			"publishing": a.control.Publish(t.Context(), "late"),

@@ -18,7 +18,7 @@ type crowd struct {
 	shared   *shared
 	mu       sync.Mutex
 	requests map[int64]int64
-	tokens   map[int64]int64 // as used
+	tokens   map[int64]int64  // as used
 	of       map[string]int64 // requests of each node
 }
 

@@ -385,7 +385,7 @@ func (p *place) afterwards(g *process, trial int) {
 }
 
 // bill is a usage record.
-type bill struct{ key, kind, prompt, output, embedded, cost, outcome int }
+type bill struct{ key, prompt, output, embedded, cost, outcome int }
 
 type books struct{ of map[string]bill }
 
