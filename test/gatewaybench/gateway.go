@@ -16,6 +16,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/engine/native"
+	"github.com/triarch-ai/triarch/models/engine/upstream"
 	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/models/gateway/seen"
 	"github.com/triarch-ai/triarch/models/serve"
@@ -122,6 +123,6 @@ func tenants(ctx context.Context, db *sql.DB) (*auth.Keyring, *serve.Target, str
 		return nil, nil, "", err
 	}
 	target := &serve.Target{Route: serve.Route{ID: ids.New("rte"), Org: o.ID, Project: p.ID, Name: "bench", Prices: meter.Flat(1_000_000, 2_000_000)},
-		Backends: []*serve.Upstream{{ID: "dep_bench", Weight: 1, Dialect: engine.OpenAI, Version: ids.New("mv"), Context: 8192, Engine: &native.Driver{}}}}
+		Backends: []*serve.Upstream{{ID: "dep_bench", Weight: 1, Dialect: engine.OpenAI, Version: ids.New("mv"), Context: 8192, Engine: &native.Driver{Client: upstream.Client{IdleTimeout: time.Hour}}}}}
 	return ring, target, secret, ring.Refresh(ctx)
 }
