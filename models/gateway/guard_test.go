@@ -365,16 +365,10 @@ func TestNothingUnjudgedLeaves(t *testing.T) {
 		if !strings.HasPrefix(all, left) || strings.Contains(left, "wicked") || refused != strings.Contains(all, "wicked") || !refused && left != all {
 			x.Fatalf("%s: %q of %q, refused %v, judged %q", k, left, all, refused, j.asked)
 		}
-		judged := "" // what was judged, without what was judged again
-		for _, text := range j.asked {
-			n := min(len(text), len(judged))
-			for n > 0 && !strings.HasSuffix(judged, text[:n]) {
-				n--
+		for _, word := range strings.Fields(left) { // each was shown to the guard
+			if !strings.Contains(strings.Join(j.asked, "\n"), word) {
+				x.Fatalf("%q left, %q was judged", word, j.asked)
 			}
-			judged += text[n:]
-		}
-		if !strings.HasPrefix(judged, left) && len(words) < 20 {
-			x.Fatalf("%q left, %q was judged", left, judged)
 		}
 	})
 }
