@@ -22,10 +22,13 @@ import (
 )
 
 // refusal hands through what the engine says against the request. It costs nothing.
-func (f *flight) refusal(to Sink, s engine.Stream) error {
+func (f *flight) refusal(ctx context.Context, to Sink, s engine.Stream) error {
 	body, err := f.collect(s, nil, maxErrorBody)
 	if err != nil {
 		return brokeOff(err)
+	}
+	if f.unstreamable(ctx, s.Status(), body) {
+		return errNoStreams
 	}
 	h := to.Header()
 	SetRate(h, f.res.Rate)

@@ -235,8 +235,18 @@ func (f *flight) run(ctx context.Context, to Sink) (err error) {
 	return f.serve(ctx, to)
 }
 
-// serve asks an engine, and hands on what it answers.
+// serve asks an engine, and hands on what it answers; one that takes no streams once more, for the answer in one piece.
 func (f *flight) serve(ctx context.Context, to Sink) error {
+	err := f.served(ctx, to)
+	if errors.Is(err, errNoStreams) {
+		f.pieces = false
+		f.asks-- // of what is asked anew
+		err = f.served(ctx, to)
+	}
+	return err
+}
+
+func (f *flight) served(ctx context.Context, to Sink) error {
 	// 4. Pick a replica. 5. Ask it.
 	stream, err := f.open(ctx)
 	if err != nil {
@@ -256,7 +266,7 @@ func (f *flight) serve(ctx context.Context, to Sink) error {
 	case stream.Status() != http.StatusOK && f.far != nil && f.far.via != "":
 		return f.declinedBy(to, stream)
 	case stream.Status() != http.StatusOK:
-		return f.refusal(to, stream)
+		return f.refusal(ctx, to, stream)
 	case (f.fields.stream || across) && !strings.HasPrefix(stream.Header(contentType), "text/event-stream"):
 		f.verdict = failed
 		return brokeOff(errors.New("gateway: the answer is no event stream, though one was asked for"))

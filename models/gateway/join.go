@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -47,6 +48,19 @@ func (f *flight) streaming(u *serve.Upstream, q engine.Request) (engine.Request,
 	}
 	q.Body = e.Apply(kind, f.call.Body, s)
 	return q, nil
+}
+
+// errNoStreams says that a backend refuses the stream that only the gateway asked for.
+var errNoStreams = errors.New("gateway: the backend takes no streams")
+
+// unstreamable says whether a refusal is of the stream, which the caller did not ask for, and the money for the answer in
+// one piece is there.
+func (f *flight) unstreamable(ctx context.Context, status int, refusal []byte) bool {
+	if !f.pieces || f.fields.stream || status != http.StatusBadRequest && status != http.StatusUnprocessableEntity || !bytes.Contains(refusal, []byte("stream")) {
+		return false
+	}
+	_, _, choices := f.bounds()
+	return !f.res.Budgeted() || f.res.Grow(ctx, f.res.Output*choices)
 }
 
 // rejoined puts a stream of the caller's dialect together for a caller who wants the answer in one piece, settled before it

@@ -171,3 +171,37 @@ func (l left) Next() (engine.Chunk, error) {
 	}
 	return c, err
 }
+
+// A backend that refuses the stream, which its caller did not ask for, is asked for the answer in one piece, if the money for
+// all of it is there; any other refusal is the caller's.
+func TestBackendsThatTakeNoStreams(t *testing.T) {
+	const refusal = `{"error":{"message":"Your organization must be verified to stream this model.","param":"stream","code":"unsupported_value"}}`
+	body := `{"model":"m","max_tokens":32000,"messages":[]}`
+	for money, asked := range map[int64]int{1 << 40: 2, 10_000: 1} {
+		r := newRig(t)
+		r.Quota = quota.NewBook(bounded{money}, r.Now)
+		e := &outside{script{says: []said{{status: 400, body: refusal}, {body: fine}}}}
+		r.route(abroad("one", 0, 1, e))
+		other, err := r.Quota.Reserve(t.Context(), quota.Ask{Who: r.who, Prices: meter.Flat(1_000_000, 0), Prompt: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := r.ask(t.Context(), body)
+		if err != nil || e.times() != asked || (w.body.String() == fine) != (asked == 2) || asked == 1 && w.body.String() != refusal {
+			t.Errorf("money %d: %v, asked %d times, %d %s", money, err, e.times(), w.status, w.body.String())
+		}
+		if asked == 2 && (e.asked[1].Stream || strings.Contains(string(e.asked[1].Body), "stream") || len(r.booked()) != 1) {
+			t.Errorf("asked %s", e.asked[1].Body)
+		}
+		other.Settle(0, 0, 0)
+		if s := r.Quota.State(); s.Open != 0 || s.Held != 0 || r.replica("prv_one").running.Load() != 0 {
+			t.Errorf("%+v, %d run", s, r.replica("prv_one").running.Load())
+		}
+	}
+	r := newRig(t)
+	e := &outside{script{says: []said{{status: 400, body: `{"error":{"message":"too long"}}`}}}}
+	r.route(abroad("one", 0, 1, e))
+	if w, err := r.ask(t.Context(), body); err != nil || w.status != 400 || e.times() != 1 {
+		t.Errorf("%v, %d", err, w.status)
+	}
+}
