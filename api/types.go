@@ -159,7 +159,7 @@ type NewKey struct {
 	Name         string     `json:"name" doc:"1 to 64 characters"`
 	Project      string     `json:"project,omitempty" doc:"id or name; default: the caller's project"`
 	Role         string     `json:"role,omitempty" doc:"owner, developer (default) or viewer"`
-	Scopes       []string   `json:"scopes,omitempty" doc:"inference, read, write, admin, pricing, organisation, platform; default: inference alone"`
+	Scopes       []string   `json:"scopes,omitempty" doc:"inference, read, write, admin, flex, priority, pricing, organisation, platform; default: inference alone"`
 	Member       string     `json:"member,omitempty" doc:"email of the member it belongs to; default: the one whose key asks"`
 	RPM          int64      `json:"rpm,omitempty" doc:"requests a minute; 0: no limit"`
 	TPM          int64      `json:"tpm,omitempty" doc:"tokens a minute; 0: no limit"`
@@ -498,6 +498,16 @@ type NewPolicy struct {
 
 	Locality *string   `json:"locality,omitempty" enum:"prefix,off" doc:"how requests are dealt out to the replicas of a deployment: prefix, the default, to the one that has seen the prompt's beginning or the session, as far as it is not busy; off, to each in turn"`
 	Guard    *NewGuard `json:"guard,omitempty" doc:"who judges prompts and answers"`
+	Flex     *Tier     `json:"flex,omitempty" doc:"the service tier flex; default: not offered"`
+	Priority *Tier     `json:"priority,omitempty" doc:"the service tier priority; default: not offered"`
+}
+
+// Tier is what a service tier of a route means: what it costs, how it waits and who may ask for it. Without a percentage the
+// route does not offer it.
+type Tier struct {
+	Percent int  `json:"percent,omitempty" minimum:"0" maximum:"10000" doc:"of the route's prices; 0: the route does not offer the tier"`
+	Weight  int  `json:"weight,omitempty" minimum:"0" maximum:"10000" doc:"in queues, hundredths of that of the default tier; default and 0: 100"`
+	Flagged bool `json:"flagged,omitempty" doc:"only for keys that have the tier among their scopes"`
 }
 
 // NewGuard is what is to be of a route's guard; what is left out stays, or is the default of a new one. A url or a model
@@ -539,6 +549,8 @@ type Policy struct {
 
 	Locality string `json:"locality,omitempty"`
 	Guard    *Guard `json:"guard,omitempty"`
+	Flex     Tier   `json:"flex,omitzero"`
+	Priority Tier   `json:"priority,omitzero"`
 }
 
 // NewCanary asks that a new backend gets a growing share of a route's requests. What is left out has its default.
@@ -698,6 +710,7 @@ type RequestExplanation struct {
 	Model        string         `json:"model" doc:"as the request names it"`
 	Route        string         `json:"route,omitempty" doc:"id"`
 	PriceVersion string         `json:"price_version,omitempty"`
+	ServiceTier  string         `json:"service_tier,omitempty" doc:"that served it, where its route has any and the request names one: default, flex or priority"`
 	Stream       bool           `json:"stream,omitempty"`
 	Tries        []RequestTry   `json:"tries" nullable:"false" doc:"what was asked, in this order"`
 	Canary       *RequestCanary `json:"canary,omitempty" doc:"where the route had one"`

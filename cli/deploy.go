@@ -15,6 +15,7 @@ import (
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/serve"
 )
 
 func (a *app) deployCommand() *cobra.Command {
@@ -230,7 +231,21 @@ func readPrices(file string, stdin io.Reader) (*api.PriceCard, error) {
 		return nil, fault.New(fault.Invalid, "The price file is not right: "+yamlWords(err)+".", fault.Field("price"),
 			fault.Fix("Write lines such as `input: 250000`, with input, output, cached_input, reasoning, embedding or request."), fault.Cause(err))
 	}
-	return &card, nil
+	return &card, inBounds(&card)
+}
+
+// inBounds says which price of a file is none, by the name that it has there.
+func inBounds(c *api.PriceCard) error {
+	for _, x := range []struct {
+		name  string
+		price *int64
+		least int64 // -1: it may follow another price
+	}{{"input", c.Input, 0}, {"output", c.Output, 0}, {"cached_input", c.CachedInput, -1}, {"reasoning", c.Reasoning, -1}, {"embedding", c.Embedding, -1}, {"request", c.Request, 0}} {
+		if x.price != nil && (*x.price < x.least || *x.price > serve.MaxPrice) {
+			return fault.InvalidField(x.name, "%s is %d in the price file; a price is 0 to %d micro-units for 1,000,000 tokens, or for one request.", x.name, *x.price, int64(serve.MaxPrice))
+		}
+	}
+	return nil
 }
 
 // costs says what a route costs, which whoever made it need not have said.

@@ -54,6 +54,9 @@ func (a *app) explainRequest(x api.RequestExplanation, names map[string]string) 
 	if x.Blocks > 0 || x.Matched > 0 {
 		a.Printf("of %d blocks of its prompt the replica had seen %d\n", x.Blocks, x.Matched)
 	}
+	if x.ServiceTier != "" {
+		a.Printf("it was served in the tier %s\n", x.ServiceTier)
+	}
 	if text := drawnText(x.Canary); text != "" {
 		a.Printf("%s\n", text)
 	}

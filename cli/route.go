@@ -25,6 +25,7 @@ type way struct {
 	most, queue         int
 	wait, slow, wake    time.Duration
 	cache               time.Duration
+	tiers               []string
 	locality            string
 	guard               guardFlags
 }
@@ -44,6 +45,7 @@ func (w *way) flags(c *cobra.Command) *cobra.Command {
 	f.DurationVar(&w.cache, "cache", 0, "how long an answer that is always the same (temperature 0 or a seed, no stream) is kept and given again for nothing; 0: not at all")
 	f.StringVar(&w.locality, "locality", "", "how requests are dealt out to the replicas of a deployment: prefix (the default), to the one that has seen the prompt's beginning or the session; off, to each in turn")
 	w.guard.flags(f)
+	f.StringArrayVar(&w.tiers, "tier", nil, "a service tier: flex or priority=PERCENT[:WEIGHT][:flagged], hundredths of the prices and of the weight in queues; flagged: only for keys with the tier as scope; flex= takes it away; repeatable")
 	return c
 }
 
@@ -61,7 +63,10 @@ func (w *way) policy(f *pflag.FlagSet) (p api.NewPolicy, err error) {
 	if f.Changed("locality") {
 		p.Locality = &w.locality
 	}
-	p.Guard, err = w.guard.change(f)
+	if p.Guard, err = w.guard.change(f); err != nil {
+		return p, err
+	}
+	err = takeTiers(&p, w.tiers)
 	return p, err
 }
 
@@ -294,6 +299,11 @@ func (a *app) showRoute(r api.Route, names map[string]string) {
 		{"milliseconds until an answer is slow", r.Policy.SlowMS}, {"milliseconds for a deployment to wake", r.Policy.WakeMS}, {"seconds in which an answer is given again", r.Policy.CacheS}} {
 		if x.n > 0 {
 			a.Printf("%s: %d\n", x.what, x.n)
+		}
+	}
+	for _, text := range []string{tierText("flex", r.Policy.Flex), tierText("priority", r.Policy.Priority)} {
+		if text != "" {
+			a.Printf("%s\n", text)
 		}
 	}
 	if r.Policy.Locality != "" {

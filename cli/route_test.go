@@ -43,13 +43,20 @@ func TestRouteSetSendsOnlyWhatIsNamed(t *testing.T) {
 		"--price-out 7 --to dep":         `{"backends":[{"deployment":"dep"}],"price_out":7}`,
 		"--to p/m:v1 --to local/d:0 --fallback q/a/b:3,e --fallback f": `{"backends":[{"provider":"p","model":"m:v1"},{"deployment":"d","weight":0},` +
 			`{"provider":"q","model":"a/b","weight":3,"tier":1},{"deployment":"e","tier":1},{"deployment":"f","tier":2}]}`,
-		"--alias a --alias b": `{"aliases":["a","b"]}`,
-		"--alias=":            `{"aliases":[]}`,
-		"--fallback f":        "",
-		"--to /m":             "",
-		"--to p/":             "",
-		"--price nowhere":     "",
-		"":                    "",
+		"--tier flex=50:25 --tier priority=150:400:flagged": `{"policy":{"flex":{"percent":50,"weight":25},"priority":{"percent":150,"weight":400,"flagged":true}}}`,
+		"--tier flex=":         `{"policy":{"flex":{}}}`,
+		"--tier flex":          "",
+		"--tier flex=0":        "",
+		"--tier flex=1:2:3":    "",
+		"--tier flex=:flagged": "",
+		"--tier default=50":    "",
+		"--alias a --alias b":  `{"aliases":["a","b"]}`,
+		"--alias=":             `{"aliases":[]}`,
+		"--fallback f":         "",
+		"--to /m":              "",
+		"--to p/":              "",
+		"--price nowhere":      "",
+		"":                     "",
 	} {
 		sent = ""
 		a := &app{Screen: &ui.Screen{Out: io.Discard, Err: io.Discard, In: strings.NewReader(""), Now: time.Now}, data: t.TempDir(), url: srv.URL, key: "k"}
@@ -80,6 +87,17 @@ func TestPriceFiles(t *testing.T) {
 		card, err := readPrices("-", strings.NewReader(text))
 		if (err == nil) != good || err != nil && !fault.Is(err, fault.Invalid) {
 			t.Errorf("%.40q: %+v, %v", text, card, err)
+		}
+	}
+}
+
+// A price that is none is named as the file names it.
+func TestPriceFilesNameTheirPrices(t *testing.T) {
+	for text, field := range map[string]string{"input: -3": "input", "output: 1000000000001": "output", "cached_input: -2": "cached_input", "request: -1": "request",
+		"reasoning: -1\nembedding: -1\ncached_input: -1": ""} {
+		_, err := readPrices("-", strings.NewReader(text))
+		if (err == nil) != (field == "") || err != nil && (!fault.Is(err, fault.Invalid) || fault.As(err).Field != field) {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

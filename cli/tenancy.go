@@ -126,7 +126,7 @@ func (a *app) keyCommand() *cobra.Command {
 	f.StringVar(&o.name, "name", "", "what it is for (default: key and the date)")
 	f.StringVar(&o.role, "role", "", "owner, developer or viewer; at most your own (default developer)")
 	f.StringVar(&o.member, "member", "", "email of the member it belongs to (default: the member that your key belongs to)")
-	f.StringSliceVar(&o.scopes, "scope", nil, "inference, read, write, admin, pricing, organisation, platform; repeatable (default: inference alone)")
+	f.StringSliceVar(&o.scopes, "scope", nil, "inference, read, write, admin, flex, priority, pricing, organisation, platform; repeatable (default: inference alone)")
 	f.StringVar(&o.budget, "budget", "", "what it may spend in all: 1.50, or 120u in micro-units")
 	f.StringVar(&o.expires, "expires", "", "when it ends: 30d, 12h, or a date such as 2027-01-31")
 	f.Int64Var(&o.rpm, "rpm", 0, "requests a minute")

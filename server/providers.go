@@ -71,7 +71,7 @@ func (s *Server) requestOps() {
 
 func requestExplanation(x gateway.Explanation) api.RequestExplanation {
 	return api.RequestExplanation{Request: x.Request, At: x.At, Key: x.Key, Path: x.Path, Model: x.Model, Route: x.Route, PriceVersion: x.PriceVersion,
-		Stream: x.Stream, Canary: (*api.RequestCanary)(x.Drawn), Tries: list(x.Tries, requestTry).Body.Items, Blocks: x.Blocks, Matched: x.Matched, Cut: x.Cut, Outcome: x.Outcome,
+		Stream: x.Stream, Canary: (*api.RequestCanary)(x.Drawn), ServiceTier: x.ServiceTier, Tries: list(x.Tries, requestTry).Body.Items, Blocks: x.Blocks, Matched: x.Matched, Cut: x.Cut, Outcome: x.Outcome,
 		Code: x.Code, Reason: x.Reason, Input: x.Input, Output: x.Output, Estimated: x.Estimated, CostMicros: x.CostMicros, FirstByte: x.FirstByte.Seconds(), Took: x.Took.Seconds(),
 		Judgements: judgements(x.Judgements), MoreJudged: x.MoreJudged}
 }

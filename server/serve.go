@@ -255,7 +255,7 @@ func routeSpec(n api.NewRoute) serve.RouteSpec {
 }
 
 func policyChange(n api.NewPolicy) serve.PolicyChange {
-	c := serve.PolicyChange{Concurrency: n.Concurrency, Queue: n.Queue, QueueWaitMS: n.QueueWaitMS, SlowMS: n.SlowMS, WakeMS: n.WakeMS, CacheS: n.CacheS, Locality: n.Locality}
+	c := serve.PolicyChange{Concurrency: n.Concurrency, Queue: n.Queue, QueueWaitMS: n.QueueWaitMS, SlowMS: n.SlowMS, WakeMS: n.WakeMS, CacheS: n.CacheS, Locality: n.Locality, Flex: n.Flex, Priority: n.Priority}
 	if g := n.Guard; g != nil {
 		c.Guard = &guard.Change{URL: g.URL, Model: g.Model, Form: g.Form, When: g.When, Open: g.Open, Private: g.AllowPrivate, Key: g.Key, WaitMS: g.TimeoutMS, Piece: g.Piece}
 	}
@@ -263,7 +263,7 @@ func policyChange(n api.NewPolicy) serve.PolicyChange {
 }
 
 func policy(p serve.Policy) api.Policy {
-	out := api.Policy{Concurrency: p.Concurrency, Queue: p.Queue, QueueWaitMS: p.QueueWaitMS, SlowMS: p.SlowMS, WakeMS: p.WakeMS, CacheS: p.CacheS, Locality: p.Locality}
+	out := api.Policy{Concurrency: p.Concurrency, Queue: p.Queue, QueueWaitMS: p.QueueWaitMS, SlowMS: p.SlowMS, WakeMS: p.WakeMS, CacheS: p.CacheS, Locality: p.Locality, Flex: p.Flex, Priority: p.Priority}
 	if g := &p.Guard; g.On() {
 		out.Guard = &api.Guard{URL: g.URL, Model: g.Model, Form: string(g.Form), When: string(g.When()), Open: g.Open, AllowPrivate: g.Private,
 			KeyHint: g.Hint, HasKey: g.Sealed != "", TimeoutMS: int(g.Wait().Milliseconds()), Piece: g.Held()}

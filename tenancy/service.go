@@ -241,6 +241,9 @@ func (s *Service) planKey(by Maker, n NewKey) (Key, error) {
 	return k, err
 }
 
+// money says whether a scope is about what something costs: whoever rules over prices can give it.
+func money(x Scope) bool { return x == Pricing || x == FlexTier || x == Priority }
+
 // planScopes gives the least where nothing is asked for: most keys are for applications, which call models.
 func planScopes(by Maker, want []Scope) ([]Scope, error) {
 	if len(want) == 0 {
@@ -251,7 +254,7 @@ func planScopes(by Maker, want []Scope) ([]Scope, error) {
 		if _, err := ParseScope(string(x)); err != nil {
 			return nil, err
 		}
-		if !Allows(by.Scopes, x) && !(x == Pricing && by.Lowers && MayPrice(by.Role, by.Scopes)) {
+		if !Allows(by.Scopes, x) && !(money(x) && by.Lowers && MayPrice(by.Role, by.Scopes)) {
 			return nil, fault.New(fault.Forbidden, "A key can have only its maker's scopes, and "+quote(string(x))+" is none of them.", fault.Field("scopes"))
 		}
 		if !slices.Contains(out, x) {

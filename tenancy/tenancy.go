@@ -61,6 +61,8 @@ const (
 	Admin     Scope = "admin"        // members, keys and budgets of the project
 	OrgWide   Scope = "organisation" // projects and budget of the organisation, keys and members of its projects
 	Platform  Scope = "platform"     // operate the installation: organisations, and keys, budgets and usage of any
+	FlexTier  Scope = "flex"         // ask for the service tier flex where a route keeps it for keys that have this
+	Priority  Scope = "priority"     // likewise of the service tier priority
 	Pricing   Scope = "pricing"      // set prices of routes and share them; owners with Admin may without it
 )
 
@@ -69,11 +71,11 @@ var Ordinary = []Scope{Inference, Read, Write, Admin}
 
 // ParseScope reads a scope's name.
 func ParseScope(s string) (Scope, error) {
-	if x := Scope(s); slices.Contains(Ordinary, x) || x == OrgWide || x == Platform || x == Pricing {
+	if x := Scope(s); slices.Contains(Ordinary, x) || x == OrgWide || x == Platform || x == Pricing || x == FlexTier || x == Priority {
 		return x, nil
 	}
 	return "", fault.New(fault.Invalid, "There is no scope "+quote(s)+".", fault.Field("scopes"),
-		fault.Fix("Use inference, read, write, admin, pricing, organisation or platform."))
+		fault.Fix("Use inference, read, write, admin, flex, priority, pricing, organisation or platform."))
 }
 
 // MayPrice says whether a key of this role and these scopes may say what a token costs: with Pricing, or as an owner

@@ -47,6 +47,9 @@ func (r *Request) extras(o wire.Object, shared map[string]Feature) {
 func (r *Request) writeExtras(w *wire.Writer, to Kind) {
 	for _, x := range r.Extra {
 		if r.carries(to, x) {
+			if x.Feature == fTier || x.Feature == fAnthropicTier {
+				x.Raw = tierFor(r.From, to, x.Raw)
+			}
 			w.FRaw(x.Name, x.Raw)
 		}
 	}

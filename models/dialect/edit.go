@@ -18,7 +18,8 @@ type Scanned struct {
 	Usage   bool  // the client gets the usage of the stream: it asked, or the dialect always tells
 	Output  int64 // the output bound for each choice, 0 when not said
 	Choices int64
-	Prompts int64 // of completions
+	Prompts int64  // of completions
+	Tier    []byte // service_tier as the body has it; empty where it has none
 
 	Previous   string // of responses: the one that the request goes on from
 	background bool
@@ -99,6 +100,8 @@ func knob(d Kind, path string) bool {
 	switch path {
 	case "model", "stream":
 		return d != Google
+	case "service_tier":
+		return tierWords[d] != nil
 	case "stream_options", "stream_options.include_usage", "n":
 		return d == Chat || d == Completions
 	case "max_tokens":
@@ -121,6 +124,9 @@ func (s *Scanned) read(d Kind, body []byte) error {
 	for path, sp := range s.spans {
 		switch path {
 		case "prompt", "stream_options", "generationConfig", "input", "conversation":
+			continue
+		case "service_tier":
+			s.Tier = body[sp.from:sp.to]
 			continue
 		}
 		if !sp.object {

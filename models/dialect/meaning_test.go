@@ -42,8 +42,29 @@ func meaning(r *Request, f Feature, to Kind) any {
 		return fmt.Sprint(r.Format.Kind, r.Format.Grammar)
 	case fCache:
 		return marks(r)
+	case fTier, fAnthropicTier:
+		return tierMeant(r, to)
 	}
 	return steering(r, f, to)
+}
+
+// tierMeant is the tier that a request names, as far as the other dialect can say it: Anthropic knows whether it may be
+// priority, and nothing that is cheaper than the usual.
+func tierMeant(r *Request, to Kind) any {
+	for _, x := range r.Extra {
+		if x.Name != "service_tier" {
+			continue
+		}
+		tier, err := ParseTier(r.From, x.Raw)
+		if err != nil || tier == NoTier {
+			return err
+		}
+		if to == Anthropic {
+			return tier == AutoTier || tier == PriorityTier
+		}
+		return tier
+	}
+	return "none"
 }
 
 func steering(r *Request, f Feature, to Kind) any {

@@ -126,9 +126,9 @@ var reach = map[Feature]string{
 	fEffort: "MDMMM", fBudget: "MDMMM", fAdaptive: "DDDMM", fShow: "DDMMM",
 	fUser: "MMMMD", fVerbosity: "MDMDD", fCache: "DRDMD", fStream: "MMMMM", fStreamUsage: "MMMMM",
 	fAnswer: "RRRRR", fState: "RRRRR",
-	fMetadata: "MDMDD", fStore: "MDMDD", fTier: "MDMDD", fLogitBias: "MMDDD", fCacheKey: "MDMDD", fRetention: "MDMDD",
+	fMetadata: "MDMDD", fStore: "MDMDD", fTier: "MDMMD", fLogitBias: "MMDDD", fCacheKey: "MDMDD", fRetention: "MDMDD",
 	fSafetyID: "MDMDD", fPrediction: "MDDDD", fTruncation: "DDMDD", fInclude: "DDMDD", fMaxCalls: "DDMDD",
-	fAnthropicTier: "DDDMD", fAnthropicGeo: "DDDMD", fAnthropicSpeed: "DDDMD", fContextEdits: "DDDMD", fSafetySettings: "DDDDD", fGoogleLabels: "DDDDD", fGoogleMedia: "DDDDD",
+	fAnthropicTier: "MDMMD", fAnthropicGeo: "DDDMD", fAnthropicSpeed: "DDDMD", fContextEdits: "DDDMD", fSafetySettings: "DDDDD", fGoogleLabels: "DDDDD", fGoogleMedia: "DDDDD",
 	fPart: "DDDDD", fOther: "MMMDD",
 }
 

@@ -246,6 +246,11 @@ func (f *flight) cached(ctx context.Context, to Sink) error {
 	if f.target, err = f.resolve(c.Who, f.fields.model); err != nil {
 		return f.Gateway.counted(ctx, c.Who, err)
 	}
+	if len(f.fields.tier) > 0 {
+		if err = f.tiered(); err != nil {
+			return f.Gateway.counted(ctx, c.Who, err)
+		}
+	}
 	t := f.target
 	if t.Route.Policy.CacheS == 0 || f.fields.stream || !c.Cached && !settledAnswer(c.Body) {
 		return f.run(ctx, to)

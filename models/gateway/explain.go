@@ -12,6 +12,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/dialect"
 	"github.com/triarch-ai/triarch/tenancy/meter"
 )
 
@@ -25,6 +26,7 @@ type Explanation struct {
 	Model        string // as the request names it
 	Route        string // rte_...; empty when there is none of the name
 	PriceVersion string // pv_...
+	ServiceTier  string `json:",omitempty"` // that served it; empty where its route has none, or the request names none
 	Stream       bool
 	Tries        []Tried
 	Drawn        *Drawn `json:",omitempty"` // nil: the route had no canary
@@ -119,6 +121,7 @@ type flightNote struct {
 	refused, failed, settled bool
 	drawn                    *Drawn
 	estimated                bool
+	tier                     dialect.Tier
 }
 
 func (x *Explanations) start() {
@@ -236,7 +239,7 @@ func (f *flight) explained(err error) explained {
 		n.route, n.price = f.target.Route.ID, f.target.Route.Priced.ID
 	}
 	n.cut = f.res != nil && f.res.Cut
-	n.drawn = f.shown()
+	n.drawn, n.tier = f.shown(), f.tiering.tier
 	if err != nil {
 		x := fault.As(err)
 		n.refused, n.code, n.reason = true, cmp.Or(x.Code, string(x.Kind)), x.Sentence()
@@ -257,7 +260,7 @@ func (f *flight) explained(err error) explained {
 func (e *explained) explanation() Explanation {
 	n := &e.flight
 	x := Explanation{Request: "req_" + e.request.String(), At: n.at, Project: n.project, Key: n.key, Path: n.path, Model: n.model, Route: n.route,
-		PriceVersion: n.price, Stream: n.stream, Drawn: n.drawn, Blocks: n.blocks, Matched: n.matched, Cut: n.cut, Code: n.code, Reason: n.reason,
+		PriceVersion: n.price, Stream: n.stream, Drawn: n.drawn, ServiceTier: n.tier.String(), Blocks: n.blocks, Matched: n.matched, Cut: n.cut, Code: n.code, Reason: n.reason,
 		Input: n.input, Output: n.output, Estimated: n.estimated, CostMicros: n.cost, FirstByte: n.first, Took: n.took, Outcome: "refused"}
 	if n.settled {
 		x.Outcome = n.outcome.String()

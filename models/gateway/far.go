@@ -34,7 +34,7 @@ func (f *flight) read() (err error) {
 			return err
 		}
 		f.far.scanned = s
-		f.fields = fields{model: s.Model, stream: s.Stream, usage: true, choices: int(s.Choices), prompts: int(s.Prompts), output: int(min(s.Output, maxOutput))}
+		f.fields = fields{model: s.Model, stream: s.Stream, usage: true, choices: int(s.Choices), prompts: int(s.Prompts), output: int(min(s.Output, maxOutput)), tier: s.Tier}
 	}
 	return f.named()
 }

@@ -15,6 +15,7 @@ type fields struct {
 	modelAt   int    // where its value begins in the body, quotes included
 	modelEnd  int    // and ends
 	text      text   // what locality goes by
+	tier      []byte // service_tier: its bytes of the body; empty where there is none
 	session   []byte // what names a session, quotes included: its bytes of the body
 	stream    bool
 	usage     bool // stream_options.include_usage
@@ -105,6 +106,7 @@ const (
 	fieldSession
 	fieldTools
 	fieldWhole
+	fieldTier
 )
 
 type known struct {
@@ -139,6 +141,8 @@ func interesting(name []byte) known {
 		return known{fieldSession, "user"}
 	case "session":
 		return known{fieldSession, "session"}
+	case "service_tier":
+		return known{fieldTier, "service_tier"}
 	case "prompt_cache_key":
 		return known{fieldSession, "prompt_cache_key"}
 	}
@@ -177,6 +181,8 @@ func (f *fields) take(bit uint, key string, v []byte, maxCompletion *int) (err e
 	case fieldMaxCompletion:
 		f.maxCompl = true
 		*maxCompletion, err = positive(key, v, maxOutput)
+	case fieldTier:
+		f.tier = v
 	case fieldN:
 		f.choices, err = positive(key, v, maxChoices)
 	case fieldPrompt:

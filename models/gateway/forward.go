@@ -242,7 +242,7 @@ func (f *flight) drain(ctx context.Context, s engine.Stream) {
 	if f.verdict = unknown; !ok || f.settled {
 		return
 	}
-	u, _ := counts(d.Drain()).Honest(f.target.Route.Prices)
+	u, _ := counts(d.Drain()).Honest(*f.prices())
 	f.res.Grow(context.WithoutCancel(ctx), int(u.Output)) // if it can
 	prompt, output, _ := f.most()
 	u.Input, u.Output = min(u.Input, int64(prompt)), min(u.Output, int64(output))

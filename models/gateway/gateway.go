@@ -176,6 +176,7 @@ type flight struct {
 	guard   *guarded      // nil: nobody judges
 	sight   Sight
 	lot     lot
+	tiering tiering
 }
 
 // Do runs one request. It returns an error only if nothing was written to the sink; a *quota.Refusal when money or
@@ -271,12 +272,12 @@ func (f *flight) served(ctx context.Context, to Sink) error {
 		f.verdict = failed
 		return brokeOff(errors.New("gateway: the answer is no event stream, though one was asked for"))
 	case f.fields.stream && across:
-		f.relay(ctx, to, stream)
+		f.telling(ctx, to, stream, f.relay)
 		return nil
 	case across:
 		return f.joined(ctx, to, stream)
 	case f.fields.stream:
-		f.forward(ctx, to, stream)
+		f.telling(ctx, to, stream, f.forward)
 		return nil
 	case f.pieces && strings.HasPrefix(stream.Header(contentType), "text/event-stream"):
 		return f.rejoined(ctx, to, stream)
@@ -390,7 +391,7 @@ func (f *flight) bounds() (prompt, output, choices int) {
 func (f *flight) reserve(ctx context.Context) error {
 	prompt, output, choices := f.bounds()
 	ask := quota.Ask{
-		Who: f.call.Who, Prices: f.target.Route.Prices.For(f.kind()),
+		Who: f.call.Who, Prices: f.prices().For(f.kind()),
 		Bytes: len(f.call.Body), Prompt: prompt, Output: output, Choices: choices, Apart: f.apart,
 	}
 	if f.pieces = f.fields.stream || f.long(); f.pieces {
@@ -462,7 +463,7 @@ func (f *flight) identity() meter.Identity {
 	f.began = f.Now()
 	i := meter.Identity{
 		Request: f.call.Request, Org: who.Org, Project: who.Project, Key: who.Key, Model: t.Route.Name,
-		Prices: t.Route.Prices, Tag: meter.CleanTag(f.call.Tag), Start: f.began, Kind: f.kind(), Stream: f.fields.stream,
+		Prices: *f.prices(), Tag: meter.CleanTag(f.call.Tag), Start: f.began, Kind: f.kind(), Stream: f.fields.stream,
 	}
 	i.Route, _ = id.ParseRaw(t.Route.ID) // ours, well-formed; a zero id still bills
 	first := t.Backends[0]
@@ -492,7 +493,7 @@ func (f *flight) delivered(ctx context.Context, told meter.Usage) bool {
 // exceeded is what is believed and paid for of an engine's counts, and whether that is less than it tells.
 func (f *flight) exceeded(ctx context.Context, told meter.Usage) (u meter.Usage, over bool) {
 	maxPrompt, maxCompletion, slack := f.most()
-	u, lied := told.Honest(f.target.Route.Prices)
+	u, lied := told.Honest(*f.prices())
 	if lied && !f.doubted {
 		f.doubted = true
 		f.Log.Error("gateway: the engine tells counts that cannot be true", slog.String("request", f.call.RequestID), slog.Any("told", told),

@@ -140,6 +140,7 @@ func (f *flight) curtailed(to Sink, j *dialect.Joiner, made meter.Usage) error {
 
 // given settles a whole answer and writes it.
 func (f *flight) given(ctx context.Context, to Sink, body []byte, used meter.Usage, o meter.Outcome) error {
+	body = f.inTier(body)
 	if f.call.Keep != nil {
 		if err := f.call.Keep(body); err != nil {
 			return err

@@ -406,7 +406,8 @@ func (f *flight) enter(ctx context.Context, t *try) error {
 		wait = defaultWait
 	}
 	l := f.lane(t.via.ID)
-	err := l.enter(ctx, f.call.Who.Project, p.Concurrency*len(t.via.Endpoints), queue, wait)
+	of, part := f.flow()
+	err := l.enter(ctx, of, part, p.Concurrency*len(t.via.Endpoints), queue, wait)
 	now := f.Now()
 	t.waited = now.Sub(f.began) - t.began
 	if err != nil {

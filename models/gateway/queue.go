@@ -7,6 +7,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/dialect"
 )
 
 // lane is the way to a backend that takes so many requests at once. Those beyond wait, and leave the queue as start-time
@@ -17,11 +18,17 @@ type lane struct {
 	room    int // requests at once
 	running int
 	clock   uint64 // virtual time: the start of what was served last
-	tenants map[id.Raw]*tenant
+	tenants map[flow]*tenant
 	waiting int
 }
 
-// tenant is a project with requests that wait.
+// flow is what waits in one line: the requests of a project in a service tier.
+type flow struct {
+	project id.Raw
+	tier    dialect.Tier
+}
+
+// tenant is a flow with requests that wait.
 type tenant struct {
 	finish uint64 // virtual time at which its last request ends
 	queue  []*waiter
@@ -29,6 +36,7 @@ type tenant struct {
 
 type waiter struct {
 	start uint64
+	part  uint64        // virtual time that it takes
 	turn  chan struct{} // closed when it may run
 	ran   bool          // under the lane's lock: its turn came
 }
@@ -45,9 +53,10 @@ var errFull = fault.New(fault.Unavailable, "Too many requests wait for this mode
 
 var errWaited = fault.New(fault.Unavailable, "The model had no room for the request in time.", fault.Code("queue_timeout"), fault.Fix("Try again in a moment."))
 
-// enter waits for a place, at most as long as wait and behind at most queue others of the project; room is how many
+// enter waits for a place, at most as long as wait and behind at most queue others of the flow; part is the virtual time of
+// the request, which is the shorter the more it weighs, and room is how many
 // places there are now. Whoever entered must leave.
-func (l *lane) enter(ctx context.Context, project id.Raw, room, queue int, wait time.Duration) error {
+func (l *lane) enter(ctx context.Context, of flow, part uint64, room, queue int, wait time.Duration) error {
 	l.mu.Lock()
 	l.room = room
 	l.next() // there may be more room than before
@@ -56,7 +65,7 @@ func (l *lane) enter(ctx context.Context, project id.Raw, room, queue int, wait 
 		l.mu.Unlock()
 		return nil
 	}
-	w, err := l.join(project, queue)
+	w, err := l.join(of, part, queue)
 	l.mu.Unlock()
 	if err != nil {
 		return err
@@ -77,53 +86,53 @@ func (l *lane) enter(ctx context.Context, project id.Raw, room, queue int, wait 
 		l.running--
 		l.next()
 	} else {
-		l.drop(project, w)
+		l.drop(of, w)
 	}
 	return err
 }
 
-// join puts a request of a project at the end of its queue.
-func (l *lane) join(project id.Raw, queue int) (*waiter, error) {
-	t := l.tenants[project]
+// join puts a request of a flow at the end of its queue.
+func (l *lane) join(of flow, part uint64, queue int) (*waiter, error) {
+	t := l.tenants[of]
 	if t == nil {
 		if l.tenants == nil {
-			l.tenants = map[id.Raw]*tenant{}
+			l.tenants = map[flow]*tenant{}
 		}
 		t = &tenant{}
 	}
 	if len(t.queue) >= queue || l.waiting >= laneTotal {
 		return nil, errFull
 	}
-	l.tenants[project] = t
-	w := &waiter{start: max(l.clock, t.finish), turn: make(chan struct{})}
-	t.finish = w.start + lanePart
+	l.tenants[of] = t
+	w := &waiter{start: max(l.clock, t.finish), part: part, turn: make(chan struct{})}
+	t.finish = w.start + part
 	t.queue = append(t.queue, w)
 	l.waiting++
 	return w, nil
 }
 
-// drop takes a request out of the queue. What its project asked later moves up.
-func (l *lane) drop(project id.Raw, w *waiter) {
-	t := l.tenants[project]
+// drop takes a request out of the queue. What its flow asked later moves up.
+func (l *lane) drop(of flow, w *waiter) {
+	t := l.tenants[of]
 	for i, x := range t.queue {
 		if x == w {
 			t.queue = append(t.queue[:i], t.queue[i+1:]...)
 			for _, later := range t.queue[i:] {
-				later.start -= lanePart
+				later.start -= w.part
 			}
-			t.finish -= lanePart
+			t.finish -= w.part
 			l.waiting--
 			break
 		}
 	}
-	l.forget(project, t)
+	l.forget(of, t)
 }
 
-// forget leaves nothing behind of a project that waits for nothing. Its finish is not ahead of the clock by more than
+// forget leaves nothing behind of a flow that waits for nothing. Its finish is not ahead of the clock by more than
 // the places there are, so that coming back gains it little.
-func (l *lane) forget(project id.Raw, t *tenant) {
+func (l *lane) forget(of flow, t *tenant) {
 	if len(t.queue) == 0 && t.finish <= l.clock+lanePart {
-		delete(l.tenants, project)
+		delete(l.tenants, of)
 	}
 }
 
@@ -131,7 +140,7 @@ func (l *lane) forget(project id.Raw, t *tenant) {
 func (l *lane) next() {
 	for l.running < l.room && l.waiting > 0 {
 		var first *tenant
-		var of id.Raw
+		var of flow
 		for p, t := range l.tenants {
 			if len(t.queue) > 0 && (first == nil || t.queue[0].start < first.queue[0].start) {
 				first, of = t, p

@@ -23,7 +23,7 @@ func TestLaneIsFair(t *testing.T) {
 		run := func(project byte, n int) {
 			for range n {
 				go func() {
-					if err := l.enter(t.Context(), id.Raw{project}, 2, 1000, time.Hour); err != nil {
+					if err := l.enter(t.Context(), flow{project: id.Raw{project}}, lanePart, 2, 1000, time.Hour); err != nil {
 						t.Error(err)
 						return
 					}
@@ -63,20 +63,20 @@ func TestLaneBounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l lane
 		ctx, leave := context.WithCancel(t.Context())
-		if err := l.enter(ctx, id.Raw{1}, 1, 1, time.Minute); err != nil {
+		if err := l.enter(ctx, flow{project: id.Raw{1}}, lanePart, 1, 1, time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		errs := make(chan error, 2)
 		go func() {
-			err := l.enter(t.Context(), id.Raw{1}, 1, 1, time.Minute)
+			err := l.enter(t.Context(), flow{project: id.Raw{1}}, lanePart, 1, 1, time.Minute)
 			errs <- err
 		}()
 		synctest.Wait()
-		if err := l.enter(ctx, id.Raw{1}, 1, 1, time.Minute); fault.As(err).Code != "queue_full" {
+		if err := l.enter(ctx, flow{project: id.Raw{1}}, lanePart, 1, 1, time.Minute); fault.As(err).Code != "queue_full" {
 			t.Errorf("a second one of the project: %v", err)
 		}
 		go func() {
-			err := l.enter(ctx, id.Raw{2}, 1, 1, time.Minute)
+			err := l.enter(ctx, flow{project: id.Raw{2}}, lanePart, 1, 1, time.Minute)
 			errs <- err
 		}()
 		synctest.Wait()
@@ -111,7 +111,7 @@ func TestLaneNeverStalls(t *testing.T) {
 					ctx, cancel := context.WithCancel(t.Context())
 					cancels = append(cancels, cancel)
 					go func() {
-						if err := l.enter(ctx, id.Raw{byte(s)}, room, 5, time.Hour); err == nil {
+						if err := l.enter(ctx, flow{project: id.Raw{byte(s)}}, lanePart, room, 5, time.Hour); err == nil {
 							mu.Lock()
 							entered++
 							mu.Unlock()

@@ -87,8 +87,8 @@ func counts(c engine.Chunk) meter.Usage {
 // told writes the headers that every translated answer has.
 func (f *flight) told(h http.Header) {
 	SetRate(h, f.res.Rate)
-	if len(f.far.dropped) > 0 {
-		h.Set(DroppedHeader, strings.Join(f.far.dropped, ", "))
+	if dropped := f.honoured(f.far.dropped); len(dropped) > 0 {
+		h.Set(DroppedHeader, strings.Join(dropped, ", "))
 	}
 }
 
@@ -246,7 +246,7 @@ func (f *flight) keep(whole *dialect.Assembler, end dialect.Event) error {
 	if err != nil {
 		return err
 	}
-	return f.call.Keep(dialect.WriteAnswer(f.far.request, a, f.head()))
+	return f.call.Keep(f.inTier(dialect.WriteAnswer(f.far.request, a, f.head())))
 }
 
 // joined puts a stream together for a caller who wants the answer in one piece, settled before it is written. Where the
@@ -312,7 +312,7 @@ func (f *flight) deliver(ctx context.Context, to Sink, s engine.Stream, b *betwe
 		h.Set(cutHeader, "budget")
 		outcome = meter.OutOfMoney
 	}
-	body := dialect.WriteAnswer(f.far.request, a, f.head())
+	body := f.inTier(dialect.WriteAnswer(f.far.request, a, f.head()))
 	if f.call.Keep != nil {
 		if err := f.call.Keep(body); err != nil {
 			return err

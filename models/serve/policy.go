@@ -3,6 +3,7 @@ package serve
 import (
 	"time"
 
+	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/guard"
 	"github.com/triarch-ai/triarch/models/ref"
@@ -19,6 +20,8 @@ type Policy struct {
 
 	Locality string       `json:"locality,omitempty"` // how requests are dealt out to the replicas of a deployment: Prefix, which empty means, or Off
 	Guard    guard.Policy `json:"guard,omitzero"`     // who judges prompts and answers
+	Flex     api.Tier     `json:"flex,omitzero"`      // what these service tiers mean; that of the default is the route's own
+	Priority api.Tier     `json:"priority,omitzero"`  // prices, and a weight of 100
 }
 
 // Localities of a policy.
@@ -33,6 +36,7 @@ const (
 	maxQueue       = 1 << 12
 	maxPolicyWait  = 10 * time.Minute
 	maxCache       = 7 * 24 * 3600
+	maxTier        = 10_000
 )
 
 // QueueWait is the longest wait where a backend is full; 0 = the gateway's own.
@@ -44,12 +48,36 @@ func (p Policy) Slow() time.Duration { return time.Duration(p.SlowMS) * time.Mil
 // Wake is how long a request waits for a deployment without replicas; 0 = not at all.
 func (p Policy) Wake() time.Duration { return time.Duration(p.WakeMS) * time.Millisecond }
 
+// Tiered says whether the route offers service tiers beside the default.
+func (p *Policy) Tiered() bool { return p.Flex.Percent > 0 || p.Priority.Percent > 0 }
+
+// tiers says whether the change is about service tiers, and whether one of them would cost less than it does in old, or
+// than the default where old does not offer it.
+func (c PolicyChange) tiers(old Policy) (any, lower bool) {
+	for _, x := range []struct {
+		to   *api.Tier
+		from api.Tier
+	}{{c.Flex, old.Flex}, {c.Priority, old.Priority}} {
+		if x.to == nil || *x.to == x.from {
+			continue
+		}
+		any = true
+		was := x.from.Percent
+		if was == 0 {
+			was = 100
+		}
+		lower = lower || x.to.Percent > 0 && (x.to.Percent < was || x.to.Percent < 100 && x.from.Flagged && !x.to.Flagged)
+	}
+	return any, lower
+}
+
 // PolicyChange is what is to change of a policy; what is nil stays.
 type PolicyChange struct {
 	Concurrency, Queue, QueueWaitMS, SlowMS, WakeMS, CacheS *int
 	Locality                                                *string
 
-	Guard *guard.Change
+	Guard          *guard.Change
+	Flex, Priority *api.Tier
 }
 
 // over is the policy as it is to be.
@@ -65,6 +93,12 @@ func (c PolicyChange) over(p Policy) Policy {
 	if c.Locality != nil {
 		p.Locality = *c.Locality
 	}
+	if c.Flex != nil {
+		p.Flex = *c.Flex
+	}
+	if c.Priority != nil {
+		p.Priority = *c.Priority
+	}
 	return p
 }
 
@@ -79,6 +113,11 @@ func (p Policy) check() error {
 	} {
 		if x.n < 0 || x.n > x.most {
 			return fault.InvalidField("route.policy."+x.field, "%s is %d, it must be 0 to %d.", x.field, x.n, x.most)
+		}
+	}
+	for name, t := range map[string]api.Tier{"flex": p.Flex, "priority": p.Priority} {
+		if t.Percent < 0 || t.Percent > maxTier || t.Weight < 0 || t.Weight > maxTier || t.Percent == 0 && t != (api.Tier{}) {
+			return fault.InvalidField("route.policy."+name, "The service tier %s has a percentage of 1 to %d and a weight of up to %d, or nothing.", name, maxTier, maxTier)
 		}
 	}
 	if p.Locality != "" && p.Locality != Prefix && p.Locality != Off {

@@ -105,7 +105,8 @@ func (c RouteChange) over(r Route) Route {
 
 // mayChange says whether who may make r of the route old as c asks.
 func mayChange(who Who, old, r Route, c RouteChange) error {
-	prices := !c.Price.Empty()
+	tiers, cheaper := c.Policy.tiers(old.Policy)
+	prices := !c.Price.Empty() || tiers
 	switch {
 	case c.Shared != nil && !who.Sharing:
 		return mayNotShare("Sharing of a route cannot be changed with this key.")
@@ -113,7 +114,7 @@ func mayChange(who Who, old, r Route, c RouteChange) error {
 		return mayNotPrice("Prices of a route cannot be changed with this key.")
 	case prices && old.Shared && !who.Sharing:
 		return mayNotShare("The route is shared with the organisation: its prices cannot be changed with this key.")
-	case prices && !who.Lowering && r.Prices.Below(old.Prices):
+	case prices && !who.Lowering && (cheaper || r.Prices.Below(old.Prices)):
 		return mayNotLower("Prices of a route cannot be lowered with this key.")
 	}
 	return nil
@@ -240,7 +241,11 @@ func (s *Service) newRoute(ctx context.Context, who Who, spec RouteSpec, to []Ba
 	if len(spec.Name) > maxName {
 		return Route{}, fault.InvalidField("route.name", "A public name has at most %d bytes.", maxName)
 	}
-	if !who.Pricing && !spec.Price.Empty() {
+	tiers, cheaper := spec.Policy.tiers(Policy{})
+	if !who.Lowering && cheaper {
+		return Route{}, mayNotLower("A service tier would cost less than the route, which this key cannot ask for.")
+	}
+	if !who.Pricing && (tiers || !spec.Price.Empty()) {
 		return Route{}, mayNotPrice("Prices of a route cannot be set with this key.")
 	}
 	if !who.Sharing && spec.Shared {

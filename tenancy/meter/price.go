@@ -89,6 +89,24 @@ func (p Prices) Folded() Prices {
 	return p
 }
 
+// Percent are the prices times so many hundredths, each rounded up to a whole one.
+func (p Prices) Percent(n int) Prices {
+	p = p.Resolved()
+	for _, x := range []*int64{&p.Input, &p.CachedInput, &p.Output, &p.Reasoning, &p.Embedding, &p.Request} {
+		hi, lo := bits.Mul64(natural(*x), natural(int64(n)))
+		if hi >= 100 {
+			*x = math.MaxInt64
+			continue
+		}
+		q, rest := bits.Div64(hi, lo, 100)
+		if rest > 0 {
+			q++
+		}
+		*x = int64(min(q, math.MaxInt64))
+	}
+	return p.Folded()
+}
+
 // For are the prices of one kind of call: those that a call of this kind cannot be charged are Same, so that a bound
 // does not count them.
 func (p Prices) For(k Kind) Prices {
