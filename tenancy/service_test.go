@@ -16,7 +16,7 @@ import (
 
 var (
 	allRoles  = []Role{Owner, Developer, Viewer}
-	allScopes = []Scope{Inference, Read, Write, Admin, OrgWide, Platform, Pricing}
+	allScopes = []Scope{Inference, Read, Write, Admin, OrgWide, Platform, Pricing, FlexTier, Priority}
 )
 
 // Whatever is asked for, a key never has a power, or a day, that its maker lacks.
@@ -54,7 +54,7 @@ func TestNoKeyExceedsItsMaker(t *testing.T) {
 			t.Fatalf("%s made %s", by.Role, k.Role)
 		}
 		for _, x := range allScopes {
-			if Allows(k.Scopes, x) && !Allows(by.Scopes, x) && !(x == Pricing && by.Lowers && MayPrice(by.Role, by.Scopes)) {
+			if Allows(k.Scopes, x) && !Allows(by.Scopes, x) && !((x == Pricing || x == FlexTier || x == Priority) && by.Lowers && MayPrice(by.Role, by.Scopes)) {
 				t.Fatalf("scopes %v made %v", by.Scopes, k.Scopes)
 			}
 		}
@@ -82,7 +82,7 @@ func TestRolesAndScopes(t *testing.T) {
 		if got, err := ParseScope(string(x)); err != nil || got != x {
 			t.Errorf("%s: %v", x, err)
 		}
-		if Allows(nil, x) != (x != OrgWide && x != Platform && x != Pricing) {
+		if Allows(nil, x) != (x != OrgWide && x != Platform && x != Pricing && x != FlexTier && x != Priority) {
 			t.Errorf("a key without a list and the scope %s", x)
 		}
 	}
