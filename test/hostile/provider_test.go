@@ -185,12 +185,13 @@ var scripts = map[string]func(*script){
 		s.forever(strings.Repeat("x", 1<<16), 0)
 	},
 	"nousage": func(s *script) { // a good answer of which nobody says how many tokens it is
+		untold := strings.NewReplacer(`"usage":`, `"x_told":`, `"usageMetadata":`, `"x_told":`)
 		if s.streamed {
-			s.tokens(3)
-			s.say(ended + done)
+			s.stream()
+			s.say(untold.Replace(s.v.begin("4") + strings.Repeat(s.v.tok, 3) + s.v.end("4", "3", "0")))
 			return
 		}
-		s.whole("200 OK", "application/json", `{"id":"x","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"tok tok tok "},"finish_reason":"stop"}]}`)
+		s.whole("200 OK", "application/json", untold.Replace(s.v.whole("4", "3", "0")))
 	},
 	"huge":     func(s *script) { s.huge() },
 	"absurd":   func(s *script) { s.answer("1000000000000000000", "999999999999999999", "-7") },
