@@ -476,3 +476,82 @@ func TestEstimatesSurvive(t *testing.T) {
 		t.Errorf("%+v", sum)
 	}
 }
+
+// telling is a store that tells how it was given records, and can lose its answers.
+type telling struct {
+	*shelf
+	fresh, again int
+	deaf         bool
+}
+
+func (s *telling) Ship(ctx context.Context, r []Record) error {
+	s.again += len(r)
+	return s.shelf.Ship(ctx, r)
+}
+
+func (s *telling) ShipFresh(ctx context.Context, r []Record) error {
+	s.fresh += len(r)
+	if err := s.shelf.Ship(ctx, r); err != nil || !s.deaf {
+		return err
+	}
+	return errors.New("the answer is lost")
+}
+
+// Records are called fresh only where no store can have them: not after a failure in their file, and not after a restart.
+func TestWhatIsFresh(t *testing.T) {
+	dir, store := t.TempDir(), &telling{shelf: newShelf()}
+	open := func() (*Ledger, *Shipper, func(n int)) {
+		l, err := Open(dir, "node", Options{Slots: 8, SyncEvery: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l, &Shipper{Ledger: l, Store: store}, func(n int) {
+			for range n {
+				e, err := l.Begin(&Identity{Start: time.Unix(1, 0)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				e.Settle(Finished, Usage{Input: 1}, Work{})
+			}
+		}
+	}
+	given := func(fresh, again int) {
+		t.Helper()
+		if store.fresh != fresh || store.again != again {
+			t.Fatalf("%d were fresh and %d not, want %d and %d", store.fresh, store.again, fresh, again)
+		}
+	}
+	flush := func(s *Shipper, fails bool) {
+		t.Helper()
+		if err := s.Flush(t.Context()); (err != nil) != fails {
+			t.Fatal(err)
+		}
+	}
+	l, s, serve := open()
+	serve(3)
+	flush(s, false)
+	given(3, 0)
+	serve(2)
+	store.deaf = true
+	flush(s, true)
+	given(5, 0)
+	serve(1) // in the same file
+	flush(s, false)
+	given(5, 3)
+	serve(2) // its last ones
+	flush(s, false)
+	given(5, 5)
+	store.deaf = false
+	serve(4) // of the next file
+	flush(s, false)
+	given(9, 5)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, s, _ = open()
+	flush(s, false)
+	given(9, 9) // the files with records that a killed process may have sent
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
