@@ -156,7 +156,7 @@ func (f *flight) forward(ctx context.Context, to Sink, s engine.Stream) {
 			}
 			if !send(to, data) {
 				f.drain(ctx, s)
-				f.settle(meter.HungUp)
+				f.left(ctx)
 				return
 			}
 			if c.Done {
@@ -242,10 +242,7 @@ func (f *flight) drain(ctx context.Context, s engine.Stream) {
 	if f.verdict = unknown; !ok || f.settled {
 		return
 	}
-	u, _ := counts(d.Drain()).Honest(*f.prices())
-	f.res.Grow(context.WithoutCancel(ctx), int(u.Output)) // if it can
-	prompt, output, _ := f.most()
-	u.Input, u.Output = min(u.Input, int64(prompt)), min(u.Output, int64(output))
+	u, _ := f.exceeded(context.WithoutCancel(ctx), counts(d.Drain())) // as far as it is paid for
 	f.used = u.Clamped()
 	f.entry.Live(f.used)
 }

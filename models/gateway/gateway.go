@@ -392,7 +392,7 @@ func (f *flight) reserve(ctx context.Context) error {
 	prompt, output, choices := f.bounds()
 	ask := quota.Ask{
 		Who: f.call.Who, Prices: f.prices().For(f.kind()),
-		Bytes: len(f.call.Body), Prompt: prompt, Output: output, Choices: choices, Apart: f.apart,
+		Bytes: len(f.call.Body) + len(f.call.Earlier), Prompt: prompt, Output: output, Choices: choices, Apart: f.apart,
 	}
 	if f.pieces = f.fields.stream || f.long(); f.pieces {
 		ask.Piece = firstPiece
@@ -552,12 +552,20 @@ func (f *flight) settle(o meter.Outcome) {
 		return
 	}
 	f.settled = true
-	if o == meter.HungUp && f.guard != nil && f.guard.stopped {
-		o = meter.Finished // nobody left
+	if o == meter.HungUp {
+		o = f.hungUp()
 	}
 	cost := f.entry.Settle(o, f.used, f.work())
 	f.outcome, f.cost = o, cost
 	f.res.Settle(cost, int(f.used.Input+f.used.Embedding), int(f.used.Output))
+}
+
+// hungUp is how a request ended whose answer was not taken to its end.
+func (f *flight) hungUp() meter.Outcome {
+	if f.guard != nil && f.guard.stopped {
+		return meter.Finished // nobody left
+	}
+	return meter.HungUp
 }
 
 // answers notes that the client's first byte is about to be written.
@@ -606,7 +614,8 @@ func (f *flight) left(ctx context.Context) {
 	}
 	f.delivered(ctx, u)
 	f.settled = true
-	f.outcome, f.cost = meter.HungUp, f.entry.Settle(meter.HungUp, f.used, f.work())
+	f.outcome = f.hungUp()
+	f.cost = f.entry.Settle(f.outcome, f.used, f.work())
 	f.res.Forfeit(f.cost, int(f.used.Input), 0)
 }
 

@@ -175,7 +175,7 @@ func (f *flight) relay(ctx context.Context, to Sink, s engine.Stream) {
 		}
 		if len(out) > 0 && !send(to, out) {
 			f.drain(ctx, s)
-			f.settle(meter.HungUp)
+			f.left(ctx)
 			return
 		}
 	}
