@@ -105,7 +105,7 @@ func (f *flight) whole(ctx context.Context, to Sink, s engine.Stream) error {
 	}
 	outcome := meter.Finished
 	if f.res.Cut && f.cutBy(body) {
-		to.Header().Set(cutHeader, "budget")
+		to.Header().Set(cutHeader, cutByBudget)
 		outcome = meter.OutOfMoney
 	}
 	return f.given(ctx, to, body, used, outcome) // one that is too long is made already: it is given away
@@ -204,6 +204,10 @@ func (f *flight) stop(to Sink, s engine.Stream) {
 
 // overrun settles an answer that went beyond its bounds and says why it ends.
 func (f *flight) overrun() error {
+	if why := f.res.Denied(); why != nil {
+		f.settle(meter.Broke)
+		return why.Fault
+	}
 	if f.res.Budgeted() {
 		f.settle(meter.OutOfMoney)
 		return cutReason

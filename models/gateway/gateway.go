@@ -358,6 +358,8 @@ const (
 	maxAnswer       = 64 << 20
 	maxErrorBody    = 1 << 20
 	cutHeader       = "X-Triarch-Cut"
+	cutByBudget     = "budget"
+	cutByLimits     = "limits" // nobody could tell whether there is money for more
 	contentType     = "Content-Type"
 	eventStreamType = "text/event-stream; charset=utf-8"
 )
@@ -502,7 +504,7 @@ func (f *flight) exceeded(ctx context.Context, told meter.Usage) (u meter.Usage,
 	if u.Input == 0 && u.Output > 0 { // until it is told, if ever
 		u.Input, u.Estimated = min(f.guessed(), int64(maxPrompt)), true
 	}
-	if n := u.Input + u.Embedding; f.res.Budgeted() && n > int64(maxPrompt) && n <= int64(f.room()) && f.res.Extend(int(n)) {
+	if n := u.Input + u.Embedding; f.res.Budgeted() && n > int64(maxPrompt) && n <= int64(f.room()) && f.res.Extend(ctx, int(n)) {
 		maxPrompt = int(n)
 	}
 	if u.Output > int64(maxCompletion) && f.res.Budgeted() && f.res.Grow(ctx, int(u.Output)) {

@@ -110,7 +110,7 @@ func (f *flight) rejoined(ctx context.Context, to Sink, s engine.Stream) error {
 	}
 	outcome := meter.Finished
 	if f.res.Cut && f.cutBy(body) {
-		to.Header().Set(cutHeader, "budget")
+		to.Header().Set(cutHeader, cutByBudget)
 		outcome = meter.OutOfMoney
 	}
 	return f.given(ctx, to, body, used, outcome)
@@ -125,13 +125,19 @@ func (f *flight) unjoined(err error) error {
 // curtailed gives what came until the money ended, or the bound that the request asked for.
 func (f *flight) curtailed(to Sink, j *dialect.Joiner, made meter.Usage) error {
 	body, err := j.Cut(dialect.Usage{Known: true, Input: made.Input, CachedInput: made.Cached, Output: made.Output, Reasoning: made.Reasoning})
+	why := f.res.Denied()
 	switch budget := f.res.Budgeted(); {
+	case err != nil && why != nil:
+		return why.Fault
 	case err != nil && budget:
 		return cutReason
+	case err == nil && why != nil:
+		to.Header().Set(cutHeader, cutByLimits)
+		return f.given(context.Background(), to, body, made, meter.Broke)
 	case err != nil:
 		return f.unjoined(err)
 	case budget:
-		to.Header().Set(cutHeader, "budget")
+		to.Header().Set(cutHeader, cutByBudget)
 		return f.given(context.Background(), to, body, made, meter.OutOfMoney)
 	}
 	f.verdict = failed

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/tenancy/meter"
 	"github.com/triarch-ai/triarch/tenancy/quota"
@@ -107,4 +108,78 @@ func TestLeavingWhileTheMoneyIsWaitedFor(t *testing.T) {
 		}
 		other.Settle(0, 0, 0)
 	})
+}
+
+// away is an authority that grants so much once, and is away from then on.
+type away struct {
+	mu      sync.Mutex
+	granted bool
+}
+
+func (a *away) Renew(_ context.Context, claims []quota.Claim) (quota.Answer, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.granted {
+		return quota.Answer{}, fault.New(fault.Unavailable, "The database is away.")
+	}
+	a.granted = true
+	x := quota.Answer{Now: time.Now()}
+	for _, c := range claims {
+		x.Grants = append(x.Grants, quota.Grant{Granted: c.Settled + c.Held + c.Keep + c.Need, Room: 1 << 40})
+	}
+	return x, nil
+}
+
+func (*away) Beat(context.Context, []string) (quota.Pulse, error) {
+	return quota.Pulse{Nodes: 1, Now: time.Now()}, nil
+}
+
+// A stream whose lease ends while leases cannot be had is not told that its budget did: it did not.
+func TestNoLeaseIsNoWantOfMoney(t *testing.T) {
+	for _, c := range []struct{ body, header, text string }{
+		{longest, "", "limits_unavailable"},
+		{strings.Replace(longest, `"stream":true,`, "", 1), "limits", `"finish_reason":"length"`},
+	} {
+		for _, d := range []engine.Dialect{engine.OpenAI, engine.Anthropic} {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, stop := context.WithCancel(t.Context())
+				defer func() { stop(); synctest.Wait() }()
+				r := newRig(t)
+				r.Quota = quota.NewLeased(bounded{1 << 40}, r.Now, &away{}, r.Log)
+				go r.Quota.Keep(ctx)
+				x := long(5000)
+				if d == engine.Anthropic {
+					x = longMessage(5000)
+				}
+				r.route(spokenBy(d, abroad("one", 0, 1, &outside{script{says: []said{x}}})))
+				body := strings.Replace(c.body, `"messages":[]`, `"messages":[{"role":"user","content":"x"}]`, 1)
+				w, err := r.ask(ctx, body)
+				text := w.body.String()
+				if err != nil || !strings.Contains(text, c.text) || strings.Contains(text, "insufficient_quota") || w.header.Get(cutHeader) != c.header {
+					t.Errorf("%s: %v, %q, %s", d, err, w.header.Get(cutHeader), text[max(0, len(text)-400):])
+				}
+				if b := r.booked(); len(b) != 1 || b[0].Outcome != meter.Broke || b[0].Usage.Output == 0 {
+					t.Errorf("%s: booked %+v", d, b)
+				}
+			})
+		}
+	}
+}
+
+// longMessage is long of Anthropic's dialect.
+func longMessage(tokens int) said {
+	var s said
+	say := func(text string, completion int) {
+		kind, _, _ := strings.Cut(strings.TrimPrefix(text, `{"type":"`), `"`)
+		s.chunks = append(s.chunks, chunk("event: "+kind+"\ndata: "+text+"\n\n", 5, completion, kind == "message_stop"))
+	}
+	say(`{"type":"message_start","message":{"id":"m","type":"message","role":"assistant","content":[],"usage":{"input_tokens":5,"output_tokens":1}}}`, 1)
+	say(`{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`, 1)
+	for i := range tokens {
+		say(fmt.Sprintf(`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"t%d "}}`, i), i+1)
+	}
+	say(`{"type":"content_block_stop","index":0}`, tokens)
+	say(`{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":5000}}`, tokens)
+	say(`{"type":"message_stop"}`, tokens)
+	return s
 }

@@ -308,8 +308,12 @@ func (f *flight) deliver(ctx context.Context, to Sink, s engine.Stream, b *betwe
 	}
 	h := to.Header()
 	f.told(h)
-	if over && f.res.Budgeted() || f.res.Cut && b.cut {
-		h.Set(cutHeader, "budget")
+	switch {
+	case over && f.res.Denied() != nil:
+		h.Set(cutHeader, cutByLimits)
+		outcome = meter.Broke
+	case over && f.res.Budgeted() || f.res.Cut && b.cut:
+		h.Set(cutHeader, cutByBudget)
 		outcome = meter.OutOfMoney
 	}
 	body := f.inTier(dialect.WriteAnswer(f.far.request, a, f.head()))

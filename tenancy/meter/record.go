@@ -84,7 +84,7 @@ type Outcome uint8
 const (
 	Finished   Outcome = 1 // the engine's answer was complete
 	HungUp     Outcome = 2 // the client went away; billed for what was streamed
-	Broke      Outcome = 3 // the engine failed in mid-answer; billed for what was streamed
+	Broke      Outcome = 3 // the engine failed in mid-answer, or nobody could tell whether there is money for more; billed for what was streamed
 	OutOfMoney Outcome = 4 // the answer was cut where the budget ended
 	Cut        Outcome = 5 // the gateway was killed; settled on restart from the live word
 	voided     Outcome = 6 // nothing was served: no row, no bill

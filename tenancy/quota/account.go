@@ -107,7 +107,7 @@ func (a *account) busy() bool {
 
 // busyBeside is busy without what the request itself holds.
 func (a *account) busyBeside(r *Reservation) bool {
-	if r.paid == 0 {
+	if !r.taken {
 		return a.busy()
 	}
 	return a.open > 1 || a.lease != nil && a.lease.others > 0

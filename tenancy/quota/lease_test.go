@@ -283,3 +283,57 @@ func BenchmarkReserveLeased(b *testing.B) {
 		r.Settle(20, 10, 5)
 	}
 }
+
+// A prompt that proves longer than was reserved for is paid for by a new lease, as what is made is; while the authority is
+// away that is no want of money.
+func TestLongerThanTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		defer func() { stop(); synctest.Wait() }()
+		bound := tenancy.Bound{Budget: 1_000_000_000, Budgeted: true}
+		s := newShared(map[string]tenancy.Bound{"key": bound})
+		b := books(ctx, s, unbound().budget(key, bound.Budget), "a")["a"]
+		r, err := b.Reserve(ctx, pieces(100_000_000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !r.Extend(ctx, 200_000) || !r.Grow(ctx, 50_000) {
+			t.Error("there is money for both")
+		}
+		s.mu.Lock()
+		s.down = true
+		s.mu.Unlock()
+		for _, more := range []bool{r.Extend(ctx, 700_000_000), r.Grow(ctx, 99_000_000)} {
+			if more || r.Denied() == nil || kind(r.Denied()) != fault.Unavailable {
+				t.Errorf("while nobody can tell: %v, %v", more, r.Denied())
+			}
+		}
+		if p, c := r.Bounds(); p != 200_000 || c < 50_000 || c > 99_000_000 {
+			t.Errorf("bounds %d, %d", p, c)
+		}
+		s.mu.Lock()
+		s.down = false
+		s.mu.Unlock()
+		time.Sleep(time.Second)
+		if r.Extend(ctx, 1_000_000_000) || r.Denied() != nil {
+			t.Errorf("extended beyond the budget, or %v", r.Denied())
+		}
+		r.Settle(1, 1, 0)
+	})
+}
+
+// Who is alone on an account, and has nothing to make, does not wait for money that only it holds.
+func TestExtendDoesNotWaitForItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := NewBook(unbound().budget(key, 100), time.Now)
+		b.Patience = time.Minute
+		r, err := b.Reserve(t.Context(), ask(who(), 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if r.Extend(t.Context(), 101) || time.Since(began) > 0 {
+			t.Errorf("waited %s", time.Since(began))
+		}
+	})
+}

@@ -124,6 +124,8 @@ type Reservation struct {
 	at       time.Time // when it was admitted
 	minute   int64     // in which it was counted
 	tokens   int64     // charged against tokens a minute
+	taken    bool      // the accounts have it
+	denied   *Refusal  // why it could not pay for more, where that is no want of money
 	done     bool
 }
 
@@ -140,23 +142,6 @@ const maxInt = int(^uint(0) >> 1)
 
 // Budgeted says whether a budget binds the reservation.
 func (r *Reservation) Budgeted() bool { return r.bound }
-
-// Extend has the reservation pay for so many prompt tokens, where they prove to be more than was reserved for: images
-// and tools can be more tokens than their request has bytes. It is false, and changes nothing, where a budget has no room
-// for them.
-func (r *Reservation) Extend(prompt int) bool {
-	b := r.book
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if r.done || prompt <= r.prompt {
-		return !r.done
-	}
-	if !b.more(r, r.ask.bound(int64(prompt), int64(r.paid))-r.held) {
-		return false
-	}
-	r.prompt = prompt
-	return true
-}
 
 // Refusal is why a request may not run.
 type Refusal struct {
@@ -332,7 +317,7 @@ func (b *Book) room(r *Reservation, cost int64) bool {
 }
 
 func (b *Book) take(r *Reservation, cost int64) {
-	r.held, r.paid = cost, r.first()
+	r.held, r.paid, r.taken = cost, r.first(), true
 	b.held.add(cost)
 	b.open++
 	for _, a := range r.accounts {

@@ -654,10 +654,10 @@ func TestExtend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Extend(91) {
+	if r.Extend(t.Context(), 91) {
 		t.Error("extended beyond the budget")
 	}
-	if pr, _ := r.Bounds(); pr != 40 || !r.Extend(3) || !r.Extend(90) {
+	if pr, _ := r.Bounds(); pr != 40 || !r.Extend(t.Context(), 3) || !r.Extend(t.Context(), 90) {
 		t.Errorf("the bound is %d", pr)
 	}
 	if pr, c := r.Bounds(); pr != 90 || c != 5 {
@@ -672,7 +672,7 @@ func TestExtend(t *testing.T) {
 	} else {
 		again.Settle(0, 0, 0)
 	}
-	if r.Extend(95) {
+	if r.Extend(t.Context(), 95) {
 		t.Error("a settled reservation was extended")
 	}
 }
