@@ -229,19 +229,15 @@ func TestLoad(t *testing.T) {
 
 // Whatever a file holds, it is refused or yields a catalogue whose figures are all in bounds and cited.
 func FuzzWith(f *testing.F) {
-	files, err := filepath.Glob("catalogue/*.yaml")
-	if err != nil || len(files) == 0 {
-		f.Fatal(err)
-	}
-	for _, name := range files[:4] {
-		text, err := os.ReadFile(name)
+	for _, name := range []string{"thead", "kunlunxin", "cpu"} { // the short ones
+		text, err := os.ReadFile("catalogue/" + name + ".yaml")
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(text)
 	}
 	f.Add([]byte(head + "chips: [{id: a-b, make: A, name: B, kind: gpu, memory: {is: 1 GB, source: lab}, link: {is: 1 GB/s, counts: each, source: doc}}]"))
-	base, err := Builtin()
+	base, err := (&Catalogue{}).With("base.yaml", []byte(head+"chips: [{id: nvidia-t4, make: NVIDIA, name: T4, kind: gpu, memory: {is: 16 GB, source: doc}}]"))
 	if err != nil {
 		f.Fatal(err)
 	}
