@@ -24,7 +24,9 @@ func TestGuardsOfRoutes(t *testing.T) {
 		add := func(by serve.Who, name string, g *guard.Change) (serve.Route, error) {
 			return s.AddRoute(ctx, by, serve.RouteSpec{Name: name, Deployment: "a", Policy: serve.PolicyChange{Guard: g}})
 		}
-		set := func(by serve.Who, name string, c serve.RouteChange) (serve.Route, error) { return s.SetRoute(ctx, by, name, c) }
+		set := func(by serve.Who, name string, c serve.RouteChange) (serve.Route, error) {
+			return s.SetRoute(ctx, by, name, c)
+		}
 		judged := func(model string) *guard.Change { return &guard.Change{Model: &model} }
 		url, inner, secret, yes := "https://judge.example.org/v1", "http://10.0.0.1", "a-secret-of-many-bytes", true
 

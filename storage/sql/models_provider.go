@@ -149,7 +149,7 @@ func (s *Providers) Remove(ctx context.Context, project, id string) error {
 			return err
 		}
 		var route string
-		err = tx.QueryRow(ctx, "SELECT r.name FROM routes r JOIN route_backends b ON b.route_id = r.id WHERE b.provider_id = ?" +
+		err = tx.QueryRow(ctx, "SELECT r.name FROM routes r JOIN route_backends b ON b.route_id = r.id WHERE b.provider_id = ?"+
 			" UNION SELECT r.name FROM routes r JOIN route_canaries c ON c.live_route = r.id WHERE c.provider_id = ? ORDER BY 1 LIMIT 1", id, id).Scan(&route)
 		if err == nil {
 			return fault.New(fault.Conflict, "The route "+route+" leads to the provider "+p.Name+".", fault.Fix("Remove the route or lead it elsewhere first."))

@@ -39,7 +39,9 @@ func newJudge(t *testing.T) *outsideJudge {
 			w.Header().Set("X-Bomb", strings.Repeat("x", 1<<20))
 			_, _ = w.Write([]byte(`{"verdict":"allow"}`))
 		},
-		"/redirect": func(w http.ResponseWriter, r *http.Request, _ string) { http.Redirect(w, r, "/caught", http.StatusTemporaryRedirect) },
+		"/redirect": func(w http.ResponseWriter, r *http.Request, _ string) {
+			http.Redirect(w, r, "/caught", http.StatusTemporaryRedirect)
+		},
 		"/caught": func(w http.ResponseWriter, _ *http.Request, _ string) {
 			j.caught.Add(1)
 			_, _ = w.Write([]byte(`{"verdict":"allow"}`))
