@@ -72,7 +72,7 @@ func TestReadGivesWhatComesThenTheEnd(t *testing.T) {
 	if err != nil || !bytes.Equal(got, all) {
 		t.Fatalf("%d bytes, %v", len(got), err)
 	}
-	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Fatal(n, err)
 	}
 	if n, err := c.Read(nil); n != 0 || err != nil {

@@ -89,7 +89,7 @@ func (c *Client) judge(ctx context.Context, route string, p *Policy, a *Ask) (Ve
 	if err != nil {
 		return Verdict{}, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // what was read is here
+	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		return Verdict{}, fault.New(fault.Unavailable, "The guard answered "+strconv.Itoa(resp.StatusCode)+".", fault.Code("status "+strconv.Itoa(resp.StatusCode)))
 	}

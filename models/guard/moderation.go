@@ -2,6 +2,7 @@ package guard
 
 import (
 	"encoding/json"
+	"maps"
 
 	"github.com/tidwall/gjson"
 
@@ -91,9 +92,7 @@ func WriteModeration(id, model string, verdicts []Verdict) ([]byte, error) {
 				}
 			}
 		}
-		for c, score := range v.Scores {
-			r.Scores[c] = score
-		}
+		maps.Copy(r.Scores, v.Scores)
 		out.Results = append(out.Results, r)
 	}
 	return json.Marshal(out)

@@ -191,9 +191,9 @@ func (d *deafStore) MoveCanary(c context.Context, x serve.Canary, e serve.Canary
 func TestADecisionIsMadeOnce(t *testing.T) {
 	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
 		ctx := t.Context()
-		w, s := trialWorld(t, db)
+		w, _ := trialWorld(t, db)
 		for _, d := range []*deafStore{{before: true}, {after: true}} {
-			s = w.service(nil)
+			s := w.service(nil)
 			must(0, s.Reconcile(ctx))
 			r := must(s.StartCanary(ctx, who, "r", serve.CanarySpec{Backend: serve.BackendSpec{Deployment: "c"}, Rule: rule()}))
 			must(db.Serve().TellCounts(ctx, "one", counted(r, 50, 0, 50, 0)))

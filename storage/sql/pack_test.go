@@ -29,7 +29,7 @@ func zeros(v reflect.Value, name string) (out []string) {
 	if v.IsZero() {
 		return []string{name}
 	}
-	if _, isTime := v.Interface().(time.Time); v.Kind() == reflect.Struct && !isTime {
+	if _, isTime := reflect.TypeAssert[time.Time](v); v.Kind() == reflect.Struct && !isTime {
 		for i := range v.NumField() {
 			out = append(out, zeros(v.Field(i), name+"."+v.Type().Field(i).Name)...)
 		}

@@ -2,6 +2,7 @@ package clients
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 )
 
@@ -138,9 +139,7 @@ func responsesWhole(t turn) obj { return responsesHead(t, "completed") }
 func responsesEvents(t turn) (out []obj) {
 	say := func(kind string, more obj) {
 		e := obj{"type": kind, "sequence_number": len(out)}
-		for k, v := range more {
-			e[k] = v
-		}
+		maps.Copy(e, more)
 		out = append(out, e)
 	}
 	say("response.created", obj{"response": responsesHead(t, "in_progress")})
@@ -148,9 +147,7 @@ func responsesEvents(t turn) (out []obj) {
 	for i, it := range responsesItems(t) {
 		at := obj{"output_index": i, "item_id": it["id"]}
 		with := func(more obj) obj {
-			for k, v := range at {
-				more[k] = v
-			}
+			maps.Copy(more, at)
 			return more
 		}
 		begun := obj{}
