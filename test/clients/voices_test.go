@@ -151,9 +151,7 @@ func responsesEvents(t turn) (out []obj) {
 			return more
 		}
 		begun := obj{}
-		for k, v := range it {
-			begun[k] = v
-		}
+		maps.Copy(begun, it)
 		switch it["type"] {
 		case "reasoning":
 			delete(begun, "encrypted_content")
