@@ -107,7 +107,7 @@ func (p *Provider) Health(ctx context.Context, _ engine.Endpoint) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	resp, err := p.ask(ctx, http.MethodGet, path, nil, engine.Request{})
+	resp, err := p.ask(ctx, http.MethodGet, path, &lent{}, engine.Request{})
 	if err != nil {
 		return err
 	}
@@ -132,9 +132,9 @@ func (p *Provider) Open(ctx context.Context, _ engine.Endpoint, q engine.Request
 		return nil, err
 	}
 	inner, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.Total)
-	s := &stream{p: p, caller: ctx, cancel: cancel, tally: tally{dialect: p.Dialect, hide: !q.Usage}}
+	s := &stream{p: p, caller: ctx, cancel: cancel, body: lent{body: body}, tally: tally{dialect: p.Dialect, hide: !q.Usage}}
 	s.left = context.AfterFunc(ctx, s.linger)
-	if s.resp, err = p.ask(inner, http.MethodPost, q.Path, body, q); err != nil {
+	if s.resp, err = p.ask(inner, http.MethodPost, q.Path, &s.body, q); err != nil {
 		s.release()
 		if ctx.Err() != nil {
 			return nil, fault.Wrap(ctx.Err(), "asking the provider")
@@ -164,7 +164,7 @@ func (p *Provider) body(q engine.Request) ([]byte, error) {
 func hasOptions(path string) bool { return strings.HasSuffix(path, "/completions") }
 
 // ask tries the keys until one is not refused for itself.
-func (p *Provider) ask(ctx context.Context, method, path string, body []byte, of engine.Request) (*http.Response, error) {
+func (p *Provider) ask(ctx context.Context, method, path string, body *lent, of engine.Request) (*http.Response, error) {
 	var refused *http.Response
 	for range max(len(p.keys), 1) {
 		k, err := p.pick()
@@ -190,18 +190,22 @@ func (p *Provider) ask(ctx context.Context, method, path string, body []byte, of
 }
 
 // send makes one request with one key.
-func (p *Provider) send(ctx context.Context, method, path string, body []byte, of engine.Request, k *key) (*http.Response, error) {
+func (p *Provider) send(ctx context.Context, method, path string, body *lent, of engine.Request, k *key) (*http.Response, error) {
 	var sent atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
-	var r io.Reader
-	if body != nil {
-		r = bytes.NewReader(body)
+	var copied io.Reader // net/http sends the head together with a body that it knows to be in memory
+	if n := len(body.body); n > 0 && n <= copyBelow {
+		copied = bytes.NewReader(bytes.Clone(body.body))
 	}
-	q, err := http.NewRequestWithContext(ctx, method, p.address(path), r)
+	q, err := http.NewRequestWithContext(ctx, method, p.address(path), copied)
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "The path of the request cannot be sent to a provider.", fault.Cause(err))
 	}
-	if body != nil {
+	if len(body.body) > copyBelow {
+		q.Body, _ = body.reader()
+		q.GetBody, q.ContentLength = body.reader, int64(len(body.body))
+	}
+	if len(body.body) > 0 {
 		q.Header.Set("Content-Type", "application/json")
 	}
 	q.Header.Set("User-Agent", "triarch")

@@ -27,6 +27,7 @@ type stream struct {
 	stall  *time.Timer
 	resp   *http.Response
 	tally  tally
+	body   lent // of the request
 
 	buf    []byte
 	read   int // bytes
@@ -45,6 +46,7 @@ func (s *stream) linger() {
 func (s *stream) release() {
 	s.left()
 	s.cancel()
+	s.body.giveBack()
 	if s.stall != nil {
 		s.stall.Stop()
 	}
