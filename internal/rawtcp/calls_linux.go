@@ -25,6 +25,7 @@ type fast struct {
 	writeErr syscall.Errno
 
 	stage stage
+	fresh bool
 	peek  [1]byte
 }
 
@@ -150,7 +151,7 @@ func (s *fast) took(n uintptr) {
 
 func (s *fast) ask(head, body, answer []byte, fresh bool) (sent int64, n int, err error) {
 	s.give(head, body)
-	s.in, s.stage = answer, looking
+	s.in, s.stage, s.fresh = answer, looking, fresh
 	if fresh {
 		s.stage = sending
 	}
@@ -192,7 +193,9 @@ func (s *fast) tryAsk(fd uintptr) bool {
 			return true
 		}
 		s.stage = sentAll
-		return false
+		if !s.fresh { // on a fresh one nobody looked what had come before
+			return false
+		}
 	}
 	return s.tryRead(fd)
 }

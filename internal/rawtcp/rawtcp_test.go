@@ -224,3 +224,20 @@ func TestWhatIsNoSocket(t *testing.T) {
 		t.Error(sent, n, err, string(b))
 	}
 }
+
+// An answer that was there before the question is found on a fresh connection, too, though nothing more comes.
+func TestAskFindsWhatCameEarlier(t *testing.T) {
+	c, far := pair(t)
+	if _, err := far.Write([]byte("busy")); err != nil {
+		t.Fatal(err)
+	}
+	for quiet(c.Conn) {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(20 * time.Millisecond) // until the scheduler has been told, which tells nobody
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	b := make([]byte, 10)
+	if sent, n, err := c.Ask([]byte("hello"), nil, b, true); sent != 5 || string(b[:n]) != "busy" || err != nil {
+		t.Fatal(sent, n, err)
+	}
+}
