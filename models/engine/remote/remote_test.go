@@ -326,9 +326,11 @@ func TestDrainIsBounded(t *testing.T) {
 		every time.Duration
 		took  time.Duration
 		read  int
+		stays bool // the caller takes nothing, but does not hang up
 	}{
-		"in time":  {time.Second, 30 * time.Second, 31},
-		"in bytes": {0, 0, 100},
+		"in time":                {time.Second, 30 * time.Second, 31, false},
+		"in bytes":               {0, 0, 100, false},
+		"in time, for who stays": {time.Second, 30 * time.Second, 31, true},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			event := "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n"
@@ -341,7 +343,10 @@ func TestDrainIsBounded(t *testing.T) {
 			if _, err := s.Next(); err != nil {
 				t.Fatal(err)
 			}
-			leave()
+			defer leave()
+			if !c.stays {
+				leave()
+			}
 			began := time.Now()
 			got := s.(engine.Drainer).Drain()
 			if took := time.Since(began); took != c.took || got.Completion > c.read || got.Completion < c.read-2 {

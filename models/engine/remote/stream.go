@@ -185,8 +185,12 @@ func eventEnd(b []byte) int {
 	return len(b)
 }
 
-// Drain implements engine.Drainer.
+// Drain implements engine.Drainer. Its time is bounded for a caller, too, who takes nothing without hanging up.
 func (e *events) Drain() engine.Chunk {
+	if e.p.DrainTime > 0 {
+		enough := time.AfterFunc(e.p.DrainTime, e.cancel)
+		defer enough.Stop()
+	}
 	for most := e.read + e.p.DrainBytes; !e.done && e.read < most && e.p.DrainTime > 0; {
 		if _, err := e.next(); err != nil {
 			break
