@@ -154,7 +154,14 @@ func (m *Meter) unpack(ctx context.Context, where string, args ...any) error {
 	}
 }
 
-const everything = 1 << 40
+// unpackAll is unpack of all bundles of which where is true, a few in memory at a time.
+func (b *bill) unpackAll(ctx context.Context, tx *Tx, where string, args ...any) error {
+	for {
+		if n, err := b.unpack(ctx, tx, where, unpackRow, args...); err != nil || n < unpackRow {
+			return err
+		}
+	}
+}
 
 var errBundled = errors.New("sql: there are bundles of usage records")
 
@@ -182,7 +189,7 @@ func (m *Meter) whole(ctx context.Context, f func(*Tx) error) error {
 		}
 	}
 	return m.db.Write(ctx, func(tx *Tx) error {
-		if _, err := newBill().unpack(ctx, tx, "1 = 1", everything); err != nil {
+		if err := newBill().unpackAll(ctx, tx, "1 = 1"); err != nil {
 			return err
 		}
 		return f(tx)
@@ -195,8 +202,16 @@ func (m *Meter) dropBundles(ctx context.Context, day string) error {
 	if err != nil || m.db.dialect == Postgres {
 		return err
 	}
-	return m.db.Write(ctx, func(tx *Tx) error {
-		_, err := tx.Exec(ctx, "DELETE FROM usage_bundles WHERE day = ?", day)
-		return err
-	})
+	for { // in pieces, between which others write
+		var n int64
+		err := m.db.Write(ctx, func(tx *Tx) error {
+			n, err = tx.Exec(ctx, "DELETE FROM usage_bundles WHERE rowid IN (SELECT rowid FROM usage_bundles WHERE day = ? LIMIT ?)", day, deleteBundles)
+			return err
+		})
+		if err != nil || n < deleteBundles {
+			return err
+		}
+	}
 }
+
+const deleteBundles = 64 // of one transaction; each has up to a megabyte

@@ -99,6 +99,33 @@ func TestAFreshBatchThatComesTwice(t *testing.T) {
 	})
 }
 
+// However many bundles there are, they are dropped, made rows and summed in pieces that end.
+func TestManyBundles(t *testing.T) {
+	db := sqltest.Open(t, sqltest.SQLite(t))
+	m, ctx, all := db.Meter(), t.Context(), usageRecords(600)
+	kept := int64(0)
+	for i := range all { // one of each
+		all[i].Request[12] = byte(i >> 8)
+		if all[i].Day() >= "2026-01-03" {
+			kept++
+		}
+		good(t, 0, m.ShipFresh(ctx, all[i:i+1]))
+	}
+	if n := count(t, db, "usage_bundles"); n != 600 {
+		t.Fatalf("%d bundles", n)
+	}
+	good(t, 0, m.Oldest(ctx, "node", 6)) // nobody sends them again
+	good(t, 0, m.Retain(ctx, "2026-01-03"))
+	if n := count(t, db, "usage_bundles"); n != kept {
+		t.Errorf("%d bundles are left, want %d", n, kept)
+	}
+	good(t, 0, m.Rebuild(ctx))
+	if rows, bundles := count(t, db, "usage_records"), count(t, db, "usage_bundles"); rows != kept || bundles != 0 {
+		t.Errorf("%d rows and %d bundles", rows, bundles)
+	}
+	agree(t, m, "2026-01-03", kept)
+}
+
 // On SQLite records stay bundles until somebody asks for them.
 func TestBundlesStay(t *testing.T) {
 	db := sqltest.Open(t, sqltest.SQLite(t))

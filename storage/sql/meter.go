@@ -81,7 +81,7 @@ func (m *Meter) ship(ctx context.Context, records []meter.Record, group int) err
 		}
 		sorted := b.sort(records)
 		for rest := sorted; len(rest) > 0; rest = rest[b.beside(rest):] { // which of them are stored only rows tell
-			if _, err := b.unpack(ctx, tx, "node = ? AND segment = ?", everything, rest[0].Node, rest[0].Segment); err != nil {
+			if err := b.unpackAll(ctx, tx, "node = ? AND segment = ?", rest[0].Node, rest[0].Segment); err != nil {
 				return err
 			}
 		}
@@ -557,13 +557,16 @@ func scanDay(s Scanner) (day, error) {
 
 // Rebuild writes the sums by day anew from the records.
 func (m *Meter) Rebuild(ctx context.Context) error {
+	if err := m.unpack(ctx, "1 = 1"); err != nil {
+		return err
+	}
 	return m.db.Write(ctx, func(tx *Tx) error {
 		if m.db.dialect == Postgres { // nobody may ship between the two statements
 			if _, err := tx.Exec(ctx, "LOCK TABLE usage_records, usage_days, usage_tags IN SHARE ROW EXCLUSIVE MODE"); err != nil {
 				return err
 			}
 		}
-		if _, err := newBill().unpack(ctx, tx, "1 = 1", everything); err != nil {
+		if err := newBill().unpackAll(ctx, tx, "1 = 1"); err != nil { // of what came meanwhile
 			return err
 		}
 		for _, text := range []string{"DELETE FROM usage_days" + retained, "DELETE FROM usage_tags",
