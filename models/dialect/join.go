@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/tidwall/gjson"
 
@@ -22,14 +23,17 @@ type Joiner struct {
 	root   *tree
 	blocks map[int64]*tree // of Anthropic's content and of responses' output, by number
 	inputs map[int64][]byte
-	size   int
+	size   int   // bytes that came
+	nodes  nodes // of what they became
 	whole  bool
 	err    error
 }
 
 // NewJoiner joins a stream whose single events have at most event bytes to an answer of about limit bytes.
 func NewJoiner(k Kind, event, limit int) *Joiner {
-	return &Joiner{kind: k, split: wire.NewSSE(event), limit: limit, root: &tree{}, blocks: map[int64]*tree{}, inputs: map[int64][]byte{}}
+	j := &Joiner{kind: k, split: wire.NewSSE(event), limit: limit, nodes: nodes{most: limit / nodeBytes}, blocks: map[int64]*tree{}, inputs: map[int64][]byte{}}
+	j.root = j.counted(&tree{})
+	return j
 }
 
 // Feed takes the next bytes, which may begin and end anywhere. Its error stays: a fault of kind Unavailable when the stream
@@ -47,7 +51,26 @@ func (j *Joiner) Feed(p []byte) error {
 }
 
 // Size is how many bytes it holds, about.
-func (j *Joiner) Size() int { return j.size }
+func (j *Joiner) Size() int { return j.size + j.nodes.made*nodeBytes }
+
+// counted has the nodes of a value count.
+func (j *Joiner) counted(t *tree) *tree {
+	t.nodes = &j.nodes
+	return t
+}
+
+// replace takes a newer value of a member, which counts as far as it is longer.
+func (j *Joiner) replace(t *tree, name string, v gjson.Result) {
+	if old := t.get(name); old == nil {
+		j.size += len(name)
+	} else {
+		j.size -= len(old.raw)
+	}
+	t.replace(name, v)
+	if now := t.get(name); now != nil {
+		j.size += len(now.raw)
+	}
+}
 
 // Whole says whether the answer is complete.
 func (j *Joiner) Whole() bool {
@@ -135,18 +158,21 @@ func (j *Joiner) event(_ string, data []byte) error {
 	if x := e.Get("error"); x.IsObject() || x.Type == gjson.String || e.Get("type").Str == "error" {
 		return ParseError(j.kind, 0, data)
 	}
-	if j.size > j.limit {
-		return fault.New(fault.Unavailable, "The engine's answer is too long.", fault.Code("engine_failed"))
-	}
+	var err error
 	switch j.kind {
 	case Anthropic:
-		return j.message(e)
+		err = j.message(e)
 	case Google:
-		return j.generated(e)
+		err = j.generated(e)
 	case Responses:
-		return j.response(e)
+		err = j.response(e)
+	default:
+		err = j.completion(e)
 	}
-	return j.completion(e)
+	if err == nil && (j.Size() > j.limit || j.nodes.full()) {
+		err = fault.New(fault.Unavailable, "The engine's answer is too long.", fault.Code("engine_failed"))
+	}
+	return err
 }
 
 // overhead is what an event adds at least, about.
@@ -166,11 +192,15 @@ func (j *Joiner) completion(e gjson.Result) (err error) {
 			j.root.set(name, quoted(map[Kind]string{Chat: "chat.completion", Completions: "text_completion"}[j.kind]))
 		case "obfuscation": // of the stream alone
 		case "usage":
-			if v.IsObject() {
+			if old := j.root.get(name); v.IsObject() {
+				j.size += len(v.Raw)
+				if old != nil {
+					j.size -= len(old.raw)
+				}
 				j.root.last(name, from(v))
 			}
 		default:
-			j.root.replace(name, v)
+			j.replace(j.root, name, v)
 		}
 		return err == nil
 	})
@@ -194,7 +224,7 @@ func (j *Joiner) choice(c gjson.Result) error {
 			j.size += len(v.Raw)
 			at.join(name, v, 0)
 		default:
-			at.replace(name, v)
+			j.replace(at, name, v)
 		}
 		return true
 	})
@@ -213,7 +243,10 @@ func (j *Joiner) numbered(list *tree, index gjson.Result) (*tree, error) {
 	if n < 0 || n >= maxAnswers || len(list.list) >= maxAnswers {
 		return nil, garbled(errors.New("dialect: a choice out of range"))
 	}
-	c := &tree{object: true, number: n}
+	if !j.nodes.add() {
+		return nil, garbled(errors.New("dialect: too many choices"))
+	}
+	c := j.counted(&tree{object: true, number: n})
 	at, _ := slices.BinarySearchFunc(list.list, n, func(t *tree, n int64) int { return int(t.number - n) })
 	list.list = slices.Insert(list.list, at, c)
 	return c, nil
@@ -222,27 +255,29 @@ func (j *Joiner) numbered(list *tree, index gjson.Result) (*tree, error) {
 // message joins the events of Anthropic's messages.
 func (j *Joiner) message(e gjson.Result) error {
 	n := e.Get("index").Int()
-	if d := e.Get("delta"); d.Exists() {
-		j.size += len(d.Raw)
+	kind := e.Get("type").Str
+	if kind == "content_block_delta" {
+		j.size += len(e.Get("delta").Raw)
 	} else {
 		j.size += len(e.Raw)
 	}
-	switch e.Get("type").Str {
+	switch kind {
 	case "message_start":
 		if m := e.Get("message"); m.IsObject() {
-			j.root = from(m)
+			j.root = j.counted(from(m))
 			j.root.open()
 		}
 	case "content_block_start":
-		b := from(e.Get("content_block"))
+		b := j.counted(from(e.Get("content_block")))
 		b.open()
 		list := j.root.child("content")
 		list.openList()
 		if _, twice := j.blocks[n]; twice || len(list.list) >= maxCalls {
 			return garbled(errors.New("dialect: a block begins twice, or is one too many"))
 		}
-		j.blocks[n] = b
-		list.list = append(list.list, b)
+		if list.push(b) {
+			j.blocks[n] = b
+		}
 	case "content_block_delta":
 		b := j.blocks[n]
 		if b == nil {
@@ -256,7 +291,7 @@ func (j *Joiner) message(e gjson.Result) error {
 			case "citation":
 				list := b.child("citations")
 				list.openList()
-				list.list = append(list.list, from(v))
+				list.push(from(v))
 			default:
 				b.join(name, v, 0)
 			}
@@ -273,7 +308,7 @@ func (j *Joiner) message(e gjson.Result) error {
 				u.open()
 				v.ForEach(func(k, v gjson.Result) bool { u.replace(k.Str, v); return true })
 			default:
-				j.root.replace(name, v)
+				j.replace(j.root, name, v)
 			}
 			return true
 		})
@@ -285,7 +320,7 @@ func (j *Joiner) message(e gjson.Result) error {
 func (j *Joiner) generated(e gjson.Result) (err error) {
 	e.ForEach(func(k, v gjson.Result) bool {
 		if k.Str != "candidates" {
-			j.root.replace(k.Str, v)
+			j.replace(j.root, k.Str, v)
 			return true
 		}
 		v.ForEach(func(_, c gjson.Result) bool {
@@ -310,7 +345,7 @@ func (j *Joiner) candidate(c gjson.Result) error {
 			content.object = true
 			v.ForEach(func(k, v gjson.Result) bool {
 				if k.Str != "parts" {
-					content.replace(k.Str, v)
+					j.replace(content, k.Str, v)
 					return true
 				}
 				parts := content.child("parts")
@@ -322,7 +357,7 @@ func (j *Joiner) candidate(c gjson.Result) error {
 			j.size += len(v.Raw)
 			at.join(name, v, 0)
 		default:
-			at.replace(name, v)
+			j.replace(at, name, v)
 		}
 		return true
 	})
@@ -332,6 +367,7 @@ func (j *Joiner) candidate(c gjson.Result) error {
 // part adds one of Google's parts: text goes on where the last one is text of the same sort that no signature closed.
 func (t *tree) part(p gjson.Result) {
 	next := from(p)
+	next.nodes = t.nodes
 	next.open()
 	if n := len(t.list); n > 0 {
 		last := t.list[n-1]
@@ -343,7 +379,7 @@ func (t *tree) part(p gjson.Result) {
 			return
 		}
 	}
-	t.list = append(t.list, next)
+	t.push(next)
 }
 
 // plain says whether a part is nothing but text.
@@ -365,23 +401,24 @@ func (t *tree) plain() bool {
 func (j *Joiner) response(e gjson.Result) error {
 	kind := e.Get("type").Str
 	at := e.Get("output_index").Int()
-	if d := e.Get("delta"); d.Exists() {
-		j.size += len(d.Raw)
+	if strings.HasSuffix(kind, ".delta") {
+		j.size += len(e.Get("delta").Raw)
 	} else {
 		j.size += len(e.Raw)
 	}
 	switch kind {
 	case "response.created", "response.in_progress":
-		j.root = from(e.Get("response"))
+		j.root = j.counted(from(e.Get("response")))
 		j.root.open()
 	case "response.completed", "response.incomplete":
-		j.root, j.whole = from(e.Get("response")), true
+		clear(j.blocks) // what came before is not needed any more
+		j.root, j.whole, j.size, j.nodes.made = j.counted(from(e.Get("response"))), true, len(e.Raw), 0
 	case "response.failed":
 		return ParseError(j.kind, 0, []byte(e.Get("response").Raw))
 	case "response.output_item.added", "response.output_item.done":
 		list := j.root.child("output")
 		list.openList()
-		item := from(e.Get("item"))
+		item := j.counted(from(e.Get("item")))
 		item.open()
 		if old := j.blocks[at]; old != nil {
 			*old = *item
@@ -390,15 +427,16 @@ func (j *Joiner) response(e gjson.Result) error {
 		if len(list.list) >= maxCalls {
 			return garbled(errors.New("dialect: too many items"))
 		}
-		j.blocks[at] = item
-		list.list = append(list.list, item)
+		if list.push(item) {
+			j.blocks[at] = item
+		}
 	case "response.content_part.added":
 		if item := j.blocks[at]; item != nil {
 			parts := item.child("content")
 			parts.openList()
-			p := from(e.Get("part"))
+			p := j.counted(from(e.Get("part")))
 			p.open()
-			parts.list = append(parts.list, p)
+			parts.push(p)
 		}
 	case "response.output_text.delta", "response.refusal.delta":
 		name := map[bool]string{true: "refusal", false: "text"}[kind == "response.refusal.delta"]

@@ -341,6 +341,60 @@ func TestJoiningFails(t *testing.T) {
 	}
 }
 
+// What an upstream makes up takes no more memory than answers may, is counted as it comes, and no more time than its bytes are
+// worth: members by the hundred thousand, elements of three bytes, members of a new name with each event.
+func TestJoiningIsBounded(t *testing.T) {
+	const limit = 4 << 20
+	many := func(each string, n int) string {
+		var b strings.Builder
+		for i := range n {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(strings.ReplaceAll(each, "#", strconv.Itoa(i)))
+		}
+		return b.String()
+	}
+	once := func(data string) func(int) string { return func(int) string { return data } }
+	for name, c := range map[string]struct {
+		kind Kind
+		each func(int) string
+	}{
+		"members of chunks": {Chat, func(i int) string { return fmt.Sprintf(`{"x%d":%q,"choices":[]}`, i, strings.Repeat("y", 9000)) }},
+		"members of choices": {Chat, func(i int) string {
+			return fmt.Sprintf(`{"choices":[{"index":0,"x%d":%q}]}`, i, strings.Repeat("y", 9000))
+		}},
+		"members of deltas":  {Chat, once(`{"choices":[{"index":0,"delta":{` + many(`"x#":0`, 200_000) + `}}]}`)},
+		"elements of deltas": {Chat, once(`{"choices":[{"index":0,"delta":{"tool_calls":[` + many(`{}`, 200_000) + `]}}]}`)},
+		"numbered elements":  {Chat, once(`{"choices":[{"index":0,"delta":{"tool_calls":[` + many(`{"index":#}`, 20_000) + `]}}]}`)},
+		"members of usage": {Chat, func(i int) string {
+			return fmt.Sprintf(`{"choices":[],"usage":{"x%d":%q}}`, i, strings.Repeat("y", 5<<20))
+		}},
+		"members of pieces": {Google, func(i int) string { return fmt.Sprintf(`{"x%d":%q,"candidates":[]}`, i, strings.Repeat("y", 9000)) }},
+		"members of parts":  {Google, once(`{"candidates":[{"content":{"parts":[{` + many(`"x#":0`, 200_000) + `}]}}]}`)},
+		"parts":             {Google, once(`{"candidates":[{"content":{"parts":[` + many(`{"x":0}`, 50_000) + `]}}]}`)},
+		"members of an ending": {Anthropic, func(i int) string {
+			return fmt.Sprintf(`{"type":"message_delta","delta":{},"x%d":%q}`, i, strings.Repeat("y", 9000))
+		}},
+		"items": {Responses, func(i int) string {
+			return fmt.Sprintf(`{"type":"response.output_item.added","delta":"","output_index":%d,"item":{"x":%q}}`, i, strings.Repeat("y", 9000))
+		}},
+	} {
+		j := NewJoiner(c.kind, 8<<20, limit)
+		var err error
+		events := 0
+		for ; err == nil && events < 1000; events++ {
+			err = j.Feed([]byte("data: " + c.each(events) + "\n\n"))
+			if j.Size() > 3*limit {
+				t.Errorf("%s: %d bytes", name, j.Size())
+			}
+		}
+		if err == nil || j.Size() < limit/8 {
+			t.Errorf("%s: %d events of %d bytes: %v", name, events, j.Size(), err)
+		}
+	}
+}
+
 func FuzzJoin(f *testing.F) {
 	kinds := []Kind{Chat, Completions, Anthropic, Google, Responses}
 	for _, c := range documented {

@@ -3,6 +3,7 @@ package dialect
 import (
 	"bytes"
 	"slices"
+	"strings"
 
 	"github.com/tidwall/gjson"
 
@@ -18,8 +19,33 @@ type tree struct {
 	array   bool
 	members []member
 	list    []*tree
-	number  int64 // of an element of a list with numbers
+	number  int64          // of an element of a list with numbers
+	at      map[string]int // where members are, of an object with many
+	nodes   *nodes         // of the whole value; nil: nobody counts
 }
+
+// nodes counts what a value is made of. An upstream can send many in few bytes.
+type nodes struct{ made, most int }
+
+// nodeBytes is what one takes beside its own bytes, about.
+const nodeBytes = 160
+
+// add counts one more; false where that is too many. What is beyond that is left out, and whoever feeds the value looks.
+func (n *nodes) add() bool {
+	if n == nil {
+		return true
+	}
+	if n.made > n.most {
+		return false
+	}
+	n.made++
+	return n.made <= n.most
+}
+
+func (n *nodes) full() bool { return n.made > n.most }
+
+// fewMembers are looked through; beyond, they are looked up.
+const fewMembers = 16
 
 type member struct {
 	name string
@@ -54,7 +80,7 @@ func (t *tree) open() {
 		return
 	}
 	t.object, t.raw = true, nil
-	v.ForEach(func(k, v gjson.Result) bool { t.last(k.Str, from(v)); return true })
+	v.ForEach(func(k, v gjson.Result) bool { t.set(k.Str, from(v)); return true })
 }
 
 // openList takes an array apart; anything else becomes an empty one.
@@ -64,10 +90,20 @@ func (t *tree) openList() {
 	}
 	v := gjson.ParseBytes(t.raw)
 	text := t.text
-	*t = tree{array: true, number: t.number}
+	*t = tree{array: true, number: t.number, nodes: t.nodes}
 	if !text && v.IsArray() {
-		v.ForEach(func(_, e gjson.Result) bool { t.list = append(t.list, from(e)); return true })
+		v.ForEach(func(_, e gjson.Result) bool { return t.push(from(e)) })
 	}
+}
+
+// push adds an element, if there may be one more.
+func (t *tree) push(e *tree) bool {
+	if !t.nodes.add() {
+		return false
+	}
+	e.nodes = t.nodes
+	t.list = append(t.list, e)
+	return true
 }
 
 // get is a member, nil where there is none.
@@ -76,6 +112,12 @@ func (t *tree) get(name string) *tree {
 		return nil
 	}
 	t.open()
+	if t.at != nil {
+		if i, ok := t.at[name]; ok {
+			return t.members[i].tree
+		}
+		return nil
+	}
 	for _, m := range t.members {
 		if m.name == name {
 			return m.tree
@@ -117,23 +159,52 @@ func (t *tree) child(name string) *tree {
 		return c
 	}
 	c := raw("null")
+	if c.nodes = t.nodes; !t.nodes.add() {
+		return c
+	}
 	t.object = true
-	t.members = append(t.members, member{name, c})
+	t.members = append(t.members, member{strings.Clone(name), c}) // which does not keep the event that it came in
+	switch n := len(t.members); {
+	case t.at != nil:
+		t.at[t.members[n-1].name] = n - 1
+	case n > fewMembers:
+		t.locate()
+	}
 	return c
 }
 
+// locate notes where the members are.
+func (t *tree) locate() {
+	t.at = make(map[string]int, 2*len(t.members))
+	for i, m := range t.members {
+		t.at[m.name] = i
+	}
+}
+
 // set puts a member in the place of the one of that name, or at the end.
-func (t *tree) set(name string, v *tree) { *t.child(name) = *v }
+func (t *tree) set(name string, v *tree) {
+	c := t.child(name)
+	*c, c.nodes = *v, c.nodes
+}
 
 // last is set, at the end in any case.
 func (t *tree) last(name string, v *tree) {
 	t.drop(name)
-	t.object = true
-	t.members = append(t.members, member{name, v})
+	t.set(name, v)
 }
 
 func (t *tree) drop(name string) {
+	before := len(t.members)
 	t.members = slices.DeleteFunc(t.members, func(m member) bool { return m.name == name })
+	if len(t.members) == before {
+		return
+	}
+	if t.nodes != nil {
+		t.nodes.made--
+	}
+	if t.at != nil {
+		t.locate()
+	}
 }
 
 // replace takes a newer value, unless it is null and something is known.
@@ -154,8 +225,9 @@ func (t *tree) join(name string, v gjson.Result, depth int) {
 	switch {
 	case !old.said():
 		if v.IsArray() { // its elements may be pieces
-			t.set(name, raw("[]"))
-			t.get(name).extend(v, depth)
+			c := t.child(name)
+			*c, c.nodes = tree{array: true}, c.nodes
+			c.extend(v, depth)
 			return
 		}
 		t.set(name, from(v))
@@ -182,13 +254,13 @@ func (t *tree) extend(v gjson.Result, depth int) {
 	v.ForEach(func(_, e gjson.Result) bool {
 		index := e.Get("index")
 		if !e.IsObject() || index.Type != gjson.Number || len(t.list) > maxCalls {
-			t.list = append(t.list, from(e))
-			return true
+			return t.push(from(e))
 		}
 		at := slices.IndexFunc(t.list, func(x *tree) bool { return x.object && x.number == index.Int() && x.get("index") != nil })
 		if at < 0 {
-			x := &tree{object: true, number: index.Int()}
-			at, t.list = len(t.list), append(t.list, x)
+			if at = len(t.list); !t.push(&tree{object: true, number: index.Int()}) {
+				return false
+			}
 		}
 		e.ForEach(func(k, m gjson.Result) bool { t.list[at].join(k.Str, m, depth+1); return true })
 		return true
