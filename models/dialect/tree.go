@@ -184,7 +184,9 @@ func (t *tree) locate() {
 // set puts a member in the place of the one of that name, or at the end.
 func (t *tree) set(name string, v *tree) {
 	c := t.child(name)
-	*c, c.nodes = *v, c.nodes
+	counts := c.nodes
+	*c = *v
+	c.nodes = counts
 }
 
 // last is set, at the end in any case.
@@ -225,9 +227,8 @@ func (t *tree) join(name string, v gjson.Result, depth int) {
 	switch {
 	case !old.said():
 		if v.IsArray() { // its elements may be pieces
-			c := t.child(name)
-			*c, c.nodes = tree{array: true}, c.nodes
-			c.extend(v, depth)
+			t.set(name, &tree{array: true})
+			t.child(name).extend(v, depth)
 			return
 		}
 		t.set(name, from(v))
