@@ -1,0 +1,245 @@
+package perf
+
+import (
+	"fmt"
+	"math"
+)
+
+// Predict answers a question by the roofline, or says why it cannot.
+func Predict(q Question) (Answer, *Refusal) {
+	return predict(q, efficiencyOf)
+}
+
+// few is a batch at which decode waits for memory on every chip of the catalogue whose figures are known: a token
+// takes two operations for each weight that is read, and these chips do more than fifty for each byte.
+const few = 8
+
+// unasked is the largest batch tried where the question names none.
+const unasked = 1024
+
+func predict(q Question, efficiency func(Task, string) (Efficiency, bool)) (Answer, *Refusal) {
+	if r := q.check(); r != nil {
+		return Answer{}, r
+	}
+	a := Answer{Known: Prior, Batch: q.Work.Batch, Assumed: []string{}}
+	has, ok := q.room()
+	if !ok {
+		return Answer{}, &Refusal{Reason: Unknown, Chip: q.Chip.ID, Missing: []string{"memory"}}
+	}
+	if a.Batch == 0 {
+		most := unasked
+		if q.Work.AtMost > 0 {
+			most = q.Work.AtMost
+		}
+		a.Batch = max(1, q.largest(has, most)) // where not even one fits, one is what the refusal tells of
+	}
+	if a.Memory = q.hold(a.Batch); a.Memory.Total() > has {
+		return Answer{}, &Refusal{Reason: NoFit, Chip: q.Chip.ID, Needs: a.Memory.Total(), Has: has}
+	}
+	rates, r := q.rates(a.Batch, &a)
+	if r != nil {
+		return Answer{}, r
+	}
+	e, own := efficiency(q.Work.Task, q.Work.Engine)
+	if !own {
+		a.Assumed = append(a.Assumed, fmt.Sprintf("efficiency of %s with %q: the task's mean over engines", q.Work.Task, q.Work.Engine))
+	}
+	switch q.Work.Task {
+	case Train, PostTrain:
+		q.training(&a, rates, e)
+	case Prefill, Embed:
+		q.prefill(&a, rates, e, a.Batch, q.Work.Context)
+		a.Rate = float64(a.Batch*q.Work.Context) / a.Step * q.replicas()
+	case Decode:
+		q.decode(&a, rates, e, a.Batch, float64(q.Work.Context))
+		a.Rate = float64(a.Batch) / a.Step * q.replicas()
+	case Serve:
+		q.serving(&a, rates, e)
+	}
+	a.Low, a.High = a.Rate/e.Spread, a.Rate*e.Spread
+	a.Bound = a.Terms.largest()
+	if q.Chip.Power != nil {
+		w := q.Chip.Power.Value * float64(q.Layout.Chips())
+		a.Watts = &w
+	}
+	return a, nil
+}
+
+func (q Question) replicas() float64 { return float64(q.Layout.filled().Data) }
+
+// rates are the chip's figures that the question needs.
+type rates struct{ flops, bytes, link, net float64 }
+
+// rates looks them up and refuses if one is missing that nothing can stand in for.
+func (q Question) rates(batch int, a *Answer) (rates, *Refusal) {
+	var r rates
+	var missing []string
+	l, w := q.Layout.filled(), q.Work
+	if f, ok := q.Chip.Peak(w.Precision); ok {
+		r.flops = f.Value
+	} else if w.Task == Decode && batch <= few {
+		r.flops = math.Inf(1)
+		a.Assumed = append(a.Assumed, "flops."+string(w.Precision)+" is unknown: decode of so few sequences waits for memory")
+	} else {
+		missing = append(missing, "flops."+string(w.Precision))
+	}
+	if q.Chip.Bandwidth != nil {
+		r.bytes = q.Chip.Bandwidth.Value
+	} else {
+		missing = append(missing, "bandwidth")
+	}
+	if q.Chip.Link != nil {
+		r.link = q.Chip.Link.EachWay()
+	} else if l.Tensor > 1 || l.Sequence > 1 {
+		missing = append(missing, "link")
+	}
+	r.net = q.Net
+	if missing != nil {
+		return r, &Refusal{Reason: Unknown, Chip: q.Chip.ID, Missing: missing}
+	}
+	return r, nil
+}
+
+// training fills in a step: three passes' worth of arithmetic (arXiv 2001.08361), a fourth where all is computed again
+// (mosaicml/llm-foundry scripts/train/benchmarking/README.md), and less where few weights are trained; between
+// the products each activation is written once and read once a pass.
+func (q Question) training(a *Answer, r rates, e Efficiency) {
+	w, l, s := q.Work, q.Layout.filled(), q.Shape
+	passes := 2 + w.trained()
+	if w.Recompute == Full {
+		passes++
+	}
+	context := float64(w.Context)
+	tokens := float64(w.Batch) * context
+	each := tokens / float64(l.Chips()) // as if a chip did all of so many tokens
+	t := &a.Terms
+	t.Arithmetic = each * passes * s.Flops(context/2) / (r.flops * e.Arithmetic) // attention sees half of the context in the mean
+	how := w.Recompute
+	if how == Full || how == "" {
+		how = Fused // what is not kept is written and read all the same
+	}
+	t.Memory = each * passes * float64(s.Layers) * 2 * s.kept(how, context) / (r.bytes * e.Memory)
+	t.Overhead = float64(s.Layers) * passes * e.Layer * tokens / (context * float64(l.Data*max(1, w.Micro))) / float64(l.Pipeline)
+	t.Link = q.tensorLink(each*float64(l.Tensor), passes*2) / max(r.link, 1)
+	if l.Tensor == 1 {
+		t.Link = 0
+	}
+	work := t.Arithmetic + t.Memory + t.Overhead + t.Link
+	micro := max(1, min(max(1, w.Micro), w.Batch/l.Data))
+	if l.Pipeline > 1 { // (stages - 1) / (microbatches * parts): docs.rs/crate/boostr, schedule_interleaved
+		t.Bubble = work * float64(l.Pipeline-1) / (math.Ceil(float64(w.Batch)/float64(l.Data*micro)) * float64(l.Virtual))
+	}
+	t.Link += q.dataLink(a, r, work, math.Ceil(float64(w.Batch)/float64(l.Data*micro)))
+	a.Step = work + t.Bubble + t.Link
+	if l.Tensor > 1 {
+		a.Step -= q.tensorLink(each*float64(l.Tensor), passes*2) / max(r.link, 1) // counted in work
+	}
+	a.Rate = tokens / a.Step
+}
+
+// tensorLink is the bytes that a chip sends for so many tokens of its rank: each pass through a layer sums twice over the
+// tensor ranks (here `sums` in all), and a ring's sum sends 2(n-1)/n of what is summed.
+func (q Question) tensorLink(tokens, sums float64) float64 {
+	l := q.Layout.filled()
+	n := float64(l.Tensor)
+	return sums * float64(q.Shape.Layers) / float64(l.Pipeline) * tokens * float64(q.Shape.Width) * 2 * 2 * (n - 1) / n
+}
+
+// dataLink is the part of the exchange among data-parallel ranks that work does not hide, in seconds. Gradients are
+// summed once a step; sharded weights are gathered twice for each microbatch. Without a figure it counts as hidden, and
+// the answer says so.
+func (q Question) dataLink(a *Answer, r rates, work, micros float64) float64 {
+	l, w := q.Layout.filled(), q.Work
+	n := float64(l.Data)
+	if l.Data == 1 {
+		return 0
+	}
+	bytes := 2 * q.share() * w.weightBytes() * w.trained() * (n - 1) / n
+	if l.Shard == ShardWeights {
+		bytes = (2*micros + w.trained()) * q.share() * w.weightBytes() * (n - 1) / n
+	}
+	speed, name := r.link, "link"
+	if q.Node > 0 && l.Chips() > q.Node {
+		speed, name = r.net, "network between nodes"
+	}
+	if speed == 0 {
+		a.Assumed = append(a.Assumed, "the "+name+" is unknown: what data-parallel ranks exchange counts as hidden behind work")
+		return 0
+	}
+	return max(0, bytes/speed-work)
+}
+
+// prefill fills in the pass of a batch of prompts.
+func (q Question) prefill(a *Answer, r rates, e Efficiency, batch, prompt int) {
+	l, s := q.Layout.filled(), q.Shape
+	chips := float64(l.Tensor * l.Pipeline * l.Sequence)
+	tokens := float64(batch * prompt)
+	t := Terms{
+		Arithmetic: tokens * s.Flops(float64(prompt)/2) / chips / (r.flops * e.Arithmetic),
+		Memory:     s.met(tokens) * q.Work.weightBytes() / chips / (r.bytes * e.Memory),
+		Overhead:   float64(s.Layers) * e.Layer,
+	}
+	if l.Tensor > 1 {
+		t.Link = q.tensorLink(tokens, 2) / r.link
+	}
+	a.Terms = t
+	a.Step = max(t.Arithmetic, t.Memory) + t.Link + t.Overhead
+}
+
+// decode fills in a token of each of a batch of sequences: all weights that the batch meets and its whole cache are read.
+func (q Question) decode(a *Answer, r rates, e Efficiency, batch int, context float64) {
+	l, s, w := q.Layout.filled(), q.Shape, q.Work
+	chips := float64(l.Tensor * l.Pipeline * l.Sequence)
+	n := float64(batch)
+	heads := float64(min(l.Tensor, s.KVHeads))
+	if s.Latent != nil {
+		heads = 1
+	}
+	cache := n * context * s.CacheNumbers() * w.cacheBytes() / heads / float64(l.Pipeline*l.Sequence)
+	t := Terms{
+		Arithmetic: n * s.Flops(context) / chips / (r.flops * e.Arithmetic),
+		Memory:     (s.met(n)*w.weightBytes()/chips + cache) / (r.bytes * e.Memory),
+		Overhead:   float64(s.Layers) * e.Layer,
+	}
+	if l.Tensor > 1 {
+		t.Link = q.tensorLink(n, 2) / r.link
+	}
+	a.Terms = t
+	a.Step = max(t.Arithmetic, t.Memory) + t.Link + t.Overhead
+}
+
+// serving mixes both: in the time in which a batch's answers are made, as many prompts are read.
+func (q Question) serving(a *Answer, r rates, e Efficiency) {
+	w := q.Work
+	var in, out Answer
+	q.prefill(&in, r, e, 1, w.Prompt) // prompts come one after the other
+	q.decode(&out, r, e, a.Batch, float64(w.Prompt)+float64(w.Output)/2)
+	n, o := float64(a.Batch), float64(w.Output)
+	for _, part := range []struct{ sum, in, out *float64 }{
+		{&a.Terms.Arithmetic, &in.Terms.Arithmetic, &out.Terms.Arithmetic}, {&a.Terms.Memory, &in.Terms.Memory, &out.Terms.Memory},
+		{&a.Terms.Link, &in.Terms.Link, &out.Terms.Link}, {&a.Terms.Overhead, &in.Terms.Overhead, &out.Terms.Overhead}} {
+		*part.sum = n**part.in + o**part.out
+	}
+	// Short prompts share a pass: reading the weights and starting the layers is paid once for two thousand tokens.
+	share := min(1, float64(w.Prompt)/2048)
+	each := max(in.Terms.Arithmetic, in.Terms.Memory*share) + in.Terms.Link + in.Terms.Overhead*share
+	if a.Batch == 1 {
+		each = in.Step
+	}
+	a.Step = n*each + o*out.Step
+	a.Rate = n * o / a.Step * q.replicas()
+}
+
+// largest names the largest term.
+func (t Terms) largest() string {
+	name, most := "arithmetic", t.Arithmetic
+	for _, x := range []struct {
+		name string
+		v    float64
+	}{{"memory", t.Memory}, {"link", t.Link}, {"bubble", t.Bubble}, {"overhead", t.Overhead}} {
+		if x.v > most {
+			name, most = x.name, x.v
+		}
+	}
+	return name
+}
