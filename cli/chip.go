@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/triarch-ai/triarch/compute/chip"
+	"github.com/triarch-ai/triarch/system"
 )
 
 func (a *app) chipCommand() *cobra.Command {
@@ -23,7 +24,7 @@ func (a *app) chipCommand() *cobra.Command {
 		}
 		return chip.Load(filepath.Join(a.data, chip.OverlayName))
 	}
-	c := noun("chip", "Look up what is known of chips, without a server", a.chipLs(load), a.chipShow(load))
+	c := noun("chip", "Look up what is known of chips, without a server", a.chipLs(load), a.chipShow(load), a.chipScan(load))
 	c.PersistentFlags().StringVar(&file, "chips", "", "your own file of chips and figures over the catalogue (default: "+chip.OverlayName+" in the data directory)")
 	return c
 }
@@ -149,4 +150,88 @@ func figureRows(c *chip.Chip) (rows [][]string) {
 	}
 	add("power", c.Power, "")
 	return rows
+}
+
+func (a *app) chipScan(load func() (*chip.Catalogue, error)) *cobra.Command {
+	var anew bool
+	c := &cobra.Command{Use: "scan", Short: "Look for the chips of this machine, their state and their faults", Args: cobra.NoArgs,
+		Long: `Asks the vendors' own tools which chips this machine has and how they are, and counts the processor's cores under
+the control group's quota. The first time it measures the bandwidth of the processor's memory, which takes a second
+of every core, and keeps it in the data directory if there is one. On a busy machine it measures what was left over:
+--measure measures anew.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := load()
+			if err != nil {
+				return err
+			}
+			s, err := system.Chips(cmd.Context(), all, a.data, anew)
+			if err != nil {
+				return err
+			}
+			return a.Value(s, func() { a.printScan(s) })
+		}}
+	c.Flags().BoolVar(&anew, "measure", false, "measure the processor's memory again")
+	return c
+}
+
+func (a *app) printScan(s *system.ChipScan) {
+	var rows [][]string
+	for i := range s.Devices {
+		rows = append(rows, deviceRow(&s.Devices[i]))
+	}
+	a.Table([]string{"chip", "name", "cores", "memory", "used", "busy", "heat", "power", "bandwidth", "faults"}, rows)
+	for _, d := range s.Devices {
+		if len(d.Vector) > 0 {
+			a.Printf("\n%s has %s\n", d.Name, strings.Join(d.Vector, ", "))
+		}
+		if d.Bandwidth != nil {
+			a.Printf("bandwidth: %s, %s\n", d.Bandwidth.Source, d.Bandwidth.Note)
+		}
+		for _, n := range d.Notes {
+			a.Printf("%s: %s\n", d.Name, n)
+		}
+	}
+	for _, t := range s.Tools {
+		if t.Missing {
+			a.Printf("%s: %s is not installed\n", t.Make, t.Tool)
+		}
+		for _, p := range t.Problems {
+			a.Printf("%s: %s\n", t.Make, p)
+		}
+		if !t.Missing {
+			a.Printf("%s: the driver was tried on %s\n", t.Make, t.Tried)
+		}
+	}
+	if len(s.Unread) > 0 {
+		a.Printf("on the bus, and nothing tells of them: devices of %s\n", strings.Join(s.Unread, ", "))
+	}
+}
+
+func deviceRow(d *chip.Device) []string {
+	cores := "-"
+	if d.Cores > 0 {
+		cores = fmt.Sprint(d.Cores)
+	}
+	told := func(v *float64, form string, factor float64) string {
+		if v == nil {
+			return "-"
+		}
+		return fmt.Sprintf(form, *v*factor)
+	}
+	size := func(v *float64) string {
+		if v == nil {
+			return "-"
+		}
+		return chip.FormatQuantity(*v, chip.Bytes)
+	}
+	var faults []string
+	for _, f := range d.Faults {
+		faults = append(faults, f.Says+" ("+f.Level.String()+")")
+	}
+	name := d.Chip
+	if name == "" {
+		name = "?"
+	}
+	return []string{name, d.Name, cores, size(d.Memory), size(d.Used), told(d.Busy, "%.0f%%", 100), told(d.Temperature, "%.0f C", 1), told(d.Power, "%.0f W", 1),
+		figureText(d.Bandwidth), strings.Join(faults, "; ")}
 }

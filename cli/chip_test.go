@@ -68,3 +68,20 @@ func TestChipNamesWhatIsWrong(t *testing.T) {
 		t.Error("a named file that is not there")
 	}
 }
+
+func TestChipScanTellsOfTheProcessor(t *testing.T) {
+	out, err := chipRun(t, "", "chip", "scan", "-o", "json")
+	var got struct {
+		Devices []struct {
+			Chip      string
+			Cores     int
+			Bandwidth *struct{ Confidence string }
+		}
+	}
+	if err != nil || json.Unmarshal([]byte(out), &got) != nil || len(got.Devices) == 0 || got.Devices[0].Chip != "cpu" || got.Devices[0].Cores < 1 || got.Devices[0].Bandwidth == nil || got.Devices[0].Bandwidth.Confidence != "measured" {
+		t.Errorf("%v %s", err, out)
+	}
+	if out, err = chipRun(t, "", "chip", "scan"); err != nil || !strings.Contains(out, "cpu") {
+		t.Errorf("%v %s", err, out)
+	}
+}

@@ -37,7 +37,7 @@ type Check struct {
 func Doctor(ctx context.Context, path string) []Check {
 	cfg, _, err := LoadConfig("", os.Environ(), map[string]string{"data": path})
 	checks := []Check{fromError("configuration", "is sound", err)}
-	checks = append(checks, dataCheck(path), logCheck(path), spaceCheck(path), kernelCheck(), memoryCheck(), filesCheck())
+	checks = append(checks, dataCheck(path), logCheck(path), spaceCheck(path), kernelCheck(), chipCheck(ctx), memoryCheck(), filesCheck())
 	if err == nil {
 		checks = append(checks, databaseCheck(ctx, cfg), addressCheck(cfg))
 	}

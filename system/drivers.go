@@ -6,6 +6,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/triarch-ai/triarch/compute/chip"
+	"github.com/triarch-ai/triarch/compute/chip/nvidia"
 	"github.com/triarch-ai/triarch/compute/exec/local"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -27,6 +29,9 @@ import (
 func engines() map[string]engine.Engine {
 	return byName[engine.Engine](&enginenative.Driver{})
 }
+
+// chipDrivers read the vendors' own tools, in the order they are asked.
+func chipDrivers() []chip.Driver { return []chip.Driver{nvidia.Driver{}} }
 
 // newProvider reaches a model API of somebody else, with the patience that the configuration has.
 func (s *System) newProvider(u provider.Upstream) provider.Driver {

@@ -40,10 +40,11 @@ var ranks = []struct {
 // drivers are the packages that satisfy a contract; only system (and cmd-less rigs under test/) names them.
 var drivers = []string{
 	"compute/exec/local", "models/engine/native", "models/engine/remote", "models/train/native", "models/registry/native", "storage/blob/file",
+	"compute/chip/cpu", "compute/chip/nvidia",
 }
 
 // suites are test suites of contracts; no non-test file imports them.
-var suites = []string{"compute/exec/exectest", "models/engine/enginetest", "storage/blob/blobtest", "storage/sql/sqltest"}
+var suites = []string{"compute/chip/chiptest", "compute/exec/exectest", "models/engine/enginetest", "storage/blob/blobtest", "storage/sql/sqltest"}
 
 // Directions lists every import that points upward or into a package without a rank.
 func Directions(pkgs []Package) []string {
