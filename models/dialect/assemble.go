@@ -1,6 +1,7 @@
 package dialect
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 
@@ -42,7 +43,7 @@ func (a *Assembler) Add(e Event) error {
 }
 
 func (a *Assembler) add(e Event) error {
-	a.size += len(e.Text) + len(e.Name) + len(e.ToolID) + 64*len(e.Logprobs)
+	a.size += len(e.Text) + len(e.Name) + len(e.ToolID) + weight(e.Logprobs)
 	if a.size > a.Limit {
 		return fault.New(fault.Unavailable, "The engine's answer is too long.", fault.Code("engine_failed"))
 	}
@@ -72,14 +73,16 @@ func (a *Assembler) part(e *Event) error {
 	g := &a.choices[e.Choice]
 	switch e.Kind {
 	case TextDelta:
-		g.logprobs = append(g.logprobs, e.Logprobs...)
+		g.logprobs = append(g.logprobs, cloned(e.Logprobs)...)
 		g.grow(Text, e.Text)
 	case RefusalDelta:
 		g.grow(Refusal, e.Text)
 	case ThoughtDelta:
 		g.grow(Thought, e.Text)
 	case Signed:
-		g.sign(e)
+		if !g.sign(e) {
+			return garbled(errors.New("dialect: a proof is too long"))
+		}
 	case RedactedPart:
 		g.push(Part{Kind: Redacted, Signature: e.Text, SignedBy: e.SignedBy})
 	case ToolStart:
@@ -100,7 +103,29 @@ func (a *Assembler) part(e *Event) error {
 	return nil
 }
 
+// weight is how many bytes probabilities take, about.
+func weight(list []Logprob) (n int) {
+	for i := range list {
+		n += 80 + len(list[i].Token) + len(list[i].Bytes) + weight(list[i].Top)
+	}
+	return n
+}
+
+// cloned is a copy that does not keep the events that the texts came in.
+func cloned(list []Logprob) []Logprob {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]Logprob, len(list))
+	for i, l := range list {
+		l.Token, l.Bytes, l.Top = strings.Clone(l.Token), bytes.Clone(l.Bytes), cloned(l.Top)
+		out[i] = l
+	}
+	return out
+}
+
 func (g *gathering) push(p Part) {
+	p.ToolID, p.Name, p.Signature = strings.Clone(p.ToolID), strings.Clone(p.Name), strings.Clone(p.Signature)
 	g.parts = append(g.parts, p)
 	g.texts = append(g.texts, new(strings.Builder))
 }
@@ -117,15 +142,24 @@ func (g *gathering) grow(k PartKind, text string) {
 	g.texts[n-1].WriteString(text)
 }
 
-// sign proves the last part if it is a thought or a text; a proof of nothing is a thought without words.
-func (g *gathering) sign(e *Event) {
+// maxProof bounds a proof, whose pieces are copied with each new one.
+const maxProof = 512 << 10
+
+// sign proves the last part if it is a thought or a text; a proof of nothing is a thought without words. It is false for a
+// proof that is too long.
+func (g *gathering) sign(e *Event) bool {
 	n := len(g.parts)
 	if n == 0 || g.parts[n-1].Kind != Thought && g.parts[n-1].Kind != Text {
 		g.push(Part{Kind: Thought})
 		n++
 	}
-	g.parts[n-1].Signature += e.Text
-	g.parts[n-1].SignedBy = e.SignedBy
+	p := &g.parts[n-1]
+	if len(p.Signature)+len(e.Text) > maxProof {
+		return false
+	}
+	p.Signature += e.Text
+	p.SignedBy = e.SignedBy
+	return true
 }
 
 // Answer gives the whole answer once the stream has ended.

@@ -395,6 +395,26 @@ func TestJoiningIsBounded(t *testing.T) {
 	}
 }
 
+// The same of answers that are put together through the inner form.
+func TestAssemblingIsBounded(t *testing.T) {
+	long := strings.Repeat("y", 100_000)
+	for name, e := range map[string]Event{
+		"tokens":             {Kind: TextDelta, Logprobs: []Logprob{{Token: long}}},
+		"bytes":              {Kind: TextDelta, Logprobs: []Logprob{{Bytes: []byte(long)}}},
+		"tokens of the rest": {Kind: TextDelta, Logprobs: []Logprob{{Top: []Logprob{{Token: long}}}}},
+		"proofs":             {Kind: Signed, Text: long},
+	} {
+		a := Assembler{Limit: 4 << 20}
+		n := 0
+		for a.Add(e) == nil && n < 1000 {
+			n++
+		}
+		if n > 45 {
+			t.Errorf("%s: %d events", name, n)
+		}
+	}
+}
+
 func FuzzJoin(f *testing.F) {
 	kinds := []Kind{Chat, Completions, Anthropic, Google, Responses}
 	for _, c := range documented {
