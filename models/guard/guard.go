@@ -307,10 +307,15 @@ func Tail(text string, most int) string {
 	return text[at:]
 }
 
-// wholeRunes is the first end of a character at or before a place.
+// wholeRunes is the first end of a character at or before a place; the place itself where there are no characters.
 func wholeRunes(s string, at int) int {
-	for at > 0 && at < len(s) && !utf8.RuneStart(s[at]) {
-		at--
+	if at >= len(s) {
+		return at
+	}
+	for back := 0; back < utf8.UTFMax && back <= at; back++ {
+		if utf8.RuneStart(s[at-back]) {
+			return at - back
+		}
 	}
 	return at
 }

@@ -293,3 +293,20 @@ func TestModerations(t *testing.T) {
 		t.Errorf("%s", b)
 	}
 }
+
+// What is no text at all, as a hostile caller sends it, is parted like any other.
+func TestPartsOfWhatIsNoText(t *testing.T) {
+	for _, head := range []string{"", "a", strings.Repeat("a", overlap), strings.Repeat("a", overlap+1), "ä"} {
+		text := head + strings.Repeat("\x80", 3*partSize)
+		list := Parts(text)
+		size := 0
+		for _, p := range list {
+			if size += len(p); len(p) > partSize {
+				t.Fatalf("a part of %d bytes", len(p))
+			}
+		}
+		if len(list) != 4 || size != len(text)+3*overlap || !strings.HasSuffix(text, list[3]) {
+			t.Errorf("%d parts of %d bytes", len(list), size)
+		}
+	}
+}
