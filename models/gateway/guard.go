@@ -222,7 +222,11 @@ func (g *Gateway) askJudge(ctx context.Context, t *serve.Target, who *auth.Princ
 		return v, request, err
 	}
 	w := overheard{header: http.Header{}}
-	if err := f.run(ctx, &w); err != nil {
+	err = f.run(ctx, &w)
+	if f.lot.drawn { // a model that judges can have a canary as any other
+		f.tell(ctx, err)
+	}
+	if err != nil {
 		return v, request, err
 	}
 	if w.status != http.StatusOK {

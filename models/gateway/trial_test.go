@@ -14,6 +14,7 @@ import (
 	"github.com/triarch-ai/triarch/models/canary"
 	"github.com/triarch-ai/triarch/models/dialect"
 	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/guard"
 	"github.com/triarch-ai/triarch/models/serve"
 )
 
@@ -195,4 +196,19 @@ func TestTranslatedAnswersBegin(t *testing.T) {
 			t.Errorf("%+v began after %v s", trial, s)
 		}
 	})
+}
+
+// A canary of a model that judges is counted by what it judges.
+func TestACanaryOfAJudge(t *testing.T) {
+	r, judge := guardedRig(t, guard.Policy{Before: true}, own("one", 0, 1, 1, &script{says: []said{{body: fine}}}))
+	r.Trials = &canary.Book{}
+	r.routes.targets["judge"].Trial = &serve.Trial{Canary: "can_1", Percent: 100, Via: own("new", 0, 1, 1, judge)}
+	for range 3 {
+		if _, err := r.ask(t.Context(), `{"model":"m","messages":[{"role":"user","content":"x"}]}`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if trial, stable := r.told(t); trial.Answers != 3 || trial.Failed != 0 || stable.Answers != 0 {
+		t.Errorf("%+v, %+v", trial, stable)
+	}
 }
