@@ -11,12 +11,13 @@ func TestAllocatesNothing(t *testing.T) {
 	c, far := pair(t)
 	go io.Copy(struct{ io.Writer }{far}, struct{ io.Reader }{far})
 	question, answer := []byte("question"), make([]byte, 10)
+	room := into(answer)
 	n := testing.AllocsPerRun(100, func() {
 		c.Write(question)
 		if _, err := io.ReadFull(c, answer[:8]); err != nil {
 			t.Fatal(err)
 		}
-		if sent, n, err := c.Ask(question[:4], question[4:], answer, false); sent != 8 || n != 8 || err != nil {
+		if sent, n, err := c.Ask(question[:4], question[4:], room, false); sent != 8 || n != 8 || err != nil {
 			t.Fatal(sent, n, err)
 		}
 	})

@@ -16,6 +16,7 @@ type fast struct {
 	reading, writing, asking func(fd uintptr) bool
 
 	in      []byte
+	room    func() []byte // gives in when there is something to read
 	got     int
 	readErr syscall.Errno
 
@@ -60,7 +61,7 @@ func (s *fast) read(p []byte) (int, error) {
 
 // have is what a read came to.
 func (s *fast) have(err error) (int, error) {
-	s.in = nil
+	s.in, s.room = nil, nil
 	switch {
 	case err != nil:
 		return 0, err
@@ -149,9 +150,9 @@ func (s *fast) took(n uintptr) {
 	}
 }
 
-func (s *fast) ask(head, body, answer []byte, fresh bool) (sent int64, n int, err error) {
+func (s *fast) ask(head, body []byte, room func() []byte, fresh bool) (sent int64, n int, err error) {
 	s.give(head, body)
-	s.in, s.stage, s.fresh = answer, looking, fresh
+	s.room, s.stage, s.fresh = room, looking, fresh
 	if fresh {
 		s.stage = sending
 	}
@@ -163,7 +164,7 @@ func (s *fast) ask(head, body, answer []byte, fresh bool) (sent int64, n int, er
 		if sent, err = s.gave(s.raw.Write(s.writing)); err != nil {
 			return sent, 0, err
 		}
-		n, err = s.read(answer)
+		n, err = s.read(room())
 		return sent, n, err
 	case s.stage != sentAll:
 		sent, err = s.gave(err)
@@ -196,6 +197,9 @@ func (s *fast) tryAsk(fd uintptr) bool {
 		if !s.fresh { // on a fresh one nobody looked what had come before
 			return false
 		}
+	}
+	if s.in == nil {
+		s.in = s.room()
 	}
 	return s.tryRead(fd)
 }

@@ -16,4 +16,6 @@ func (*fast) read([]byte) (int, error) { panic("rawtcp: there is none") }
 
 func (*fast) write(_, _ []byte) (int64, error) { panic("rawtcp: there is none") }
 
-func (*fast) ask(_, _, _ []byte, _ bool) (int64, int, error) { panic("rawtcp: there is none") }
+func (*fast) ask(_, _ []byte, _ func() []byte, _ bool) (int64, int, error) {
+	panic("rawtcp: there is none")
+}

@@ -57,18 +57,19 @@ func (c *Conn) WriteBoth(head, body []byte) (int64, error) {
 	return parts.WriteTo(c.Conn)
 }
 
-// Ask writes head and body, then waits for an answer and reads its first bytes into answer; how much was sent and read is
-// told as well. Nothing may be left unread before. A connection that is not fresh is looked at first: ErrStale, with
+// Ask writes head and body, then waits for an answer and reads its first bytes into what room gives; how much was sent and
+// read is told as well. room is called at most once, on Linux and a connection that is not fresh only when there is something to read, so that
+// who waits holds no memory; what it gives must not be empty. Nothing may be left unread before. A connection that is not fresh is looked at first: ErrStale, with
 // nothing sent, if it is of no use, as far as the system can tell.
-func (c *Conn) Ask(head, body, answer []byte, fresh bool) (sent int64, n int, err error) {
-	if c.raw == nil || len(answer) == 0 || len(head)+len(body) > short {
+func (c *Conn) Ask(head, body []byte, room func() []byte, fresh bool) (sent int64, n int, err error) {
+	if c.raw == nil || len(head)+len(body) > short {
 		if !fresh && !quiet(c.Conn) {
 			return 0, 0, ErrStale
 		}
 		if sent, err = c.WriteBoth(head, body); err == nil {
-			n, err = c.Read(answer)
+			n, err = c.Read(room())
 		}
 		return sent, n, err
 	}
-	return c.fast.ask(head, body, answer, fresh)
+	return c.fast.ask(head, body, room, fresh)
 }

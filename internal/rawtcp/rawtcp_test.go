@@ -3,6 +3,7 @@ package rawtcp
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -31,6 +32,9 @@ func pair(t testing.TB) (*Conn, *net.TCPConn) {
 	far.(*net.TCPConn).SetReadBuffer(64 << 10)
 	return New(near), far.(*net.TCPConn)
 }
+
+// into is room for what Ask reads.
+func into(b []byte) func() []byte { return func() []byte { return b } }
 
 func noise(n int) []byte {
 	b := make([]byte, n)
@@ -96,7 +100,7 @@ func TestAsk(t *testing.T) {
 		}()
 		for i := range 3 {
 			answer := make([]byte, 100)
-			sent, n, err := c.Ask(head, body, answer, i == 0)
+			sent, n, err := c.Ask(head, body, into(answer), i == 0)
 			for err == nil && n < 6 {
 				var more int
 				more, err = c.Read(answer[n:])
@@ -121,7 +125,7 @@ func TestAskFindsOutStaleConnections(t *testing.T) {
 		for ready := false; !ready; ready = !quiet(c.Conn) { // until it has arrived
 			time.Sleep(time.Millisecond)
 		}
-		if sent, n, err := c.Ask([]byte("question"), nil, make([]byte, 10), false); !errors.Is(err, ErrStale) || sent != 0 || n != 0 {
+		if sent, n, err := c.Ask([]byte("question"), nil, into(make([]byte, 10)), false); !errors.Is(err, ErrStale) || sent != 0 || n != 0 {
 			t.Errorf("%s: %d, %d, %v", what, sent, n, err)
 		}
 	}
@@ -132,9 +136,9 @@ func TestWhatWaitsEnds(t *testing.T) {
 	for what, call := range map[string]func(*Conn) error{
 		"read":  func(c *Conn) error { _, err := c.Read(make([]byte, 1)); return err },
 		"write": func(c *Conn) error { _, err := c.Write(make([]byte, 8<<20)); return err },
-		"ask":   func(c *Conn) error { _, _, err := c.Ask([]byte("x"), nil, make([]byte, 1), false); return err },
+		"ask":   func(c *Conn) error { _, _, err := c.Ask([]byte("x"), nil, into(make([]byte, 1)), false); return err },
 		"ask with much": func(c *Conn) error {
-			_, _, err := c.Ask([]byte("x"), make([]byte, 8<<20), make([]byte, 1), false)
+			_, _, err := c.Ask([]byte("x"), make([]byte, 8<<20), into(make([]byte, 1)), false)
 			return err
 		},
 	} {
@@ -169,7 +173,7 @@ func TestAskTellsWhatBroke(t *testing.T) {
 		far.SetLinger(0)
 		far.Close()
 	}()
-	sent, n, err := c.Ask([]byte("question"), nil, make([]byte, 10), true)
+	sent, n, err := c.Ask([]byte("question"), nil, into(make([]byte, 10)), true)
 	if sent != 8 || n != 0 || err == nil || errors.Is(err, ErrStale) {
 		t.Error(sent, n, err)
 	}
@@ -199,7 +203,7 @@ func TestNoPieceIsMissed(t *testing.T) {
 	answer := make([]byte, 64)
 	for i := range rounds {
 		want := noise(1 + i%7)
-		_, n, err := c.Ask(want, nil, answer, false)
+		_, n, err := c.Ask(want, nil, into(answer), false)
 		for err == nil && n < len(want) {
 			var more int
 			more, err = c.Read(answer[n:])
@@ -220,7 +224,7 @@ func TestWhatIsNoSocket(t *testing.T) {
 		far.Write(b)
 	}()
 	b := make([]byte, 8)
-	if sent, n, err := c.Ask([]byte("head"), []byte("body"), b, false); sent != 8 || n != 8 || err != nil || string(b) != "headbody" {
+	if sent, n, err := c.Ask([]byte("head"), []byte("body"), into(b), false); sent != 8 || n != 8 || err != nil || string(b) != "headbody" {
 		t.Error(sent, n, err, string(b))
 	}
 }
@@ -237,7 +241,34 @@ func TestAskFindsWhatCameEarlier(t *testing.T) {
 	time.Sleep(20 * time.Millisecond) // until the scheduler has been told, which tells nobody
 	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 	b := make([]byte, 10)
-	if sent, n, err := c.Ask([]byte("hello"), nil, b, true); sent != 5 || string(b[:n]) != "busy" || err != nil {
+	if sent, n, err := c.Ask([]byte("hello"), nil, into(b), true); sent != 5 || string(b[:n]) != "busy" || err != nil {
 		t.Fatal(sent, n, err)
+	}
+}
+
+// Whoever waits for an answer holds no memory for it.
+func TestAskTakesRoomWhenThereIsSomething(t *testing.T) {
+	c, far := pair(t)
+	if c.raw == nil {
+		t.Skip("only where calls are made here")
+	}
+	taken := make(chan struct{})
+	got := make(chan string)
+	go func() {
+		b := make([]byte, 10)
+		_, n, err := c.Ask([]byte("question"), nil, func() []byte { close(taken); return b }, false)
+		got <- fmt.Sprint(string(b[:n]), err)
+	}()
+	if _, err := io.ReadFull(far, make([]byte, 8)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-taken:
+		t.Error("room was taken while there was nothing to read")
+	case <-time.After(20 * time.Millisecond):
+	}
+	far.Write([]byte("answer"))
+	if s := <-got; s != "answer<nil>" {
+		t.Error(s)
 	}
 }

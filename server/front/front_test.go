@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -474,4 +475,48 @@ func TestHeadsAgainAndAgain(t *testing.T) {
 	}
 	<-first
 	<-second
+}
+
+// Pieces of all sizes arrive in order on each of many connections, and who waits between pieces holds no buffer.
+func TestBuffersAreLent(t *testing.T) {
+	sizes := []int{1, joinMax + 1, 10, sendAt, 3, 100_000, 2}
+	piece := func(name byte, i int) []byte { return bytes.Repeat([]byte{name, byte('0' + i)}, (sizes[i]+1)/2) }
+	_, addr := start(t, func(w http.ResponseWriter, r *http.Request) {
+		name, _ := io.ReadAll(r.Body)
+		for i := range sizes {
+			w.Write(piece(name[0], i))
+			if i%3 != 2 {
+				continue
+			}
+			if err := w.(*Writer).FlushError(); err != nil {
+				t.Error(err)
+			}
+			if w.(*Writer).room != nil {
+				t.Error("a buffer is held while nothing waits to be sent")
+			}
+		}
+	})
+	var all sync.WaitGroup
+	for name := range 8 {
+		all.Go(func() {
+			name := byte('a' + name)
+			var want []byte
+			for i := range sizes {
+				want = append(want, piece(name, i)...)
+			}
+			for range 5 {
+				a, err := http.Post("http://"+addr+path, "text/plain", bytes.NewReader([]byte{name}))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got, err := io.ReadAll(a.Body)
+				a.Body.Close()
+				if err != nil || !bytes.Equal(got, want) {
+					t.Errorf("%c: %d bytes of %d, not as they were written: %v", name, len(got), len(want), err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -12,7 +13,8 @@ import (
 type Writer struct {
 	c       *conn
 	header  http.Header
-	buf     []byte // to be sent
+	buf     []byte  // to be sent
+	room    *[]byte // what buf began as; nil: there is none
 	begun   bool
 	chunked bool
 	bare    bool          // the status allows no body
@@ -29,10 +31,7 @@ const (
 
 func (w *Writer) reset(closing bool) {
 	clear(w.header)
-	w.buf = w.buf[:0]
-	if cap(w.buf) > sendAt+joinMax {
-		w.buf = nil
-	}
+	w.lay()
 	w.begun, w.chunked, w.bare, w.left, w.close = false, false, false, 0, closing
 }
 
@@ -67,7 +66,7 @@ func (w *Writer) WriteHeader(status int) {
 	w.bare = status == http.StatusNoContent || status == http.StatusNotModified
 	w.close = w.close || w.c.srv.closing.Load()
 	now := time.Now()
-	b := append(w.buf, "HTTP/1.1 "...)
+	b := append(w.waiting(), "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(append(append(b, ' '), http.StatusText(status)...), "\r\nDate: "...)
 	b = append(b, w.c.srv.dateText(now)...)
@@ -133,7 +132,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	case len(p) == 0:
 		return 0, nil
 	}
-	if w.chunked {
+	if w.waiting(); w.chunked {
 		w.buf = append(strconv.AppendInt(w.buf, int64(len(p)), 16), "\r\n"...)
 	} else {
 		w.left -= int64(len(p))
@@ -144,7 +143,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	if w.chunked {
-		w.buf = append(w.buf, "\r\n"...)
+		w.buf = append(w.waiting(), "\r\n"...)
 	}
 	if len(w.buf) >= sendAt {
 		return len(p), w.send(nil)
@@ -173,9 +172,31 @@ func (w *Writer) send(more []byte) error {
 		_ = w.c.tcp.SetWriteDeadline(time.Now().Add(2 * w.c.srv.WriteTime)) // what is wrong shows in the write
 	}
 	_, w.err = w.c.sock.WriteBoth(w.buf, more)
-	w.buf = w.buf[:0]
+	w.lay()
 	return w.err
 }
+
+// waiting is buf, which is there then.
+func (w *Writer) waiting() []byte {
+	if w.room == nil {
+		w.room = rooms.Get().(*[]byte)
+		w.buf = *w.room
+	}
+	return w.buf
+}
+
+// lay gives buf back once nothing waits: a connection that waits holds none, and the next one that writes finds its memory
+// in the cache.
+func (w *Writer) lay() {
+	if w.room != nil && cap(w.buf) <= sendAt+joinMax {
+		*w.room = w.buf[:0]
+		rooms.Put(w.room)
+	}
+	w.room, w.buf = nil, nil
+}
+
+// rooms are the buffers of writers that have nothing to send.
+var rooms = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
 
 // finish ends the answer; false if the connection cannot go on.
 func (w *Writer) finish() bool {
@@ -184,7 +205,7 @@ func (w *Writer) finish() bool {
 		w.WriteHeader(http.StatusOK)
 	}
 	if w.chunked {
-		w.buf = append(w.buf, "0\r\n\r\n"...)
+		w.buf = append(w.waiting(), "0\r\n\r\n"...)
 	}
 	return w.send(nil) == nil && w.left == 0
 }

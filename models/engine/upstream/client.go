@@ -141,9 +141,6 @@ func atEnd(ctx context.Context, f func()) (stop func() bool) {
 
 func noStop() bool { return true }
 
-// joinBelow is the size up to which a body is copied behind its head, to be sent by one call.
-const joinBelow = 64 << 10
-
 // ask sends the request and reads what comes first; how much of it the kernel took, and whether that is all, is told as
 // well.
 func (cn *conn) ask(q *Request) (sent int64, whole bool, err error) {
@@ -172,13 +169,9 @@ func (cn *conn) ask(q *Request) (sent int64, whole bool, err error) {
 		b = strconv.AppendInt(b, int64(len(q.Body)), 10)
 	}
 	b = append(b, "\r\n\r\n"...)
-	body := q.Body
-	if len(b)+len(body) <= joinBelow {
-		b, body = append(b, body...), nil
-	}
 	cn.out, cn.r, cn.w = b, 0, 0
-	sent, cn.w, err = cn.Ask(b, body, cn.buf, !cn.used)
-	return sent, sent == int64(len(b)+len(body)), err
+	sent, cn.w, err = cn.Ask(b, q.Body, cn.room, !cn.used) // which sends both with one call
+	return sent, sent == int64(len(b)+len(q.Body)), err
 }
 
 // pooled returns the connection used last, which is the likeliest to live; nil if there is none. One that the engine
@@ -210,7 +203,7 @@ func (c *Client) dial(ctx context.Context, addr string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: rawtcp.New(nc), buf: make([]byte, firstBuffer), hangUp: func() { nc.Close() }}, nil
+	return newConn(nc), nil
 }
 
 func orDefault(d, def time.Duration) time.Duration {
@@ -239,9 +232,7 @@ func (r *Response) exhausted() bool { return r.form == sized && r.left == 0 }
 
 func (c *Client) give(addr string, cn *conn) {
 	cn.used, cn.idle = true, elapsed()
-	if len(cn.buf) > firstBuffer {
-		cn.buf = cn.buf[:firstBuffer:firstBuffer]
-	}
+	cn.lay()
 	limit := c.MaxIdle
 	if limit <= 0 {
 		limit = 512

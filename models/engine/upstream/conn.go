@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/rawtcp"
@@ -22,15 +24,22 @@ const (
 // conn is a connection with what was read from it and not used yet.
 type conn struct {
 	*rawtcp.Conn
-	buf      []byte
+	buf      []byte        // none between requests, and till the answer begins
+	room     func() []byte // take
 	r, w     int
-	out      []byte        // request being written
+	out      []byte        // head of the request being written
 	head     []byte        // status line and headers of the answer being read
 	used     bool          // has carried a request before
 	idle     time.Duration // since when, in elapsed time
 	deadline time.Duration // in force, in elapsed time; 0: none
 	timeout  time.Duration
 	hangUp   func() // closes it
+}
+
+func newConn(nc net.Conn) *conn {
+	c := &conn{Conn: rawtcp.New(nc), hangUp: func() { nc.Close() }}
+	c.room = c.take
+	return c
 }
 
 // renew moves the deadline on when less than the timeout is left of it, which is not every time.
@@ -48,6 +57,24 @@ func elapsed() time.Duration { return time.Since(epoch) }
 
 var epoch = time.Now()
 
+// take gives the connection a buffer. Few are in use at once, however many connections wait, so they stay in the cache.
+func (c *conn) take() []byte {
+	if c.buf == nil {
+		c.buf = reads.Get().(*[firstBuffer]byte)[:]
+	}
+	return c.buf
+}
+
+// lay gives the buffer back; nothing may be unread.
+func (c *conn) lay() {
+	if len(c.buf) >= firstBuffer {
+		reads.Put((*[firstBuffer]byte)(c.buf))
+	}
+	c.buf, c.r, c.w = nil, 0, 0
+}
+
+var reads = sync.Pool{New: func() any { return new([firstBuffer]byte) }}
+
 func (c *conn) buffered() int { return c.w - c.r }
 
 // fill reads more, making room up to limit bytes in all.
@@ -55,6 +82,7 @@ func (c *conn) fill(limit int) error {
 	if c.r == c.w {
 		c.r, c.w = 0, 0
 	}
+	c.take()
 	if c.w == len(c.buf) {
 		switch {
 		case c.r > 0:
@@ -235,9 +263,12 @@ func (r *Response) Header(name string) string {
 // Buffered says whether the next Chunk comes without waiting for the network. The bytes that frame a chunk do not
 // count: behind them may be nothing yet.
 func (r *Response) Buffered() bool {
+	if r.ended {
+		return false
+	}
 	b := r.c.buf[r.c.r:r.c.w]
-	if r.ended || r.form != chunked || r.left != 0 {
-		return !r.ended && len(b) > 0
+	if r.form != chunked || r.left != 0 {
+		return len(b) > 0
 	}
 	if r.inside {
 		if len(b) < 2 {

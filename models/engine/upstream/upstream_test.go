@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -185,7 +186,9 @@ func TestSilenceEndsAnAnswerNotItsLength(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		defer far.Close()
-		c := &Client{Timeout: time.Minute, idle: map[string][]*conn{"x": {{Conn: rawtcp.New(near), buf: make([]byte, firstBuffer), idle: elapsed()}}}}
+		cn := newConn(near)
+		cn.idle = elapsed()
+		c := &Client{Timeout: time.Minute, idle: map[string][]*conn{"x": {cn}}}
 		go func() {
 			if _, err := http.ReadRequest(bufio.NewReader(far)); err != nil {
 				return
@@ -346,7 +349,7 @@ func pieces(t *rapid.T, body string) *Response {
 		body = body[n:]
 	}
 	wire = append(wire, "0\r\n\r\n"...)
-	c := &conn{Conn: rawtcp.New(&fakeConn{t: t, data: wire}), buf: make([]byte, firstBuffer)}
+	c := newConn(&fakeConn{t: t, data: wire})
 	return &Response{Status: 200, c: c, form: chunked, ctx: context.Background(), stop: noStop}
 }
 
@@ -540,7 +543,9 @@ func TestOnlyWhatWasNotSentIsSentAgain(t *testing.T) {
 	for takes, again := range map[int]bool{0: true, 5: false} {
 		c := &Client{idle: map[string][]*conn{addr: nil}}
 		for range 3 {
-			c.idle[addr] = append(c.idle[addr], &conn{Conn: rawtcp.New(&unwilling{takes: takes}), buf: make([]byte, firstBuffer), used: true, idle: elapsed(), hangUp: func() {}})
+			cn := newConn(&unwilling{takes: takes})
+			cn.used, cn.idle = true, elapsed()
+			c.idle[addr] = append(c.idle[addr], cn)
 		}
 		got, err := ask(t, c, addr)
 		if (err == nil) != again || again && got != "x" {
@@ -548,6 +553,44 @@ func TestOnlyWhatWasNotSentIsSentAgain(t *testing.T) {
 		}
 		if n := len(c.idle[addr]); again && n != 3 || !again && n != 2 { // a new one came to the two others
 			t.Errorf("after %d bytes: %d connections are left", takes, n)
+		}
+	}
+}
+
+// What waits between requests holds no buffer, and what one connection read is never another's.
+func TestBuffersAreLent(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		w.Write(bytes.Repeat(b, 200))
+	}))
+	defer srv.Close()
+	c, addr := &Client{}, srv.Listener.Addr().String()
+	var all sync.WaitGroup
+	for g := range 16 {
+		all.Go(func() {
+			for i := range 30 {
+				want := fmt.Sprintf("%02d-%02d;", g, i)
+				r, err := c.Do(t.Context(), &Request{Addr: addr, Path: "/", Body: []byte(want)})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				body, err := readAll(r)
+				if string(body) != strings.Repeat(want, 200) || err != io.EOF {
+					t.Errorf("%d bytes that are not what was asked for: %v", len(body), err)
+				}
+				r.Close()
+			}
+		})
+	}
+	all.Wait()
+	idle := c.idle[addr]
+	if len(idle) == 0 {
+		t.Fatal("no connection was kept")
+	}
+	for _, cn := range idle {
+		if cn.buf != nil {
+			t.Error("an idle connection holds a buffer")
 		}
 	}
 }
