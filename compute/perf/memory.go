@@ -22,7 +22,8 @@ func (m Memory) Total() float64 {
 
 // usable is the part of a chip's memory that work may fill; the rest is for the runtime and for fragments. TensorRT-LLM
 // leaves a tenth of what is free by default (NVIDIA/TensorRT-LLM docs/source/performance/perf-overview.md).
-const usable = 0.9
+// Training needs less: published runs fill 95 per cent by the counts below (llm-foundry's MPT 3B with sequences of 8,192).
+const usable, usableTraining = 0.9, 0.95
 
 // width is the bytes of a number; 0 for none of the precisions.
 func width(p chip.Precision) float64 {
@@ -108,8 +109,8 @@ func (s Shape) kept(how Recompute, context float64) float64 {
 }
 
 // Hold is what the fullest chip holds. It needs no figure of the chip. A mixed-precision step keeps of each parameter
-// the weight and the gradient in 16 bits and in 32 bits a copy and Adam's two moments, 16 bytes in all; with float32
-// there is no copy. Work that does not train keeps weights and cache.
+// the weight and the gradient in 16 bits and in 32 bits a copy and Adam's two moments, 16 bytes in all
+// (huggingface.co/spaces/nanotron/ultrascale-playbook, without its optional gradients in 32 bits); with float32 there is no copy. Work that does not train keeps weights and cache.
 func Hold(q Question) (Memory, *Refusal) {
 	if r := q.check(); r != nil {
 		return Memory{}, r
@@ -180,6 +181,9 @@ func (q Question) holdTraining() Memory {
 func (q Question) room() (float64, bool) {
 	if q.Chip.Memory == nil {
 		return 0, false
+	}
+	if q.Work.Task.trains() {
+		return q.Chip.Memory.Value * usableTraining, true
 	}
 	return q.Chip.Memory.Value * usable, true
 }

@@ -126,7 +126,7 @@ type Terms struct {
 // Answer is a prediction.
 type Answer struct {
 	Rate    float64  `json:"tokens_per_second"` // of the whole layout; for Serve tokens of answers, for Decode new tokens
-	Low     float64  `json:"low"`               // nine of ten published figures lie between Low and High
+	Low     float64  `json:"low"`               // nine of ten figures of the engine are expected between Low and High
 	High    float64  `json:"high"`
 	Step    float64  `json:"step_seconds"` // training: a step; prefill and embed: the batch; decode: a token of each sequence; serve: an answer from its prompt on
 	Batch   int      `json:"batch"`        // the one asked for, or the largest that fits

@@ -10,6 +10,11 @@ func Predict(q Question) (Answer, *Refusal) {
 	return predict(q, efficiencyOf)
 }
 
+// PredictWith is Predict with an efficiency of the caller's.
+func PredictWith(q Question, e Efficiency) (Answer, *Refusal) {
+	return predict(q, func(Task, string) (Efficiency, bool) { return e, true })
+}
+
 // few is a batch at which decode waits for memory on every chip of the catalogue whose figures are known: a token
 // takes two operations for each weight that is read, and these chips do more than fifty for each byte.
 const few = 8
@@ -120,20 +125,17 @@ func (q Question) training(a *Answer, r rates, e Efficiency) {
 	}
 	t.Memory = each * passes * float64(s.Layers) * 2 * s.kept(how, context) / (r.bytes * e.Memory)
 	t.Overhead = float64(s.Layers) * passes * e.Layer * tokens / (context * float64(l.Data*max(1, w.Micro))) / float64(l.Pipeline)
-	t.Link = q.tensorLink(each*float64(l.Tensor), passes*2) / max(r.link, 1)
-	if l.Tensor == 1 {
-		t.Link = 0
+	if l.Tensor > 1 {
+		t.Link = q.tensorLink(each*float64(l.Tensor), passes*2) / r.link
 	}
 	work := t.Arithmetic + t.Memory + t.Overhead + t.Link
 	micro := max(1, min(max(1, w.Micro), w.Batch/l.Data))
 	if l.Pipeline > 1 { // (stages - 1) / (microbatches * parts): docs.rs/crate/boostr, schedule_interleaved
 		t.Bubble = work * float64(l.Pipeline-1) / (math.Ceil(float64(w.Batch)/float64(l.Data*micro)) * float64(l.Virtual))
 	}
-	t.Link += q.dataLink(a, r, work, math.Ceil(float64(w.Batch)/float64(l.Data*micro)))
-	a.Step = work + t.Bubble + t.Link
-	if l.Tensor > 1 {
-		a.Step -= q.tensorLink(each*float64(l.Tensor), passes*2) / max(r.link, 1) // counted in work
-	}
+	data := q.dataLink(a, r, work, math.Ceil(float64(w.Batch)/float64(l.Data*micro)))
+	t.Link += data
+	a.Step = work + t.Bubble + data
 	a.Rate = tokens / a.Step
 }
 
