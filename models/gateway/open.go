@@ -59,22 +59,14 @@ func (f *flight) open(ctx context.Context) (engine.Stream, error) {
 			t.known.breaker.leave(now, unknown)
 			return nil, f.nobody(failure)
 		}
-		if failure = f.enter(ctx, t); failure != nil {
-			if ctx.Err() != nil {
-				return nil, failure
-			}
-			continue
-		}
-		s, err := f.ask(ctx, t)
-		if s != nil && !f.more(t, s) {
+		s, err := f.put(ctx, t)
+		if s != nil {
 			return s, nil
 		}
-		if s != nil {
-			f.soon(wholeSeconds(s.Header("Retry-After")))
-			s.Close()
-			err = f.declined(t)
+		if failure = err; t.full && ctx.Err() == nil {
+			continue
 		}
-		if failure = err; fault.As(err).After > 0 {
+		if fault.As(err).After > 0 {
 			f.soon(fault.As(err).After)
 		}
 		if ctx.Err() != nil || !again(err) {
@@ -82,6 +74,38 @@ func (f *flight) open(ctx context.Context) (engine.Stream, error) {
 		}
 		t.again = true
 	}
+}
+
+// put has a try wait for its place and asks; the try is over where no stream is returned, and where something panics.
+func (f *flight) put(ctx context.Context, t *try) (engine.Stream, error) {
+	whole := false
+	defer func() {
+		if !whole {
+			f.dropped(t)
+		}
+	}()
+	if err := f.enter(ctx, t); err != nil {
+		whole = true
+		return nil, err
+	}
+	s, err := f.ask(ctx, t)
+	if s != nil && f.more(t, s) {
+		f.soon(wholeSeconds(s.Header("Retry-After")))
+		s.Close()
+		s, err = nil, f.declined(t)
+	}
+	whole = true
+	return s, err
+}
+
+// dropped ends a try in the middle of which something panicked.
+func (f *flight) dropped(t *try) {
+	if f.at == t {
+		f.over(t, unknown)
+		return
+	}
+	f.exit(t)
+	t.known.breaker.leave(f.Now(), unknown)
 }
 
 // again says whether a failure lets another be asked: nothing was, or what was asked cannot say what the request says.

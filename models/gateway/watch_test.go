@@ -9,6 +9,7 @@ import (
 
 	"github.com/triarch-ai/triarch/models/dialect"
 	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/serve"
 	"github.com/triarch-ai/triarch/tenancy/meter"
 )
 
@@ -125,5 +126,39 @@ func TestAnswersAreKeptWithinBounds(t *testing.T) {
 		if len(n.answer) != min(keep, len(fine)) || !strings.HasPrefix(fine, n.answer) || n.last.Whole != (keep >= len(fine)) {
 			t.Errorf("of %d kept %q, whole: %v", keep, n.answer, n.last.Whole)
 		}
+	}
+}
+
+// panicsOnce has a defect that shows once.
+type panicsOnce struct {
+	script
+	did bool
+}
+
+func (p *panicsOnce) Open(ctx context.Context, to engine.Endpoint, q engine.Request) (engine.Stream, error) {
+	if !p.did {
+		p.did = true
+		panic("a defect")
+	}
+	return p.script.Open(ctx, to, q)
+}
+
+// A panic leaves no place taken, no request running and no breaker waiting for word of it.
+func TestPanicsLeaveNothingBehind(t *testing.T) {
+	r := newRig(t)
+	u := own("a", 0, 1, 1, &panicsOnce{script: script{says: []said{{body: fine}}}})
+	r.route(u).Route.Policy = serve.Policy{Concurrency: 1, QueueWaitMS: 1}
+	known := r.replica("a-a")
+	known.breaker.shut(r.Now().Add(-time.Hour), time.Second, failed) // the next request tries
+	func() {
+		defer func() { _ = recover() }()
+		_, _ = r.ask(t.Context(), "")
+		t.Error("nothing panicked")
+	}()
+	if n := known.running.Load(); n != 0 {
+		t.Errorf("%d requests are thought to run", n)
+	}
+	if w, err := r.ask(t.Context(), ""); err != nil || w.body.String() != fine {
+		t.Errorf("the next request: %v", err)
 	}
 }
