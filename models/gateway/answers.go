@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
@@ -170,7 +171,7 @@ func (k *kept) Write(b []byte) (int, error) {
 
 // whole says whether what was kept is a complete good answer.
 func (k *kept) whole(f *flight, err error) bool {
-	return err == nil && !k.over && k.status == http.StatusOK && f.outcome == meter.Finished
+	return err == nil && !k.over && k.status == http.StatusOK && f.outcome == meter.Finished && (f.guard == nil || !f.guard.failed)
 }
 
 // tell gives a kept answer to another who asks the same.
@@ -203,6 +204,11 @@ func sum(project id.Raw, parts ...[]byte) (key [sha256.Size]byte) {
 	return key
 }
 
+// form is how the answer to a call is written, as far as its body does not say.
+func form(c *Call) []byte {
+	return fmt.Appendf(nil, "%s %t %t", c.Dialect, c.Stream, c.Array)
+}
+
 // again runs a request that names itself: a second one of the same name and content is given the answer of the first.
 func (f *flight) again(ctx context.Context, to Sink) error {
 	c := f.call
@@ -210,7 +216,7 @@ func (f *flight) again(ctx context.Context, to Sink) error {
 		return fault.InvalidField("Idempotency-Key", "An Idempotency-Key has at most %d bytes.", maxAgain)
 	}
 	key := sum(c.Who.Project, []byte("again"), c.Who.Key[:], []byte(c.Again))
-	asked := sum(c.Who.Project, []byte(c.Path), []byte(c.Model), strconv.AppendBool(nil, c.Stream), c.Body)
+	asked := sum(c.Who.Project, []byte(c.Path), []byte(c.Model), form(c), c.Body)
 	x, err := f.stored.begin(key, asked, f.Now())
 	if err != nil {
 		return f.Gateway.counted(ctx, c.Who, err)
@@ -255,7 +261,7 @@ func (f *flight) cached(ctx context.Context, to Sink) error {
 	if t.Route.Policy.CacheS == 0 || f.fields.stream || !c.Cached && !settledAnswer(c.Body) {
 		return f.run(ctx, to)
 	}
-	key := sum(c.Who.Project, []byte("cache"), []byte(t.Route.ID), []byte(c.Path), c.Body)
+	key := sum(c.Who.Project, []byte("cache"), []byte(t.Route.ID), []byte(c.Path), []byte(c.Model), form(c), c.Body)
 	if g := &t.Route.Policy.Guard; g.On() { // what passed another guard, or none, has not passed this one
 		key = sum(c.Who.Project, key[:], []byte(g.Mark()))
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/dialect"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/serve"
 )
@@ -57,6 +58,22 @@ func TestIdempotencyKeys(t *testing.T) {
 			t.Errorf("a long name: %v", err)
 		}
 	})
+}
+
+// The same words ask for another answer where they ask for another form of it.
+func TestIdempotencyKeysKnowTheForm(t *testing.T) {
+	r := newRig(t)
+	e := &script{says: []said{{chunks: []engine.Chunk{chunk("data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"hi\"}]},\"finishReason\":\"STOP\"}]}\n\n", 4, 1, true)}}}}
+	u := own("one", 0, 1, 1, e)
+	u.Dialect = engine.Google
+	r.route(u)
+	for _, array := range []bool{false, true} {
+		w := &written{header: http.Header{}}
+		err := r.Do(t.Context(), w, &Call{Who: r.who, Dialect: dialect.Google, Model: "m", Stream: true, Array: array, Body: []byte(`{"contents":[{"parts":[{"text":"x"}]}]}`), Again: "k"})
+		if array != (fault.As(err).Code == "idempotency_key_reused") || !array && w.body.Len() == 0 {
+			t.Errorf("as an array %v: %v %s", array, err, w.body.String())
+		}
+	}
 }
 
 // A second request while the first runs is told so; a failure is forgotten, so that it can be asked again.

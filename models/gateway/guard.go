@@ -55,6 +55,7 @@ type guarded struct {
 	list    []Judgement
 	more    int // judgements beyond those
 	stopped bool
+	failed  bool // an answer that had begun ended with its error
 }
 
 // errRefused says that a text was refused.

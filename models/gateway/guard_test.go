@@ -372,3 +372,29 @@ func TestNothingUnjudgedLeaves(t *testing.T) {
 		}
 	})
 }
+
+// sours is a judge that judges once.
+type sours struct{ judging }
+
+func (s *sours) Open(ctx context.Context, to engine.Endpoint, q engine.Request) (engine.Stream, error) {
+	a, err := s.judging.Open(ctx, to, q)
+	s.says = "who knows"
+	return a, err
+}
+
+// A stream whose end could not be judged is no answer to be given again.
+func TestUnjudgedStreamsAreNotKept(t *testing.T) {
+	e := &script{says: []said{{chunks: lengthy([]string{strings.Repeat("All is well. ", 40), "And so on."})}}}
+	r, _ := guardedRig(t, guard.Policy{After: true, Piece: 200}, own("one", 0, 1, 1, e))
+	j := &sours{}
+	r.routes.targets["judge"].Backends[0].Engine = j
+	for i := range 2 {
+		c := r.call(dialect.Chat, requests[dialect.Chat][1], true)
+		c.Again = "k"
+		w, err := r.run(c)
+		if err != nil || !strings.Contains(w.body.String(), "All is well") || !strings.Contains(w.body.String(), guardCode) || w.header.Get(replayedHeader) != "" {
+			t.Fatalf("%d: %v %v %s", i, err, w.header, w.body.String())
+		}
+		j.says = ""
+	}
+}

@@ -401,6 +401,7 @@ func (w *heldBack) stop(err error) error {
 func (w *heldBack) fail(err error) error {
 	w.failed = err
 	if w.begun {
+		w.g.failed = true
 		_ = w.out(w.track.failure(err))
 	}
 	w.over = true
