@@ -299,6 +299,28 @@ func (s *Service) JudgeCanaries(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// waits says whether nothing becomes of a look at a paused canary. One that would go on is looked at again once it is resumed,
+// and until then only where a look is due that it has not had: looking each second would take back what only had bad luck
+// once.
+func (s *Service) waits(c *Canary, v *canary.Verdict) bool {
+	seen := look{c.Version, v.Looks}
+	if last, ok := s.ready.Load(c.ID); ok && last == seen {
+		return true
+	}
+	if v.Move == canary.Promote {
+		s.ready.Store(c.ID, seen)
+		return true
+	}
+	s.ready.Delete(c.ID)
+	return false
+}
+
+// look is a look at one version of a canary.
+type look struct {
+	version int64
+	looks   int
+}
+
 func (s *Service) judge(ctx context.Context, c Canary) (moved bool, err error) {
 	trial, stable, err := s.Store.CanaryCounts(ctx, c.ID, c.Step)
 	if err != nil {
@@ -306,7 +328,7 @@ func (s *Service) judge(ctx context.Context, c Canary) (moved bool, err error) {
 	}
 	now := s.now()
 	v := c.Rule.Judge(canary.Stand{Step: c.Step, Looks: c.Looks, Since: c.Since}, trial, stable, now)
-	if v.Move == canary.Wait || c.State == CanaryPaused && v.Move != canary.RollBack {
+	if v.Move == canary.Wait || c.State == CanaryPaused && s.waits(&c, &v) {
 		return false, nil
 	}
 	e := CanaryEvent{At: now, What: string(v.Move), From: c.Percent(), Why: v.Why, Trial: TallyOf(trial), Stable: TallyOf(stable)}

@@ -124,10 +124,13 @@ func TestACanaryIsTakenBack(t *testing.T) {
 		}
 		r := start()
 		must(s.SteerCanary(ctx, who, "r", serve.PauseCanary))
-		must(db.Serve().TellCounts(ctx, "one", counted(r, 100, 0, 100, 0)))
-		must(0, s.JudgeCanaries(ctx))
-		if got := must(s.Route(ctx, project, "r")); got.Canary == nil || got.Canary.State != serve.CanaryPaused || got.Canary.Step != 0 || got.Canary.Percent() != 10 {
-			t.Errorf("paused: %+v", got.Canary)
+		// Looks are taken while it is paused, each once, whatever is counted between two of them.
+		for _, n := range []struct{ answers, failed int64 }{{20, 0}, {25, 12}, {100, 0}, {110, 60}} {
+			must(db.Serve().TellCounts(ctx, "one", counted(r, n.answers, n.failed, n.answers, 0)))
+			must(0, s.JudgeCanaries(ctx))
+			if got := must(s.Route(ctx, project, "r")); got.Canary == nil || got.Canary.State != serve.CanaryPaused || got.Canary.Step != 0 || got.Canary.Percent() != 10 {
+				t.Fatalf("paused, after %d answers: %+v", n.answers, got.Canary)
+			}
 		}
 		must(db.Serve().TellCounts(ctx, "one", counted(r, 200, 50, 200, 0)))
 		must(0, s.JudgeCanaries(ctx))

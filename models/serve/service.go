@@ -79,6 +79,7 @@ type Service struct {
 
 	pass     sync.Mutex // one Reconcile at a time
 	changing sync.Mutex // one change of a route at a time
+	ready    sync.Map   // paused canaries that would go on: id -> look
 	routing  sync.Mutex // one reading of routes for the Table at a time
 	table    atomic.Pointer[Table]
 
