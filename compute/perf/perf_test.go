@@ -212,3 +212,59 @@ func TestLargest(t *testing.T) {
 		}
 	})
 }
+
+// A 70B in 16 bits on eight chips of 80 GB: a replica of one is refused (two just hold it, 70.6 of 72 GB each), the rest ranked by speed, all
+// of eight chips.
+func TestLayouts(t *testing.T) {
+	q := perf.Question{Shape: shape(t, "llama-3-70b"), Chip: big(), Node: 8, Net: 50e9, Work: perf.Work{Task: perf.Serve, Precision: chip.BF16, Prompt: 512, Output: 512}}
+	options, r := perf.Layouts(q, 8)
+	if r != nil {
+		t.Fatal(r)
+	}
+	answers, refused, last := 0, 0, math.Inf(1)
+	for _, o := range options {
+		if o.Layout.Chips() != 8 {
+			t.Errorf("%+v is not of eight chips", o.Layout)
+		}
+		if o.Refused != nil {
+			refused++
+			if o.Layout.Tensor*o.Layout.Pipeline > 1 || o.Refused.Reason != perf.NoFit {
+				t.Errorf("%+v: %v", o.Layout, o.Refused)
+			}
+			continue
+		}
+		if answers++; refused > 0 || o.Answer.Rate > last {
+			t.Errorf("%+v stands too late", o.Layout)
+		}
+		last = o.Answer.Rate
+	}
+	if answers != 9 || refused != 1 {
+		t.Errorf("%d answers and %d refusals", answers, refused)
+	}
+	q.Work = perf.Work{Task: perf.Train, Precision: chip.BF16, Batch: 64, Context: 4096, Recompute: perf.Full}
+	options, r = perf.Layouts(q, 64)
+	if r != nil || len(options) == 0 || options[0].Refused != nil {
+		t.Fatalf("training on 64: %v %v", options, r)
+	}
+	for _, o := range options {
+		if o.Layout.Tensor > 8 {
+			t.Errorf("tensor ranks over nodes: %+v", o.Layout)
+		}
+	}
+}
+
+func TestTensorRanksOverNodesNeedTheNetwork(t *testing.T) {
+	q := perf.Question{Shape: shape(t, "llama-3-70b"), Chip: big(), Node: 4, Work: perf.Work{Task: perf.Decode, Precision: chip.BF16, Batch: 64, Context: 1024}, Layout: perf.Layout{Tensor: 8}}
+	if _, r := perf.Predict(q); r == nil || r.Reason != perf.Unknown {
+		t.Errorf("without a network: %v", r)
+	}
+	q.Net = 1e9
+	slow, r := perf.Predict(q)
+	if r != nil {
+		t.Fatal(r)
+	}
+	q.Node = 8
+	if fast, _ := perf.Predict(q); fast.Rate <= slow.Rate {
+		t.Errorf("%v within a node, %v over two", fast.Rate, slow.Rate)
+	}
+}

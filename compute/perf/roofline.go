@@ -98,7 +98,11 @@ func (q Question) rates(batch int, a *Answer) (rates, *Refusal) {
 	} else if l.Tensor > 1 || l.Sequence > 1 {
 		missing = append(missing, "link")
 	}
-	r.net = q.Net
+	if r.net = q.Net; q.Node > 0 && l.Tensor*l.Sequence > q.Node { // their sums go over the network
+		if r.link = min(r.link, r.net); r.net == 0 {
+			missing = append(missing, "network between nodes")
+		}
+	}
 	if missing != nil {
 		return r, &Refusal{Reason: Unknown, Chip: q.Chip.ID, Missing: missing}
 	}

@@ -199,6 +199,44 @@ func TestTune(t *testing.T) {
 	}
 }
 
+// TestStrangeEngine prints how far a prediction is for an engine of which nothing was measured: the held-out rows of each by
+// the efficiency fitted to the tuning rows of all other engines of its task.
+func TestStrangeEngine(t *testing.T) {
+	if !*tune {
+		t.Skip("only with -tune")
+	}
+	figures := all(t)
+	e := errors{}
+	seen := map[string]bool{}
+	for _, f := range figures {
+		task, engine := f.Question.Work.Task, f.Question.Work.Engine
+		if seen[string(task)+engine] {
+			continue
+		}
+		seen[string(task)+engine] = true
+		var others, own []Figure
+		for _, g := range figures {
+			switch w := g.Question.Work; {
+			case w.Task != task:
+			case w.Engine != engine && !g.HeldOut:
+				others = append(others, g)
+			case w.Engine == engine && g.HeldOut:
+				own = append(own, g)
+			}
+		}
+		if len(others) == 0 {
+			continue
+		}
+		one := errors{}
+		for _, x := range logs(own, fit(others)) {
+			one.off = append(one.off, math.Abs(math.Exp(x)-1))
+		}
+		e.off = append(e.off, one.off...)
+		t.Logf("%s %s %s", task, engine, one)
+	}
+	t.Logf("all %s", e)
+}
+
 func fit(figures []Figure) perf.Efficiency {
 	loss := func(e perf.Efficiency) float64 {
 		sum := 0.0
