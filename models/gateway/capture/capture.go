@@ -464,16 +464,28 @@ func (k *Keeper) List(ctx context.Context, project string, since, until time.Tim
 		below = p.After[0]
 	}
 	k.Flush(ctx)
-	list, err := k.Store.Bodies(ctx, project, least, below, p.Limit)
 	var out []Body
-	for i := range list {
-		b, err := unpack(&list[i])
+	for now := k.Now(); len(out) < p.Limit; { // what is over is gone, though it may lie there for some minutes
+		list, err := k.Store.Bodies(ctx, project, least, below, p.Limit-len(out))
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, b)
+		for i := range list {
+			if !now.Before(list[i].Until) {
+				continue
+			}
+			b, err := unpack(&list[i])
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, b)
+		}
+		if len(list) == 0 {
+			break
+		}
+		below = list[len(list)-1].Request
 	}
-	return out, err
+	return out, nil
 }
 
 // Get is what was kept of one request.
@@ -485,7 +497,7 @@ func (k *Keeper) Get(ctx context.Context, project, request string) (b Body, err 
 	}
 	k.Flush(ctx)
 	r, err := k.Store.Body(ctx, project, request)
-	if fault.Is(err, fault.NotFound) {
+	if fault.Is(err, fault.NotFound) || err == nil && !k.Now().Before(r.Until) {
 		return b, none
 	}
 	if err != nil {

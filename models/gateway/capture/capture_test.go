@@ -180,6 +180,20 @@ func TestOnlyWhatWasConsentedTo(t *testing.T) {
 		t.Errorf("%+v, %v", rest, err)
 	}
 
+	// What is over is gone, before anybody has swept it.
+	over := s.bodies[list[0].Request]
+	fresh := over.Until
+	over.Until = k.Now()
+	s.bodies[list[0].Request] = over
+	if _, err := k.Get(t.Context(), "prj_a", list[0].Request); !fault.Is(err, fault.NotFound) {
+		t.Error("read after its time:", err)
+	}
+	if left, err := k.List(t.Context(), "prj_a", time.Time{}, time.Time{}, page.Page{Limit: 2}); err != nil || len(left) != 2 || left[0].Request != list[1].Request {
+		t.Errorf("%d listed, %v", len(left), err)
+	}
+	over.Until = fresh
+	s.bodies[list[0].Request] = over
+
 	// What waits when the consent is withdrawn is not stored.
 	late := passes(k, "prj_a", dialect.Chat, meter.Chat, false, chatPrompt, whole)
 	if err := k.Withdraw(t.Context(), "prj_a", false); err != nil {
