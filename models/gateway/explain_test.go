@@ -12,6 +12,8 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
+	"github.com/triarch-ai/triarch/models/dialect"
+	"github.com/triarch-ai/triarch/models/engine"
 )
 
 // shelf is a store of explanations in memory.
@@ -126,4 +128,24 @@ func TestExplanationsAreKept(t *testing.T) {
 		stop()
 		<-done
 	})
+}
+
+// Who asks for what was decided is told in every dialect, through a codec too.
+func TestEveryDialectIsTold(t *testing.T) {
+	for _, k := range []dialect.Kind{dialect.Chat, dialect.Responses, dialect.Anthropic, dialect.Google} {
+		for _, up := range []engine.Dialect{engine.OpenAI, engine.Anthropic} {
+			for i, stream := range []bool{false, true} {
+				if same := k == dialect.Chat && up == engine.OpenAI || k == dialect.Anthropic && up == engine.Anthropic; same && !stream {
+					continue // TestExplain has it
+				}
+				r := newRig(t)
+				r.route(spokenBy(up, abroad("up", 0, 1, &script{says: []said{{chunks: streams[up]}}})))
+				c := r.call(k, requests[k][i], stream)
+				c.Explain = true
+				if w, err := r.run(c); err != nil || !strings.HasPrefix(w.header.Get(explainHeader), "tries=1; tier=0") {
+					t.Errorf("%s to %s, stream %v: header %q, %v", k, up, stream, w.header.Get(explainHeader), err)
+				}
+			}
+		}
+	}
 }

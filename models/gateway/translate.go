@@ -87,6 +87,7 @@ func counts(c engine.Chunk) meter.Usage {
 // told writes the headers that every translated answer has.
 func (f *flight) told(h http.Header) {
 	SetRate(h, f.res.Rate)
+	f.header(h)
 	if dropped := f.honoured(f.far.dropped); len(dropped) > 0 {
 		h.Set(DroppedHeader, strings.Join(dropped, ", "))
 	}
