@@ -257,6 +257,11 @@ func (o *OpenAI) goOn(w *sink, r *http.Request, c *gateway.Call) error {
 		if c.Earlier, err = o.Kept.Earlier(r.Context(), c.Who.ProjectID, previous); err != nil {
 			return err
 		}
+		n := len(c.Earlier) // which withFiles may replace
+		if err := o.Intake.hold(n); err != nil {
+			return err
+		}
+		defer func() { _ = o.Intake.hold(-n) }()
 	}
 	if o.Kept != nil && (stored.Type == gjson.Null || stored.Bool()) {
 		asked := c.Body // which names files, and does not have them

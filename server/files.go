@@ -255,13 +255,7 @@ func (o *OpenAI) withFiles(ctx context.Context, c *gateway.Call) (held int, err 
 		if count++; count > maxPlacedFiles {
 			return dialect.LeftFile{}, fault.InvalidField("file_id", "A request names at most %d files.", maxPlacedFiles)
 		}
-		name, text, err := o.leftFile(ctx, c.Who.ProjectID, id, &left)
-		if err == nil { // in base64, and in the body
-			n := 2 * len(text)
-			if err = o.Intake.hold(n); err == nil {
-				held += n
-			}
-		}
+		name, text, err := o.leftFile(ctx, c.Who.ProjectID, id, &left, &held)
 		return dialect.LeftFile{Name: name, Data: text}, err
 	}
 	if c.Body, err = dialect.WithFiles(kind, c.Body, get); err != nil || len(c.Earlier) == 0 {
@@ -275,8 +269,9 @@ func (o *OpenAI) withFiles(ctx context.Context, c *gateway.Call) (held int, err 
 	return held, err
 }
 
-// leftFile reads one file of a project, as far as there is room left.
-func (o *OpenAI) leftFile(ctx context.Context, project, id string, left *int64) (name string, text []byte, err error) {
+// leftFile reads one file of a project, as far as there is room left. The memory for it, in base64 and in the body, is held
+// before.
+func (o *OpenAI) leftFile(ctx context.Context, project, id string, left *int64, held *int) (name string, text []byte, err error) {
 	files, err := o.files()
 	if err != nil {
 		return "", nil, err
@@ -294,6 +289,11 @@ func (o *OpenAI) leftFile(ctx context.Context, project, id string, left *int64) 
 		return "", nil, fault.New(fault.TooLarge, "The files that the request names have together more than "+strconv.Itoa(maxPlaced)+" bytes.", fault.Field("file_id"),
 			fault.Fix("Name fewer or smaller ones."))
 	}
+	n := int(2 * f.Bytes)
+	if err = o.Intake.hold(n); err != nil {
+		return "", nil, err
+	}
+	*held += n
 	if text, err = io.ReadAll(io.LimitReader(r, f.Bytes+1)); err == nil && int64(len(text)) != f.Bytes {
 		err = fault.New(fault.Internal, "A file is not as long as it was.")
 	}
