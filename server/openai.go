@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -467,6 +468,9 @@ func (s *sink) Write(b []byte) (int, error) {
 	}
 	if len(b) > 64<<10 { // smaller ones fit into buffers on the way
 		s.extend()
+	}
+	if s.major >= 2 { // a stream that is reset has Write return while what is written may still be read
+		b = bytes.Clone(b)
 	}
 	return s.ResponseWriter.Write(b)
 }
