@@ -18,6 +18,7 @@ const (
 	firstBuffer = 8 << 10
 	lingerTime  = time.Second // for a client that is still sending to read why it should not
 	lingerBytes = 256 << 10
+	strayEnds   = 4 // bytes of line ends that old clients send behind a body
 )
 
 // conn is one connection, served by one goroutine; only watch runs beside it.
@@ -98,7 +99,15 @@ func (c *conn) next(first bool) verdict {
 	if !c.begin() {
 		return incomplete
 	}
-	for waited := first; ; waited = true {
+	for waited, skip := first, strayEnds; ; waited = true {
+		for !first && skip > 0 && c.r < c.w { // as net/http does behind a POST
+			if b := c.buf[c.r]; b != '\r' && b != '\n' {
+				skip = 0
+				break
+			}
+			c.r++
+			skip--
+		}
 		switch v := c.head.scan(c.buf[c.r:c.w], c.srv.lines, c.srv.Paths); {
 		case v == theirs, v == ours && !c.parse():
 			return theirs
