@@ -48,16 +48,16 @@ func (r *reader) bad(n *yaml.Node, chip, field, format string, args ...any) {
 	if r.err != nil {
 		return
 	}
-	where := r.file
+	where := []string{r.file}
 	if n != nil && n.Line > 0 {
-		where += fmt.Sprintf(" line %d", n.Line)
+		where[0] += fmt.Sprintf(" line %d", n.Line)
 	}
 	for _, part := range []string{chip, field} {
 		if part != "" {
-			where += ", " + part
+			where = append(where, part)
 		}
 	}
-	r.err = fault.New(fault.Invalid, where+": "+fmt.Sprintf(format, args...)+".", fault.Field(strings.Trim(chip+"."+field, ".")))
+	r.err = fault.New(fault.Invalid, strings.Join(where, ", ")+": "+fmt.Sprintf(format, args...)+".", fault.Field(strings.Trim(chip+"."+field, ".")))
 }
 
 // document parses a file into its top mapping. Anchors, tags of other languages and second documents are refused.

@@ -29,7 +29,7 @@ const asked = `index, uuid, name, pci.bus_id, driver_version, memory.total [MiB]
 `
 
 func TestWhatIsAskedIsRead(t *testing.T) {
-	for _, c := range strings.Split(columns, ",") {
+	for c := range strings.SplitSeq(columns, ",") {
 		if !strings.Contains(asked, c) {
 			t.Errorf("%s is asked for and not in the test", c)
 		}
