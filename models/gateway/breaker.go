@@ -149,6 +149,13 @@ func (b *breaker) shut(now time.Time, rest time.Duration, why verdict) {
 	b.open.Store(true)
 }
 
+// last says whether the last answer came before a time.
+func (b *breaker) last(before time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.slot != 0 && b.slot < before.UnixNano()/int64(breakerSlot)
+}
+
 // turn empties the slots that time went by.
 func (b *breaker) turn(now time.Time) {
 	slot := now.UnixNano() / int64(breakerSlot)

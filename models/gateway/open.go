@@ -498,8 +498,28 @@ func (g *Gateway) replica(name string) *replica {
 	if r, ok := g.replicas.Load(name); ok {
 		return r.(*replica)
 	}
-	r, _ := g.replicas.LoadOrStore(name, &replica{number: uint16(1 + g.numbers.Add(1)%65535)})
+	n := g.numbers.Add(1)
+	r, was := g.replicas.LoadOrStore(name, &replica{number: uint16(1 + n%65535)})
+	if !was && n%forgetEach == 0 {
+		g.forget(g.Now().Add(-forgetAfter))
+	}
 	return r.(*replica)
+}
+
+// Replicas come and go; those that answered nothing for forgetAfter are looked for with each forgetEach-th new one.
+const (
+	forgetEach  = 64
+	forgetAfter = 24 * time.Hour
+)
+
+// forget drops what is known of replicas that answered last before a time.
+func (g *Gateway) forget(before time.Time) {
+	g.replicas.Range(func(name, x any) bool {
+		if r := x.(*replica); r.running.Load() == 0 && r.breaker.last(before) {
+			g.replicas.CompareAndDelete(name, x)
+		}
+		return true
+	})
 }
 
 // bodyFor is the caller's body with the name that the backend knows its model by, where that is another one, and with

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -303,5 +304,25 @@ func TestBreakerStates(t *testing.T) {
 	}
 	if b.enter(now) {
 		t.Fatal("half of its answers being slow leaves it closed")
+	}
+}
+
+// What is known of replicas that are gone does not grow for ever.
+func TestReplicasThatAreGoneAreForgotten(t *testing.T) {
+	r, now := newRig(t), time.Unix(1_800_000_000, 0)
+	r.Now = func() time.Time { return now }
+	for _, name := range []string{"gone", "runs", "lives"} {
+		r.replica(name).breaker.leave(now, good)
+	}
+	r.replica("runs").running.Add(1)
+	now = now.Add(forgetAfter + time.Hour)
+	r.replica("lives").breaker.leave(now, good)
+	for i := range forgetEach {
+		r.replica(fmt.Sprint("new", i))
+	}
+	left := map[string]bool{}
+	r.Backends(func(name string, _ int64, _ bool) { left[name] = true })
+	if left["gone"] || !left["runs"] || !left["lives"] || len(left) != forgetEach+2 {
+		t.Errorf("%d are known: %v", len(left), left)
 	}
 }
