@@ -97,6 +97,7 @@ type Gateway struct {
 	retries  budget
 	lanes    sync.Map // backend id -> *lane
 	waking   atomic.Int32
+	copies   atomic.Int64 // bytes kept for Watch of requests that run
 	stored   answers
 }
 

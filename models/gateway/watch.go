@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/triarch-ai/triarch/api/openai"
@@ -116,7 +117,7 @@ func (f *flight) watched(ctx context.Context, to Sink) (err error) {
 	f.Watch.Begin(s)
 	var copied *copying
 	if s.Keep > 0 {
-		copied = &copying{Sink: to, most: s.Keep}
+		copied = &copying{Sink: to, most: s.Keep, all: &f.copies}
 		to = copied
 	}
 	ended := false
@@ -126,6 +127,9 @@ func (f *flight) watched(ctx context.Context, to Sink) (err error) {
 			s.Answer, s.Whole = copied.kept, !copied.more
 		}
 		f.Watch.End(s)
+		if copied != nil {
+			copied.all.Add(-int64(len(copied.kept)))
+		}
 	}()
 	err = f.begun(ctx, to)
 	ended = true
@@ -169,10 +173,18 @@ type copying struct {
 	kept []byte
 	most int
 	more bool // there was more
+	all  *atomic.Int64
 }
+
+// copiesMost bounds the bytes of all copies of running requests together; what finds no room is not whole.
+const copiesMost = 256 << 20
 
 func (c *copying) Write(b []byte) (int, error) {
 	n := min(len(b), c.most-len(c.kept))
+	if n > 0 && c.all.Add(int64(n)) > copiesMost {
+		c.all.Add(-int64(n))
+		n, c.most = 0, len(c.kept) // nor what comes behind
+	}
 	c.kept = append(c.kept, b[:n]...)
 	c.more = c.more || n < len(b)
 	return c.Sink.Write(b)

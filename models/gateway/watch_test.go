@@ -162,3 +162,17 @@ func TestPanicsLeaveNothingBehind(t *testing.T) {
 		t.Errorf("the next request: %v", err)
 	}
 }
+
+// Copies of answers have a bound together.
+func TestCopiesAreBounded(t *testing.T) {
+	r, n := newRig(t), &noticed{keep: 1000}
+	r.Watch = n
+	r.route(own("a", 0, 1, 1, &script{says: []said{{body: fine}}}))
+	for _, taken := range []int64{0, copiesMost} {
+		r.copies.Store(taken)
+		w, err := r.ask(t.Context(), "")
+		if err != nil || w.body.String() != fine || (n.answer == fine) != (taken == 0) || n.last.Whole != (taken == 0) || r.copies.Load() != taken {
+			t.Errorf("with %d bytes taken: %v, kept %q, whole %v, then %d", taken, err, n.answer, n.last.Whole, r.copies.Load())
+		}
+	}
+}
