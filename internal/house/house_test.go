@@ -3,6 +3,8 @@ package house
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -150,5 +152,28 @@ func TestDeclaresIsNotFooled(t *testing.T) {
 	src := "package x\n\nfunc Start() {}\n\nfunc (s *System) Stop() {}\n"
 	if !declares(src, "Start") || !declares(src, "System.Stop") || declares(src, "Stop") || declares(src, "System.Start") || declares(src, "Star") {
 		t.Fatal("declares is wrong")
+	}
+}
+
+// TestOnlySourcesAreKept finds built programs and other large files that were added by mistake; the one model that
+// tests compare with is the largest that may be.
+func TestOnlySourcesAreKept(t *testing.T) {
+	dir := root(t)
+	list, err := exec.Command("git", "-C", dir, "ls-files", "-z").Output()
+	if err != nil {
+		t.Fatalf("git cannot list the files: %v", err)
+	}
+	const most = 1 << 20
+	for name := range strings.SplitSeq(strings.TrimRight(string(list), "\x00"), "\x00") {
+		st, err := os.Lstat(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) { // removed, and not committed yet
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Size() > most {
+			t.Errorf("%s has %d bytes; what is built or downloaded does not belong here", name, st.Size())
+		}
 	}
 }
