@@ -159,7 +159,11 @@ func TestDeclaresIsNotFooled(t *testing.T) {
 // tests compare with is the largest that may be.
 func TestOnlySourcesAreKept(t *testing.T) {
 	dir := root(t)
-	list, err := exec.Command("git", "-C", dir, "ls-files", "-z").Output()
+	if _, err := os.Stat(filepath.Join(dir, ".git")); errors.Is(err, fs.ErrNotExist) {
+		return // a copy without its history, where nothing tells what is kept
+	}
+	// A checkout may belong to somebody else than who tests it.
+	list, err := exec.Command("git", "-c", "safe.directory=*", "-C", dir, "ls-files", "-z").Output()
 	if err != nil {
 		t.Fatalf("git cannot list the files: %v", err)
 	}
