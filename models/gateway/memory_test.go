@@ -60,8 +60,9 @@ func TestMemoryOfAnswers(t *testing.T) {
 			r.route([]*serve.Upstream{abroad("one", 0, 1, c.e)}...)
 			var served, refused int
 			var mu sync.Mutex
-			for range 20 {
+			for i := range 20 {
 				go func() {
+					time.Sleep(time.Duration(i) * time.Millisecond) // so that no two grow at the same moment
 					body := `{"model":"m","max_tokens":100,"messages":[{"role":"user","content":"x"}]}`
 					w, err := r.run(r.call(c.kind, body, false))
 					mu.Lock()

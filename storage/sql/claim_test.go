@@ -35,11 +35,11 @@ func TestAClaimIsHeldByOne(t *testing.T) {
 	})
 }
 
-// lose ends the connection that a claim is held by.
+// lose ends the connection that a claim is held by, and waits until it has ended: the lock goes with the process.
 func lose(t *testing.T, db *sql.DB) {
 	t.Helper()
 	must(t, db.Write(t.Context(), func(tx *sql.Tx) error {
-		return exec(t.Context(), tx, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()
+		return exec(t.Context(), tx, `SELECT pg_terminate_backend(pid, 20000) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()
 			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
 	}))
 }
