@@ -160,10 +160,13 @@ func TestBadRows(t *testing.T) {
 }
 
 // TestTune fits arithmetic, memory and the seconds of a layer of each task and engine to the tuning rows by a search on a
-// grid that gets finer, with a small pull towards usual values where figures say little. It prints the table of perf.
+// grid that gets finer, with a small pull towards usual values where figures say little. The table of perf has to predict as
+// what comes of it; -tune prints it.
 func TestTune(t *testing.T) {
-	if !*tune {
-		t.Skip("only with -tune")
+	print := func(format string, args ...any) {
+		if *tune {
+			fmt.Printf(format, args...)
+		}
 	}
 	type key struct {
 		task   perf.Task
@@ -184,7 +187,16 @@ func TestTune(t *testing.T) {
 		}
 		e := fit(cells[k])
 		means[k.task] = append(means[k.task], e)
-		fmt.Printf("\t{%q, %q}: {%.3f, %.3f, %.2g, %.2f},\n", k.task, k.engine, e.Arithmetic, e.Memory, e.Layer, e.Spread)
+		for _, f := range cells[k] {
+			now, refused := perf.Predict(f.Question)
+			if refused != nil {
+				continue
+			}
+			if then, _ := perf.PredictWith(f.Question, e); math.Abs(math.Log(now.Rate/then.Rate)) > 0.02 {
+				t.Errorf("%s: perf predicts %.4g where the fit gives %.4g; run with -tune -v and take its lines", f.Model, now.Rate, then.Rate)
+			}
+		}
+		print("\t{%q, %q}: {%.3f, %.3f, %.2g, %.2f},\n", k.task, k.engine, e.Arithmetic, e.Memory, e.Layer, e.Spread)
 	}
 	for task, es := range means {
 		m := perf.Efficiency{Spread: 1}
@@ -195,16 +207,13 @@ func TestTune(t *testing.T) {
 			m.Layer += e.Layer / n
 			m.Spread = max(m.Spread, e.Spread)
 		}
-		fmt.Printf("\t{%q, \"\"}: {%.3f, %.3f, %.2g, %.2f},\n", task, math.Exp(m.Arithmetic), math.Exp(m.Memory), m.Layer, m.Spread*1.2)
+		print("\t{%q, \"\"}: {%.3f, %.3f, %.2g, %.2f},\n", task, math.Exp(m.Arithmetic), math.Exp(m.Memory), m.Layer, m.Spread*1.2)
 	}
 }
 
-// TestStrangeEngine prints how far a prediction is for an engine of which nothing was measured: the held-out rows of each by
+// TestStrangeEngine holds how far a prediction is for an engine of which nothing was measured: the held-out rows of each by
 // the efficiency fitted to the tuning rows of all other engines of its task.
 func TestStrangeEngine(t *testing.T) {
-	if !*tune {
-		t.Skip("only with -tune")
-	}
 	figures := all(t)
 	e := errors{}
 	seen := map[string]bool{}
@@ -235,6 +244,9 @@ func TestStrangeEngine(t *testing.T) {
 		t.Logf("%s %s %s", task, engine, one)
 	}
 	t.Logf("all %s", e)
+	if len(e.off) < 100 || e.at(.5) > 0.20 || e.at(.9) > 0.60 {
+		t.Errorf("engines that nobody measured are off by more than docs/perf.md says: %s", e)
+	}
 }
 
 func fit(figures []Figure) perf.Efficiency {
