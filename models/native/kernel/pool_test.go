@@ -116,37 +116,6 @@ func TestDefaultThreads(t *testing.T) {
 	}
 }
 
-func TestQuotaOfControlGroups(t *testing.T) {
-	for name, c := range map[string]struct {
-		files map[string]string
-		want  int
-	}{
-		"no control groups": {nil, 0},
-		"v2 at the root":    {map[string]string{"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/cpu.max": "150000 100000\n"}, 2},
-		"v2 without limit":  {map[string]string{"/proc/self/cgroup": "0::/a\n", "/sys/fs/cgroup/a/cpu.max": "max 100000\n"}, 0},
-		"v2, parent is tighter": {map[string]string{"/proc/self/cgroup": "0::/a/b\n",
-			"/sys/fs/cgroup/a/b/cpu.max": "800000 100000", "/sys/fs/cgroup/a/cpu.max": "300000 100000"}, 3},
-		"v1": {map[string]string{"/proc/self/cgroup": "5:cpu,cpuacct:/x\n0::/\n",
-			"/sys/fs/cgroup/cpu/x/cpu.cfs_quota_us": "400000\n", "/sys/fs/cgroup/cpu/x/cpu.cfs_period_us": "100000\n"}, 4},
-		"v1 without limit": {map[string]string{"/proc/self/cgroup": "5:cpu:/\n",
-			"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 0},
-		"less than one CPU": {map[string]string{"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/cpu.max": "20000 100000"}, 1},
-		"nonsense":          {map[string]string{"/proc/self/cgroup": "x\n0::/\n", "/sys/fs/cgroup/cpu.max": "a b c"}, 0},
-	} {
-		t.Run(name, func(t *testing.T) {
-			read := func(path string) ([]byte, error) {
-				if s, ok := c.files[path]; ok {
-					return []byte(s), nil
-				}
-				return nil, errors.New("no such file")
-			}
-			if got := cgroupQuota(read); got != c.want {
-				t.Errorf("quota %d, want %d", got, c.want)
-			}
-		})
-	}
-}
-
 func TestSelectRefusesTheUnknown(t *testing.T) {
 	was := Name()
 	if err := Select("mmx"); err == nil || Name() != was {

@@ -1,6 +1,6 @@
 //go:build !linux
 
-package cpu
+package confine
 
 // affinity is not told elsewhere.
 func affinity() int { return 0 }

@@ -1,8 +1,8 @@
-package kernel
+package confine
 
 import "golang.org/x/sys/unix"
 
-// affinity is the number of CPUs the scheduler may put this process on; 0 when unknown.
+// affinity is the number of cores that the scheduler may put this process on; 0: unknown.
 func affinity() int {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
