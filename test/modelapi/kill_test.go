@@ -144,9 +144,10 @@ func prepare(t *testing.T, dir, dsn string) string {
 
 const streams = 64
 
-// killOnce runs a gateway under its streams, kills it when all have begun and that many more tokens were delivered, and
-// returns the tokens each request got.
-func killOnce(t *testing.T, dir, dsn, engineAddr, secret string, tokens int) map[string]int {
+// startGateway runs a gateway in a process of its own, which says its address when it serves. kill ends it as it stands; wait
+// comes after that.
+func startGateway(t *testing.T, dir, dsn, engineAddr string) (addr string, kill, wait func()) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), dirEnv+"="+dir, dsnEnv+"="+dsn, engineEnv+"="+engineAddr)
 	cmd.Stderr = os.Stderr
@@ -157,12 +158,22 @@ func killOnce(t *testing.T, dir, dsn, engineAddr, secret string, tokens int) map
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
-	addr, err := bufio.NewReader(out).ReadString('\n')
+	kill, wait = func() { cmd.Process.Kill() }, func() { cmd.Wait() }
+	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
+		kill()
+		wait()
 		t.Fatal(err)
 	}
+	return strings.TrimSpace(line), kill, wait
+}
+
+// killOnce runs a gateway under its streams, kills it when all have begun and that many more tokens were delivered, and
+// returns the tokens each request got.
+func killOnce(t *testing.T, dir, dsn, engineAddr, secret string, tokens int) map[string]int {
+	addr, kill, wait := startGateway(t, dir, dsn, engineAddr)
+	defer wait()
+	defer kill()
 	delivered := map[string]int{}
 	var mu sync.Mutex
 	var begun, sum atomic.Int64
@@ -170,13 +181,13 @@ func killOnce(t *testing.T, dir, dsn, engineAddr, secret string, tokens int) map
 	for i := range streams {
 		clients.Go(func() {
 			first := true
-			rid, n := streamUntilDead(strings.TrimSpace(addr), secret, longStreams[i%len(longStreams)], func(n int) {
+			rid, n := streamUntilDead(addr, secret, longStreams[i%len(longStreams)], func(n int) {
 				if first && begun.Add(1) == streams {
 					sum.Store(0)
 				}
 				first = false
 				if sum.Add(int64(n)) >= int64(tokens) && begun.Load() == streams {
-					cmd.Process.Kill()
+					kill()
 				}
 			})
 			mu.Lock()

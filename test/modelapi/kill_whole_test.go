@@ -1,12 +1,10 @@
 package modelapi
 
 import (
-	"bufio"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,22 +58,9 @@ func TestKilledUnderWholeAnswers(t *testing.T) {
 // killAmongWhole runs a gateway, has many ask it again and again, and kills it when so many answers have arrived. It returns
 // the tokens of each.
 func killAmongWhole(t *testing.T, dir, dsn, engineAddr, secret string, answers int) map[string]int {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), dirEnv+"="+dir, dsnEnv+"="+dsn, engineEnv+"="+engineAddr)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Wait()
-	defer cmd.Process.Kill()
-	addr, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
+	addr, kill, wait := startGateway(t, dir, dsn, engineAddr)
+	defer wait()
+	defer kill()
 	delivered := map[string]int{}
 	var mu sync.Mutex
 	var arrived atomic.Int64
@@ -83,7 +68,7 @@ func killAmongWhole(t *testing.T, dir, dsn, engineAddr, secret string, answers i
 	for i := range 20 {
 		clients.Go(func() {
 			for n := i; ; n++ {
-				rid, tokens := askWhole(t, strings.TrimSpace(addr), secret, wholeAnswers[n%len(wholeAnswers)])
+				rid, tokens := askWhole(t, addr, secret, wholeAnswers[n%len(wholeAnswers)])
 				if tokens == 0 {
 					return
 				}
@@ -91,7 +76,7 @@ func killAmongWhole(t *testing.T, dir, dsn, engineAddr, secret string, answers i
 				delivered[rid] = tokens
 				mu.Unlock()
 				if arrived.Add(1) == int64(answers) {
-					cmd.Process.Kill()
+					kill()
 				}
 			}
 		})
