@@ -156,9 +156,9 @@ func (a *app) chipScan(load func() (*chip.Catalogue, error)) *cobra.Command {
 	var anew bool
 	c := &cobra.Command{Use: "scan", Short: "Look for the chips of this machine, their state and their faults", Args: cobra.NoArgs,
 		Long: `Asks the vendors' own tools which chips this machine has and how they are, and counts the processor's cores under
-the control group's quota. The first time it measures the bandwidth of the processor's memory, which takes a second
-of every core, and keeps it in the data directory if there is one. On a busy machine it measures what was left over:
---measure measures anew.`,
+the control group's quota. The first time it measures what the processor's memory and arithmetic reach, which takes two
+seconds of every core, and keeps it in the data directory if there is one. On a busy machine it measures what was left
+over: --measure measures anew.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			all, err := load()
 			if err != nil {
@@ -170,7 +170,7 @@ of every core, and keeps it in the data directory if there is one. On a busy mac
 			}
 			return a.Value(s, func() { a.printScan(s) })
 		}}
-	c.Flags().BoolVar(&anew, "measure", false, "measure the processor's memory again")
+	c.Flags().BoolVar(&anew, "measure", false, "measure the processor again")
 	return c
 }
 
@@ -186,6 +186,9 @@ func (a *app) printScan(s *system.ChipScan) {
 		}
 		if d.Bandwidth != nil {
 			a.Printf("bandwidth: %s, %s\n", d.Bandwidth.Source, d.Bandwidth.Note)
+		}
+		if d.FP32 != nil {
+			a.Printf("fp32: %s, %s, %s\n", figureText(d.FP32), d.FP32.Source, d.FP32.Note)
 		}
 		for _, n := range d.Notes {
 			a.Printf("%s: %s\n", d.Name, n)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/chip/cpu"
+	"github.com/triarch-ai/triarch/models/native/kernel"
 )
 
 // ChipTool is how the look for the chips of one make came out.
@@ -30,18 +31,9 @@ type ChipScan struct {
 }
 
 // Chips looks for the chips of this machine: the processor, and what the vendors' tools tell. Where data is a directory,
-// the bandwidth of the processor's memory is measured the first time, or anew, and kept there.
+// what the processor's memory and arithmetic reach is measured the first time, or anew, and kept there.
 func Chips(ctx context.Context, c *chip.Catalogue, data string, anew bool) (*ChipScan, error) {
-	processor := cpu.Device()
-	small := int64(0)
-	if processor.Memory != nil {
-		small = int64(*processor.Memory / 8)
-	}
-	bandwidth, err := cpu.Bandwidth(data, processor, anew, time.Now, func(cores int) float64 { return cpu.Triad(cores, small) })
-	if err != nil {
-		processor.Notes = append(processor.Notes, "the memory's bandwidth is not known: "+err.Error())
-	}
-	processor.Bandwidth = bandwidth
+	processor := Processor(data, anew)
 	found, err := chip.Discover(ctx, c, chipDrivers()...)
 	if err != nil {
 		return nil, err
@@ -57,6 +49,35 @@ func Chips(ctx context.Context, c *chip.Catalogue, data string, anew bool) (*Chi
 	}
 	s.Unread = slices.DeleteFunc(onTheBus(os.DirFS("/sys/bus/pci/devices")), func(m string) bool { return slices.Contains(told, m) })
 	return s, nil
+}
+
+// Processor is this machine's processor. Where data is a directory, what its memory and its arithmetic reach is measured the
+// first time, or anew, and kept there; else they are unknown.
+func Processor(data string, anew bool) chip.Device {
+	d := cpu.Device()
+	small := int64(0)
+	if d.Memory != nil {
+		small = int64(*d.Memory / 8)
+	}
+	err := cpu.Fill(data, &d, anew, time.Now, cpu.Measure{
+		Bandwidth: func(cores int) float64 { return cpu.Triad(cores, small) },
+		FP32:      func(cores int) float64 { return kernel.Speed(cores, time.Now) },
+		How:       "products of matrices by the embedded engine (" + kernel.Name() + ")",
+	})
+	if err != nil {
+		d.Notes = append(d.Notes, "what its memory and arithmetic reach is not known: "+err.Error())
+	}
+	return d
+}
+
+// ProcessorChip is this machine's processor as a chip, see Processor and chip.Processor.
+func ProcessorChip(c *chip.Catalogue, data string, anew bool) (chip.Chip, error) {
+	base, err := c.Find(chip.ProcessorID)
+	if err != nil {
+		return chip.Chip{}, err
+	}
+	d := Processor(data, anew)
+	return chip.Processor(base, &d, 0), nil
 }
 
 // busVendors are the makes whose number on the PCI bus is known here.

@@ -1,9 +1,10 @@
 // Package cpu tells of the processor of this machine as of a chip: the cores that this process may keep busy, the vector
-// units, the memory, and how fast the memory is, which is measured once and kept.
+// units, the memory, and how fast memory and arithmetic are, which is measured once and kept.
 //
 // Rules for callers: cores are counted under the control group's quota (version 2 and 1) and the affinity, rounded up to
-// whole ones. Measuring takes a second of every core and up to 384 MiB; it wants a machine that is otherwise idle, or it
-// tells what was left over. Tried on Linux on x86-64; elsewhere what the system does not tell is left out.
+// whole ones. Measuring takes a second or two of every core and up to 384 MiB; it wants a machine that is otherwise idle, or
+// it tells what was left over. Device and Fill together give what chip.Processor takes. Tried on Linux on x86-64; elsewhere
+// what the system does not tell is left out.
 package cpu
 
 import (
@@ -26,12 +27,12 @@ import (
 )
 
 // ID is the processor's id in the catalogue, and the class of its cores.
-const ID = "cpu"
+const ID = chip.ProcessorID
 
-// Kept is the file in the data directory that keeps the measured bandwidth.
+// Kept is the file in the data directory that keeps the measured figures.
 const Kept = "cpu-bandwidth.json"
 
-// Device is the processor without its bandwidth.
+// Device is the processor without what is measured.
 func Device() chip.Device {
 	name := model(readFile("/proc/cpuinfo"))
 	if name == "" {
@@ -82,40 +83,65 @@ func vector() []string {
 	return units
 }
 
+// Measure finds the figures of so many cores together. Each is called with all cores; OneCore is Bandwidth with one.
+type Measure struct {
+	Bandwidth func(cores int) float64 // of the memory, bytes a second; see Triad
+	FP32      func(cores int) float64 // of products in single precision, operations a second
+	How       string                  // what FP32 runs, for its source
+}
+
 // kept is the form of the file.
 type kept struct {
 	Model          string    `json:"model"`
 	Cores          int       `json:"cores"`
 	BytesPerSecond float64   `json:"bytes_per_second"`
+	OneCore        float64   `json:"one_core_bytes_per_second"`
+	FP32           float64   `json:"fp32_ops_per_second"`
+	How            string    `json:"fp32_by"`
 	Load           float64   `json:"load"` // of the machine before: what waited for its cores
 	At             time.Time `json:"at"`
 }
 
-// Bandwidth is the bandwidth of the memory as a figure: the one that dir keeps, or else what measure finds, which dir
-// keeps then. A kept one of another processor or another number of cores is measured anew. A dir that is not there, or "",
-// keeps nothing and nothing is measured: nil. Anew measures even where one is kept.
-func Bandwidth(dir string, d chip.Device, anew bool, now func() time.Time, measure func(cores int) float64) (*chip.Figure, error) {
+// Fill gives the device its measured figures: those that dir keeps, or else what m finds, which dir keeps then. Kept
+// ones of another processor, another number of cores or another way of measuring are measured anew. A dir that is not
+// there, or "", keeps nothing and nothing is measured. Anew measures even where figures are kept.
+func Fill(dir string, d *chip.Device, anew bool, now func() time.Time, m Measure) error {
 	if info, err := os.Stat(dir); dir == "" || err != nil || !info.IsDir() {
-		return nil, nil
+		return nil
 	}
 	file := filepath.Join(dir, Kept)
 	var k kept
-	if b, err := durable.ReadSmall(file, 1<<12); !anew && err == nil && json.Unmarshal(b, &k) == nil && k.Model == d.Name && k.Cores == d.Cores && sound(k.BytesPerSecond) {
-		return k.figure(), nil
+	b, err := durable.ReadSmall(file, 1<<12)
+	if anew || err != nil || json.Unmarshal(b, &k) != nil || !k.of(d, m.How) {
+		k = kept{Model: d.Name, Cores: d.Cores, How: m.How, Load: load(readFile("/proc/loadavg")), At: now().UTC().Truncate(time.Second)}
+		k.BytesPerSecond, k.OneCore, k.FP32 = m.Bandwidth(d.Cores), m.Bandwidth(1), m.FP32(d.Cores)
+		if !k.of(d, m.How) {
+			return fault.Newf(fault.Internal, "The processor was measured at %g bytes and %g operations a second, which cannot be.", k.BytesPerSecond, k.FP32)
+		}
+		if b, err = json.Marshal(k); err != nil {
+			return err
+		}
+		if err := durable.WriteFile(file, append(b, '\n'), 0o600); err != nil {
+			return fault.Wrap(err, "keeping the measured figures")
+		}
 	}
-	before := load(readFile("/proc/loadavg"))
-	k = kept{d.Name, d.Cores, measure(d.Cores), before, now().UTC().Truncate(time.Second)}
-	if !sound(k.BytesPerSecond) {
-		return nil, fault.Newf(fault.Internal, "The memory's bandwidth was measured as %g bytes a second, which cannot be.", k.BytesPerSecond)
+	k.fill(d)
+	return nil
+}
+
+// of says whether the figures are whole, possible, and this device's.
+func (k *kept) of(d *chip.Device, how string) bool {
+	return k.Model == d.Name && k.Cores == d.Cores && k.How == how && sound(k.BytesPerSecond) && sound(k.OneCore) && sound(k.FP32)
+}
+
+func (k *kept) fill(d *chip.Device) {
+	figure := func(v float64, u chip.Unit, how string, cores int) *chip.Figure {
+		return &chip.Figure{Value: v, Unit: u, Source: how + ", measured here on " + k.At.Format(time.DateOnly),
+			Confidence: chip.Measured, Note: fmt.Sprintf("%d cores, with a load of %.1f before", cores, k.Load)}
 	}
-	b, err := json.Marshal(k)
-	if err != nil {
-		return nil, err
-	}
-	if err := durable.WriteFile(file, append(b, '\n'), 0o600); err != nil {
-		return nil, fault.Wrap(err, "keeping the measured bandwidth")
-	}
-	return k.figure(), nil
+	const triad = "a triad over arrays larger than the caches"
+	d.Bandwidth, d.OneCore = figure(k.BytesPerSecond, chip.BytesPerSecond, triad, k.Cores), figure(k.OneCore, chip.BytesPerSecond, triad, 1)
+	d.FP32 = figure(k.FP32, chip.OpsPerSecond, k.How, k.Cores)
 }
 
 // load is the mean of the last minute in the text of /proc/loadavg; 0: unknown.
@@ -128,9 +154,4 @@ func load(text string) float64 {
 	return v
 }
 
-func sound(v float64) bool { return v >= 1e8 && v <= 1e14 }
-
-func (k *kept) figure() *chip.Figure {
-	return &chip.Figure{Value: k.BytesPerSecond, Unit: chip.BytesPerSecond, Source: "a triad over arrays larger than the caches, measured here on " + k.At.Format(time.DateOnly),
-		Confidence: chip.Measured, Note: fmt.Sprintf("%d cores, with a load of %.1f before", k.Cores, k.Load)}
-}
+func sound(v float64) bool { return v >= 1e8 && v <= 1e15 }

@@ -39,40 +39,42 @@ func TestTriadComputesAndCounts(t *testing.T) {
 	}
 }
 
-func TestBandwidthIsMeasuredOnceAndKeptWithItsDate(t *testing.T) {
+func TestFiguresAreMeasuredOnceAndKeptWithTheirDate(t *testing.T) {
 	dir, times := t.TempDir(), 0
 	d := chip.Device{Name: "Acme", Cores: 2}
 	now := func() time.Time { return time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC) }
-	measure := func(cores int) float64 { times++; return 1e9 * float64(cores) }
-	for range 2 {
-		f, err := Bandwidth(dir, d, false, now, measure)
-		if err != nil || f.Value != 2e9 || f.Confidence != chip.Measured || !strings.Contains(f.Source, "2026-05-04") || times != 1 {
-			t.Fatalf("%+v %v, measured %d times", f, err, times)
+	m := Measure{How: "a product", Bandwidth: func(cores int) float64 { return 1e9 * float64(cores) },
+		FP32: func(cores int) float64 { times++; return 1e10 * float64(cores) }}
+	fill := func(what string, anew bool, bytes float64, want int) {
+		t.Helper()
+		d.Bandwidth, d.OneCore, d.FP32 = nil, nil, nil
+		if err := Fill(dir, &d, anew, now, m); err != nil || d.Bandwidth.Value != bytes || d.OneCore.Value != 1e9 || d.FP32.Value != 10*bytes ||
+			d.Bandwidth.Confidence != chip.Measured || !strings.Contains(d.FP32.Source, "a product, measured here on 2026-05-04") || times != want {
+			t.Fatalf("%s: %+v %v, measured %d times", what, d, err, times)
 		}
 	}
+	fill("first", false, 2e9, 1)
+	fill("kept", false, 2e9, 1)
 	d.Cores = 4
-	if f, err := Bandwidth(dir, d, false, now, measure); err != nil || f.Value != 4e9 || times != 2 {
-		t.Errorf("more cores: %+v %v", f, err)
-	}
-	for _, text := range []string{"", "{", `{"model":"Acme","cores":4,"bytes_per_second":-1}`, `{"model":"Acme","cores":4,"bytes_per_second":1e300}`} {
+	fill("more cores", false, 4e9, 2)
+	n := 2
+	for _, text := range []string{"", "{", `{"model":"Acme","cores":4,"bytes_per_second":1e10}`, `{"model":"Acme","cores":4,"bytes_per_second":1e300,"one_core_bytes_per_second":1e9,"fp32_ops_per_second":1e10,"fp32_by":"a product"}`} {
 		if err := os.WriteFile(filepath.Join(dir, Kept), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if f, err := Bandwidth(dir, d, false, now, measure); err != nil || f.Value != 4e9 {
-			t.Errorf("%q: %+v %v", text, f, err)
-		}
+		n++
+		fill(text, false, 4e9, n)
 	}
-	before := times
-	if f, err := Bandwidth(dir, d, true, now, measure); err != nil || f.Value != 4e9 || times != before+1 {
-		t.Errorf("anew: %+v %v", f, err)
-	}
+	fill("anew", true, 4e9, n+1)
 	if load("0.52 1.2 3 1/2 3\n") != 0.52 || load("NaN 1") != 0 || load("") != 0 {
 		t.Error("the load")
 	}
-	if f, err := Bandwidth(filepath.Join(dir, "nowhere"), d, false, now, measure); f != nil || err != nil {
-		t.Errorf("no directory: %+v %v", f, err)
+	other := chip.Device{Name: "x", Cores: 1}
+	if err := Fill(filepath.Join(dir, "nowhere"), &other, false, now, m); err != nil || other.Bandwidth != nil {
+		t.Errorf("no directory: %+v %v", other, err)
 	}
-	if _, err := Bandwidth(dir, chip.Device{Name: "x"}, false, now, func(int) float64 { return 0 }); err == nil {
+	m.FP32 = func(int) float64 { return 0 }
+	if err := Fill(dir, &other, false, now, m); err == nil || other.FP32 != nil {
 		t.Error("a measurement of nothing was kept")
 	}
 }
