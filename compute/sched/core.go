@@ -142,6 +142,7 @@ type work struct {
 	started  int64 // of this attempt
 	runSince int64 // since when it runs but for moves
 	overhead int64 // time that this attempt takes to get where the last one was
+	counted  int64 // up to when Attained counts this attempt, where its speed changed
 	saved    int64 // attained time at the last checkpoint
 	fast     bool  // it counts against the fast lane
 	runAt    int   // in core.running
@@ -428,8 +429,11 @@ func (c *Core) attained(w *work) int64 {
 	if w.status != running {
 		return w.Attained
 	}
-	return w.Attained + c.progress(w, max(0, c.now-w.started-w.overhead))
+	return w.Attained + c.progress(w, max(0, c.now-w.goes()))
 }
+
+// goes is since when a running job makes the progress that Attained does not count.
+func (w *work) goes() int64 { return max(w.started+w.overhead, w.counted) }
 
 // progress is how much reference time passes for a job while it runs for a time on its chips. A job that has fewer chips than it asked for
 // goes on more slowly, in proportion.
@@ -456,7 +460,7 @@ func (c *Core) occupy(w *work, o *option, seats []Seat) {
 	} else {
 		w.first = c.now
 	}
-	w.status, w.opt, w.seats, w.started, w.ran, w.overhead = running, o, seats, c.now, true, overhead
+	w.status, w.opt, w.seats, w.started, w.ran, w.overhead, w.counted = running, o, seats, c.now, true, overhead, 0
 	c.shares = c.shares || o.shares()
 	w.waited += c.now - w.since
 	w.fast = w.urgent == urgentFast && w.Kind == Evaluation

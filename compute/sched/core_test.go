@@ -231,7 +231,7 @@ func history(t *rapid.T) *world {
 
 func (w *world) course(t *rapid.T) {
 	for i := range rapid.IntRange(1, 60).Draw(t, "steps") {
-		switch rapid.IntRange(0, 9).Draw(t, "what") {
+		switch rapid.IntRange(0, 10).Draw(t, "what") {
 		case 0, 1, 2, 3, 4:
 			w.draw(t, i)
 		case 5:
@@ -242,6 +242,8 @@ func (w *world) course(t *rapid.T) {
 			if ids := sortedKeys(w.jobs); len(ids) > 0 {
 				w.end(rapid.SampledFrom(ids).Draw(t, "cancelled"))
 			}
+		case 7:
+			w.respeed(t)
 		default:
 			w.pass(w.now + rapid.Int64Range(1, 30*minute).Draw(t, "pass"))
 		}

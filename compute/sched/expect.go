@@ -35,7 +35,7 @@ func (c *Core) lookAhead(horizon int64) map[string]int64 {
 	starts := map[string]int64{}
 	var ends []ending
 	push := func(w *work) {
-		at := w.started + w.overhead + d.wall(w, w.opt, max(0, f.length[w.ID]-w.Attained))
+		at := w.goes() + d.wall(w, w.opt, max(0, f.length[w.ID]-w.Attained))
 		ends = pushEnd(ends, ending{max(at, d.now+1), w, w.started})
 	}
 	for _, w := range d.running {
