@@ -8,7 +8,11 @@
 // seconds, throughputs tokens a second of the whole layout.
 package perf
 
-import "github.com/triarch-ai/triarch/compute/chip"
+import (
+	"time"
+
+	"github.com/triarch-ai/triarch/compute/chip"
+)
 
 // Task is what a model does.
 type Task string
@@ -78,6 +82,9 @@ type Layout struct {
 	Shard    Shard `json:"shard,omitempty"`
 }
 
+// Filled is the layout with a one for each zero.
+func (l Layout) Filled() Layout { return l.filled() }
+
 func (l Layout) filled() Layout {
 	for _, n := range []*int{&l.Tensor, &l.Pipeline, &l.Data, &l.Sequence, &l.Expert, &l.Virtual} {
 		if *n == 0 {
@@ -136,4 +143,26 @@ type Answer struct {
 	Watts   *float64 `json:"watts"` // of all chips at full load; nil: unknown
 	Known   Known    `json:"known"`
 	Assumed []string `json:"assumed"` // what stands in for what is not known
+	// Evidence is what the answer was corrected by; nil: nothing.
+	Evidence *Evidence `json:"evidence,omitempty"`
+}
+
+// Evidence is measurements of this work or of work near it.
+type Evidence struct {
+	Factor float64   `json:"factor"` // the answer over the prior
+	Count  float64   `json:"count"`  // measurements, older ones counting less
+	Cells  int       `json:"cells"`  // different batches, contexts and shapes among them
+	Last   time.Time `json:"last"`   // the newest
+	Apart  int       `json:"apart"`  // measurements more than ten times off that nothing else bears out: not counted
+}
+
+// Scaled is the answer at so many times its rate, with an interval of so many times around that.
+func (a Answer) Scaled(factor, half float64) Answer {
+	a.Rate *= factor
+	a.Step /= factor
+	a.Low, a.High = a.Rate/half, a.Rate*half
+	for _, t := range []*float64{&a.Terms.Arithmetic, &a.Terms.Memory, &a.Terms.Link, &a.Terms.Bubble, &a.Terms.Overhead} {
+		*t /= factor
+	}
+	return a
 }
