@@ -212,12 +212,13 @@ func (w *World) hold(j int32, parts []Part, cost time.Duration) {
 		w.take(j, p)
 	}
 	js.since, js.from = w.now, w.now+cost
-	js.speed = sized(w.Speed(j, w.fleet.Nodes[js.first.Node].Chip), js.chips, spec.Chips)
+	js.speed = sized(w.speedOf(js.speedRow, w.fleet.Nodes[js.first.Node].Chip), js.chips, spec.Chips)
 	js.gen++
 	end := lasting(w.jobs[j].Duration-js.done, js.speed)
 	if end < never-js.from {
 		w.future.push(coming{at: js.from + end, kind: Ended, id: j, gen: js.gen})
 	}
+	w.watch(j)
 	w.occupy(j, w.milli(j))
 }
 

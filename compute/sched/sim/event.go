@@ -14,6 +14,7 @@ const (
 	Submitted                 // Job is new and waits
 	Woken                     // a time asked for by World.WakeAt has come
 	Tick                      // the quantum of a Ticker
+	Seen                      // the speed of Job's attempt was seen, and the Knowledge told
 )
 
 // Event is one thing that happened. Job and Node are -1 where they do not apply.

@@ -81,8 +81,10 @@ func (w *World) nextInstant(quantum time.Duration) time.Duration {
 	return max(at, w.now)
 }
 
-// stale says whether c is the end of a job that was stopped since.
-func (w *World) stale(c *coming) bool { return c.kind == Ended && w.job[c.id].gen != c.gen }
+// stale says whether c is the end, or a look at an attempt, of a job that was stopped since.
+func (w *World) stale(c *coming) bool {
+	return c.kind == Ended && w.job[c.id].gen != c.gen || c.kind == Seen && (w.job[c.id].gen != c.gen || w.job[c.id].state != Running)
+}
 
 // gather collects what happens at the instant, having it happen.
 func (w *World) gather(at, quantum time.Duration) {
@@ -98,6 +100,10 @@ func (w *World) gather(at, quantum time.Duration) {
 			w.breakDown(c.id)
 		case NodeUp:
 			w.repaired(c.id)
+		case Seen:
+			if !w.stale(&c) {
+				w.see(c.id, c.gen)
+			}
 		case Woken:
 			w.events = append(w.events, Event{Kind: Woken, Job: -1, Node: -1})
 		}

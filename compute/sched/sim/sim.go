@@ -65,6 +65,8 @@ type Options struct {
 	Seed       uint64        // of failures and repairs
 	Checkpoint time.Duration // progress kept by a failure, in steps of this; 0 for DefaultCheckpoint
 	Speeds     *Speeds       // nil: every job runs at reference speed everywhere
+	Knowledge  Knowledge     // what policies are told of Speeds; nil: all of it
+	Noise      float64       // standard deviation of what Knowledge is told of an attempt's speed, in natural logs
 
 	// Measured leaves jobs outside [MeasureFrom, MeasureTo) of the order of submission out of the report, to look at
 	// the steady state; MeasureTo 0 measures all. The replay ends with the last measured job.

@@ -182,7 +182,8 @@ func (w *World) Attained(j int32) int64 {
 	return js.held + w.chipTime(j, w.now-js.since)
 }
 
-// Work is how much of its work a job has done, in time at reference speed on the chips it asked for.
+// Work is how much of its work a job has done, in time at reference speed on the chips it asked for. Where speeds are
+// learnt (Knowing), a policy that divides it by the time it took reads what it is not told: it has to count by Speed.
 func (w *World) Work(j int32) time.Duration {
 	js := &w.job[j]
 	if js.state != Running {
@@ -207,8 +208,9 @@ func (w *World) Remaining(j int32) time.Duration {
 	return w.jobs[j].Duration - w.Work(j)
 }
 
-// Speed is how fast a job is on a chip of the fleet, in millionths of the reference speed; 0 if it cannot run there.
-func (w *World) Speed(j, chip int32) int64 { return w.speedOf(w.job[j].speedRow, chip) }
+// Speed is how fast a job is on a chip of the fleet, in millionths of the reference speed, as far as that is known; 0 if it
+// cannot run there.
+func (w *World) Speed(j, chip int32) int64 { return w.thought(w.job[j].speedRow, chip) }
 
 func (w *World) speedOf(row, chip int32) int64 {
 	if row < 0 || chip < 0 {

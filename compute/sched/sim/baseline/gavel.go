@@ -21,7 +21,8 @@ const Round = 6 * time.Minute
 // not weighed; elastic jobs get what they asked for.
 type Rounds struct {
 	jobs  []int32 // that wait or run, in the order of submission
-	stale bool    // the jobs changed since the program was solved
+	stale bool    // the jobs, or what is known of their speeds, changed since the program was solved
+	known int64   // version of the speeds that it was solved for
 	group []rivals
 	of    []int32     // by job: its group
 	got   [][]float32 // by job, then chip: seconds run there
@@ -82,6 +83,9 @@ func (r *Rounds) Step(w *sim.World, events []sim.Event) {
 		case sim.Tick:
 			tick = true
 		}
+	}
+	if v := w.Version(); v != r.known {
+		r.known, r.stale = v, true
 	}
 	if r.stale || tick {
 		r.jobs = slices.DeleteFunc(r.jobs, func(j int32) bool { return w.State(j) == sim.Done })

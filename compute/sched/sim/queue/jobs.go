@@ -101,7 +101,7 @@ func (s *setting) throughputs() (*trace.Throughputs, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.out.Capacity = &capacity
+	s.out.Capacity, s.table, s.ref = &capacity, table, reference
 	s.speeds = &sim.Speeds{Types: table.Types, PPM: ppm}
 	return table, nil
 }

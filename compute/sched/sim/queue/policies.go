@@ -1,10 +1,14 @@
 package queue
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/triarch-ai/triarch/compute/sched"
 	"github.com/triarch-ai/triarch/compute/sched/predict"
 	"github.com/triarch-ai/triarch/compute/sched/sim"
 	"github.com/triarch-ai/triarch/compute/sched/sim/baseline"
+	"github.com/triarch-ai/triarch/compute/sched/sim/belief"
 	"github.com/triarch-ai/triarch/compute/sched/sim/triarch"
 )
 
@@ -28,12 +32,29 @@ func ownNames() []string {
 	return names
 }
 
-// policy makes a policy for one replay.
-func (s *setting) policy(name string) (sim.Policy, error) {
+// learners are the policies that may be given less than the table of throughputs, by a kind of knowledge behind a colon.
+var learners = []string{"triarch", "gavel"}
+
+// policy makes a policy for one replay, and what it knows of the throughputs; nil: all.
+func (s *setting) policy(name string) (sim.Policy, *belief.Beliefs, error) {
+	var known *belief.Beliefs
+	if base, kind, has := strings.Cut(name, ":"); has && slices.Contains(learners, base) {
+		var chips []string
+		for _, c := range s.fleet.Chips {
+			chips = append(chips, c.Name)
+		}
+		var err error
+		if known, err = belief.New(s.table, s.ref, chips, belief.Options{Kind: belief.Kind(kind), Hide: s.o.Hide, Seed: s.o.Seed, Optimism: s.o.Optimism}); err != nil {
+			return nil, nil, err
+		}
+		name = base
+	}
 	for _, p := range own {
 		if p.name == name {
-			return p.mk(s)
+			made, err := p.mk(s)
+			return made, known, err
 		}
 	}
-	return baseline.New(name)
+	made, err := baseline.New(name)
+	return made, known, err
 }

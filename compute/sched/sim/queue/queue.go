@@ -16,6 +16,7 @@ import (
 
 	"github.com/triarch-ai/triarch/compute/sched/sim"
 	"github.com/triarch-ai/triarch/compute/sched/sim/baseline"
+	"github.com/triarch-ai/triarch/compute/sched/sim/belief"
 	"github.com/triarch-ai/triarch/compute/sched/sim/fleet"
 	"github.com/triarch-ai/triarch/compute/sched/sim/report"
 	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
@@ -35,6 +36,9 @@ type Options struct {
 	SkipBad     bool    // count rows of the trace that cannot be true instead of failing
 	Throughputs string  // Gavel's table of throughputs
 	Reference   string  // the chip that durations are of, with Throughputs; empty: the fastest of the table
+	Hide        float64 // part of the table that policies named with a kind of knowledge do not know, as triarch:learn
+	Optimism    float64 // standard deviations above what is thought of an entry at which they are told of it
+	Noise       float64 // standard deviation of what an attempt shows of its speed, in natural logs; 0: DefaultNoise
 	MeasureFrom int     // measure only these jobs in the order of submission; both 0: all
 	MeasureTo   int
 	Checkpoint  time.Duration // 0: sim.DefaultCheckpoint
@@ -53,6 +57,9 @@ type Output struct {
 	Runs     []*report.Summary  `json:"runs"`
 	MemoryMB float64            `json:"memory_mb"` // obtained from the operating system by the end
 }
+
+// DefaultNoise is how far what an attempt shows is off its speed: a twentieth.
+const DefaultNoise = 0.05
 
 // DefaultLoad is the load of resampled and drawn jobs where none is given.
 const DefaultLoad = 0.85
@@ -94,6 +101,12 @@ func (o *Options) complete() error {
 		return fault.InvalidField("explain", "explain is %s; it must not be negative", o.Explain)
 	case o.Checkpoint < 0:
 		return fault.InvalidField("checkpoint", "checkpoint is %s; it must be above 0", o.Checkpoint)
+	case !(o.Hide >= 0 && o.Hide <= 1):
+		return fault.InvalidField("hide", "hide is %g; it is a part of the table, 0 to 1", o.Hide)
+	case !(o.Noise >= 0 && o.Noise <= 1):
+		return fault.InvalidField("noise", "noise is %g; it is a part of the speed, 0 to 1", o.Noise)
+	case !(o.Optimism >= 0 && o.Optimism <= 10):
+		return fault.InvalidField("optimism", "optimism is %g; it must be 0 to 10 standard deviations", o.Optimism)
 	case o.Expect < 0:
 		return fault.InvalidField("expect", "expect is %s; it must not be negative", o.Expect)
 	case o.Trace == "" && o.Throughputs == "":
@@ -112,11 +125,15 @@ func (o *Options) complete() error {
 		return fault.New(fault.Invalid, "No policy is given.", fault.Field("policy"), fault.Fix("Give --policy; there are %s", strings.Join(Policies(), ", ")))
 	}
 	for _, name := range o.Policies {
-		base, _, has := strings.Cut(name, ":")
+		base, kind, has := strings.Cut(name, ":")
 		switch {
 		case !slices.Contains(Policies(), base):
 			return baseline.Unknown(name, Policies())
-		case has && base != "las":
+		case has && slices.Contains(learners, base) && !slices.Contains(belief.Kinds(), belief.Kind(kind)):
+			return fault.New(fault.Invalid, fmt.Sprintf("There is no knowledge of the kind %q.", kind), fault.Field("policy"), fault.Fix("Write %s:learn, %s:prior or %s:alike", base, base, base))
+		case has && slices.Contains(learners, base) && o.Throughputs == "":
+			return fault.New(fault.Invalid, fmt.Sprintf("%s is to learn speeds, and no table of throughputs is given.", base), fault.Field("policy"), fault.Fix("Give --throughputs"))
+		case has && base != "las" && !slices.Contains(learners, base):
 			return fault.New(fault.Invalid, fmt.Sprintf("The policy %s has nothing to set behind a colon.", base), fault.Field("policy"), fault.Fix("Write %s; las alone has a threshold, as in las:4h", base))
 		}
 	}
@@ -162,6 +179,8 @@ type setting struct {
 	fleet  *fleet.Fleet
 	jobs   []trace.Job
 	speeds *sim.Speeds
+	table  *trace.Throughputs
+	ref    string // chip of the table
 	out    *Output
 }
 
@@ -191,13 +210,16 @@ func (s *setting) best(ctx context.Context, name string) (*report.Summary, error
 }
 
 func (s *setting) replay(ctx context.Context, name string) (*report.Summary, error) {
-	p, err := s.policy(name)
+	p, known, err := s.policy(name)
 	if err != nil {
 		return nil, err
 	}
 	o := sim.Options{Seed: s.o.Seed, Checkpoint: s.o.Checkpoint, Speeds: s.speeds, MeasureFrom: s.o.MeasureFrom, MeasureTo: s.o.MeasureTo}
 	if s.o.Progress != nil {
 		o.Progress = func(ended, jobs int, now time.Duration) { s.o.Progress(name, ended, jobs, now) }
+	}
+	if known != nil { // a nil pointer in the interface would be knowledge
+		o.Knowledge, o.Noise = known, cmp.Or(s.o.Noise, DefaultNoise)
 	}
 	began := s.o.Clock()
 	r, err := sim.Replay(ctx, s.jobs, s.fleet, p, o)
@@ -208,6 +230,10 @@ func (s *setting) replay(ctx context.Context, name string) (*report.Summary, err
 		return nil, err
 	}
 	sum := report.Make(name, r, s.fleet, s.o.Clock().Sub(began))
+	if known != nil {
+		l := known.Report(r.Ended)
+		sum.Learning = &l
+	}
 	if own, ok := p.(interface{ Explained() int64 }); ok {
 		sum.Explanations = own.Explained()
 	}

@@ -164,3 +164,46 @@ func TestWrongOptionsSayWhatToDo(t *testing.T) {
 		}
 	}
 }
+
+// throughputsFile is two types on the chips of Gavel's fleet, of which one is as fast everywhere.
+func throughputsFile(t *testing.T) string {
+	var b strings.Builder
+	b.WriteString("worker_type,job_type,scale_factor,other_job,other_sf,iters_per_s,other_iters_per_s\n")
+	for i, chip := range []string{"k80", "p100", "v100"} {
+		fmt.Fprintf(&b, "%s,dense (1),1,,,%d,\n%s,sparse (1),1,,,7,\n", chip, 1<<(2*i), chip)
+	}
+	return file(t, "throughputs.csv", b.String())
+}
+
+// Policies that know less than the table stand beside those that know all of it, with what they learnt.
+func TestRunWithHiddenThroughputs(t *testing.T) {
+	out := run(t, Options{Throughputs: throughputsFile(t), Policies: []string{"triarch", "triarch:learn", "triarch:prior", "triarch:alike", "gavel:learn"}, Jobs: 300, Hide: 0.5, Seed: 3})
+	if len(out.Runs) != 5 || out.Runs[0].Learning != nil {
+		t.Fatalf("%+v", out.Runs)
+	}
+	for i, want := range []struct {
+		hidden int
+		learns bool
+	}{{3, true}, {3, false}, {6, false}, {3, true}} {
+		r := out.Runs[i+1]
+		l := r.Learning
+		if l == nil || l.Entries != 6 || l.Hidden != want.hidden || (l.Observations > 0) != want.learns {
+			t.Errorf("%s: %+v", r.Policy, l)
+			continue
+		}
+		first, last := l.Error[0].Hidden, l.Error[len(l.Error)-1].Hidden
+		if want.learns != (last < first/2) {
+			t.Errorf("%s: the error was %g and is %g", r.Policy, first, last)
+		}
+	}
+}
+
+func TestRunRefusesKnowledgeThatIsNot(t *testing.T) {
+	for _, o := range []Options{{Policies: []string{"triarch:all"}}, {Policies: []string{"gavel:"}}, {Policies: []string{"srsf:learn"}}, {Policies: []string{"fifo"}, Hide: -1},
+		{Policies: []string{"fifo"}, Noise: 2}, {Policies: []string{"fifo"}, Optimism: 11}} {
+		o.Throughputs, o.Clock = throughputsFile(t), clock()
+		if _, err := Run(context.Background(), o); !fault.Is(err, fault.Invalid) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+}

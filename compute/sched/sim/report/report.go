@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/sched/sim"
+	"github.com/triarch-ai/triarch/compute/sched/sim/belief"
 	"github.com/triarch-ai/triarch/compute/sched/sim/fleet"
 )
 
@@ -36,8 +37,9 @@ type Summary struct {
 	Cost             float64 `json:"cost"`
 	Currency         string  `json:"currency,omitempty"`
 
-	Expected     *Expected `json:"expected_start,omitempty"`
-	Explanations int64     `json:"explanations,omitempty"` // of why a job waits, worked out and kept
+	Expected     *Expected        `json:"expected_start,omitempty"`
+	Learning     *belief.Learning `json:"learning,omitempty"`     // of speeds
+	Explanations int64            `json:"explanations,omitempty"` // of why a job waits, worked out and kept
 
 	SpanS         float64        `json:"span_s"` // first submission to last event
 	Decisions     int64          `json:"decisions"`

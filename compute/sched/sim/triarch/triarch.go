@@ -5,6 +5,7 @@
 package triarch
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -24,6 +25,7 @@ type Policy struct {
 	node    []int32 // the core's node -> the fleet's
 	err     error
 	parts   []sim.Part
+	version int64 // of the world's speeds, as the core was told of them last
 	wake    time.Duration
 
 	// Expect has the policy say when jobs that wait will start, as often as this; 0 = never.
@@ -82,6 +84,10 @@ func (p *Policy) Step(w *sim.World, events []sim.Event) {
 	now := w.Now().Milliseconds()
 	for _, e := range events {
 		p.tell(w, e, now)
+	}
+	if v := w.Version(); v != p.version {
+		p.version = v
+		p.respeed(w, now)
 	}
 	plan := p.core.Plan(now)
 	for i := range plan.Actions {
@@ -167,13 +173,31 @@ func (p *Policy) tell(w *sim.World, e sim.Event, now int64) {
 	case sim.Ended:
 		s := w.Spec(e.Job)
 		delete(p.number, s.ID)
-		p.note(p.core.End(now, s.ID, w.Work(e.Job).Milliseconds(), true))
+		p.note(p.core.End(now, s.ID, p.attained(w, e.Job, now), true))
 	case sim.Failed:
-		p.note(p.core.Requeue(now, w.Spec(e.Job).ID, w.Work(e.Job).Milliseconds()))
+		p.note(p.core.Requeue(now, w.Spec(e.Job).ID, p.attained(w, e.Job, now)))
 	case sim.NodeDown:
 		p.note(p.core.SetNode(now, w.Fleet().Nodes[e.Node].Name, sched.Down))
 	case sim.NodeUp:
 		p.note(p.core.SetNode(now, w.Fleet().Nodes[e.Node].Name, sched.Up))
+	}
+}
+
+// attained is how long a job has run at the reference speed: where speeds are learnt, by what was thought of them, for the
+// world's own count would tell what they are. What a failure lost is not taken off then.
+func (p *Policy) attained(w *sim.World, j int32, now int64) int64 {
+	if w.Knowing() {
+		return p.core.Attained(now, w.Spec(j).ID)
+	}
+	return w.Work(j).Milliseconds()
+}
+
+// respeed tells the core what speeds are thought right now, of all jobs that wait or run, in the order of submission.
+func (p *Policy) respeed(w *sim.World, now int64) {
+	for _, j := range slices.Sorted(maps.Values(p.number)) {
+		if s := w.Spec(j); s.Chips > 0 {
+			p.note(p.core.SetSpeeds(now, s.ID, choices(w, j, s)))
+		}
 	}
 }
 
@@ -220,10 +244,16 @@ func job(w *sim.World, j int32, s *trace.Spec) sched.Job {
 	if home := w.Home(j); home >= 0 {
 		out.Need.Sites = []string{w.Fleet().Sites[home].Name}
 	}
+	out.Need.AnyOf = choices(w, j, s)
+	return out
+}
+
+// choices are the chips that a job may use at the speeds as they are known.
+func choices(w *sim.World, j int32, s *trace.Spec) (out []sched.Choice) {
 	for c := range w.Fleet().Chips {
 		speed := w.Speed(j, int32(c))
 		if speed > 0 && (len(s.ChipList) == 0 || allowed(s.ChipList, w.Fleet().Chips[c].Name)) {
-			out.Need.AnyOf = append(out.Need.AnyOf, sched.Choice{Chip: w.Fleet().Chips[c].Name, Speed: speed})
+			out = append(out, sched.Choice{Chip: w.Fleet().Chips[c].Name, Speed: speed})
 		}
 	}
 	return out
