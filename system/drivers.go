@@ -7,7 +7,21 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/chip"
+	"github.com/triarch-ai/triarch/compute/chip/amd"
+	"github.com/triarch-ai/triarch/compute/chip/apple"
+	"github.com/triarch-ai/triarch/compute/chip/cambricon"
+	"github.com/triarch-ai/triarch/compute/chip/enflame"
+	"github.com/triarch-ai/triarch/compute/chip/gaudi"
+	"github.com/triarch-ai/triarch/compute/chip/huawei"
+	"github.com/triarch-ai/triarch/compute/chip/hygon"
+	"github.com/triarch-ai/triarch/compute/chip/iluvatar"
+	"github.com/triarch-ai/triarch/compute/chip/kunlunxin"
+	"github.com/triarch-ai/triarch/compute/chip/metax"
+	"github.com/triarch-ai/triarch/compute/chip/moorethreads"
 	"github.com/triarch-ai/triarch/compute/chip/nvidia"
+	"github.com/triarch-ai/triarch/compute/chip/thead"
+	"github.com/triarch-ai/triarch/compute/chip/tpu"
+	"github.com/triarch-ai/triarch/compute/chip/xpu"
 	"github.com/triarch-ai/triarch/compute/exec/local"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -31,7 +45,10 @@ func engines() map[string]engine.Engine {
 }
 
 // chipDrivers read the vendors' own tools, in the order they are asked.
-func chipDrivers() []chip.Driver { return []chip.Driver{nvidia.Driver{}} }
+func chipDrivers() []chip.Driver {
+	return []chip.Driver{nvidia.Driver{}, amd.Driver{}, huawei.Driver{}, cambricon.Driver{}, hygon.Driver{}, moorethreads.Driver{}, iluvatar.Driver{}, metax.Driver{},
+		kunlunxin.Driver{}, thead.Driver{}, enflame.Driver{}, gaudi.Driver{}, xpu.Driver{}, tpu.Driver{}, apple.Driver{}}
+}
 
 // newProvider reaches a model API of somebody else, with the patience that the configuration has.
 func (s *System) newProvider(u provider.Upstream) provider.Driver {

@@ -40,7 +40,8 @@ var ranks = []struct {
 // drivers are the packages that satisfy a contract; only system (and cmd-less rigs under test/) names them.
 var drivers = []string{
 	"compute/exec/local", "models/engine/native", "models/engine/remote", "models/train/native", "models/registry/native", "storage/blob/file",
-	"compute/chip/cpu", "compute/chip/nvidia",
+	"compute/chip/amd", "compute/chip/apple", "compute/chip/cambricon", "compute/chip/cpu", "compute/chip/enflame", "compute/chip/gaudi", "compute/chip/huawei", "compute/chip/hygon",
+	"compute/chip/iluvatar", "compute/chip/kunlunxin", "compute/chip/metax", "compute/chip/moorethreads", "compute/chip/nvidia", "compute/chip/thead", "compute/chip/tpu", "compute/chip/xpu",
 }
 
 // suites are test suites of contracts; no non-test file imports them.

@@ -1,0 +1,17 @@
+package kunlunxin
+
+import (
+	"testing"
+
+	"github.com/triarch-ai/triarch/compute/chip/chiptest"
+)
+
+func samples(t testing.TB) []chiptest.Sample {
+	return chiptest.Files(t, []chiptest.File{
+		{Name: "P800, 5.0.21", File: "p800-5.0.21.txt", Devices: 2, Heading: 8},
+	})
+}
+
+func TestSuite(t *testing.T) { chiptest.Run(t, Driver{}, samples(t)...) }
+
+func FuzzParse(f *testing.F) { chiptest.Fuzz(f, Driver{}, samples(f)...) }
