@@ -194,9 +194,10 @@ func (a *app) printScan(s *system.ChipScan) {
 			a.Printf("%s: %s\n", d.Name, n)
 		}
 	}
+	var missing []string
 	for _, t := range s.Tools {
 		if t.Missing {
-			a.Printf("%s: %s is not installed\n", t.Make, t.Tool)
+			missing = append(missing, t.Tool+" ("+t.Make+")")
 		}
 		for _, p := range t.Problems {
 			a.Printf("%s: %s\n", t.Make, p)
@@ -204,6 +205,12 @@ func (a *app) printScan(s *system.ChipScan) {
 		if !t.Missing {
 			a.Printf("%s: the driver was tried on %s\n", t.Make, t.Tried)
 		}
+	}
+	if len(missing) > 0 {
+		a.Printf("not installed: %s\n", strings.Join(missing, ", "))
+	}
+	if len(s.Undriven) > 0 {
+		a.Printf("no driver, declare with `triarch node declare`: %s\n", strings.Join(s.Undriven, ", "))
 	}
 	if len(s.Unread) > 0 {
 		a.Printf("on the bus, and nothing tells of them: devices of %s\n", strings.Join(s.Unread, ", "))

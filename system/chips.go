@@ -28,6 +28,8 @@ type ChipScan struct {
 	Devices []chip.Device `json:"devices"` // the processor first
 	Tools   []ChipTool    `json:"tools"`
 	Unread  []string      `json:"unread"` // makes that the bus has devices of and no tool told of
+	// Undriven are the makes of the catalogue that have no driver: no real output of their tools was found. Their chips are declared by hand.
+	Undriven []string `json:"undriven"`
 }
 
 // Chips looks for the chips of this machine: the processor, and what the vendors' tools tell. Where data is a directory,
@@ -39,15 +41,16 @@ func Chips(ctx context.Context, c *chip.Catalogue, data string, anew bool) (*Chi
 		return nil, err
 	}
 	s := &ChipScan{Devices: []chip.Device{processor}, Tools: []ChipTool{}}
-	var told []string
+	told := map[string]bool{}
 	for _, f := range found {
 		s.Devices = append(s.Devices, f.Devices...)
 		s.Tools = append(s.Tools, ChipTool{f.Make, f.Tool, f.Missing, f.Tried, f.Problems})
-		if len(f.Devices) > 0 {
-			told = append(told, f.Make)
-		}
+		told[f.Tool] = told[f.Tool] || len(f.Devices) > 0
 	}
-	s.Unread = slices.DeleteFunc(onTheBus(os.DirFS("/sys/bus/pci/devices")), func(m string) bool { return slices.Contains(told, m) })
+	s.Unread = slices.DeleteFunc(onTheBus(os.DirFS("/sys/bus/pci/devices")), func(m string) bool { return told[busTool(m)] })
+	s.Undriven = slices.DeleteFunc(c.Makes(), func(m string) bool {
+		return m == processor.Make || slices.ContainsFunc(s.Tools, func(t ChipTool) bool { return t.Make == m })
+	})
 	return s, nil
 }
 
@@ -80,11 +83,38 @@ func ProcessorChip(c *chip.Catalogue, data string, anew bool) (chip.Chip, error)
 	return chip.Processor(base, &d, 0), nil
 }
 
-// busVendors are the makes whose number on the PCI bus is known here.
-var busVendors = map[string]string{"0x10de": "NVIDIA", "0x1002": "AMD", "0x19e5": "Huawei"}
+// busVendor is a make that is known by its number on the PCI bus.
+type busVendor struct {
+	says    string // the make, as it is told
+	tool    string // that tells of its devices
+	classes []string
+}
+
+// The classes are what the kernel's class of a device begins with where it is one. Intel's processors have displays of their own
+// that are of class 0x0300, so only those of class 0x0380 count.
+var (
+	anyChip    = []string{"0x03", "0x12", "0x0b40"}
+	busVendors = map[string]busVendor{ // by https://pci-ids.ucw.cz, version of 2023-04-10
+		"0x10de": {"NVIDIA", "nvidia-smi", anyChip}, "0x1002": {"AMD", "rocm-smi", anyChip}, "0x19e5": {"Huawei", "npu-smi", []string{"0x12"}},
+		"0x8086": {"Intel", "xpu-smi", []string{"0x0380", "0x12"}}, "0x1da3": {"Intel Gaudi", "hl-smi", anyChip}, "0x1ed5": {"Moore Threads", "mthreads-gmi", anyChip},
+		"0x1e36": {"Enflame", "efsmi", anyChip}, "0x1d22": {"Kunlunxin", "xpu_smi", anyChip}, "0x1ded": {"T-Head", "ppu-smi", anyChip},
+		"0x1d94": {"Hygon", "hy-smi", anyChip}, "0x1ae0": {"Google", "tpu-info", []string{"0x12"}},
+		"0xcabc": {"Cambricon", "cnmon", anyChip}, // by the vendor's manual of the MLU270
+	}
+)
+
+// busTool is the tool that would tell of a make on the bus.
+func busTool(says string) string {
+	for _, v := range busVendors {
+		if v.says == says {
+			return v.tool
+		}
+	}
+	return ""
+}
 
 // onTheBus lists the makes that have a display controller or an accelerator on the PCI bus, by the numbers that the
-// kernel tells: a class of 0x03 or 0x12 is one.
+// kernel tells.
 func onTheBus(devices fs.FS) []string {
 	makes := []string{}
 	entries, err := fs.ReadDir(devices, ".")
@@ -94,12 +124,12 @@ func onTheBus(devices fs.FS) []string {
 	for _, e := range entries {
 		vendor, err1 := fs.ReadFile(devices, e.Name()+"/vendor")
 		class, err2 := fs.ReadFile(devices, e.Name()+"/class")
-		m := busVendors[strings.TrimSpace(string(vendor))]
-		if err1 != nil || err2 != nil || m == "" || slices.Contains(makes, m) {
+		v, known := busVendors[strings.TrimSpace(string(vendor))]
+		if err1 != nil || err2 != nil || !known || slices.Contains(makes, v.says) {
 			continue
 		}
-		if s := string(class); strings.HasPrefix(s, "0x03") || strings.HasPrefix(s, "0x12") {
-			makes = append(makes, m)
+		if slices.ContainsFunc(v.classes, func(c string) bool { return strings.HasPrefix(string(class), c) }) {
+			makes = append(makes, v.says)
 		}
 	}
 	slices.Sort(makes)
@@ -162,11 +192,14 @@ func (s *ChipScan) check() Check {
 func (s *ChipScan) unreadFix() string {
 	var fixes []string
 	for _, m := range s.Unread {
-		i := slices.IndexFunc(s.Tools, func(t ChipTool) bool { return t.Make == m })
-		if i < 0 {
-			fixes = append(fixes, "there is no driver for "+m+" yet")
-		} else {
+		i := slices.IndexFunc(s.Tools, func(t ChipTool) bool { return t.Tool == busTool(m) })
+		switch {
+		case i < 0:
+			fixes = append(fixes, "there is no driver for "+m+" yet; declare its chips with `triarch node declare`")
+		case s.Tools[i].Missing:
 			fixes = append(fixes, "install "+s.Tools[i].Tool+" for "+m)
+		default:
+			fixes = append(fixes, "see why "+s.Tools[i].Tool+" tells of no device of "+m+", or declare its chips with `triarch node declare`")
 		}
 	}
 	return strings.Join(fixes, "; ")
