@@ -40,12 +40,16 @@ creation and deletion time, or the own form (job,submit,duration in seconds, and
 name, type, chips, share, chip_list, cpu, memory_mib, priority, deadline, preemptible, min_chips, max_chips).
 Without a trace, --throughputs draws the jobs of Gavel's setting.
 
+With --hide, triarch:learn and gavel:learn do not know a part of the table at first and learn it from what runs, :prior
+never learns it, :alike thinks all chips alike. --seeds replays under several seeds and shows median and spread.
+
 Policies: ` + strings.Join(queue.Policies(), ", ") + `.
 sjf, srtf and srsf know how long jobs run, which no live scheduler does; las is swept over thresholds and its best is
 shown (las:4h names one).`,
 		Example: `  triarch sim queue --trace jobs.csv.gz --nodes 88 --chips-per-node 8 --policy fifo,srsf
   triarch sim queue --trace jobs.csv --fleet fleet.yaml --policy triarch -o json
-  triarch sim queue --trace jobs.csv --fleet fleet.yaml --policy fifo --jobs 1000000 --load 0.85 --html report.html`,
+  triarch sim queue --trace jobs.csv --fleet fleet.yaml --policy fifo --jobs 1000000 --load 0.85 --html report.html
+  triarch sim queue --throughputs throughputs.csv --load 0.75 --hide 0.9 --seeds 10 --policy gavel,triarch,triarch:learn,triarch:alike`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := measured(measure, &o); err != nil {
 				return err
@@ -59,6 +63,7 @@ shown (las:4h names one).`,
 	f.IntVar(&o.Chips, "chips-per-node", 8, "chips of each of them")
 	f.StringSliceVar(&o.Policies, "policy", nil, "policy; several for a comparison")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of failures, resampling and drawn jobs")
+	f.IntVar(&o.Seeds, "seeds", 0, "replay under so many seeds, from --seed on, and show the median and the spread")
 	f.IntVar(&o.Jobs, "jobs", 0, "resample the trace to so many jobs, or draw so many (default for drawn ones: 6000, of which 4000:5000 are measured)")
 	f.Float64Var(&o.Load, "load", 0, "load of the resampled jobs, as a part of the chips; of drawn ones, of the capacity by linear programme (default 0.85)")
 	f.BoolVar(&o.SkipBad, "skip-bad", false, "leave rows that cannot be true out and count them")
@@ -109,7 +114,7 @@ func (a *app) simQueue(ctx context.Context, o queue.Options, html string) error 
 	}
 	if html != "" {
 		if err := durable.Write(html, 0o644, func(w io.Writer) error {
-			return figures.Page(w, "Queue simulation", out.About, out.Runs)
+			return figures.Page(w, "Queue simulation", out.About, out.Runs[:len(o.Policies)])
 		}); err != nil {
 			return noPage(html, err)
 		}
@@ -150,6 +155,19 @@ func (a *app) showSim(out *queue.Output, html string) {
 		a.Printf("capacity %.1f reference chips, %.1f shared blindly, %.1f by lot\n", c.Best, c.Shared, c.Random)
 	}
 	a.Printf("\n")
+	if len(out.Spreads) > 0 {
+		a.Printf("%d seeds; the jobs above are of the first\n\n", out.Spreads[0].Seeds)
+		a.Table(figures.SpreadTable(out.Spreads))
+	} else {
+		a.showRuns(out)
+	}
+	if html != "" {
+		a.Printf("\nplots in %s\n", html)
+	}
+}
+
+// showRuns shows the policies of one seed side by side.
+func (a *app) showRuns(out *queue.Output) {
 	a.Table(figures.Table(out.Runs))
 	for _, t := range figures.SiteTables(out.Runs) {
 		a.Printf("\n")
@@ -161,9 +179,6 @@ func (a *app) showSim(out *queue.Output, html string) {
 			noun = "job"
 		}
 		a.Printf("\nrefused %d %s: %s\n", n, noun, why)
-	}
-	if html != "" {
-		a.Printf("\nplots in %s\n", html)
 	}
 }
 

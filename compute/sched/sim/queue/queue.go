@@ -31,6 +31,7 @@ type Options struct {
 	Chips       int      // for each of them
 	Policies    []string // names as in Policies
 	Seed        uint64
+	Seeds       int     // replay under so many seeds from Seed on, and sum up; 0: one
 	Jobs        int     // resample the trace to so many jobs, or draw so many; 0: the trace as it is
 	Load        float64 // of the resampled or drawn jobs, as a part of the fleet's capacity; 0: 0.85
 	SkipBad     bool    // count rows of the trace that cannot be true instead of failing
@@ -54,9 +55,13 @@ type Output struct {
 	About    string             `json:"about"` // trace and fleet in a line
 	Trace    trace.Report       `json:"trace"`
 	Capacity *baseline.Capacity `json:"capacity,omitempty"` // with throughputs: in reference chips
-	Runs     []*report.Summary  `json:"runs"`
-	MemoryMB float64            `json:"memory_mb"` // obtained from the operating system by the end
+	Runs     []*report.Summary  `json:"runs"`               // under several seeds: of one after the other
+	Spreads  []report.Spread    `json:"spreads,omitempty"`  // of each policy, under several seeds
+	MemoryMB float64            `json:"memory_mb"`          // obtained from the operating system by the end
 }
+
+// MaxSeeds is how many seeds one run may have.
+const MaxSeeds = 1000
 
 // DefaultNoise is how far what an attempt shows is off its speed: a twentieth.
 const DefaultNoise = 0.05
@@ -77,16 +82,24 @@ func Run(ctx context.Context, o Options) (*Output, error) {
 		return nil, err
 	}
 	s := &setting{o: o, fleet: f, out: &Output{}}
-	if err := s.jobsAndSpeeds(); err != nil {
-		return nil, err
-	}
-	s.out.About = fmt.Sprintf("%s; fleet of %d nodes with %d chips at %d sites", trace.Describe(s.jobs), len(f.Nodes), f.TotalChips(), len(f.Sites))
-	for _, name := range o.Policies {
-		sum, err := s.best(ctx, name)
-		if err != nil {
+	for seed := range uint64(max(1, o.Seeds)) {
+		s.o.Seed = o.Seed + seed
+		if err := s.jobsAndSpeeds(); err != nil {
 			return nil, err
 		}
-		s.out.Runs = append(s.out.Runs, sum)
+		if seed == 0 {
+			s.out.About = fmt.Sprintf("%s; fleet of %d nodes with %d chips at %d sites", trace.Describe(s.jobs), len(f.Nodes), f.TotalChips(), len(f.Sites))
+		}
+		for _, name := range o.Policies {
+			sum, err := s.best(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			s.out.Runs = append(s.out.Runs, sum)
+		}
+	}
+	if o.Seeds > 1 {
+		s.out.Spreads = report.Spreads(s.out.Runs, len(o.Policies))
 	}
 	var mem runtime.MemStats
 	runtime.ReadMemStats(&mem)
@@ -101,6 +114,8 @@ func (o *Options) complete() error {
 		return fault.InvalidField("explain", "explain is %s; it must not be negative", o.Explain)
 	case o.Checkpoint < 0:
 		return fault.InvalidField("checkpoint", "checkpoint is %s; it must be above 0", o.Checkpoint)
+	case o.Seeds < 0 || o.Seeds > MaxSeeds:
+		return fault.InvalidField("seeds", "seeds is %d; it must be 1 to %d", o.Seeds, MaxSeeds)
 	case !(o.Hide >= 0 && o.Hide <= 1):
 		return fault.InvalidField("hide", "hide is %g; it is a part of the table, 0 to 1", o.Hide)
 	case !(o.Noise >= 0 && o.Noise <= 1):

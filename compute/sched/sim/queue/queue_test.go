@@ -207,3 +207,24 @@ func TestRunRefusesKnowledgeThatIsNot(t *testing.T) {
 		}
 	}
 }
+
+// Under several seeds the runs of the first are those of a run under it alone, and the spread is of all.
+func TestRunUnderSeveralSeeds(t *testing.T) {
+	o := Options{Throughputs: throughputsFile(t), Policies: []string{"triarch", "triarch:alike"}, Jobs: 100, Hide: 0.5, Seed: 7}
+	one := run(t, o)
+	o.Seeds = 3
+	all := run(t, o)
+	if len(all.Runs) != 6 || len(all.Spreads) != 2 || all.Spreads[1].Seeds != 3 || one.Spreads != nil {
+		t.Fatalf("%d runs, %+v", len(all.Runs), all.Spreads)
+	}
+	for i, r := range one.Runs {
+		if r.MeanCompletionS != all.Runs[i].MeanCompletionS || r.MeanCompletionS == all.Runs[i+2].MeanCompletionS {
+			t.Errorf("%s: %g alone, %g and %g among others", r.Policy, r.MeanCompletionS, all.Runs[i].MeanCompletionS, all.Runs[i+2].MeanCompletionS)
+		}
+	}
+	o.Seeds = -1
+	o.Clock = clock()
+	if _, err := Run(context.Background(), o); !fault.Is(err, fault.Invalid) {
+		t.Error(err)
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/triarch-ai/triarch/compute/sched/sim"
+	"github.com/triarch-ai/triarch/compute/sched/sim/belief"
 	"github.com/triarch-ai/triarch/compute/sched/sim/fleet"
 )
 
@@ -201,4 +202,33 @@ func TestTicksAreRoundAndFew(t *testing.T) {
 			}
 		}
 	})
+}
+
+// By hand: two seeds of three policies.
+func TestSpreads(t *testing.T) {
+	run := func(policy string, completion float64, errs ...belief.Error) *Summary {
+		s := &Summary{Policy: policy, Figures: Figures{MeanCompletionS: completion, P99CompletionS: 2 * completion}, SpanS: 100}
+		if len(errs) > 0 {
+			s.Learning = &belief.Learning{Error: errs}
+		}
+		return s
+	}
+	fell := []belief.Error{{Mean: 0.8}, {AtS: 60, Mean: 0.4}, {AtS: 600, Mean: 0.05}}
+	runs := []*Summary{
+		run("triarch", 10), run("triarch:learn", 12, fell...), run("triarch:alike", 20, belief.Error{Mean: 0.8}),
+		run("triarch", 20), run("triarch:learn", 20, belief.Error{Mean: 0.6}, belief.Error{AtS: 9, Mean: 0.5}), run("triarch:alike", 60, belief.Error{Mean: 0.8}),
+	}
+	got := Spreads(runs, 3)
+	want := Spread{Policy: "triarch:learn", Seeds: 2, Completion: Range{16, 12, 20}, P99: Range{32, 24, 40}, Span: Range{100, 100, 100}, Recovered: &Range{0.9, 0.8, 1},
+		Start: &Range{0.7, 0.6, 0.8}, Late: &Range{0.275, 0.05, 0.5}, Half: &Range{60, 60, 60}, Tenth: &Range{600, 600, 600}}
+	if diff := cmp.Diff(want, got[1], cmpopts.EquateApprox(0, 1e-12)); diff != "" {
+		t.Error(diff)
+	}
+	if got[0].Recovered != nil || got[0].Start != nil || got[2].Recovered != nil {
+		t.Errorf("%+v", got)
+	}
+	headings, rows := SpreadTable(got)
+	if len(headings) != 4 || rows[0][2] != "16 s (12 s to 20 s)" || rows[3][2] != "90 % (80 % to 100 %)" || rows[3][1] != "-" {
+		t.Errorf("%v, %v", headings, rows)
+	}
 }
