@@ -133,7 +133,7 @@ func (q Question) hold(batch int) Memory {
 		tokens = float64(w.Prompt) + float64(w.Output)/2 // sequences come and go: in the mean they are half done
 	}
 	if w.Task != Embed {
-		m.Cache = float64(batch) * tokens * s.CacheNumbers() * w.cacheBytes() / heads / float64(l.Pipeline) / float64(l.Sequence)
+		m.Cache = float64(batch) * s.Cached(tokens) * w.cacheBytes() / heads / float64(l.Pipeline) / float64(l.Sequence)
 	}
 	// What a layer works on: engines cut prompts into pieces of some thousand tokens.
 	working := min(float64(batch)*max(1, float64(w.Prompt)), 8192)

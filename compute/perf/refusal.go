@@ -49,6 +49,9 @@ func (q Question) check() *Refusal {
 		return r
 	}
 	w, l := q.Work, q.Layout
+	if q.Shape.Encoder && (w.Task == Decode || w.Task == Serve) {
+		return invalid("work.task", "an encoder answers with vectors, it does not %s", w.Task)
+	}
 	switch w.Task {
 	case Train, PostTrain, Prefill, Decode, Embed:
 		if w.Context < 1 || w.Context > limit {

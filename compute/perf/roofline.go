@@ -180,8 +180,12 @@ func (q Question) prefill(a *Answer, r rates, e Efficiency, batch, prompt int) {
 	l, s := q.Layout.filled(), q.Shape
 	chips := float64(l.Tensor * l.Pipeline * l.Sequence)
 	tokens := float64(batch * prompt)
+	seen := float64(prompt) / 2 // in the mean
+	if s.Encoder {
+		seen = float64(prompt)
+	}
 	t := Terms{
-		Arithmetic: tokens * s.Flops(float64(prompt)/2) / chips / (r.flops * e.Arithmetic),
+		Arithmetic: tokens * s.Flops(seen) / chips / (r.flops * e.Arithmetic),
 		Memory:     s.met(tokens) * q.Work.weightBytes() / chips / (r.bytes * e.Memory),
 		Overhead:   float64(s.Layers) * e.Layer,
 	}
@@ -201,7 +205,7 @@ func (q Question) decode(a *Answer, r rates, e Efficiency, batch int, context fl
 	if s.Latent != nil {
 		heads = 1
 	}
-	cache := n * context * s.CacheNumbers() * w.cacheBytes() / heads / float64(l.Pipeline*l.Sequence)
+	cache := n * s.Cached(context) * w.cacheBytes() / heads / float64(l.Pipeline*l.Sequence)
 	t := Terms{
 		Arithmetic: n * s.Flops(context) / chips / (r.flops * e.Arithmetic),
 		Memory:     (s.met(n)*w.weightBytes()/chips + cache) / (r.bytes * e.Memory),

@@ -1,5 +1,7 @@
 package perf
 
+import "math"
+
 // Experts is the part of a model whose layers choose among feed-forward networks for each token.
 type Experts struct {
 	Count  int  `json:"count"`
@@ -12,7 +14,7 @@ type Experts struct {
 
 // Latent is attention whose keys and values are kept as one short vector (MLA of DeepSeek-V2, arXiv 2405.04434).
 type Latent struct {
-	Query int `json:"query"` // rank of the queries
+	Query int `json:"query"` // rank of the queries; 0: they are not compressed
 	Keys  int `json:"keys"`  // rank of keys and values together
 	Plain int `json:"plain"` // width of a head without rotation
 	Rotor int `json:"rotor"` // width of the rotated part, shared by the heads in keys
@@ -36,6 +38,10 @@ type Shape struct {
 	Biases    bool     `json:"biases,omitempty"`    // every product and norm has a bias, as in GPT
 	QKVBias   bool     `json:"qkv_bias,omitempty"`
 	QKNorm    bool     `json:"qk_norm,omitempty"`
+	Window    int      `json:"window,omitempty"`  // tokens that a local layer's attention sees
+	Local     int      `json:"local,omitempty"`   // layers whose attention sees a window alone
+	Encoder   bool     `json:"encoder,omitempty"` // attention sees the whole sequence; nothing is generated, and no cache is kept
+	More      int64    `json:"more,omitempty"`    // parameters beyond those that the other fields count, such as more norms in a layer; less than zero: fewer
 	Experts   *Experts `json:"experts,omitempty"`
 	Latent    *Latent  `json:"latent,omitempty"`
 }
@@ -65,10 +71,38 @@ func (s Shape) Check() *Refusal {
 		e.Dense < 0 || e.Dense > s.Layers || e.Dense > 0 && s.Inner == 0) {
 		return invalid("shape.experts", "%+v is not possible", *e)
 	}
-	if l := s.Latent; l != nil && (min(l.Query, l.Keys, l.Plain, l.Rotor, l.Value) < 1 || max(l.Query, l.Keys, l.Plain, l.Rotor, l.Value) > limit) {
+	if s.Window < 0 || s.Window > limit || s.Local < 0 || s.Local > s.Layers || s.Local > 0 && s.Window == 0 {
+		return invalid("shape.window", "%d layers cannot see %d tokens", s.Local, s.Window)
+	}
+	if l := s.Latent; l != nil && (l.Query < 0 || min(l.Keys, l.Plain, l.Rotor, l.Value) < 1 || max(l.Query, l.Keys, l.Plain, l.Rotor, l.Value) > limit) {
 		return invalid("shape.latent", "%+v is not possible", *l)
 	}
+	if n := s.rough(); n > most {
+		return invalid("shape", "%.0g parameters are no size of a model", n)
+	}
+	if s.More < -limit*limit || s.More > limit*limit || s.count(0) < 1 {
+		return invalid("shape.more", "%d parameters more are not possible", s.More)
+	}
 	return nil
+}
+
+// most keeps counts of parameters, operations and bytes within int64.
+const most = 1e15
+
+// rough is no fewer than the parameters, in a form that cannot overflow.
+func (s Shape) rough() float64 {
+	d, wide := float64(s.Width), float64(s.Inner)
+	if e := s.Experts; e != nil {
+		wide += float64(e.Width) * (float64(e.Count) + float64(e.Shared))
+	}
+	heads := 2 * (float64(s.Heads) + float64(s.KVHeads)) * float64(s.Head)
+	if l := s.Latent; l != nil {
+		h := float64(s.Heads)
+		parts := float64(l.Plain) + float64(l.Rotor) + float64(l.Value)
+		heads += h*parts + float64(l.Query) + float64(l.Keys) + float64(l.Rotor)
+		wide += h * parts * (float64(l.Query) + float64(l.Keys)) / d
+	}
+	return (d+2)*(float64(s.Layers)*(heads+3*wide+8)+2*float64(s.Vocab)+float64(s.Positions)+1) + math.Abs(float64(s.More))
 }
 
 // attention counts the parameters of one layer's attention without its norm.
@@ -77,7 +111,11 @@ func (s Shape) attention() int64 {
 	if l := s.Latent; l != nil {
 		h, q, k := int64(s.Heads), int64(l.Query), int64(l.Keys)
 		plain, rotor, value := int64(l.Plain), int64(l.Rotor), int64(l.Value)
-		return d*q + q + q*h*(plain+rotor) + d*(k+rotor) + k + k*h*(plain+value) + h*value*d
+		queries := d*q + q + q*h*(plain+rotor)
+		if q == 0 {
+			queries = d * h * (plain + rotor)
+		}
+		return queries + d*(k+rotor) + k + k*h*(plain+value) + h*value*d
 	}
 	q, kv := int64(s.Heads)*int64(s.Head), int64(s.KVHeads)*int64(s.Head)
 	n := d*(q+2*kv) + q*d
@@ -125,7 +163,7 @@ func (s Shape) table() int64 { return int64(s.Vocab) * int64(s.Width) }
 
 // count adds up the parameters with so many experts in each layer that has some.
 func (s Shape) count(experts int) int64 {
-	n := s.table() + int64(s.Positions)*int64(s.Width) + s.norm()
+	n := s.More + s.table() + int64(s.Positions)*int64(s.Width) + s.norm()
 	if !s.Tied {
 		n += s.table()
 	}
@@ -162,7 +200,7 @@ func (s Shape) Active() int64 {
 // which is looked up.
 func (s Shape) multiplied() float64 {
 	n := s.Active() - int64(s.Positions)*int64(s.Width)
-	if !s.Tied {
+	if !s.Tied || s.Encoder {
 		n -= s.table()
 	}
 	return float64(n)
@@ -176,16 +214,31 @@ func (s Shape) Flops(attended float64) float64 {
 	if l := s.Latent; l != nil {
 		width = float64(s.Heads * (l.Plain + l.Rotor + l.Value))
 	}
-	return 2*s.multiplied() + 2*float64(s.Layers)*width*attended
+	return 2*s.multiplied() + 2*width*s.seen(attended)
 }
 
-// CacheNumbers is how many numbers of a token the KV cache holds in all layers: keys and values of each KV head, or
-// the latent vector and the rotated part.
+// seen adds up over the layers how many tokens attention sees where there are so many.
+func (s Shape) seen(tokens float64) float64 {
+	return float64(s.Layers-s.Local)*tokens + float64(s.Local)*min(tokens, float64(s.Window))
+}
+
+// CacheNumbers is how many numbers of one token the KV cache holds in all layers: keys and values of each KV head, or
+// the latent vector and the rotated part. Layers with a window hold no more than its tokens, see Cached.
 func (s Shape) CacheNumbers() float64 {
-	if l := s.Latent; l != nil {
-		return float64(s.Layers * (l.Keys + l.Rotor))
+	return float64(s.Layers) * s.layerCache()
+}
+
+// Cached is how many numbers the KV cache holds for a sequence of so many tokens.
+func (s Shape) Cached(tokens float64) float64 { return s.seen(tokens) * s.layerCache() }
+
+func (s Shape) layerCache() float64 {
+	switch l := s.Latent; {
+	case s.Encoder:
+		return 0
+	case l != nil:
+		return float64(l.Keys + l.Rotor)
 	}
-	return float64(2*s.Layers*s.KVHeads) * float64(s.Head)
+	return 2 * float64(s.KVHeads) * float64(s.Head)
 }
 
 // met is how many parameters a batch of tokens meets in the mean when each chooses its experts evenly: all that are

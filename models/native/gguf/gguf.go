@@ -1,4 +1,4 @@
-// Package gguf writes models as GGUF files, version 3, for llama.cpp and programs built on it.
+// Package gguf reads the headers of GGUF files, and writes models as such files, version 3, for llama.cpp and programs built on it.
 //
 // Rules for callers: weights are written as float32; rows of the query and key projections are reordered, because
 // the format's Llama rotates neighbouring pairs where Hugging Face's rotates halves; the file carries the

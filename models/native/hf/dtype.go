@@ -6,6 +6,8 @@ import (
 	"io"
 	"math"
 	"sync"
+
+	"github.com/triarch-ai/triarch/models/safetensors"
 )
 
 // The number formats weights are written in.
@@ -13,12 +15,6 @@ const (
 	f32  = "f32"
 	bf16 = "bf16"
 )
-
-// dtypeSize lists the formats of safetensors in whole bytes.
-var dtypeSize = map[string]int64{
-	"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1,
-	"BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1,
-}
 
 func readable(dtype string) bool { return dtype == "F32" || dtype == "BF16" || dtype == "F16" }
 
@@ -29,7 +25,7 @@ var blocks = sync.Pool{New: func() any { return new([4 * block]byte) }}
 
 // readTensor fills data from r.
 func readTensor(r io.Reader, data []float32, dtype string) error {
-	size := int(dtypeSize[dtype])
+	size := int(safetensors.Bits(dtype) / 8)
 	pooled := blocks.Get().(*[4 * block]byte)
 	defer blocks.Put(pooled)
 	buf := pooled[:]

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/triarch-ai/triarch/models/native"
+	"github.com/triarch-ai/triarch/models/safetensors"
 )
 
 // Folder is an open folder of a model. Its Weights know their shapes and hold no numbers; Numbers reads those. Close it.
@@ -23,7 +24,7 @@ func (f *Folder) Numbers(name string, at int, into []float32) error {
 		return damaged(fileWeights, fmt.Errorf("tensor %.80q is missing", name))
 	}
 	e := s.entries[name]
-	size := dtypeSize[e.DType]
+	size := safetensors.Bits(e.DType) / 8
 	if begin := e.Offsets[0] + int64(at)*size; at < 0 || begin > e.Offsets[1] || int64(len(into)) > (e.Offsets[1]-begin)/size {
 		return damaged(s.name, fmt.Errorf("tensor %s ends before number %d", name, at+len(into)))
 	}

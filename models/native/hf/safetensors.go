@@ -4,128 +4,24 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"sort"
 	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/native"
+	"github.com/triarch-ai/triarch/models/safetensors"
 )
 
-// Limits on a safetensors file.
-const (
-	maxHeader  = 16 << 20 // bytes of the JSON header
-	maxTensors = 1 << 16
-	maxRank    = 8
-	maxShards  = 1 << 10
-)
-
-// entry is one tensor of a safetensors header. Offsets count from the end of the header.
-type entry struct {
-	DType   string  `json:"dtype"`
-	Shape   []int64 `json:"shape"`
-	Offsets []int64 `json:"data_offsets"`
-}
-
-// parseHeader reads the JSON header of a file with dataLen bytes of tensors after it. The tensors must fill those
-// bytes exactly: no overlap, no gap, nothing left over. Names must differ.
-func parseHeader(raw []byte, dataLen int64) (map[string]entry, error) {
-	d := json.NewDecoder(bytes.NewReader(raw))
-	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return nil, errors.New("the header is not a JSON object")
-	}
-	entries := make(map[string]entry)
-	seen := make(map[string]bool)
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		name := key.(string) // a key of an object is a string, or Token had failed
-		if seen[name] {
-			return nil, fmt.Errorf("two entries %.80q", name)
-		}
-		if seen[name] = true; len(seen) > maxTensors {
-			return nil, fmt.Errorf("more than %d tensors", maxTensors)
-		}
-		if name == "__metadata__" {
-			var meta map[string]string
-			if err := d.Decode(&meta); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		var e entry
-		if err := d.Decode(&e); err != nil {
-			return nil, err
-		}
-		if err := e.check(dataLen); err != nil {
-			return nil, fmt.Errorf("tensor %.80q: %w", name, err)
-		}
-		entries[name] = e
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("text after the header")
-	}
-	return entries, checkLayout(entries, dataLen)
-}
-
-// check compares the entry's size with its offsets, all arithmetic within int64.
-func (e *entry) check(dataLen int64) error {
-	size, known := dtypeSize[e.DType]
-	if !known {
-		return fmt.Errorf("unknown dtype %.20q", e.DType)
-	}
-	if len(e.Shape) > maxRank || len(e.Offsets) != 2 {
-		return fmt.Errorf("shape of rank %d, %d offsets", len(e.Shape), len(e.Offsets))
-	}
-	n := size
-	for _, s := range e.Shape {
-		if s < 0 || s > 0 && n > dataLen/s {
-			return fmt.Errorf("shape %v is negative or larger than the file", e.Shape)
-		}
-		n *= s
-	}
-	begin, end := e.Offsets[0], e.Offsets[1]
-	if begin < 0 || end < begin || end > dataLen || end-begin != n {
-		return fmt.Errorf("offsets %v for %d bytes in a file of %d", e.Offsets, n, dataLen)
-	}
-	return nil
-}
-
-func checkLayout(entries map[string]entry, dataLen int64) error {
-	spans := make([][]int64, 0, len(entries))
-	for _, e := range entries {
-		spans = append(spans, e.Offsets)
-	}
-	sort.Slice(spans, func(i, j int) bool {
-		return spans[i][0] < spans[j][0] || spans[i][0] == spans[j][0] && spans[i][1] < spans[j][1]
-	})
-	at := int64(0)
-	for _, s := range spans {
-		if s[0] != at {
-			return fmt.Errorf("tensors overlap or leave a gap at byte %d", at)
-		}
-		at = s[1]
-	}
-	if at != dataLen {
-		return fmt.Errorf("%d bytes after the last tensor", dataLen-at)
-	}
-	return nil
-}
+const maxShards = 1 << 10
 
 // shard is an open safetensors file.
 type shard struct {
 	name    string
 	f       *os.File
 	start   int64 // of the tensors' bytes
-	entries map[string]entry
+	entries map[string]safetensors.Tensor
 }
 
 func openShard(dir, name string) (*shard, error) {
@@ -146,20 +42,8 @@ func (s *shard) readHeader() error {
 	if err != nil {
 		return err
 	}
-	var length [8]byte
-	if _, err := s.f.ReadAt(length[:], 0); err != nil {
-		return fmt.Errorf("shorter than its header: %w", err)
-	}
-	n := binary.LittleEndian.Uint64(length[:])
-	if n > maxHeader || int64(n) > info.Size()-8 {
-		return fmt.Errorf("a header of %d bytes in a file of %d", n, info.Size())
-	}
-	raw := make([]byte, n)
-	if _, err := s.f.ReadAt(raw, 8); err != nil {
-		return err
-	}
-	s.start = 8 + int64(n)
-	s.entries, err = parseHeader(raw, info.Size()-s.start)
+	h, err := safetensors.Read(s.f, info.Size())
+	s.start, s.entries = h.Start, h.Tensors
 	return err
 }
 
@@ -262,7 +146,7 @@ func sameShape(a []int64, b []int) bool {
 func writeSafetensors(w io.Writer, tensors []native.Tensor, dtype string) error {
 	var header bytes.Buffer
 	header.WriteString(`{"__metadata__":{"format":"pt"}`)
-	at, size := int64(0), dtypeSize[strings.ToUpper(dtype)]
+	at, size := int64(0), safetensors.Bits(strings.ToUpper(dtype))/8
 	for _, t := range tensors {
 		end := at + int64(len(t.Data))*size
 		shape, _ := json.Marshal(t.Shape)
