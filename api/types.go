@@ -362,12 +362,30 @@ type File struct {
 
 // Shape says what a model is.
 type Shape struct {
-	Arch    string `json:"arch"`
-	Params  int64  `json:"params"`
-	Vocab   int    `json:"vocab_size"`
-	Context int    `json:"context"`
-	DType   string `json:"dtype"`
-	Chat    bool   `json:"chat" doc:"has a chat template"`
+	Arch         string          `json:"arch" doc:"the family, as its files name it"`
+	Params       int64           `json:"params" doc:"0: could not be counted"`
+	Vocab        int             `json:"vocab_size"`
+	Context      int             `json:"context" doc:"longest sequence in tokens; 0: not told"`
+	DType        string          `json:"dtype" doc:"of most of the weights"`
+	Chat         bool            `json:"chat" doc:"has a chat template"`
+	Class        string          `json:"class,omitempty" doc:"the class that config.json names"`
+	Form         string          `json:"form,omitempty" doc:"safetensors or gguf"`
+	Quantisation string          `json:"quantisation,omitempty"`
+	WeightBytes  int64           `json:"weight_bytes,omitempty" doc:"of the tensors as stored"`
+	PerWeight    float64         `json:"bytes_per_weight,omitempty"`
+	Kinds        []TensorKind    `json:"kinds,omitempty" doc:"what the tensors of each type take, largest first"`
+	Transformer  json.RawMessage `json:"transformer,omitzero" doc:"layers, widths and heads; missing where they could not be read"`
+	Unknown      string          `json:"unknown,omitempty" doc:"why they could not be read"`
+	Foreign      string          `json:"foreign,omitempty" doc:"why the embedded engine cannot run the model; missing where it can"`
+	Notes        []string        `json:"notes,omitempty" doc:"what disagrees, and what counts leave out"`
+}
+
+// TensorKind is what the tensors of one type take together.
+type TensorKind struct {
+	Type    string `json:"type"`
+	Tensors int    `json:"tensors"`
+	Numbers int64  `json:"numbers"`
+	Bytes   int64  `json:"bytes"`
 }
 
 // Lineage says where a model version comes from.

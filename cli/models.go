@@ -72,8 +72,11 @@ func (a *app) modelVersions(ctx context.Context, c *api.Client, name string) err
 
 func (a *app) showModel(v api.ModelVersion) {
 	a.Printf("%s@%d  %s\n", v.Model, v.Number, v.ID)
-	a.Printf("  shape    %s, %.2f M parameters, vocabulary %d, context %d, %s\n", v.Shape.Arch, float64(v.Shape.Params)/1e6, v.Shape.Vocab, v.Shape.Context, v.Shape.DType)
-	for _, l := range [][2]string{{"run", v.Lineage.RunID}, {"data", dataOrigin(v)}, {"base", v.Lineage.Base}, {"code", v.Lineage.CodeVersion}, {"source", v.Lineage.Source}} {
+	a.Printf("  shape    %s\n", shapeLine(v.Shape))
+	for _, note := range v.Shape.Notes {
+		a.Printf("  note     %s\n", note)
+	}
+	for _, l := range [][2]string{{"unknown", v.Shape.Unknown}, {"foreign", v.Shape.Foreign}, {"run", v.Lineage.RunID}, {"data", dataOrigin(v)}, {"base", v.Lineage.Base}, {"code", v.Lineage.CodeVersion}, {"source", v.Lineage.Source}} {
 		if l[1] != "" {
 			a.Printf("  %-7s  %s\n", l[0], l[1])
 		}
@@ -91,6 +94,27 @@ func (a *app) showModel(v api.ModelVersion) {
 	if v.Card != "" {
 		a.Printf("\n%s\n", strings.TrimSpace(v.Card))
 	}
+}
+
+// shapeLine is a model's shape in one line, without what is not known.
+func shapeLine(s api.Shape) string {
+	parts := []string{first(s.Arch, "no family")}
+	if s.Params > 0 {
+		parts = append(parts, fmt.Sprintf("%.2f M parameters", float64(s.Params)/1e6))
+	}
+	if s.Vocab > 0 {
+		parts = append(parts, fmt.Sprintf("vocabulary %d", s.Vocab))
+	}
+	if s.Context > 0 {
+		parts = append(parts, fmt.Sprintf("context %d", s.Context))
+	}
+	if s.DType != "" {
+		parts = append(parts, s.DType)
+	}
+	if s.Quantisation != "" {
+		parts = append(parts, "quantised: "+s.Quantisation)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // dataOrigin is the data version that a model version comes from, by id and, where it is known, by name.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"maps"
 	"net/http"
@@ -106,13 +107,25 @@ func (s *Server) modelVersion(ctx context.Context, project, name string) (api.Mo
 }
 
 func modelVersion(v registry.Version) api.ModelVersion {
-	a := api.ModelVersion{ID: v.ID, Model: v.Model, Number: v.Number, Bytes: v.Bytes(), Shape: api.Shape(v.Shape), Card: v.Card,
+	a := api.ModelVersion{ID: v.ID, Model: v.Model, Number: v.Number, Bytes: v.Bytes(), Shape: modelShape(v.Shape), Card: v.Card,
 		Lineage: api.Lineage(v.Lineage), Metrics: v.Metrics, CreatedBy: v.CreatedBy, CreatedAt: v.CreatedAt}
 	for _, name := range slices.Sorted(maps.Keys(v.Files)) {
 		a.Files = append(a.Files, api.File{Name: name, SHA256: hexOf(v.Files[name].Ref), Size: v.Files[name].Size})
 	}
 	for _, pt := range v.LossCurve {
 		a.LossCurve = append(a.LossCurve, api.LossPoint(pt))
+	}
+	return a
+}
+
+func modelShape(s registry.Shape) api.Shape {
+	a := api.Shape{Arch: s.Arch, Params: s.Params, Vocab: s.Vocab, Context: s.Context, DType: s.DType, Chat: s.Chat, Class: s.Class, Form: s.Form,
+		Quantisation: s.Quantisation, WeightBytes: s.WeightBytes, PerWeight: s.PerWeight(), Unknown: s.Unknown, Foreign: s.Foreign, Notes: s.Notes}
+	for _, k := range s.Kinds {
+		a.Kinds = append(a.Kinds, api.TensorKind(k))
+	}
+	if s.Transformer != nil {
+		a.Transformer, _ = json.Marshal(s.Transformer) // numbers and texts alone
 	}
 	return a
 }

@@ -21,8 +21,8 @@ const (
 	maxImport = 256 << 30
 )
 
-// AddDir stores the files of a folder as a version of a model and returns it. The folder must hold a model the
-// Codec can run. When n.Lineage.RunID is set and that run's version exists it is returned and the folder is not
+// AddDir stores the files of a folder as a version of a model and returns it. The folder must hold a model that the
+// Codec can read, whether an engine here can run it or not. When n.Lineage.RunID is set and that run's version exists it is returned and the folder is not
 // read; a crash in between leaves blobs that nothing names, never half a version.
 //
 // Faults: Invalid or Unsupported for a folder that is not such a model or a bad name, and what the stores return.
@@ -91,11 +91,15 @@ func (s *Service) storeFile(ctx context.Context, path string) (File, error) {
 	return File{Ref: r, Size: n}, err
 }
 
-// knownFiles are what a model folder may hold beside *.safetensors. Everything else in a folder from outside, such
+// knownFiles are what a model folder may hold beside *.safetensors and *.gguf. Everything else in a folder from outside, such
 // as pickled weights and code, is left out.
 var knownFiles = map[string]bool{
 	"config.json": true, "generation_config.json": true, "tokenizer.json": true, "tokenizer_config.json": true,
-	"special_tokens_map.json": true, "added_tokens.json": true, "chat_template.jinja": true,
+	"special_tokens_map.json": true, "added_tokens.json": true, "chat_template.jinja": true, "chat_template.json": true,
+	"tokenizer.model": true, "vocab.json": true, "vocab.txt": true, "merges.txt": true, "sentencepiece.bpe.model": true, "spiece.model": true,
+	"preprocessor_config.json": true, "processor_config.json": true, "video_preprocessor_config.json": true,
+	"modules.json": true, "sentence_bert_config.json": true, "config_sentence_transformers.json": true,
+	"quantize_config.json": true, "quant_config.json": true, "hf_quant_config.json": true,
 	"model.safetensors.index.json": true, "README.md": true, "LICENSE": true, "LICENSE.txt": true, "LICENSE.md": true,
 	"NOTICE": true,
 }
@@ -105,6 +109,9 @@ func known(name string) bool {
 		return true
 	}
 	stem, ok := strings.CutSuffix(name, ".safetensors")
+	if !ok {
+		stem, ok = strings.CutSuffix(name, ".gguf")
+	}
 	if !ok || stem == "" || stem[0] == '.' || len(name) > 128 {
 		return false
 	}

@@ -11,10 +11,18 @@ import (
 func card(v Version) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n", v.Model)
-	fmt.Fprintf(&b, "A %s model of %s parameters, vocabulary %d, context %d tokens, %s weights.\n",
-		v.Shape.Arch, group(v.Shape.Params), v.Shape.Vocab, v.Shape.Context, v.Shape.DType)
-	if v.Shape.Chat {
+	s := v.Shape
+	fmt.Fprintf(&b, "A %s model of %s parameters, vocabulary %d, context %d tokens, %s weights.\n", s.Arch, group(s.Params), s.Vocab, s.Context, s.DType)
+	if s.Quantisation != "" {
+		fmt.Fprintf(&b, "Its weights are quantised: %s.\n", s.Quantisation)
+	}
+	if s.Chat {
 		b.WriteString("It has a chat template.\n")
+	}
+	for _, line := range slices.Concat([]string{s.Unknown, s.Foreign}, s.Notes) {
+		if line != "" {
+			b.WriteString(line + "\n")
+		}
 	}
 	b.WriteString("\n## Where it comes from\n\n")
 	l := v.Lineage

@@ -13,10 +13,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/triarch-ai/triarch/compute/perf"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/ref"
+	"github.com/triarch-ai/triarch/models/registry/shape"
 	"github.com/triarch-ai/triarch/storage/blob"
 )
 
@@ -55,12 +57,31 @@ type Point struct {
 
 // Shape says what the model is, for people and for admission.
 type Shape struct {
-	Arch    string `json:"arch"`       // "llama"
-	Params  int64  `json:"params"`     // parameters, tied ones once
+	Arch    string `json:"arch"`       // "llama", "qwen2_moe"
+	Params  int64  `json:"params"`     // parameters, tied ones once; 0: could not be counted
 	Vocab   int    `json:"vocab_size"` // tokens
-	Context int    `json:"context"`    // longest sequence, tokens
-	DType   string `json:"dtype"`      // "f32", "bf16", "f16"
+	Context int    `json:"context"`    // longest sequence, tokens; 0: not told
+	DType   string `json:"dtype"`      // "f32", "bf16", "f16", "q4_k": of most of the weights
 	Chat    bool   `json:"chat"`       // has a chat template
+
+	// What follows is missing in versions that were added before it was read.
+	Class        string       `json:"class,omitempty"`        // the class that config.json names
+	Form         string       `json:"form,omitempty"`         // of the weights: shape.Safetensors or shape.GGUF
+	Quantisation string       `json:"quantisation,omitempty"` // "gptq, 4 bits", "Q4_K_M"; empty: none
+	WeightBytes  int64        `json:"weight_bytes,omitempty"` // of the tensors as stored
+	Kinds        []shape.Kind `json:"kinds,omitempty"`        // what the tensors of each type take
+	Transformer  *perf.Shape  `json:"transformer,omitempty"`  // nil: could not be read, as Unknown says
+	Unknown      string       `json:"unknown,omitempty"`      // why Transformer could not be read: a sentence
+	Foreign      string       `json:"foreign,omitempty"`      // why the embedded engine cannot run it: a sentence; empty: it can
+	Notes        []string     `json:"notes,omitempty"`        // what disagrees, what the counts leave out
+}
+
+// PerWeight is the bytes that a parameter takes as stored; 0: not known.
+func (s Shape) PerWeight() float64 {
+	if s.Params <= 0 {
+		return 0
+	}
+	return float64(s.WeightBytes) / float64(s.Params)
 }
 
 // Version is one immutable set of weights.
@@ -136,8 +157,9 @@ const (
 
 // Codec reads model folders; the engine's library provides it.
 type Codec interface {
-	// Inspect reads the folder, checks that its weights can be run here and says what they are, without reading their
-	// numbers. What cannot be run is a fault.Unsupported or fault.Invalid naming it.
+	// Inspect reads the folder, checks that its weights are whole and says what they are, without reading their numbers. A
+	// model that the embedded engine cannot run has a reason in Foreign; what is damaged or no model is a fault.Invalid
+	// naming it.
 	Inspect(ctx context.Context, dir string) (Shape, error)
 }
 

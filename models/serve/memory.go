@@ -34,6 +34,11 @@ type sizer interface {
 	CacheBytes(s engine.Spec) (int64, error)
 }
 
+// runner is an engine that can say which models it runs: nil, or a fault that names the reason and what would help.
+type runner interface {
+	Runs(s registry.Shape) error
+}
+
 // memoryBound is the limit put on a replica's process: far enough above its need that only a defect meets it; 0, no
 // bound, where the need is not known: a long context was asked for, and its engine does not tell what that takes.
 func memoryBound(eng engine.Engine, s engine.Spec, v registry.Version) int64 {

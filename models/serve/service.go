@@ -163,8 +163,14 @@ func (s *Service) checkDeploy(spec *DeploySpec, v registry.Version) error {
 	if spec.Engine == "" {
 		spec.Engine = "native"
 	}
-	if _, ok := s.Engines[spec.Engine]; !ok {
+	eng, ok := s.Engines[spec.Engine]
+	if !ok {
 		return fault.New(fault.Unsupported, "The engine "+ref.Quote(spec.Engine)+" is not part of this installation.", fault.Field("engine"))
+	}
+	if r, ok := eng.(runner); ok {
+		if err := r.Runs(v.Shape); err != nil {
+			return err
+		}
 	}
 	if spec.Replicas == 0 {
 		spec.Replicas = 1
@@ -174,12 +180,15 @@ func (s *Service) checkDeploy(spec *DeploySpec, v registry.Version) error {
 		return fault.InvalidField("replicas", "replicas is %d, it must be 1 to %d.", spec.Replicas, maxReplicas)
 	case spec.Threads < 0 || spec.Threads > maxThreads:
 		return fault.InvalidField("threads", "threads is %d, it must be 0 (the engine decides) to %d.", spec.Threads, maxThreads)
-	case spec.MaxContext < 0 || spec.MaxContext > v.Shape.Context:
+	case spec.MaxContext < 0 || v.Shape.Context > 0 && spec.MaxContext > v.Shape.Context:
 		return fault.InvalidField("max_context", "max_context is %d, it must be 0 (all) to the model's %d.", spec.MaxContext, v.Shape.Context)
 	case spec.Priority < -1000 || spec.Priority > 1000:
 		return fault.InvalidField("priority", "priority is %d, it must be -1000 to 1000.", spec.Priority)
 	case spec.MemoryBytes < 0:
 		return fault.InvalidField("memory_bytes", "memory_bytes cannot be negative.")
+	case spec.MemoryBytes == 0 && v.Shape.Unknown != "":
+		return fault.New(fault.Invalid, "What a replica needs is not known. "+v.Shape.Unknown, fault.Field("memory_bytes"), fault.Code("unknown_shape"),
+			fault.Fix("Say how much memory its cache may take, such as --memory 8GiB."))
 	}
 	return s.fits(*spec, v, spec.Replicas)
 }

@@ -1,9 +1,24 @@
 package native
 
 import (
+	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/engine"
 	"github.com/triarch-ai/triarch/models/native/hf"
+	"github.com/triarch-ai/triarch/models/registry"
+	"github.com/triarch-ai/triarch/models/registry/shape"
 )
+
+// Runs says whether the engine computes models of the shape, by what was found when the version was added.
+func (d *Driver) Runs(s registry.Shape) error {
+	if s.Foreign == "" {
+		return nil
+	}
+	fix := "Serve it with an engine that runs it, which `triarch model show` names: add that as a provider, and route to it."
+	if s.Form == shape.GGUF {
+		fix = "Import the Hugging Face folder that the file was made from, or serve the file with llama.cpp: add that as a provider, and route to it."
+	}
+	return fault.New(fault.Unsupported, s.Foreign, fault.Field("engine"), fault.Code("unsupported_model"), fault.Fix("%s", fix))
+}
 
 // CacheBytes is the memory that a replica takes for keys and values: what the spec says, else what one longest
 // sequence takes, at least 256 MiB and, unless the spec asks for that length, at most 1 GiB.

@@ -6,19 +6,18 @@ package native
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
-	"os"
-	"path/filepath"
+	"fmt"
+	"strings"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/native/gguf"
 	"github.com/triarch-ai/triarch/models/native/hf"
 	"github.com/triarch-ai/triarch/models/registry"
+	"github.com/triarch-ai/triarch/models/registry/shape"
 )
 
-// Codec is registry.Codec on Llama-family Hugging Face folders.
+// Codec is registry.Codec on Hugging Face folders and GGUF files; what it writes is of the Llama family.
 type Codec struct{}
 
 var (
@@ -26,58 +25,46 @@ var (
 	_ registry.GGUFWriter = Codec{}
 )
 
-// Inspect implements registry.Codec.
+// Inspect implements registry.Codec: the shape is read from whatever family there is, and of a Llama folder the engine's
+// library says whether it can run it.
 func (Codec) Inspect(ctx context.Context, dir string) (registry.Shape, error) {
 	if err := ctx.Err(); err != nil {
 		return registry.Shape{}, err
 	}
-	m, err := hf.Open(dir)
-	if fault.Is(err, fault.NotFound) { // the folder is what is wrong, nothing in the project is missing
-		f := *fault.As(err)
-		f.Kind = fault.Invalid
-		return registry.Shape{}, &f
-	}
+	r, err := shape.Read(shape.Dir(dir))
 	if err != nil {
 		return registry.Shape{}, err
 	}
-	defer m.Close()
-	c := m.Weights.Config
-	arch := c.Arch
-	if arch == "" {
-		arch = "llama"
+	s := registry.Shape{Arch: r.Arch, Params: r.Params, Vocab: r.Vocab, Context: r.Context, DType: r.DType(), Chat: r.Chat, Class: r.Class, Form: r.Form,
+		Quantisation: r.Quantisation, WeightBytes: r.Bytes, Kinds: r.Kinds, Transformer: r.Transformer, Unknown: r.Unknown, Notes: r.Notes}
+	switch {
+	case r.Form != shape.Safetensors:
+		s.Foreign = "The embedded engine reads Hugging Face folders, not " + strings.ToUpper(r.Form) + " files."
+	case r.Arch != "llama":
+		s.Foreign = fmt.Sprintf("The embedded engine computes models of the Llama family, not of %.64q.", r.Arch)
+	default:
+		err = runs(dir, &s)
 	}
-	return registry.Shape{Arch: arch, Params: c.Params(), Vocab: c.VocabSize, Context: c.MaxContext, DType: dtype(dir), Chat: m.Chat.CanRender()}, nil
+	return s, err
 }
 
-// dtype is the type of the stored weights as config.json states it, in our short words; unknown ones as they are.
-func dtype(dir string) string {
-	f, err := os.Open(filepath.Join(dir, "config.json"))
-	if err != nil {
-		return ""
+// runs asks the engine's library. What it does not compute is the reason that the version keeps; what is missing or
+// damaged is an error.
+func runs(dir string, s *registry.Shape) error {
+	m, err := hf.Open(dir)
+	switch {
+	case fault.Is(err, fault.Unsupported):
+		s.Foreign = fault.As(err).Sentence()
+		return nil
+	case fault.Is(err, fault.NotFound): // the folder is what is wrong, nothing in the project is missing
+		f := *fault.As(err)
+		f.Kind = fault.Invalid
+		return &f
+	case err != nil:
+		return err
 	}
-	defer f.Close()
-	var c struct {
-		TorchDType string `json:"torch_dtype"`
-		DType      string `json:"dtype"`
-	}
-	if json.NewDecoder(io.LimitReader(f, 1<<20)).Decode(&c) != nil {
-		return ""
-	}
-	if c.TorchDType == "" {
-		c.TorchDType = c.DType
-	}
-	switch c.TorchDType {
-	case "float32":
-		return "f32"
-	case "bfloat16":
-		return "bf16"
-	case "float16":
-		return "f16"
-	}
-	if len(c.TorchDType) > 16 {
-		return ""
-	}
-	return c.TorchDType
+	s.Chat, s.Context, s.Vocab = m.Chat.CanRender(), m.Weights.Config.MaxContext, m.Weights.Config.VocabSize
+	return m.Close()
 }
 
 // GGUF implements registry.GGUFWriter.

@@ -55,6 +55,9 @@ func TestInspect(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if s.Transformer == nil || s.Transformer.Parameters() != s.Params || s.Foreign != "" || len(s.Notes) > 0 || s.Form != "safetensors" {
+			t.Errorf("%s: %+v", dtype, s)
+		}
 		if s.Arch != "llama" || s.DType != dtype || s.Context != 32 || !s.Chat || s.Params < 5000 || s.Vocab < 260 {
 			t.Errorf("%s: %+v", dtype, s)
 		}
@@ -83,8 +86,31 @@ func TestInspectRefusesByName(t *testing.T) {
 		return dir
 	}
 	foreign := spoil(func(c map[string]any) { c["architectures"], c["model_type"] = []string{"MambaForCausalLM"}, "mamba" })
-	if _, err := (native.Codec{}).Inspect(t.Context(), foreign); !fault.Is(err, fault.Unsupported) || !strings.Contains(strings.ToLower(err.Error()), "mamba") {
-		t.Errorf("a foreign architecture: %v", err)
+	if s, err := (native.Codec{}).Inspect(t.Context(), foreign); err != nil || !strings.Contains(s.Foreign, "mamba") || !strings.Contains(s.Unknown, "mamba") || s.Transformer != nil || s.Params == 0 {
+		t.Errorf("a foreign architecture: %+v, %v", s, err)
+	}
+	scaled := spoil(func(c map[string]any) { c["rope_scaling"] = map[string]any{"rope_type": "llama3", "factor": 8.0} })
+	if s, err := (native.Codec{}).Inspect(t.Context(), scaled); err != nil || !strings.Contains(s.Foreign, "llama3") || s.Unknown != "" || s.Transformer == nil {
+		t.Errorf("what the engine does not compute: %+v, %v", s, err)
+	}
+	exported := filepath.Join(t.TempDir(), "g")
+	if err := os.Mkdir(exported, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := hf.Read(model(t, "f32"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if err := gguf.Write(&file, whole); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(exported, "m.gguf"), file.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := (native.Codec{}).Inspect(t.Context(), exported); err != nil || s.Foreign == "" || s.Form != "gguf" || s.Transformer == nil || s.Params != whole.Weights.Config.Params() ||
+		s.Transformer.Parameters() != s.Params || s.Transformer.More != 0 || s.DType != "f32" || s.Quantisation != "F32" || !s.Chat || s.Context != 32 || len(s.Notes) > 0 {
+		t.Errorf("a GGUF file: %+v, %v", s, err)
 	}
 	wrong := spoil(func(c map[string]any) { c["hidden_size"] = 24 })
 	if _, err := (native.Codec{}).Inspect(t.Context(), wrong); err == nil || fault.KindOf(err) == fault.Internal {

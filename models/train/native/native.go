@@ -55,8 +55,10 @@ func (t *Trainer) Name() string { return "native" }
 // Check implements train.Trainer.
 func (t *Trainer) Check(task train.Task) error {
 	if task.Base.ID != "" {
-		if arch := task.Base.Shape.Arch; arch != "" && arch != "llama" {
-			return fault.New(fault.Unsupported, "The embedded engine cannot train the architecture "+arch+".", fault.Field("base"))
+		if s := task.Base.Shape; s.Foreign != "" {
+			return fault.New(fault.Unsupported, s.Foreign, fault.Field("base"), fault.Fix("Train from a plain Llama model, or from fresh weights."))
+		} else if s.Arch != "" && s.Arch != "llama" {
+			return fault.New(fault.Unsupported, "The embedded engine cannot train the architecture "+s.Arch+".", fault.Field("base"))
 		}
 		if task.Recipe.Method == train.SFT && !task.Base.Shape.Chat {
 			return fault.New(fault.Invalid, "The base version has no chat template, so it cannot learn conversations.", fault.Field("base"),
