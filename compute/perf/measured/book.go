@@ -3,22 +3,26 @@
 //
 // Rules for callers: a cell is the same shape, task, precision, chip, engine and layout; inside a cell, batch and context
 // fall into buckets of powers of two, and what varies inside a bucket is left to the roofline, for what is kept is the
-// logarithm of measured over predicted. An answer is the prior times the shrunken mean of these ratios: of its bucket,
-// drawn to that of its cell, drawn to that of all cells of its chip, task and engine, drawn to the prior. A measurement
+// logarithm of measured over predicted. An answer is the prior times what package effects expects of these ratios: those of its
+// bucket, drawn to those of its cell, drawn to those of its chip and of its shape on other chips, under the same task and
+// engine, drawn to the prior. A measurement
 // more than ten times off the prior is kept apart and corrects nothing until another source tells nearly the same.
 // Evidence fades by half in HalfLife. The order in which measurements come does not matter. A Book is safe for use by
 // many goroutines; it reads no clock: Now is the caller's.
 package measured
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/perf"
+	"github.com/triarch-ai/triarch/compute/perf/effects"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
@@ -34,19 +38,14 @@ type Measurement struct {
 }
 
 // HalfLife is the age at which a measurement counts half.
-const HalfLife = 90 * 24 * time.Hour
+const HalfLife = effects.HalfLife
 
 const (
-	outlier = 10.0 // times off the prior: kept apart
-	agree   = 1.5  // times off each other: two that were kept apart agree
-	strange = 3.0  // times off what is believed: doubted, and the less so the more there are
-	noise   = 0.08 // standard deviation of the logarithm of one measurement, until a row knows better
-	known   = 4.0  // measurements as many as which that stands
-	counted = 64.0 // measurements of a bucket count as no more than so many: they share their errors
-	nine    = 1.645
-	// The parts of the prior's variance that chip, task and engine share, that a cell adds, and that a bucket adds.
-	ofGroup, ofCell, ofBucket = 0.5, 0.35, 0.15
-	keptApart                 = 16
+	nine = 1.645
+	near = 64 // rows that an answer is made of at most: the nearest
+	// The parts of the prior's variance that all work of a chip, task and engine shares, that a shape shares on all chips,
+	// that a cell adds, and that a bucket adds.
+	ofGroup, ofShape, ofCell, ofBucket = 0.4, 0.2, 0.25, 0.15
 )
 
 // Most is how many rows a Book keeps; the longest unused makes room.
@@ -57,8 +56,14 @@ type Book struct {
 	Now func() time.Time
 
 	mu   sync.RWMutex
-	rows map[string]*Row            // by key
-	of   map[string]map[string]*Row // of a group, by key
+	rows map[string]*Row    // by key
+	of   map[string][]filed // of a task and engine, by key
+}
+
+// filed is a row with what it shares with others.
+type filed struct {
+	row  *Row
+	keys []string // by level
 }
 
 // Check says what is wrong with a measurement from outside; the error is a fault.Invalid with the field.
@@ -117,19 +122,32 @@ func (b *Book) Put(r Row) {
 // put stores a row. The caller holds mu.
 func (b *Book) put(r *Row) {
 	if b.rows == nil {
-		b.rows, b.of = map[string]*Row{}, map[string]map[string]*Row{}
+		b.rows, b.of = map[string]*Row{}, map[string][]filed{}
 	}
+	b.remove(r.Key)
 	b.rows[r.Key] = r
-	g := groupOf(&r.Question)
-	if b.of[g] == nil {
-		b.of[g] = map[string]*Row{}
-	}
-	b.of[g][r.Key] = r
+	kin := kinOf(&r.Question)
+	at, _ := find(b.of[kin], r.Key)
+	b.of[kin] = slices.Insert(b.of[kin], at, filed{r, keysOf(&r.Question)})
 	for len(b.rows) > Most {
-		old := slices.MinFunc(slices.Collect(maps.Values(b.rows)), func(x, y *Row) int { return x.Last.Compare(y.Last) })
-		delete(b.rows, old.Key)
-		delete(b.of[groupOf(&old.Question)], old.Key)
+		b.remove(slices.MinFunc(slices.Collect(maps.Values(b.rows)), func(x, y *Row) int { return x.Last.Compare(y.Last) }).Key)
 	}
+}
+
+func (b *Book) remove(key string) {
+	old := b.rows[key]
+	if old == nil {
+		return
+	}
+	delete(b.rows, key)
+	kin := kinOf(&old.Question)
+	if at, ok := find(b.of[kin], key); ok {
+		b.of[kin] = slices.Delete(b.of[kin], at, at+1)
+	}
+}
+
+func find(list []filed, key string) (int, bool) {
+	return slices.BinarySearchFunc(list, key, func(f filed, key string) int { return strings.Compare(f.row.Key, key) })
 }
 
 // Rows are what the book holds, by key.
@@ -160,33 +178,7 @@ func (s Scoped) Correct(q perf.Question, a perf.Answer) perf.Answer {
 	return s.book.correct(s.project, q, a)
 }
 
-// normal is a mean and variance of what is believed.
-type normal struct{ mean, variance float64 }
-
-// meets is the belief after another independent view of the same number.
-func (n normal) meets(o normal) normal {
-	if math.IsInf(o.variance, 1) {
-		return n
-	}
-	p, r := 1/n.variance, 1/o.variance
-	return normal{(n.mean*p + o.mean*r) / (p + r), 1 / (p + r)}
-}
-
-// wider is the belief in something that differs from it by as much.
-func (n normal) wider(variance float64) normal { return normal{n.mean, n.variance + variance} }
-
-// doubted is a view of so many measurements as it counts against a belief: what is far off is blurred by as much as it is
-// too far, so that one alone moves little and many win.
-func (n normal) doubted(view normal, count float64) normal {
-	d, near := view.mean-n.mean, math.Log(strange)
-	if far := d*d - max(near*near, 9*(n.variance+view.variance)); far > 0 {
-		view.variance += far / min(count, counted)
-	}
-	return view
-}
-
-// correct is message passing in a tree of normal beliefs: what is measured elsewhere tells of the group, the group of the
-// cell, the cell of the bucket, each with what it may differ by; a row tells on only one of these ways.
+// correct has package effects say what the rows that share anything with the question tell of it.
 func (b *Book) correct(scope string, q perf.Question, a perf.Answer) perf.Answer {
 	if !(a.Rate > 0) || a.Known != perf.Prior && a.Known != "" {
 		return a
@@ -194,52 +186,34 @@ func (b *Book) correct(scope string, q perf.Question, a perf.Answer) perf.Answer
 	if q.Work.Batch == 0 {
 		q.Work.Batch = a.Batch
 	}
-	cell, bucket := cellOf(&q), bucketOf(&q.Work)
-	prior := max(math.Log(max(a.High/a.Rate, a.Rate/max(a.Low, 1e-300)))/nine, noise)
-	whole := prior * prior
+	prior := max(math.Log(max(a.High/a.Rate, a.Rate/max(a.Low, 1e-300)))/nine, effects.Noise)
+	keys, levels := keysOf(&q), levelsOf(prior)
 	var now time.Time
 	if b.Now != nil {
 		now = b.Now()
 	}
+	seen := perf.Evidence{}
+	spread, owned := effects.Noise, false
+	var views []effects.View
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	group := normal{0, whole * ofGroup}
-	own, owned := normal{0, math.Inf(1)}, 0.0
-	cells := map[string]*normal{}
-	var inside []normal
-	seen := perf.Evidence{}
-	spread := noise
-	for _, k := range slices.Sorted(maps.Keys(b.of[groupOf(&q)])) { // in an order of its own, so that rounding does not show
-		r := b.of[groupOf(&q)][k]
-		if r.Scope != "" && r.Scope != scope {
+	for _, f := range b.of[kinOf(&q)] { // in an order of its own, so that rounding does not show
+		if f.row.Scope != "" && f.row.Scope != scope || effects.Shared(levels, f.keys, keys) == 0 {
 			continue
 		}
-		seen.Apart += r.apart()
-		n := r.weight(now)
-		if n == 0 {
+		seen.Apart += f.row.Waiting()
+		v, ok := f.row.View(f.keys, now)
+		if !ok || f.row.Prior == 0 {
 			continue
 		}
-		view := normal{r.Mean, r.noise() * r.noise() / min(n, counted)}
-		seen.Count += n
+		views = append(views, v)
+		seen.Count += v.Count
 		seen.Cells++
-		if r.Last.After(seen.Last) {
-			seen.Last = r.Last
+		if f.row.Last.After(seen.Last) {
+			seen.Last = f.row.Last
 		}
-		switch {
-		case r.Cell == cell && r.Bucket == bucket:
-			if own = view.meets(own); owned == 0 {
-				own = view
-			}
-			owned += n
-			spread = r.noise()
-		case r.Cell == cell:
-			inside = append(inside, group.doubted(view, n).wider(whole*ofBucket))
-		default:
-			v := group.doubted(view, n).wider(whole * ofBucket)
-			if c := cells[r.Cell]; c != nil {
-				v = c.meets(v)
-			}
-			cells[r.Cell] = &v
+		if slices.Equal(f.keys, keys) {
+			spread, owned = f.row.Spread(), true
 		}
 	}
 	if seen.Cells == 0 {
@@ -248,23 +222,32 @@ func (b *Book) correct(scope string, q perf.Question, a perf.Answer) perf.Answer
 		}
 		return a
 	}
-	for _, k := range slices.Sorted(maps.Keys(cells)) {
-		group = group.meets(cells[k].wider(whole * ofCell))
-	}
-	belief := group.wider(whole * ofCell)
-	for _, v := range inside {
-		belief = belief.meets(v)
-	}
-	belief = belief.wider(whole * ofBucket)
+	mean, variance := effects.Solve(levels, nearest(levels, views, keys)).At(keys)
 	a.Known = perf.Corrected
-	if owned > 0 {
+	if owned {
 		a.Known = perf.Measured
-		belief = belief.meets(belief.doubted(own, owned))
 	}
-	seen.Factor = math.Exp(belief.mean)
+	seen.Factor = math.Exp(mean)
 	a.Evidence = &seen
-	half := math.Exp(min(nine*math.Sqrt(belief.variance+spread*spread), nine*prior))
+	half := math.Exp(min(nine*math.Sqrt(variance+spread*spread), nine*prior))
 	return a.Scaled(seen.Factor, half)
+}
+
+// levelsOf are what rows may share, with the deviations that make up that of the prior.
+func levelsOf(prior float64) []effects.Level {
+	return []effects.Level{{Name: "chip", SD: prior * math.Sqrt(ofGroup)}, {Name: "shape", SD: prior * math.Sqrt(ofShape)},
+		{Name: "cell", SD: prior * math.Sqrt(ofCell)}, {Name: "bucket", SD: prior * math.Sqrt(ofBucket)}}
+}
+
+// nearest keeps the views that share most with a cell, and of those that share as much the ones of more measurements.
+func nearest(levels []effects.Level, views []effects.View, keys []string) []effects.View {
+	if len(views) > near {
+		slices.SortStableFunc(views, func(x, y effects.View) int {
+			return cmp.Or(cmp.Compare(effects.Shared(levels, y.Keys, keys), effects.Shared(levels, x.Keys, keys)), cmp.Compare(y.Count, x.Count))
+		})
+		views = views[:near]
+	}
+	return views
 }
 
 // String says what a row was measured at.

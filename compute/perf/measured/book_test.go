@@ -11,6 +11,7 @@ import (
 
 	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/perf"
+	"github.com/triarch-ai/triarch/compute/perf/effects"
 )
 
 var today = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
@@ -298,7 +299,7 @@ func TestWhatCannotBe(t *testing.T) {
 func TestABookIsBounded(t *testing.T) {
 	b := newBook()
 	row := func(i int) Row {
-		return Row{Key: string(rune(i)), Cell: "c", Question: question(t, "llama-3-8b", 1, 100), Prior: 1, Count: 1, Last: today.Add(time.Duration(i) * time.Second)}
+		return Row{Key: string(rune(i)), Cell: "c", Question: question(t, "llama-3-8b", 1, 100), Prior: 1, Tally: effects.Tally{Count: 1, Last: today.Add(time.Duration(i) * time.Second)}}
 	}
 	first := row(1)
 	b.mu.Lock()
@@ -334,4 +335,48 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%+v", c)
 		}
 	})
+}
+
+// A shape that is slow on one chip is expected to be slow on another, though less surely, and other shapes there are not.
+func TestAShapeTellsOfItselfOnOtherChips(t *testing.T) {
+	b := newBook()
+	for range 8 {
+		add(t, b, told(t, question(t, "llama-3-8b", 8, 1024), 0.5, "run", today))
+	}
+	c, err := chip.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := question(t, "llama-3-8b", 8, 1024)
+	if other.Chip, err = c.Find("nvidia-a100-80gb-sxm"); err != nil {
+		t.Fatal(err)
+	}
+	a := b.Correct(other, answer(t, other))
+	if f := factor(t, b, other); !(f < 0.95 && f > factor(t, b, question(t, "llama-3-8b", 8, 1024))) || a.Known != perf.Corrected {
+		t.Errorf("on another chip: %.3f, %s", f, a.Known)
+	}
+	stranger := question(t, "llama-2-13b", 8, 1024)
+	stranger.Chip = other.Chip
+	if f := factor(t, b, stranger); f != 1 {
+		t.Errorf("another shape on another chip: %.3f", f)
+	}
+}
+
+// Of many rows the nearest make the answer: its own is among them whatever else there is.
+func TestOfManyRowsTheNearestCount(t *testing.T) {
+	b := newBook()
+	q := question(t, "llama-3-8b", 8, 1024)
+	for i := range near + 20 {
+		far := question(t, "mistral-7b", 1<<(i%8), 1<<(i/8))
+		add(t, b, told(t, far, 0.8, "run", today))
+	}
+	for range 8 {
+		add(t, b, told(t, q, 1.6, "run", today))
+	}
+	if f := factor(t, b, q); f < 1.4 || f > 1.6 {
+		t.Errorf("%.3f", f)
+	}
+	if n := b.Correct(q, answer(t, q)).Evidence.Cells; n <= near {
+		t.Errorf("only %d cells are counted", n)
+	}
 }

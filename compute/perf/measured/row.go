@@ -4,12 +4,14 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math"
 	"slices"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/perf"
+	"github.com/triarch-ai/triarch/compute/perf/effects"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
@@ -21,12 +23,8 @@ type Row struct {
 	Scope    string        `json:"scope,omitempty"`
 	Question perf.Question `json:"question"` // the first one of the bucket, its chip with only the figures that count
 	Prior    float64       `json:"prior"`    // tokens a second predicted for it; 0: nothing was, and the row corrects nothing
-	Count    float64       `json:"count"`    // weight at Last
-	Mean     float64       `json:"mean"`     // of the logarithm of measured over predicted
-	Squares  float64       `json:"squares"`  // weighted sum of squared distances from Mean
 	Rate     float64       `json:"rate"`     // the newest
-	Last     time.Time     `json:"last"`
-	Apart    []Apart       `json:"apart,omitempty"` // far from the prior
+	effects.Tally
 }
 
 // Bucket is batch and context in powers of two.
@@ -37,14 +35,7 @@ type Bucket struct {
 }
 
 // Apart is a measurement more than ten times off the prior.
-type Apart struct {
-	Ratio    float64   `json:"ratio"` // logarithm of measured over predicted
-	Count    float64   `json:"count"`
-	Squares  float64   `json:"squares,omitempty"`
-	At       time.Time `json:"at"`
-	By       string    `json:"by"`
-	Admitted bool      `json:"admitted"` // another source told nearly the same, so it counts
-}
+type Apart = effects.Single
 
 func power2(n int) int {
 	if n < 1 {
@@ -60,8 +51,15 @@ func bucketOf(w *perf.Work) Bucket {
 	return Bucket{Batch: power2(w.Batch), Context: power2(w.Context)}
 }
 
-func groupOf(q *perf.Question) string {
-	return string(q.Work.Task) + "\x00" + q.Work.Engine + "\x00" + q.Chip.ID
+// kinOf names what may tell of each other at all.
+func kinOf(q *perf.Question) string { return string(q.Work.Task) + "\x00" + q.Work.Engine }
+
+// keysOf are what a row shares with others, by the levels of levelsOf: its chip, its shape on any chip, its cell, its bucket.
+func keysOf(q *perf.Question) []string {
+	s := q.Shape
+	s.Name = ""
+	cell, u := cellOf(q), bucketOf(&q.Work)
+	return []string{q.Chip.ID, digest(s), cell, fmt.Sprintf("%s %d %d %d", cell, u.Batch, u.Context, u.Output)}
 }
 
 // cellOf names a cell: two shapes that differ in name alone are one.
@@ -106,7 +104,7 @@ func digest(v any) string {
 func newRow(key string, m Measurement) *Row {
 	q := m.Question
 	q.Chip = slim(&q.Chip)
-	r := &Row{Key: key, Cell: cellOf(&m.Question), Bucket: bucketOf(&m.Question.Work), Scope: m.Scope, Question: q, Last: m.At}
+	r := &Row{Key: key, Cell: cellOf(&m.Question), Bucket: bucketOf(&m.Question.Work), Scope: m.Scope, Question: q, Tally: effects.Tally{Last: m.At}}
 	r.Prior = predicted(q)
 	return r
 }
@@ -181,102 +179,16 @@ func (r *Row) add(m Measurement) error {
 	if !m.At.Before(r.Last) {
 		r.Rate = m.Rate
 	}
-	if math.Abs(x.Ratio) <= math.Log(outlier) {
-		r.fold(x)
-		return nil
-	}
-	r.keepApart(x)
+	r.Tally.Add(x, math.Abs(x.Ratio) > math.Log(effects.Outlier))
 	return nil
 }
-
-// keepApart keeps what is far from the prior, and lets it in with all that another source agrees to.
-func (r *Row) keepApart(x Apart) {
-	for i := range r.Apart {
-		y := &r.Apart[i]
-		if y.By == x.By || math.Abs(y.Ratio-x.Ratio) > math.Log(agree) {
-			continue
-		}
-		if !y.Admitted {
-			y.Admitted = true
-			r.fold(*y)
-		}
-		if !x.Admitted {
-			x.Admitted = true
-			r.fold(x)
-		}
-	}
-	// Of one source that says the same again and again one word stays, the newest.
-	if i := slices.IndexFunc(r.Apart, func(y Apart) bool {
-		return y.By == x.By && y.Admitted == x.Admitted && math.Abs(y.Ratio-x.Ratio) <= math.Log(agree)
-	}); i >= 0 {
-		if x.At.After(r.Apart[i].At) {
-			r.Apart[i] = x
-		}
-	} else {
-		r.Apart = append(r.Apart, x)
-	}
-	slices.SortFunc(r.Apart, func(a, b Apart) int { return b.At.Compare(a.At) })
-	r.Apart = r.Apart[:min(len(r.Apart), keptApart)]
-	r.age(x.At)
-}
-
-// age makes a later time the one that weights are as of.
-func (r *Row) age(at time.Time) {
-	if at.After(r.Last) {
-		f := faded(at.Sub(r.Last))
-		r.Count, r.Squares, r.Last = r.Count*f, r.Squares*f, at
-	}
-}
-
-// fold adds to the weighted mean. Weights are as of the newest measurement, so that an older one that comes later
-// counts as if it had come in time.
-func (r *Row) fold(x Apart) {
-	r.age(x.At)
-	f := faded(r.Last.Sub(x.At))
-	x.Count, x.Squares = x.Count*f, x.Squares*f
-	all := r.Count + x.Count
-	if all <= 0 {
-		return
-	}
-	d := x.Ratio - r.Mean
-	if r.Count == 0 {
-		d, r.Mean = 0, x.Ratio
-	}
-	r.Mean += d * x.Count / all
-	r.Squares += x.Squares + d*d*r.Count*x.Count/all
-	r.Count = all
-}
-
-func faded(age time.Duration) float64 { return math.Exp2(-float64(age) / float64(HalfLife)) }
 
 // weight is how many measurements the row counts as now; 0: it says nothing.
 func (r *Row) weight(now time.Time) float64 {
 	if r.Prior == 0 {
 		return 0
 	}
-	n := r.Count
-	if now.After(r.Last) {
-		n *= faded(now.Sub(r.Last))
-	}
-	if n < 0.05 {
-		return 0
-	}
-	return n
-}
-
-// noise is the standard deviation of one measurement's logarithm.
-func (r *Row) noise() float64 {
-	return math.Sqrt((known*noise*noise + max(0, r.Squares)) / (known + r.Count))
-}
-
-// apart counts what waits for a second one that agrees.
-func (r *Row) apart() (n int) {
-	for _, x := range r.Apart {
-		if !x.Admitted {
-			n++
-		}
-	}
-	return n
+	return r.Weight(now)
 }
 
 // Ratio is measured over predicted in the mean; 0: nothing counts.
@@ -301,7 +213,7 @@ func Decode(b []byte) (Row, error) {
 	}
 	bad := func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
 	if r.Key == "" || bad(r.Mean) || math.Abs(r.Mean) > 100 || !(r.Count >= 0 && r.Count < 1e15) || !(r.Squares >= 0 && r.Squares < 1e15) || !(r.Prior >= 0 && r.Prior < 1e15) ||
-		len(r.Apart) > keptApart {
+		len(r.Apart) > effects.KeptApart {
 		return r, fault.New(fault.Invalid, "The row of measurements has numbers that cannot be.")
 	}
 	if _, refused := perf.Hold(r.Question); refused != nil {

@@ -12,8 +12,8 @@ import (
 type Knowledge interface {
 	// Speed is what a type is thought to do on a chip; above 0.
 	Speed(row, chip int32) int64
-	// Observe tells what one attempt of a type showed on a chip.
-	Observe(row, chip int32, speed int64, at time.Duration)
+	// Observe tells what one attempt of a job showed of its type on a chip.
+	Observe(job, row, chip int32, speed int64, at time.Duration)
 	// Version moves on whenever what Speed answers has changed.
 	Version() int64
 }
@@ -59,6 +59,6 @@ func (w *World) see(j int32, gen uint32) {
 		r := rand.New(rand.NewPCG(w.opt.Seed^0x7365656e, uint64(j)<<32|uint64(gen)))
 		speed *= math.Exp(w.opt.Noise * r.NormFloat64())
 	}
-	w.opt.Knowledge.Observe(js.speedRow, chip, max(1, int64(math.Round(speed))), w.now)
+	w.opt.Knowledge.Observe(j, js.speedRow, chip, max(1, int64(math.Round(speed))), w.now)
 	w.events = append(w.events, Event{Kind: Seen, Job: j, Node: -1})
 }

@@ -14,6 +14,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,10 +46,10 @@ type Options struct {
 	Optimism float64
 }
 
-// Model is how throughputs are taken to differ: types by any factor, for their steps are of different work; chips by about three; and
-// what a family and a type make of a chip beside that. Noise is of one look at an attempt.
-func Model() effects.Model {
-	return effects.Model{Levels: []effects.Level{{Name: "type", SD: 3}, {Name: "chip", SD: 1}, {Name: "family on chip", SD: 0.5}, {Name: "type on chip", SD: 0.3}}, Noise: 0.05}
+// Levels is how throughputs are taken to differ: types by any factor, for their steps are of different work; chips by about three; and
+// what a family and a type make of a chip beside that.
+func Levels() []effects.Level {
+	return []effects.Level{{Name: "type", SD: 3}, {Name: "chip", SD: 1}, {Name: "family on chip", SD: 0.5}, {Name: "type on chip", SD: 0.3}}
 }
 
 // Beliefs is the knowledge of a replay: sim.Knowledge.
@@ -59,6 +60,7 @@ type Beliefs struct {
 	chip    []int // the fleet's chip -> the table's
 	keys    [][][]string
 	book    *effects.Book
+	looks   map[string]int  // at attempts, by entry
 	speed   [][]int64       // by type, then by the table's chip
 	hidden  map[[2]int]bool // by type and the table's chip
 	version int64
@@ -94,7 +96,7 @@ func New(t *trace.Throughputs, reference string, chips []string, o Options) (*Be
 	if !(o.Optimism >= 0 && o.Optimism <= 10) {
 		return nil, fault.InvalidField("optimism", "optimism is %g; it must be 0 to 10 standard deviations", o.Optimism)
 	}
-	b := &Beliefs{opt: o, table: t, ref: slices.Index(t.Chips, reference), book: effects.New(Model())}
+	b := &Beliefs{opt: o, table: t, ref: slices.Index(t.Chips, reference), book: effects.New(Levels()...), looks: map[string]int{}}
 	for _, name := range chips {
 		b.chip = append(b.chip, slices.Index(t.Chips, name))
 	}
@@ -145,7 +147,7 @@ func (b *Beliefs) hide() {
 		b.hidden[e] = true
 	}
 	for _, e := range all[b.out.Hidden:] {
-		b.book.Add(b.keys[e[0]][e[1]], math.Log(b.table.Rate[e[0]][e[1]]))
+		b.book.Add(b.keys[e[0]][e[1]], effects.Single{Ratio: math.Log(b.table.Rate[e[0]][e[1]]), Count: few, At: start, By: "table"})
 	}
 }
 
@@ -154,7 +156,7 @@ func (b *Beliefs) Report(at time.Duration) Learning {
 	out := b.out
 	out.Error = append(slices.Clone(out.Error), b.errorAt(at))
 	for e := range b.hidden {
-		if n, _ := b.book.Count(b.keys[e[0]][e[1]]); n > 0 {
+		if b.looks[b.keys[e[0]][e[1]][entry]] > 0 {
 			out.Seen++
 		}
 	}
@@ -167,26 +169,33 @@ func (b *Beliefs) Speed(row, chip int32) int64 { return b.speed[row][b.chip[chip
 // Version implements sim.Knowledge.
 func (b *Beliefs) Version() int64 { return b.version }
 
-// Observe implements sim.Knowledge: the attempt tells its steps a second.
-func (b *Beliefs) Observe(row, chip int32, speed int64, at time.Duration) {
+// Observe implements sim.Knowledge: the attempt tells its steps a second. A job is one source: what it alone says is doubted if it is far off.
+func (b *Beliefs) Observe(job, row, chip int32, speed int64, at time.Duration) {
 	if b.opt.Kind != Learn || speed <= 0 {
 		return
 	}
 	b.out.Observations++
 	keys := b.keys[row][b.chip[chip]]
-	if b.book.Add(keys, math.Log(float64(speed)/1e6*b.table.Rate[row][b.ref])) == effects.Doubted {
+	x := effects.Single{Ratio: math.Log(float64(speed) / 1e6 * b.table.Rate[row][b.ref]), Count: 1, At: start.Add(at), By: strconv.Itoa(int(job))}
+	if b.book.Add(keys, x) == effects.Doubted {
 		b.out.Doubted++
 		return
 	}
-	if n, _ := b.book.Count(keys); n > few && n%few != 0 { // it hardly moves any more
+	b.looks[keys[entry]]++
+	if n := b.looks[keys[entry]]; n > few && n%few != 0 { // it hardly moves any more
 		return
 	}
 	b.renew()
 	b.note(at)
 }
 
-// few is from how many measurements on a cell is looked at only at every so many.
-const few = 8
+const (
+	few   = 8 // from so many measurements of an entry on, beliefs are worked out at every so many; and what the table's word counts as
+	entry = 3 // the level that is an entry's own
+)
+
+// start is the time at which a replay begins, which is none in particular.
+var start = time.Unix(0, 0)
 
 // grain is the step in which beliefs move, in natural logs: what differs by less is one menu for the scheduler.
 const grain = 0.01
