@@ -50,6 +50,9 @@ func (w Work) weightBytes() float64 {
 	return width(w.Precision)
 }
 
+// gradientBytes is the bytes of a gradient: frozen weights may be narrower than what is trained beside them.
+func (w Work) gradientBytes() float64 { return max(2, w.weightBytes()) }
+
 func (w Work) cacheBytes() float64 {
 	if w.CacheBytes > 0 {
 		return w.CacheBytes
@@ -148,7 +151,7 @@ func (q Question) hold(batch int) Memory {
 func (q Question) holdTraining() Memory {
 	w, l, s := q.Work, q.Layout.filled(), q.Shape
 	n, f := q.share(), w.trained()
-	m := Memory{Weights: n * w.weightBytes(), Gradients: n * f * w.weightBytes(), Optimizer: n * f * 12}
+	m := Memory{Weights: n * w.weightBytes(), Gradients: n * f * w.gradientBytes(), Optimizer: n * f * 12}
 	if width(w.Precision) == 4 {
 		m.Optimizer = n * f * 8
 	}

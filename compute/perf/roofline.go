@@ -53,7 +53,7 @@ func predict(q Question, efficiency func(Task, string) (Efficiency, bool)) (Answ
 	case Train, PostTrain:
 		q.training(&a, rates, e)
 	case Prefill, Embed:
-		q.prefill(&a, rates, e, a.Batch, q.Work.Context)
+		q.prefill(&a, rates, e, a.Batch, q.Work.Context, false)
 		a.Rate = float64(a.Batch*q.Work.Context) / a.Step * q.replicas()
 	case Decode:
 		q.decode(&a, rates, e, a.Batch, float64(q.Work.Context))
@@ -95,10 +95,10 @@ func (q Question) rates(batch int, a *Answer) (rates, *Refusal) {
 	}
 	if q.Chip.Link != nil {
 		r.link = q.Chip.Link.EachWay()
-	} else if l.Tensor > 1 || l.Sequence > 1 {
+	} else if l.Tensor > 1 || l.Sequence > 1 || l.Expert > l.Tensor {
 		missing = append(missing, "link")
 	}
-	if r.net = q.Net; q.Node > 0 && l.Tensor*l.Sequence > q.Node { // their sums go over the network
+	if r.net = q.Net; q.Node > 0 && max(l.Tensor*l.Sequence, l.Expert) > q.Node { // their sums go over the network
 		if r.link = min(r.link, r.net); r.net == 0 {
 			missing = append(missing, "network between nodes")
 		}
@@ -132,87 +132,69 @@ func (q Question) training(a *Answer, r rates, e Efficiency) {
 	if l.Tensor > 1 {
 		t.Link = q.tensorLink(each*float64(l.Tensor), passes*2) / r.link
 	}
+	t.Link += q.expertLink(r, each, passes)
 	work := t.Arithmetic + t.Memory + t.Overhead + t.Link
 	micro := max(1, min(max(1, w.Micro), w.Batch/l.Data))
 	if l.Pipeline > 1 { // (stages - 1) / (microbatches * parts): docs.rs/crate/boostr, schedule_interleaved
 		t.Bubble = work * float64(l.Pipeline-1) / (math.Ceil(float64(w.Batch)/float64(l.Data*micro)) * float64(l.Virtual))
 	}
+	// Each microbatch goes forward and back through the parts of a stage: what it hands on waits for nothing else.
+	t.Link += q.stageLink(a, r, each*float64(l.Pipeline), 2*float64(l.Virtual), work)
+	work = t.Arithmetic + t.Memory + t.Overhead + t.Link
 	data := q.dataLink(a, r, work, math.Ceil(float64(w.Batch)/float64(l.Data*micro)))
 	t.Link += data
 	a.Step = work + t.Bubble + data
 	a.Rate = tokens / a.Step
 }
 
-// tensorLink is the bytes that a chip sends for so many tokens of its rank: each pass through a layer sums twice over the
-// tensor ranks (here `sums` in all), and a ring's sum sends 2(n-1)/n of what is summed.
-func (q Question) tensorLink(tokens, sums float64) float64 {
-	l := q.Layout.filled()
-	n := float64(l.Tensor)
-	return sums * float64(q.Shape.Layers) / float64(l.Pipeline) * tokens * float64(q.Shape.Width) * 2 * 2 * (n - 1) / n
-}
-
-// dataLink is the part of the exchange among data-parallel ranks that work does not hide, in seconds. Gradients are
-// summed once a step; sharded weights are gathered twice for each microbatch. Without a figure it counts as hidden, and
-// the answer says so.
-func (q Question) dataLink(a *Answer, r rates, work, micros float64) float64 {
-	l, w := q.Layout.filled(), q.Work
-	n := float64(l.Data)
-	if l.Data == 1 {
-		return 0
-	}
-	bytes := 2 * q.share() * w.weightBytes() * w.trained() * (n - 1) / n
-	if l.Shard == ShardWeights {
-		bytes = (2*micros + w.trained()) * q.share() * w.weightBytes() * (n - 1) / n
-	}
-	speed, name := r.link, "link"
-	if q.Node > 0 && l.Chips() > q.Node {
-		speed, name = r.net, "network between nodes"
-	}
-	if speed == 0 {
-		a.Assumed = append(a.Assumed, "the "+name+" is unknown: what data-parallel ranks exchange counts as hidden behind work")
-		return 0
-	}
-	return max(0, bytes/speed-work)
-}
-
-// prefill fills in the pass of a batch of prompts.
-func (q Question) prefill(a *Answer, r rates, e Efficiency, batch, prompt int) {
+// prefill fills in the pass of a batch of prompts. Stages of a pipeline work on one prompt each; steady says that others
+// follow and precede the batch, so that no stage waits for its first or after its last.
+func (q Question) prefill(a *Answer, r rates, e Efficiency, batch, prompt int, steady bool) {
 	l, s := q.Layout.filled(), q.Shape
-	chips := float64(l.Tensor * l.Pipeline * l.Sequence)
-	tokens := float64(batch * prompt)
+	ranks, stages := float64(l.Tensor*l.Sequence), float64(l.Pipeline)
+	passes := 1.0 // of all prompts together, or one a prompt
+	if l.Pipeline > 1 {
+		passes = float64(batch)
+	}
+	tokens := float64(batch*prompt) / passes
 	seen := float64(prompt) / 2 // in the mean
 	if s.Encoder {
 		seen = float64(prompt)
 	}
-	t := Terms{
-		Arithmetic: tokens * s.Flops(seen) / chips / (r.flops * e.Arithmetic),
-		Memory:     s.met(tokens) * q.Work.weightBytes() / chips / (r.bytes * e.Memory),
+	t := Terms{ // of a pass through all stages, one after the other
+		Arithmetic: tokens * s.Flops(seen) / ranks / (r.flops * e.Arithmetic),
+		Memory:     s.met(tokens) * q.Work.weightBytes() / ranks / (r.bytes * e.Memory),
 		Overhead:   float64(s.Layers) * e.Layer,
+		Link:       q.passLink(a, r, tokens),
 	}
-	if l.Tensor > 1 {
-		t.Link = q.tensorLink(tokens, 2) / r.link
+	pass := max(t.Arithmetic, t.Memory) + t.Link + t.Overhead
+	for _, x := range []*float64{&t.Arithmetic, &t.Memory, &t.Overhead, &t.Link} {
+		*x *= passes / stages
+	}
+	if !steady {
+		t.Bubble = pass * (stages - 1) / stages
 	}
 	a.Terms = t
-	a.Step = max(t.Arithmetic, t.Memory) + t.Link + t.Overhead
+	a.Step = pass*passes/stages + t.Bubble
 }
 
-// decode fills in a token of each of a batch of sequences: all weights that the batch meets and its whole cache are read.
+// decode fills in a token of each of a batch of sequences: all weights that the batch meets and its whole cache are
+// read. Stages of a pipeline work on a part of the sequences each and hand them on, so each part goes through all
+// stages for a token: a pipeline saves no reading of weights.
 func (q Question) decode(a *Answer, r rates, e Efficiency, batch int, context float64) {
 	l, s, w := q.Layout.filled(), q.Shape, q.Work
-	chips := float64(l.Tensor * l.Pipeline * l.Sequence)
-	n := float64(batch)
+	ranks := float64(l.Tensor * l.Sequence)
+	n := float64(batch) / float64(min(l.Pipeline, batch)) // the sequences of a part
 	heads := float64(min(l.Tensor, s.KVHeads))
 	if s.Latent != nil {
 		heads = 1
 	}
-	cache := n * s.Cached(context) * w.cacheBytes() / heads / float64(l.Pipeline*l.Sequence)
+	cache := n * s.Cached(context) * w.cacheBytes() / heads / float64(l.Sequence)
 	t := Terms{
-		Arithmetic: n * s.Flops(context) / chips / (r.flops * e.Arithmetic),
-		Memory:     (s.met(n)*w.weightBytes()/chips + cache) / (r.bytes * e.Memory),
+		Arithmetic: n * s.Flops(context) / ranks / (r.flops * e.Arithmetic),
+		Memory:     (s.met(n)*w.weightBytes()/ranks + cache) / (r.bytes * e.Memory),
 		Overhead:   float64(s.Layers) * e.Layer,
-	}
-	if l.Tensor > 1 {
-		t.Link = q.tensorLink(n, 2) / r.link
+		Link:       q.passLink(a, r, n),
 	}
 	a.Terms = t
 	a.Step = max(t.Arithmetic, t.Memory) + t.Link + t.Overhead
@@ -222,9 +204,11 @@ func (q Question) decode(a *Answer, r rates, e Efficiency, batch int, context fl
 func (q Question) serving(a *Answer, r rates, e Efficiency) {
 	w := q.Work
 	var in, out Answer
-	q.prefill(&in, r, e, 1, w.Prompt) // prompts come one after the other
+	q.prefill(&in, r, e, 1, w.Prompt, true) // prompts come one after the other
 	q.decode(&out, r, e, a.Batch, float64(w.Prompt)+float64(w.Output)/2)
 	n, o := float64(a.Batch), float64(w.Output)
+	a.assume(in.Assumed...)
+	a.assume(out.Assumed...)
 	for _, part := range []struct{ sum, in, out *float64 }{
 		{&a.Terms.Arithmetic, &in.Terms.Arithmetic, &out.Terms.Arithmetic}, {&a.Terms.Memory, &in.Terms.Memory, &out.Terms.Memory},
 		{&a.Terms.Link, &in.Terms.Link, &out.Terms.Link}, {&a.Terms.Overhead, &in.Terms.Overhead, &out.Terms.Overhead}} {
