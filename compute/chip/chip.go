@@ -71,6 +71,8 @@ type Link struct {
 	Figure
 	Counts Direction `json:"counts"`
 	Name   string    `json:"name,omitempty"` // what the vendor calls the link
+	// Joins is how many chips the link joins at the most; 0: those of the node, however many.
+	Joins int `json:"joins,omitempty"`
 }
 
 // EachWay is the bandwidth in one direction, in bytes a second.
@@ -79,6 +81,13 @@ func (l *Link) EachWay() float64 {
 		return l.Value / 2
 	}
 	return l.Value
+}
+
+// Lack is a precision that the chip's matrix units do not have, as its source says. A precision that is neither lacking nor
+// has a figure is unknown.
+type Lack struct {
+	Precision Precision `json:"precision"`
+	Source    string    `json:"source"`
 }
 
 // Resource is how Kubernetes names the chip: the whole of it and, where a sharing plugin is named, its memory and cores.
@@ -123,6 +132,7 @@ type Chip struct {
 	Memory    *Figure               `json:"memory"`
 	Bandwidth *Figure               `json:"bandwidth"` // of the memory
 	Flops     map[Precision]*Figure `json:"flops"`     // every precision is a key
+	Lacks     []Lack                `json:"lacks,omitempty"`
 	Link      *Link                 `json:"link"`
 	Power     *Figure               `json:"power"` // of the device at full load
 	Resources []Resource            `json:"resources"`
@@ -139,6 +149,21 @@ func (c *Chip) Peak(p Precision) (Figure, bool) {
 	return Figure{}, false
 }
 
+// Without says who told that the chip does not have a precision; false where nobody did.
+func (c *Chip) Without(p Precision) (source string, told bool) {
+	for _, l := range c.Lacks {
+		if l.Precision == p {
+			return l.Source, true
+		}
+	}
+	return "", false
+}
+
+// Offers lists the precisions whose throughput is known, from wide to narrow.
+func (c *Chip) Offers() []Precision {
+	return slices.DeleteFunc(Precisions(), func(p Precision) bool { return c.Flops[p] == nil })
+}
+
 // Unknown names the figures that are not known, by their field.
 func (c *Chip) Unknown() []string {
 	var names []string
@@ -150,7 +175,8 @@ func (c *Chip) Unknown() []string {
 	add("memory", c.Memory != nil)
 	add("bandwidth", c.Bandwidth != nil)
 	for _, p := range Precisions() {
-		add("flops."+string(p), c.Flops[p] != nil)
+		_, lacks := c.Without(p)
+		add("flops."+string(p), c.Flops[p] != nil || lacks)
 	}
 	add("link", c.Link != nil)
 	add("power", c.Power != nil)
@@ -161,7 +187,7 @@ func (c *Chip) Unknown() []string {
 func (c *Chip) clone() Chip {
 	n := *c
 	n.Aliases, n.Resources = slices.Clone(c.Aliases), slices.Clone(c.Resources)
-	n.Isolation, n.Engines = slices.Clone(c.Isolation), slices.Clone(c.Engines)
+	n.Isolation, n.Engines, n.Lacks = slices.Clone(c.Isolation), slices.Clone(c.Engines), slices.Clone(c.Lacks)
 	n.Memory, n.Bandwidth, n.Power = copied(c.Memory), copied(c.Bandwidth), copied(c.Power)
 	n.Link = copied(c.Link)
 	n.Flops = make(map[Precision]*Figure, len(c.Flops))

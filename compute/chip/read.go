@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -236,7 +237,7 @@ func (r *reader) figure(n *yaml.Node, chip, path string, unit Unit, more ...stri
 }
 
 // chipFields are the fields of a chip in a file.
-var chipFields = []string{"id", "make", "name", "kind", "aliases", "memory", "bandwidth", "flops", "link", "power", "resources", "isolation", "engines", "note"}
+var chipFields = []string{"id", "make", "name", "kind", "aliases", "memory", "bandwidth", "flops", "lacks", "link", "power", "resources", "isolation", "engines", "note"}
 
 // over reads the fields of a chip that are there over what it was.
 func (r *reader) over(c *Chip, e entry) {
@@ -267,15 +268,43 @@ func (r *reader) over(c *Chip, e entry) {
 		c.Link = r.link(n, e.chip)
 	}
 	r.flops(c, e)
+	r.lacks(c, e)
 	r.names(c, e)
 }
 
+// lacks reads the precisions that the chip does not have; what is there cannot lack.
+func (r *reader) lacks(c *Chip, e entry) {
+	if all := []Lack{}; e.list("lacks", maxList, func(n *yaml.Node, path string) {
+		one := r.entry(n, e.chip, path, "precision", "source")
+		source := one.cited()
+		for p := range strings.SplitSeq(one.text("precision"), "/") {
+			if !slices.Contains(Precisions(), Precision(p)) {
+				r.bad(n, e.chip, path+".precision", "%q is no precision", p)
+			}
+			all = append(all, Lack{Precision(p), source.at})
+		}
+	}) {
+		c.Lacks = all
+	}
+	for _, l := range c.Lacks {
+		if c.Flops[l.Precision] != nil {
+			r.bad(e.node, e.chip, "lacks", "it has a figure for %s; an operator's file that gives one takes the precision from lacks", l.Precision)
+		}
+	}
+}
+
 func (r *reader) link(n *yaml.Node, chip string) *Link {
-	f, e := r.figure(n, chip, "link", BytesPerSecond, "counts", "name")
+	f, e := r.figure(n, chip, "link", BytesPerSecond, "counts", "name", "joins")
 	if f == nil || r.err != nil {
 		return nil
 	}
 	l := &Link{Figure: *f, Counts: Direction(e.word("counts", string(EachWay), string(BothWays))), Name: e.text("name")}
+	if text := e.text("joins"); text != "" {
+		var err error
+		if l.Joins, err = strconv.Atoi(text); err != nil || l.Joins < 2 || l.Joins > 1<<20 {
+			r.bad(e.fields["joins"], chip, "link.joins", "%q is no number of chips, two at the least", text)
+		}
+	}
 	if l.Counts == "" {
 		r.bad(n, chip, "link", "it does not say whether it counts each direction or both: counts: each, or both")
 	}
