@@ -159,6 +159,11 @@ func (c *Client) EstimateRun(ctx context.Context, n NewRun) (Run, error) {
 	return call[Run](ctx, c, http.MethodPost, path("estimates"), n)
 }
 
+// EstimateChips says on which chips a piece of work fits, and how fast and dear it is there.
+func (c *Client) EstimateChips(ctx context.Context, q ChipQuestion) (ChipRanking, error) {
+	return call[ChipRanking](ctx, c, http.MethodPost, path("chip-estimates"), q)
+}
+
 // Run shows a run.
 func (c *Client) Run(ctx context.Context, id string) (Run, error) {
 	return call[Run](ctx, c, http.MethodGet, path("runs", id), nil)

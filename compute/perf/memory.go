@@ -191,6 +191,9 @@ func (q Question) room() (float64, bool) {
 	return q.Chip.Memory.Value * usable, true
 }
 
+// Room is how many bytes of one chip the question's work may fill; false where the chip's memory is unknown.
+func Room(q Question) (float64, bool) { return q.room() }
+
 // Largest is the largest batch that fits, no more than most; 0: not even one. Serving alone has one.
 func Largest(q Question, most int) (int, *Refusal) {
 	if r := q.check(); r != nil {

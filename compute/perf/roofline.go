@@ -15,9 +15,9 @@ func PredictWith(q Question, e Efficiency) (Answer, *Refusal) {
 	return predict(q, func(Task, string) (Efficiency, bool) { return e, true })
 }
 
-// few is a batch at which decode waits for memory on every chip of the catalogue whose figures are known: a token
+// Few is a batch at which decode waits for memory on every chip of the catalogue whose figures are known: a token
 // takes two operations for each weight that is read, and these chips do more than fifty for each byte.
-const few = 8
+const Few = 8
 
 // unasked is the largest batch tried where the question names none.
 const unasked = 1024
@@ -82,7 +82,7 @@ func (q Question) rates(batch int, a *Answer) (rates, *Refusal) {
 	l, w := q.Layout.filled(), q.Work
 	if f, ok := q.Chip.Peak(w.Precision); ok {
 		r.flops = f.Value
-	} else if w.Task == Decode && batch <= few {
+	} else if w.Task == Decode && batch <= Few {
 		r.flops = math.Inf(1)
 		a.Assumed = append(a.Assumed, "flops."+string(w.Precision)+" is unknown: decode of so few sequences waits for memory")
 	} else {
@@ -120,7 +120,10 @@ func (q Question) training(a *Answer, r rates, e Efficiency) {
 	}
 	context := float64(w.Context)
 	tokens := float64(w.Batch) * context
-	each := tokens / float64(l.Chips()) // as if a chip did all of so many tokens
+	micro := max(1, min(max(1, w.Micro), w.Batch/l.Data))
+	micros := math.Ceil(float64(w.Batch) / float64(l.Data*micro))
+	// As if a chip did all of so many tokens. Where the batch does not divide by the ranks, the others wait for the fullest.
+	each := math.Ceil(float64(w.Batch)/float64(l.Data)) * float64(l.Data) * context / float64(l.Chips())
 	t := &a.Terms
 	t.Arithmetic = each * passes * s.Flops(context/2) / (r.flops * e.Arithmetic) // attention sees half of the context in the mean
 	how := w.Recompute
@@ -128,20 +131,19 @@ func (q Question) training(a *Answer, r rates, e Efficiency) {
 		how = Fused // what is not kept is written and read all the same
 	}
 	t.Memory = each * passes * float64(s.Layers) * 2 * s.kept(how, context) / (r.bytes * e.Memory)
-	t.Overhead = float64(s.Layers) * passes * e.Layer * tokens / (context * float64(l.Data*max(1, w.Micro))) / float64(l.Pipeline)
+	t.Overhead = float64(s.Layers) * passes * e.Layer * micros / float64(l.Pipeline)
 	if l.Tensor > 1 {
 		t.Link = q.tensorLink(each*float64(l.Tensor), passes*2) / r.link
 	}
 	t.Link += q.expertLink(r, each, passes)
 	work := t.Arithmetic + t.Memory + t.Overhead + t.Link
-	micro := max(1, min(max(1, w.Micro), w.Batch/l.Data))
 	if l.Pipeline > 1 { // (stages - 1) / (microbatches * parts): docs.rs/crate/boostr, schedule_interleaved
-		t.Bubble = work * float64(l.Pipeline-1) / (math.Ceil(float64(w.Batch)/float64(l.Data*micro)) * float64(l.Virtual))
+		t.Bubble = work * float64(l.Pipeline-1) / (micros * float64(l.Virtual))
 	}
 	// Each microbatch goes forward and back through the parts of a stage: what it hands on waits for nothing else.
 	t.Link += q.stageLink(a, r, each*float64(l.Pipeline), 2*float64(l.Virtual), work)
 	work = t.Arithmetic + t.Memory + t.Overhead + t.Link
-	data := q.dataLink(a, r, work, math.Ceil(float64(w.Batch)/float64(l.Data*micro)))
+	data := q.dataLink(a, r, work, micros)
 	t.Link += data
 	a.Step = work + t.Bubble + data
 	a.Rate = tokens / a.Step

@@ -1,0 +1,301 @@
+package estimate
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/compute/chip"
+	"github.com/triarch-ai/triarch/compute/perf"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/nearest"
+)
+
+// Market is what a question is asked of: the chips, the fleet where only that is meant, and what chips cost.
+type Market struct {
+	Catalogue *chip.Catalogue
+	Fleet     []Stock          // for questions of the fleet; nil: there is none
+	Prices    map[string]int64 // micro-units for an hour of one chip; those of the question go over them
+	Corrector Corrector        // nil: none
+}
+
+// Stock is a class of chips of a fleet.
+type Stock struct {
+	Class string
+	Chips int
+	Node  int        // chips of its largest node
+	Chip  *chip.Chip // its figures where the catalogue has none; nil: those of the catalogue
+}
+
+// defaults of the sizes that a task needs and a question may leave out. They are told in the notes.
+var defaults = map[perf.Task]api.ChipQuestion{
+	perf.Train:     {Batch: 512, Context: 8192},
+	perf.PostTrain: {Batch: 64, Context: 4096},
+	perf.Prefill:   {Batch: 8, Context: 2048},
+	perf.Decode:    {Context: 2048},
+	perf.Serve:     {Prompt: 1024, Output: 256},
+	perf.Embed:     {Batch: 32, Context: 512},
+}
+
+// Answer ranks the chips of a market for a question from outside. Shape is that of the question's model; nil: the question
+// has it, or names a known one. The errors are fault.Invalid and fault.NotFound, with field and reason.
+func Answer(in api.ChipQuestion, shape *perf.Shape, m Market) (api.ChipRanking, error) {
+	s, err := shapeOf(in, shape)
+	if err != nil {
+		return api.ChipRanking{}, err
+	}
+	ask, notes, err := asked(in, s)
+	if err != nil {
+		return api.ChipRanking{}, err
+	}
+	candidates, strange, err := m.candidates(in)
+	if err != nil {
+		return api.ChipRanking{}, err
+	}
+	if e := in.Engine; e != "" && !slices.Contains(Engines(candidates), e) {
+		return api.ChipRanking{}, fault.New(fault.Invalid, fmt.Sprintf("There is no engine %q.", e), fault.Field("engine"),
+			fault.Fix("The nearest is %s; known are %s", nearest.Name(e, Engines(candidates)), strings.Join(Engines(candidates), ", ")))
+	}
+	if ask.Prices, err = m.prices(in); err != nil {
+		return api.ChipRanking{}, err
+	}
+	if ask.By == "" {
+		ask.By = ByTime
+		if slices.ContainsFunc(candidates, func(c Candidate) bool { _, ok := ask.Prices[c.Chip.ID]; return ok }) {
+			ask.By = ByCost
+		}
+	}
+	r, bad := Rank(ask, candidates, m.Corrector)
+	if bad != nil {
+		return api.ChipRanking{}, Fault(bad)
+	}
+	r.Rows = append(r.Rows, strange...)
+	if r.Unpriced {
+		notes = append(notes, "no price of these chips is known, so the fastest stand first: give prices, or rank by time or energy")
+	}
+	a := api.ChipRanking{Model: s.Name, Parameters: s.Parameters(), Task: string(ask.Work.Task), By: string(ask.By), Tokens: ask.Tokens, Notes: notes, Rows: []api.ChipRow{}}
+	for i := range r.Rows {
+		a.Rows = append(a.Rows, r.Rows[i].api())
+	}
+	return a, nil
+}
+
+// Fault is a refused question as an error with its field.
+func Fault(r *perf.Refusal) error {
+	return fault.InvalidField(strings.TrimPrefix(r.Field, "work."), "%s", r.Error())
+}
+
+func shapeOf(in api.ChipQuestion, shape *perf.Shape) (perf.Shape, error) {
+	switch {
+	case shape != nil:
+		return *shape, nil
+	case len(in.Shape) > 0:
+		return ParseShape(in.Shape, in.Model)
+	}
+	s, ok := perf.Named(in.Model)
+	if ok {
+		return s, nil
+	}
+	return s, Unknown(in.Model, nil)
+}
+
+// Unknown says that a model is not known, with the nearest of the known shapes and of other names.
+func Unknown(model string, names []string) error {
+	for _, s := range perf.Shapes() {
+		names = append(names, s.Name)
+	}
+	short := strings.ToValidUTF8(model[:min(len(model), 64)], "")
+	return fault.New(fault.NotFound, fmt.Sprintf("There is no model %q.", short), fault.Field("model"),
+		fault.Fix("The nearest name is %s; known shapes are %s; another one is given by its shape", nearest.Name(model, names), strings.Join(names, ", ")))
+}
+
+// maxShape is how large the text of a shape may be.
+const maxShape = 1 << 20
+
+// ParseShape reads a shape from outside: an object with the fields of perf.Shape. The name is used where it has none.
+func ParseShape(text []byte, name string) (perf.Shape, error) {
+	var s perf.Shape
+	if len(text) > maxShape {
+		return s, fault.Newf(fault.TooLarge, "A shape of %d bytes; at most %d are read.", len(text), maxShape)
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return s, fault.InvalidField("shape", "it cannot be read: %s", strings.TrimPrefix(err.Error(), "json: "))
+	}
+	s.Name = cmp.Or(s.Name, name, "the shape")
+	if r := s.Check(); r != nil {
+		return s, Fault(r)
+	}
+	return s, nil
+}
+
+// asked is the question with what it leaves out filled in.
+func asked(in api.ChipQuestion, s perf.Shape) (Ask, []string, error) {
+	ask := Ask{Shape: s, Counts: in.Count, Best: in.Best, Most: in.Most, Node: in.Node, Net: in.Net, Link: in.Link, Tokens: in.Tokens, Within: in.Within, Rate: in.Rate,
+		User: in.UserRate, Sure: in.Sure, PUE: in.PUE, By: By(in.By)}
+	task := perf.Task(in.Task)
+	if !slices.Contains(perf.Tasks(), task) {
+		var names []string
+		for _, t := range perf.Tasks() {
+			names = append(names, string(t))
+		}
+		return ask, nil, fault.New(fault.Invalid, fmt.Sprintf("There is no task %q.", in.Task), fault.Field("task"), fault.Fix("The nearest is %s; there are %s", nearest.Name(in.Task, names), strings.Join(names, ", ")))
+	}
+	notes := []string{}
+	fill := func(name string, n *int, by int) {
+		if *n == 0 && by != 0 {
+			*n = by
+			notes = append(notes, fmt.Sprintf("%s %d", name, by))
+		}
+	}
+	d := defaults[task]
+	fill("batch", &in.Batch, d.Batch)
+	fill("context", &in.Context, d.Context)
+	fill("prompt", &in.Prompt, d.Prompt)
+	fill("output", &in.Output, d.Output)
+	ask.Work = perf.Work{Task: task, Engine: in.Engine, Batch: in.Batch, Micro: in.Micro, Context: in.Context, Prompt: in.Prompt, Output: in.Output, Recompute: perf.Recompute(in.Recompute)}
+	for _, f := range []struct {
+		name, text string
+		to         *float64
+	}{{"weights", in.Weights, &ask.Work.WeightBytes}, {"cache", in.Cache, &ask.Work.CacheBytes}} {
+		var ok bool
+		if *f.to, ok = ParseWeights(f.text); !ok && f.text != "" {
+			return ask, nil, fault.InvalidField(f.name, "%q is no precision; write bf16, fp8, int8, int4, or bits such as 4.5b", f.text)
+		}
+	}
+	for _, p := range in.Precision {
+		if !slices.Contains(chip.Precisions(), chip.Precision(p)) {
+			return ask, nil, fault.InvalidField("precision", "%q is no precision; there are %s", p, join(chip.Precisions()))
+		}
+		ask.Precisions = append(ask.Precisions, chip.Precision(p))
+	}
+	if len(ask.Precisions) == 0 {
+		ask.Precisions = []chip.Precision{chip.BF16}
+		notes = append(notes, "precision bf16")
+	}
+	err := ask.demand(in)
+	return ask, notes, err
+}
+
+// demand takes over what is wanted, and refuses what the task cannot have.
+func (ask *Ask) demand(in api.ChipQuestion) error {
+	t := ask.Work.Task
+	switch {
+	case in.LoRA > 0 && t != perf.PostTrain:
+		return fault.InvalidField("lora", "adapters are of the task post-train, not of %s", t)
+	case in.LoRA > 0:
+		ask.Work.Trained = LoRA(ask.Shape, in.LoRA)
+	}
+	switch {
+	case in.Requests == 0:
+	case t != perf.Serve:
+		return fault.InvalidField("requests", "requests are of the task serve, not of %s", t)
+	case in.Rate != 0:
+		return fault.InvalidField("requests", "requests and a rate are both given")
+	case !(in.Requests > 0 && in.Requests < 1e12):
+		return fault.InvalidField("requests", "%v is out of range", in.Requests)
+	default:
+		ask.Rate = in.Requests * float64(ask.Work.Output)
+	}
+	if in.Best && len(in.Count) > 0 {
+		return fault.InvalidField("best", "numbers of chips are given, so there is none to find")
+	}
+	if trains(t) && (in.Weights != "" && in.LoRA == 0) {
+		return fault.InvalidField("weights", "weights that are all trained are kept as the products; narrower ones go with adapters")
+	}
+	if trains(t) && in.Cache != "" {
+		return fault.InvalidField("cache", "training keeps none")
+	}
+	return nil
+}
+
+// candidates are the chips that a question means; strange are refused rows of classes that the catalogue does not know.
+func (m Market) candidates(in api.ChipQuestion) (all []Candidate, strange []Row, err error) {
+	chips := m.Catalogue.All()
+	if in.Make != "" {
+		if chips, err = m.Catalogue.OfMake(in.Make); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(in.Chips) > 0 {
+		var named []chip.Chip
+		for _, name := range in.Chips {
+			c, err := m.Catalogue.Find(name)
+			if err != nil {
+				return nil, nil, err
+			}
+			if slices.ContainsFunc(chips, func(x chip.Chip) bool { return x.ID == c.ID }) && !slices.ContainsFunc(named, func(x chip.Chip) bool { return x.ID == c.ID }) {
+				named = append(named, c)
+			}
+		}
+		if len(named) == 0 {
+			return nil, nil, fault.InvalidField("chips", "none of them is of the make %s", in.Make)
+		}
+		chips = named
+	}
+	if !in.Fleet {
+		for _, c := range chips {
+			all = append(all, Candidate{Chip: c})
+		}
+		return all, nil, nil
+	}
+	return m.stock(chips, in)
+}
+
+// stock are the candidates of the fleet among the chips.
+func (m Market) stock(chips []chip.Chip, in api.ChipQuestion) (all []Candidate, strange []Row, err error) {
+	if m.Fleet == nil {
+		return nil, nil, fault.InvalidField("fleet", "no server runs whose fleet could be meant")
+	}
+	for _, s := range m.Fleet {
+		c, err := m.Catalogue.Find(s.Class)
+		switch {
+		case s.Chip != nil:
+			c = *s.Chip
+		case err != nil && in.Make == "" && len(in.Chips) == 0:
+			strange = append(strange, Row{Chip: s.Class, Refused: &Refusal{Reason: NotInFleet, Fleet: s.Chips,
+				Detail: "Nobody has told the figures of this class of chips; an operator's chip file can"}})
+			continue
+		case err != nil:
+			continue
+		}
+		if slices.ContainsFunc(chips, func(x chip.Chip) bool { return x.ID == c.ID }) {
+			all = append(all, Candidate{Chip: c, Has: s.Chips, Node: s.Node})
+		}
+	}
+	return all, strange, nil
+}
+
+// prices are those of the installation and of the question, by the ids of chips.
+func (m Market) prices(in api.ChipQuestion) (map[string]float64, error) {
+	if len(in.Prices) > 2000 {
+		return nil, fault.InvalidField("prices", "%d prices; at most 2000", len(in.Prices))
+	}
+	all := map[string]float64{}
+	for name, p := range m.Prices {
+		if c, err := m.Catalogue.Find(name); err == nil { // other classes have no rows here
+			all[c.ID] = float64(p)
+		}
+	}
+	given := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(in.Prices)) {
+		c, err := m.Catalogue.Find(name)
+		if err != nil {
+			return nil, fault.New(fault.NotFound, fault.As(err).Message, fault.Field("prices."+name), fault.Fix("%s", fault.As(err).Fix))
+		}
+		if other := given[c.ID]; other != "" {
+			return nil, fault.InvalidField("prices."+name, "it is the same chip as %s, which has a price too", other)
+		}
+		if p := in.Prices[name]; p < 0 || p > 1_000_000_000_000 {
+			return nil, fault.InvalidField("prices."+name, "%d is no price of a chip-hour", p)
+		}
+		given[c.ID], all[c.ID] = name, float64(in.Prices[name])
+	}
+	return all, nil
+}
