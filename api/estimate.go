@@ -83,6 +83,7 @@ type ChipRow struct {
 	Bound     string       `json:"bound,omitempty" doc:"the largest term"`
 	Known     string       `json:"known,omitempty" doc:"measured, corrected or prior"`
 	Assumed   []string     `json:"assumed,omitempty" doc:"what stands in for what is not known"`
+	Figures   []ChipFigure `json:"figures,omitempty" doc:"of the chip that the answer is made of"`
 	Better    *ChipBetter  `json:"better,omitempty" doc:"a number of chips each of which does more"`
 	Refused   *ChipRefusal `json:"refused,omitempty" doc:"why it has no answer; absent: it has one"`
 	Others    []ChipOther  `json:"others,omitempty" doc:"the next best layouts"`
@@ -118,6 +119,14 @@ type ChipTerms struct {
 	Link       float64 `json:"link"`
 	Bubble     float64 `json:"bubble"`
 	Overhead   float64 `json:"overhead"`
+}
+
+// ChipFigure is a figure of a chip with who says so.
+type ChipFigure struct {
+	Name       string `json:"name"`
+	Is         string `json:"is"`
+	Source     string `json:"source"`
+	Confidence string `json:"confidence,omitempty"`
 }
 
 // ChipBetter is a number of chips of which each does more than in the row.

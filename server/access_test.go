@@ -30,6 +30,7 @@ var requests = map[string]struct{ query, kind, body string }{
 	"create-job":          {body: `{"command":["true"]}`},
 	"create-run":          {body: `{"model":"m3","data":"$data","recipe":{"steps":2}}`},
 	"estimate-run":        {body: `{"model":"m3","data":"$data","recipe":{"steps":2}}`},
+	"estimate-chips":      {body: `{"model":"llama-2-7b","task":"serve","chips":["h100"]}`},
 	"create-deployment":   {body: `{"model":"$model","name":"d3"}`},
 	"scale-deployment":    {body: `{"replicas":2}`},
 	"create-route":        {body: `{"name":"pub2","deployment":"$deployment"}`},

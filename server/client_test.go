@@ -91,6 +91,7 @@ func speakEverything(t *testing.T, w *world) {
 	clientModels(t, c)
 	clientServing(t, w, c)
 	clientCompute(t, w, c)
+	clientEstimates(t, c)
 	must(0, c.Healthy(t.Context()))(t)
 	for _, e := range endpoints {
 		if name := e.Method + " " + e.Pattern; e.ID != "" && !reached[name] {

@@ -133,6 +133,7 @@ func (s *Server) mountControl() {
 	s.requestOps()
 	s.usageOps()
 	s.computeOps()
+	s.estimateOps()
 	documentForms(s.huma.OpenAPI())
 	doc, err := json.Marshal(s.huma.OpenAPI())
 	if err != nil {

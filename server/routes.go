@@ -59,6 +59,8 @@ var endpoints = []Endpoint{
 	{Method: "GET", Pattern: v1 + "/runs", ID: "list-runs", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "POST", Pattern: v1 + "/runs", ID: "create-run", Role: tenancy.Developer, Scope: tenancy.Write},
 	{Method: "POST", Pattern: v1 + "/estimates", ID: "estimate-run", Role: tenancy.Developer, Scope: tenancy.Write},
+	// Nothing is made, and what chips cost the operator is told to the operator alone.
+	{Method: "POST", Pattern: v1 + "/chip-estimates", ID: "estimate-chips", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/runs/{run}", ID: "get-run", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "POST", Pattern: v1 + "/runs/{run}/stop", ID: "stop-run", Role: tenancy.Developer, Scope: tenancy.Write},
 	{Method: "GET", Pattern: v1 + "/runs/{run}/logs", ID: "read-run-logs", Role: tenancy.Viewer, Scope: tenancy.Read},

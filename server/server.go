@@ -20,6 +20,7 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/api/openai"
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/perf/estimate"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
@@ -91,6 +92,7 @@ type Deps struct {
 	Usage     Usage
 	Webhooks  *webhook.Service
 	Ledger    Ledger
+	Chips     func() (estimate.Market, error)                   // the catalogue, this machine's processor and what was measured
 	Spent     func(ctx context.Context, scope, id string) int64 // micro-units that what a budget bounds has spent
 
 	// OpenAI answers everything under /v1/ and /v1beta/, by itself: authentication, errors, panics. Without it there is no model API.

@@ -19,7 +19,9 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/perf/estimate"
 	"github.com/triarch-ai/triarch/compute/program"
 	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -244,7 +246,7 @@ func newWorldOn(t *testing.T, dsn string, change ...func(*Deps)) *world {
 	bodies := &capture.Keeper{Store: w.db.Captured(), Now: clock, Most: 1 << 30, Log: log}
 	gw := &gateway.Gateway{Routes: gateway.Served(srv), Quota: quota.NewBook(ring, clock), Ledger: w.ledger, Explain: &gateway.Explanations{}, Watch: &reqlog.Watch{Log: requests, Bodies: bodies}, Now: clock, Log: log}
 	w.Deps = Deps{Metrics: obs.Handler(func(w *obs.Writer) { w.One("triarch_build_info", obs.Gauge, "1.", 1) }), Log: log, Now: clock, IDs: ids, Keys: ring, Info: api.Info{Version: "test", Database: "sqlite", CPUs: 2},
-		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Providers: outside, Explain: gw.Explain, Requests: requests, Bodies: bodies, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(),
+		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Providers: outside, Explain: gw.Explain, Requests: requests, Bodies: bodies, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(), Chips: market,
 		Webhooks: &webhook.Service{Store: w.db.Webhooks(), Box: outside.Box, IDs: ids, Now: clock, Rand: rand.Reader, Log: log},
 		Ledger:   &meter.Shipper{Ledger: w.ledger, Store: w.db.Meter(), Log: log}, Spent: func(context.Context, string, string) int64 { return 5 }, Poll: time.Millisecond,
 		OpenAI: &OpenAI{Gateway: gw, Keys: ring, IDs: ids, Now: clock, Log: log}}
@@ -372,4 +374,9 @@ func (l *locked) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.w.Write(b)
+}
+
+func market() (estimate.Market, error) {
+	c, err := chip.Builtin()
+	return estimate.Market{Catalogue: c}, err
 }

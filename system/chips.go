@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/chip/cpu"
+	"github.com/triarch-ai/triarch/compute/perf/estimate"
 	"github.com/triarch-ai/triarch/models/native/kernel"
 )
 
@@ -81,6 +83,17 @@ func ProcessorChip(c *chip.Catalogue, data string, anew bool) (chip.Chip, error)
 	}
 	d := Processor(data, anew)
 	return chip.Processor(base, &d, 0), nil
+}
+
+// Market is what estimates are made of on a data directory: the catalogue with the operator's file, read anew each time, and
+// this machine's processor with what was measured of it; see Processor.
+func Market(data string) (estimate.Market, error) {
+	c, err := chip.Load(filepath.Join(data, chip.OverlayName))
+	if err != nil {
+		return estimate.Market{}, err
+	}
+	p, err := ProcessorChip(c, data, false)
+	return estimate.Market{Catalogue: c, Processor: &p}, err
 }
 
 // busVendor is a make that is known by its number on the PCI bus.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/compute/perf/estimate"
 	"github.com/triarch-ai/triarch/compute/program"
 	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/models/guard"
@@ -29,6 +30,7 @@ func (s *System) handler() (http.Handler, error) {
 		deps.Providers = s.Providers
 		deps.Jobs, deps.Queue, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.Queue, s.control.Meter(), s.Shipper, s.spent
 		deps.Webhooks = s.Webhooks
+		deps.Chips = func() (estimate.Market, error) { return Market(s.Config.Data) }
 	}
 	deps.Explain, deps.Requests, deps.Bodies = s.Explain, s.Requests, s.Bodies
 	if s.Config.has("gateway") {

@@ -76,9 +76,12 @@ func (q Question) check() *Refusal {
 	if w.Task.trains() && w.Batch < 1 {
 		return invalid("work.batch", "training needs the sequences of a step")
 	}
-	for _, n := range []float64{w.WeightBytes, w.CacheBytes, q.Net} {
-		if !(n >= 0 && n < 1e18) {
-			return invalid("work", "%v is out of range", n)
+	for _, n := range []struct {
+		field   string
+		n, most float64
+	}{{"work.weight_bytes", w.WeightBytes, 64}, {"work.cache_bytes", w.CacheBytes, 64}, {"net", q.Net, 1e18}} {
+		if !(n.n >= 0 && n.n <= n.most) {
+			return invalid(n.field, "%v is out of range", n.n)
 		}
 	}
 	if !(w.Trained >= 0 && w.Trained <= 1) {

@@ -90,7 +90,11 @@ type Row struct {
 	Refused    *Refusal    // nil: the others hold
 	Others     []Other
 	Better     Better
+	Figures    []Named // of the chip that the answer is made of
 }
+
+// Named is a figure of the chip with who says so.
+type Named struct{ Name, Is, Source, Confidence string }
 
 // Other is another layout of as many chips, with the work as it is laid out.
 type Other struct {

@@ -176,6 +176,7 @@ func (s *search) fill(row *Row, o option) {
 	row.Answer.Assumed = slices.Concat(base, a.Assumed)
 	row.Rate = Span{a.Low, a.Rate, a.High}
 	row.User = perUser(o.Work, a)
+	row.Figures = s.figures()
 	rate := row.Rate
 	if w := s.ask.Rate; w > 0 && !trains(o.Work.Task) { // who serves so much pays for the chips, not for what they could
 		rate = Span{min(rate.Low, w), min(rate.Is, w), min(rate.High, w)}
@@ -197,6 +198,24 @@ func (s *search) fill(row *Row, o option) {
 			row.Energy = over(w*s.ask.Tokens, row.Rate)
 		}
 	}
+}
+
+// figures are those of the chip that answers are made of.
+func (s *search) figures() (all []Named) {
+	c := &s.q.Chip
+	add := func(name string, f *chip.Figure) {
+		if f != nil {
+			all = append(all, Named{name, chip.FormatQuantity(f.Value, f.Unit), f.Source, string(f.Confidence)})
+		}
+	}
+	add("memory", c.Memory)
+	add("bandwidth", c.Bandwidth)
+	add("flops."+string(s.base.Precision), c.Flops[s.base.Precision])
+	if c.Link != nil {
+		add("link, "+map[chip.Direction]string{chip.EachWay: "each way", chip.BothWays: "both ways"}[c.Link.Counts], &c.Link.Figure)
+	}
+	add("power", c.Power)
+	return all
 }
 
 func trains(t perf.Task) bool { return t == perf.Train || t == perf.PostTrain }

@@ -28,6 +28,9 @@ func (r *Row) api() api.ChipRow {
 	if r.Better.Count > 0 {
 		out.Better = &api.ChipBetter{Count: r.Better.Count, Factor: r.Better.Factor}
 	}
+	for _, f := range r.Figures {
+		out.Figures = append(out.Figures, api.ChipFigure{Name: f.Name, Is: f.Is, Source: f.Source, Confidence: f.Confidence})
+	}
 	for _, o := range r.Others {
 		other := api.ChipOther{Layout: layout(o.Layout, o.Work)}
 		if o.Refused != nil {

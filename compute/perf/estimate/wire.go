@@ -19,6 +19,7 @@ import (
 // Market is what a question is asked of: the chips, the fleet where only that is meant, and what chips cost.
 type Market struct {
 	Catalogue *chip.Catalogue
+	Processor *chip.Chip       // this machine's, with what was measured; nil: the catalogue's, without figures
 	Fleet     []Stock          // for questions of the fleet; nil: there is none
 	Prices    map[string]int64 // micro-units for an hour of one chip; those of the question go over them
 	Corrector Corrector        // nil: none
@@ -27,9 +28,8 @@ type Market struct {
 // Stock is a class of chips of a fleet.
 type Stock struct {
 	Class string
-	Chips int
-	Node  int        // chips of its largest node
-	Chip  *chip.Chip // its figures where the catalogue has none; nil: those of the catalogue
+	Chips int // of processors: nodes, whose cores are one chip together
+	Node  int // chips of its largest node
 }
 
 // defaults of the sizes that a task needs and a question may leave out. They are told in the notes.
@@ -223,6 +223,11 @@ func (m Market) candidates(in api.ChipQuestion) (all []Candidate, strange []Row,
 			return nil, nil, err
 		}
 	}
+	for i := range chips {
+		if chips[i].ID == chip.ProcessorID && m.Processor != nil {
+			chips[i] = *m.Processor
+		}
+	}
 	if len(in.Chips) > 0 {
 		var named []chip.Chip
 		for _, name := range in.Chips {
@@ -230,8 +235,9 @@ func (m Market) candidates(in api.ChipQuestion) (all []Candidate, strange []Row,
 			if err != nil {
 				return nil, nil, err
 			}
-			if slices.ContainsFunc(chips, func(x chip.Chip) bool { return x.ID == c.ID }) && !slices.ContainsFunc(named, func(x chip.Chip) bool { return x.ID == c.ID }) {
-				named = append(named, c)
+			same := func(x chip.Chip) bool { return x.ID == c.ID }
+			if i := slices.IndexFunc(chips, same); i >= 0 && !slices.ContainsFunc(named, same) {
+				named = append(named, chips[i])
 			}
 		}
 		if len(named) == 0 {
@@ -255,18 +261,15 @@ func (m Market) stock(chips []chip.Chip, in api.ChipQuestion) (all []Candidate, 
 	}
 	for _, s := range m.Fleet {
 		c, err := m.Catalogue.Find(s.Class)
-		switch {
-		case s.Chip != nil:
-			c = *s.Chip
-		case err != nil && in.Make == "" && len(in.Chips) == 0:
-			strange = append(strange, Row{Chip: s.Class, Refused: &Refusal{Reason: NotInFleet, Fleet: s.Chips,
-				Detail: "Nobody has told the figures of this class of chips; an operator's chip file can"}})
-			continue
-		case err != nil:
+		if err != nil {
+			if in.Make == "" && len(in.Chips) == 0 {
+				strange = append(strange, Row{Chip: s.Class, Refused: &Refusal{Reason: NotInFleet, Fleet: s.Chips,
+					Detail: "Nobody has told the figures of this class of chips; an operator's chip file can"}})
+			}
 			continue
 		}
-		if slices.ContainsFunc(chips, func(x chip.Chip) bool { return x.ID == c.ID }) {
-			all = append(all, Candidate{Chip: c, Has: s.Chips, Node: s.Node})
+		if i := slices.IndexFunc(chips, func(x chip.Chip) bool { return x.ID == c.ID }); i >= 0 {
+			all = append(all, Candidate{Chip: chips[i], Has: s.Chips, Node: s.Node})
 		}
 	}
 	return all, strange, nil

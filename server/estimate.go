@@ -1,0 +1,116 @@
+package server
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/compute/chip"
+	"github.com/triarch-ai/triarch/compute/perf"
+	"github.com/triarch-ai/triarch/compute/perf/estimate"
+	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/page"
+	"github.com/triarch-ai/triarch/models/registry"
+	"github.com/triarch-ai/triarch/tenancy"
+	"github.com/triarch-ai/triarch/tenancy/auth"
+)
+
+func (s *Server) estimateOps() {
+	op(s, "estimate-chips", "compute", "Rank chips for a piece of work: where it fits, how fast, how dear, with how much energy, and why not elsewhere",
+		func(ctx context.Context, p *auth.Principal, in *struct{ Body api.ChipQuestion }) (*out[api.ChipRanking], error) {
+			m, err := s.market(ctx, p, in.Body.Fleet)
+			if err != nil {
+				return nil, err
+			}
+			shape, err := s.shape(ctx, p, in.Body)
+			if err != nil {
+				return nil, err
+			}
+			r, err := estimate.Answer(in.Body, shape, m)
+			return &out[api.ChipRanking]{r}, err
+		})
+}
+
+// market is what a principal may ask of: everybody the chips and the fleet, the operator what chips cost too.
+func (s *Server) market(ctx context.Context, p *auth.Principal, fleet bool) (estimate.Market, error) {
+	m, err := s.Chips()
+	if err != nil {
+		return m, err
+	}
+	if p.Role.AtLeast(tenancy.Owner) && may(p, tenancy.Platform) {
+		prices, err := s.Usage.ChipPrices(ctx)
+		if err != nil {
+			return m, err
+		}
+		m.Prices = map[string]int64{}
+		for _, x := range prices {
+			m.Prices[x.Chip] = x.HourMicros
+		}
+	}
+	if fleet {
+		m.Fleet, err = s.stock(ctx)
+	}
+	return m, err
+}
+
+// stock counts the chips of the fleet by class. The cores of a machine are one chip of the class of processors.
+func (s *Server) stock(ctx context.Context) ([]estimate.Stock, error) {
+	nodes, err := s.Queue.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, at := []estimate.Stock{}, map[string]int{}
+	for _, n := range nodes {
+		i, ok := at[n.Chip]
+		if !ok {
+			i = len(all)
+			at[n.Chip] = i
+			all = append(all, estimate.Stock{Class: n.Chip})
+		}
+		chips := n.Chips
+		if n.Chip == chip.ProcessorID {
+			chips = 1
+		}
+		all[i].Chips += chips
+		all[i].Node = max(all[i].Node, chips)
+	}
+	return all, nil
+}
+
+// shape is that of a model of the registry; nil where the question brings its own or names a known one.
+func (s *Server) shape(ctx context.Context, p *auth.Principal, q api.ChipQuestion) (*perf.Shape, error) {
+	if len(q.Shape) > 0 {
+		return nil, nil
+	}
+	if _, ok := perf.Named(q.Model); ok {
+		return nil, nil
+	}
+	v, err := s.Registry.Get(ctx, p.ProjectID, q.Model)
+	if fault.Is(err, fault.NotFound) || q.Model == "" {
+		models, err := s.Registry.Models(ctx, p.ProjectID, page.Page{Limit: 200})
+		if err != nil {
+			return nil, err
+		}
+		var names []string
+		for _, m := range models {
+			names = append(names, m.Name)
+		}
+		return nil, estimate.Unknown(q.Model, names)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return transformer(v)
+}
+
+// transformer is the shape of a model of the registry.
+func transformer(v registry.Version) (*perf.Shape, error) {
+	s := v.Shape.Transformer
+	if s == nil {
+		return nil, fault.New(fault.Invalid, "The shape of "+v.Model+" is not known: "+cmp.Or(v.Shape.Unknown, "it was added before shapes were read."), fault.Field("model"),
+			fault.Fix("Give its shape with the question, or import it again"))
+	}
+	named := *s
+	named.Name = v.Model
+	return &named, nil
+}
