@@ -22,6 +22,11 @@ type Options struct {
 	Now      func() time.Time // default time.Now
 	Log      *slog.Logger     // default: nothing is logged
 	Changed  func()           // told when something changed that the next pass should see soon; may be nil
+
+	// Speeds says how fast a job is thought to be on one chip of each class it may use, beside one another: in sched.Micro
+	// of any reference that is the same in all answers for the job. Nothing or 0: as fast as the reference. It is asked when a job comes
+	// and again once a round, for speeds are learnt while jobs wait and run. It must be quick. nil: all are alike.
+	Speeds func(j *job.Job, classes []string) []int64
 }
 
 // Planner is job.Planner over a scheduling core.
@@ -38,6 +43,7 @@ type Planner struct {
 	closed  map[string]bool
 	turns   map[string]string // elements of arrays that wait for others of theirs, and why
 	rounds  int64             // of the core, as of the last pass
+	spoken  int64             // of the core, when it was told of speeds last
 	jobs    map[string]*entry
 	ordered int64 // starts decided so far: the order in which they are carried out
 	view    job.View
@@ -101,6 +107,7 @@ func (p *Planner) Plan(ctx context.Context, v job.View) (job.Plan, error) {
 		return job.Plan{}, err
 	}
 	p.told(v)
+	p.respeed(now)
 	stops, due := p.clear(v)
 	plan := p.core.Plan(now)
 	for i := range plan.Actions {

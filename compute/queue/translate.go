@@ -3,6 +3,7 @@ package queue
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/triarch-ai/triarch/compute/job"
@@ -39,9 +40,7 @@ func (p *Planner) describe(j *job.Job) (s sched.Job, free bool) {
 		if len(names) == 0 {
 			names = p.opt.Capacity.declared()
 		}
-		for _, n := range names {
-			s.Need.AnyOf = append(s.Need.AnyOf, sched.Choice{Chip: n})
-		}
+		s.Need.AnyOf = p.choices(j, names)
 	case j.CPUs > 0: // one larger than a capacity that shrank takes all of it
 		s.Need.Chips = min(j.CPUs, int(p.opt.Capacity.total(CPU)))
 		s.Need.AnyOf = []sched.Choice{{Chip: CPU}}
@@ -49,6 +48,40 @@ func (p *Planner) describe(j *job.Job) (s sched.Job, free bool) {
 		return s, true
 	}
 	return s, false
+}
+
+// choices are the classes that a job may use at the speeds that are thought right now.
+func (p *Planner) choices(j *job.Job, names []string) []sched.Choice {
+	var speeds []int64
+	if p.opt.Speeds != nil {
+		speeds = p.opt.Speeds(j, names)
+	}
+	out := make([]sched.Choice, len(names))
+	for i, n := range names {
+		out[i] = sched.Choice{Chip: n}
+		if i < len(speeds) {
+			out[i].Speed = min(max(speeds[i], 0), maxSpeed)
+		}
+	}
+	return out
+}
+
+// maxSpeed bounds what is told of a speed: a million times the reference.
+const maxSpeed = 1_000_000 * sched.Micro
+
+// respeed tells the core, once a round, what speeds are thought right now of all jobs that it knows.
+func (p *Planner) respeed(now int64) {
+	if n := p.core.Rounds(); p.opt.Speeds == nil || p.spoken == n {
+		return
+	} else {
+		p.spoken = n
+	}
+	for _, id := range slices.Sorted(maps.Keys(p.jobs)) {
+		e := p.jobs[id]
+		if s, free := p.describe(&e.job); !free && e.outside == "" {
+			p.note(id, p.core.SetSpeeds(now, id, s.Need.AnyOf))
+		}
+	}
 }
 
 // placement is an action's seats as they are written down.

@@ -35,6 +35,7 @@ type world struct {
 	fuse     int // the keeper dies at the fuse-th moment
 	broken   []string
 
+	speeds  func(*job.Job, []string) []int64
 	planner *queue.Planner
 	keeper  *job.Keeper
 }
@@ -81,7 +82,7 @@ func (w *world) Read(p []byte) (int, error) {
 
 // restart puts a new keeper with a new planner in the place of the old ones.
 func (w *world) restart() {
-	w.planner = queue.New(queue.Options{Conf: w.conf, Capacity: w.capacity, Store: quotas{w}, Memory: memory{w}, Now: w.now})
+	w.planner = queue.New(queue.Options{Conf: w.conf, Capacity: w.capacity, Store: quotas{w}, Memory: memory{w}, Now: w.now, Speeds: w.speeds})
 	w.keeper = job.New(job.Options{Store: rows{w}, Executor: executor{w}, Planner: w.planner, Now: w.now, IDs: &id.Maker{Now: w.now, Rand: w}})
 }
 
