@@ -266,6 +266,7 @@ type NewRun struct {
 	Recipe   Recipe `json:"recipe,omitzero"`
 	CPUs     int    `json:"cpus,omitempty" doc:"cores; default 1"`
 	Priority int    `json:"priority,omitempty" doc:"higher goes first"`
+	Force    bool   `json:"force,omitempty" doc:"go on where it does not fit; what it was refused for is kept"`
 	Array    string `json:"array,omitempty" maxLength:"8192" doc:"make a run NAME-INDEX for each of these numbers, such as 1-8 or 1-8%2 for at most two at once; their seeds count up with them"`
 	Placing
 }
@@ -310,6 +311,7 @@ type Run struct {
 	State        string             `json:"state" doc:"queued, running, registering, stopping, succeeded, failed or cancelled"`
 	Reason       string             `json:"reason,omitempty"`
 	Fault        string             `json:"fault,omitempty" doc:"who must act: node, program or platform"`
+	Forced       string             `json:"forced,omitempty" doc:"what it was refused for before its caller went on all the same"`
 	Estimate     Estimate           `json:"estimate"`
 	Progress     Progress           `json:"progress"`
 	Metrics      map[string]float64 `json:"metrics,omitempty"`
@@ -443,6 +445,7 @@ type NewDeployment struct {
 	ChipTypes   []string  `json:"chip_types,omitempty" doc:"classes of chips it can use; default: any"`
 	MinReplicas int       `json:"min_replicas,omitempty" doc:"never fewer for the sake of other work; default: all"`
 	Priority    int       `json:"priority,omitempty" doc:"higher goes first among what waits for chips"`
+	Force       bool      `json:"force,omitempty" doc:"go on where it does not fit; what it was refused for is kept"`
 	Route       *NewRoute `json:"route,omitempty" doc:"also makes a route to it"`
 }
 
@@ -464,6 +467,7 @@ type Deployment struct {
 	Priority     int       `json:"priority,omitempty"`
 	State        string    `json:"state" doc:"pending, serving, degraded, failed or removing"`
 	Reason       string    `json:"reason,omitempty"`
+	Forced       string    `json:"forced,omitempty" doc:"what it was refused for before its caller went on all the same"`
 	CreatedBy    string    `json:"created_by,omitempty"`
 	CreatedAt    time.Time `json:"created_at"`
 }

@@ -45,6 +45,8 @@ func (a *app) deployCommand() *cobra.Command {
 	f.IntVar(&n.MinReplicas, "min-replicas", 0, "never fewer for the sake of other work (default: all)")
 	f.IntVar(&n.Priority, "priority", 0, "higher goes first among what waits for chips")
 	f.IntVar(&n.MaxContext, "max-context", 0, "longest sequence, tokens")
+	f.Var((*size)(&n.MemoryBytes), "memory", "what the cache of each replica may take, such as 8GiB (default: the engine decides)")
+	f.BoolVar(&n.Force, "force", false, "go on where it does not fit; what it was refused for is kept")
 	f.StringVar(&route.Name, "route", "", "public name (default: the deployment's)")
 	price.flags(f)
 	f.BoolVar(&route.Shared, "shared", false, sharedHelp)
@@ -74,11 +76,19 @@ func (a *app) deploy(ctx context.Context, c *api.Client, n api.NewDeployment, de
 	}
 	return a.Value(d, func() {
 		a.Printf("%s serves %s: %s, %d of %d replicas answer\n", d.Name, d.Model, d.State, d.Ready, d.Replicas)
+		a.forced(d.Forced)
 		if d.Route != nil {
 			a.costs(*d.Route)
 			a.Next("%s", a.command("chat %s", shellQuote(d.Route.Name)))
 		}
 	})
+}
+
+// forced tells what was overridden.
+func (a *app) forced(refusal string) {
+	if refusal != "" {
+		a.Printf("  forced   %s\n", refusal)
+	}
 }
 
 func (a *app) deploymentCommand() *cobra.Command {
@@ -96,6 +106,7 @@ func (a *app) deploymentCommand() *cobra.Command {
 		}
 		return a.Value(d, func() {
 			a.deploymentTable([]api.Deployment{d.Deployment})
+			a.forced(d.Forced)
 			a.Printf("\n")
 			a.Table([]string{"replica", "job", "attempt", "answers", "restarts", "reason", "age"}, rows(d.Copies, func(r api.Replica) []string {
 				return []string{r.ID, r.JobID, fmt.Sprint(r.Attempt), yesNo(r.Healthy), fmt.Sprint(r.Restarts), r.Reason, a.ago(r.CreatedAt)}

@@ -197,6 +197,7 @@ func (a *app) trainCommand() *cobra.Command {
 	f.StringArrayVar(&o.set, "set", nil, "a recipe field, such as --set warmup=50; repeatable")
 	f.StringVar(&o.array, "array", "", "submit so many runs NAME-1, NAME-2, ... that differ in their seed, each one higher, as one array, and return at once; also numbers such as 0-9, and 8%2 for at most two at once")
 	f.BoolVar(&o.detach, "detach", false, "return at once instead of watching")
+	f.BoolVar(&o.run.Force, "force", false, "go on where it does not fit; what it was refused for is kept")
 	f.BoolVar(&o.dry, "estimate", false, "only say what it would take")
 	return c
 }
@@ -355,7 +356,7 @@ func (a *app) findRun(ctx context.Context, c *api.Client, name string) (api.Run,
 
 func (a *app) showRun(r api.Run) {
 	a.Printf("%s  %s\n  state       %s\n", r.ID, r.Name, r.State)
-	for _, line := range [][2]string{{"reason", r.Reason}, {"who acts", r.Fault}, {"model", r.Model}, {"version", r.ModelVersion}, {"data", r.DataVersion}, {"base", r.Base}, {"limits", r.Limits}} {
+	for _, line := range [][2]string{{"reason", r.Reason}, {"who acts", r.Fault}, {"forced", r.Forced}, {"model", r.Model}, {"version", r.ModelVersion}, {"data", r.DataVersion}, {"base", r.Base}, {"limits", r.Limits}} {
 		if line[1] != "" {
 			a.Printf("  %-10s  %s\n", line[0], line[1])
 		}

@@ -64,7 +64,7 @@ func (s *Server) plan(ctx context.Context, p *auth.Principal, n api.NewRun, f pl
 		return api.Run{}, err
 	}
 	r, err := f(ctx, train.Who{Project: p.ProjectID, Key: p.KeyID}, train.Spec{Name: n.Name, Model: n.Model, Data: n.Data, Base: n.Base,
-		Trainer: n.Trainer, Recipe: recipe, CPUs: n.CPUs, Priority: n.Priority, Ask: wants, Array: n.Array})
+		Trainer: n.Trainer, Recipe: recipe, CPUs: n.CPUs, Priority: n.Priority, Ask: wants, Array: n.Array, Force: n.Force})
 	return run(r), err
 }
 
@@ -231,7 +231,7 @@ func run(r train.Run) api.Run {
 		panic(err) // both are plain structs of numbers and words
 	}
 	return api.Run{ID: r.ID, Name: r.Name, Model: r.Model, Trainer: r.Trainer, DataVersion: r.DataVersion, Base: r.Base, Recipe: recipe,
-		CPUs: r.CPUs, Priority: r.Priority, Placing: placingView(r.Ask), Array: memberView(r.Ask.Member), JobID: r.JobID, State: string(r.State), Reason: r.Reason, Fault: r.Fault,
+		CPUs: r.CPUs, Priority: r.Priority, Placing: placingView(r.Ask), Array: memberView(r.Ask.Member), JobID: r.JobID, State: string(r.State), Reason: r.Reason, Fault: r.Fault, Forced: r.Forced,
 		Estimate: api.Estimate{Params: r.Estimate.Params, MemoryBytes: r.Estimate.MemoryBytes, DiskBytes: r.Estimate.DiskBytes,
 			Tokens: r.Estimate.Tokens, Steps: r.Estimate.Steps, TokensPerSecond: r.Estimate.TokensPerSecond, Seconds: r.Estimate.Duration.Seconds()},
 		Progress: api.Progress(r.Progress), Metrics: r.Metrics, ModelVersion: r.ModelVersion,

@@ -61,7 +61,7 @@ func (s *Server) deploy(ctx context.Context, p *auth.Principal, in *struct{ Body
 	b := in.Body
 	spec := serve.DeploySpec{Name: b.Name, Model: b.Model, Engine: b.Engine, Replicas: b.Replicas, Threads: b.Threads,
 		MaxContext: b.MaxContext, MemoryBytes: b.MemoryBytes, Priority: b.Priority,
-		Ask: job.Ask{Chips: b.Chips, ChipTypes: b.ChipTypes, GroupMin: b.MinReplicas}}
+		Ask: job.Ask{Chips: b.Chips, ChipTypes: b.ChipTypes, GroupMin: b.MinReplicas}, Force: b.Force}
 	if b.Route != nil {
 		r := routeSpec(*b.Route)
 		spec.Route = &r
@@ -327,7 +327,7 @@ func prices(p meter.Prices) api.Prices { return api.Prices(p.Resolved()) }
 
 func deployment(d serve.Deployment) api.Deployment {
 	return api.Deployment{ID: d.ID, Name: d.Name, Model: d.Model, ModelVersion: d.ModelVersion, Engine: d.Engine, Replicas: d.Replicas,
-		Ready: d.Ready, Threads: d.Threads, MaxContext: d.MaxContext, MemoryBytes: d.MemoryBytes, Chips: d.Ask.Chips, ChipTypes: d.Ask.ChipTypes, MinReplicas: d.Ask.GroupMin, Priority: d.Priority, State: string(d.State), Reason: d.Reason,
+		Ready: d.Ready, Threads: d.Threads, MaxContext: d.MaxContext, MemoryBytes: d.MemoryBytes, Chips: d.Ask.Chips, ChipTypes: d.Ask.ChipTypes, MinReplicas: d.Ask.GroupMin, Priority: d.Priority, State: string(d.State), Reason: d.Reason, Forced: d.Forced,
 		CreatedBy: d.CreatedBy, CreatedAt: d.CreatedAt}
 }
 

@@ -1,11 +1,14 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
+	"github.com/triarch-ai/triarch/compute/perf"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/fit"
 	"github.com/triarch-ai/triarch/models/registry"
 )
 
@@ -59,35 +62,67 @@ func memoryBound(eng engine.Engine, s engine.Spec, v registry.Version) int64 {
 	return 2*weights(v) + cache + cache/4 + slack
 }
 
-// fits refuses replicas that this machine cannot hold even if they take little.
-func (s *Service) fits(spec DeploySpec, v registry.Version, replicas int) error {
-	return s.holds(spec, stored(v), replicas)
+// weigher is an engine that keeps weights in another form than they are stored in.
+type weigher interface {
+	WeightBytes(s registry.Shape) int64
 }
 
-// holds is fits of a version whose files have so many bytes.
-func (s *Service) holds(spec DeploySpec, stored int64, replicas int) error {
-	cache := max(spec.MemoryBytes, leastCache)
-	one := stored + cache
-	if s.MemoryLimit <= 0 || replicas == 0 || one <= s.MemoryLimit/int64(replicas) {
+// resident is the least memory that a version's weights take in an engine, bytes.
+func (s *Service) resident(eng string, v registry.Version) int64 {
+	if w, ok := s.Engines[eng].(weigher); ok {
+		return max(stored(v), w.WeightBytes(v.Shape))
+	}
+	return stored(v)
+}
+
+// fits refuses replicas that this machine, or the chips that they ask for, cannot hold even if they take little.
+func (s *Service) fits(ctx context.Context, spec DeploySpec, v registry.Version) error {
+	if err := s.holds(spec.MemoryBytes, s.resident(spec.Engine, v), spec.Replicas); err != nil {
+		return err
+	}
+	x := v.Shape
+	longest := cmp.Or(spec.MaxContext, min(cmp.Or(x.Context, shortContext), shortContext))
+	task := perf.Decode
+	if x.Transformer != nil && x.Transformer.Encoder {
+		task = perf.Embed
+	}
+	return s.Fit.Chips(ctx, fit.Work{What: "A replica", Field: "chips", Shape: x.Transformer, Chips: spec.Ask.Chips, Classes: spec.Ask.ChipTypes,
+		Work: perf.Work{Task: task, Batch: 1, Context: longest, WeightBytes: x.PerWeight()}})
+}
+
+// shortContext is the length of the one sequence that a replica without a bound of its own must be able to hold.
+const shortContext = 2048
+
+// holds refuses replicas with weights of so many bytes and caches of so many, 0 being the least there is.
+func (s *Service) holds(asked, weights int64, replicas int) error {
+	if replicas == 0 {
 		return nil
 	}
+	one := weights + max(asked, leastCache)
 	field := "replicas"
 	switch {
 	case one <= s.MemoryLimit:
-	case spec.MemoryBytes > 0 && stored+leastCache <= s.MemoryLimit:
+	case asked > 0 && weights+leastCache <= s.MemoryLimit:
 		field = "memory_bytes"
 	default:
 		field = "model"
 	}
-	return fault.New(fault.Invalid, fmt.Sprintf("The deployment needs at least %d MiB of memory for %d of its replicas and this machine has %d MiB.",
-		(one>>20)*int64(replicas), replicas, s.MemoryLimit>>20), fault.Field(field), fault.Code("memory"),
-		fault.Fix("Take fewer replicas, a smaller cache or a smaller model."))
+	return fit.Memory(fit.Need{What: "The deployment", Bytes: one * int64(replicas), Has: s.MemoryLimit, Field: field, Detail: fmt.Sprintf("%d of its replicas", replicas),
+		Nearest: func() string {
+			switch field {
+			case "replicas":
+				return fmt.Sprintf("%d of its replicas would take %s", s.MemoryLimit/one, fit.Size(one*(s.MemoryLimit/one)))
+			case "memory_bytes":
+				return fmt.Sprintf("a cache of %s would fit", fit.Size(s.MemoryLimit-weights))
+			}
+			return fmt.Sprintf("its weights alone take %s; take a smaller or more strongly quantised model, or an engine on another machine", fit.Size(weights))
+		}})
 }
 
 // shape is what passes need to know of a model version, which never changes.
 type shape struct {
-	context int   // longest sequence
-	stored  int64 // bytes of its files
+	context int // longest sequence
+	version registry.Version
 }
 
 func (s *Service) shapeOf(ctx context.Context, d Deployment) (shape, error) {
@@ -101,7 +136,7 @@ func (s *Service) shapeOf(ctx context.Context, d Deployment) (shape, error) {
 	if err != nil {
 		return shape{}, err
 	}
-	x = shape{context: v.Shape.Context, stored: stored(v)}
+	x = shape{context: v.Shape.Context, version: v}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.shapes == nil {
@@ -123,7 +158,10 @@ func (s *Service) foresee(ctx context.Context, d Deployment) (longest int, unfit
 	if err != nil {
 		return longest, "", err
 	}
-	if e := s.holds(DeploySpec{MemoryBytes: d.MemoryBytes}, x.stored, 1); e != nil {
+	if d.Forced != "" {
+		return longest, "", nil
+	}
+	if e := s.holds(d.MemoryBytes, s.resident(d.Engine, x.version), 1); e != nil {
 		unfit = fault.As(e).Sentence()
 	}
 	return longest, unfit, nil

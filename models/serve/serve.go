@@ -42,6 +42,7 @@ type Deployment struct {
 	MemoryBytes  int64  // for each replica; 0: the engine decides
 	Priority     int
 	Ask          job.Ask // what each replica asks of the scheduler
+	Forced       string  // what it was refused for before its caller went on all the same; empty: nothing
 	State        State
 	Reason       string
 	Ready        int // replicas that answer
@@ -93,6 +94,7 @@ type DeploySpec struct {
 	MemoryBytes int64  // default: the engine decides
 	Priority    int    // among what waits for chips
 	Ask         job.Ask
+	Force       bool // goes on where it does not fit; what it was refused for is kept
 	Route       *RouteSpec
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/internal/seal"
 	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/fit"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/ref"
 	"github.com/triarch-ai/triarch/models/registry"
@@ -64,6 +65,8 @@ type Service struct {
 	HealthTimeout time.Duration
 	// MemoryLimit is the memory that replicas may need on this machine, bytes; 0 for no check.
 	MemoryLimit int64
+	// Fit knows the chips of the fleet; nil: replicas on chips are not checked.
+	Fit *fit.Service
 	// Price is that of a model version that nobody priced; nil is DefaultPrice.
 	Price *meter.Prices
 	// Listen is the IP address of this machine that replicas listen on; empty is 127.0.0.1. Those that run keep theirs.
@@ -113,10 +116,14 @@ func (s *Service) Deploy(ctx context.Context, who Who, spec DeploySpec) (Deploym
 	if err := s.checkDeploy(&spec, v); err != nil {
 		return Deployment{}, err
 	}
+	forced, err := fit.Force(s.fits(ctx, spec, v), spec.Force)
+	if err != nil {
+		return Deployment{}, err
+	}
 	d := Deployment{
 		ID: s.IDs.New("dep"), Project: who.Project, Name: spec.Name, ModelVersion: v.ID, Model: fmt.Sprintf("%s@%d", v.Model, v.Number),
 		Engine: spec.Engine, Replicas: spec.Replicas, Threads: spec.Threads, MaxContext: spec.MaxContext, MemoryBytes: spec.MemoryBytes,
-		Priority: spec.Priority, Ask: spec.Ask, State: Pending, Reason: "Its replicas are being started.", CreatedBy: who.Key, CreatedAt: s.now(),
+		Priority: spec.Priority, Ask: spec.Ask, Forced: forced, State: Pending, Reason: "Its replicas are being started.", CreatedBy: who.Key, CreatedAt: s.now(),
 	}
 	if err := s.admit(ctx, &d); err != nil {
 		return Deployment{}, err
@@ -190,7 +197,7 @@ func (s *Service) checkDeploy(spec *DeploySpec, v registry.Version) error {
 		return fault.New(fault.Invalid, "What a replica needs is not known. "+v.Shape.Unknown, fault.Field("memory_bytes"), fault.Code("unknown_shape"),
 			fault.Fix("Say how much memory its cache may take, such as --memory 8GiB."))
 	}
-	return s.fits(*spec, v, spec.Replicas)
+	return nil
 }
 
 // Get returns a deployment by id or name.
@@ -248,12 +255,12 @@ func (s *Service) Scale(ctx context.Context, project, name string, replicas int)
 	if err != nil {
 		return Deployment{}, err
 	}
-	if replicas > d.Replicas {
+	if replicas > d.Replicas && d.Forced == "" {
 		v, err := s.Registry.Get(ctx, project, d.ModelVersion)
 		if err != nil {
 			return Deployment{}, err
 		}
-		if err := s.fits(DeploySpec{MemoryBytes: d.MemoryBytes}, v, replicas); err != nil {
+		if err := s.holds(d.MemoryBytes, s.resident(d.Engine, v), replicas); err != nil {
 			return Deployment{}, err
 		}
 	}

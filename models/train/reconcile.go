@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -421,11 +420,4 @@ func readJSON(path string, into any) error {
 		return fmt.Errorf("%s is larger than %d bytes", filepath.Base(path), most)
 	}
 	return json.Unmarshal(b, into)
-}
-
-func mebibytes(n int64) string {
-	if n >= 10<<30 {
-		return fmt.Sprintf("%d GiB", (n+1<<29)>>30)
-	}
-	return strings.TrimSpace(fmt.Sprintf("%d MiB", (n+1<<19)>>20))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
+	"github.com/triarch-ai/triarch/models/fit"
 	"github.com/triarch-ai/triarch/models/ref"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/storage/blob"
@@ -51,6 +52,8 @@ type Service struct {
 	Log      *slog.Logger
 	// MemoryLimit is the memory a run may need on this machine, bytes; 0 for no check.
 	MemoryLimit int64
+	// Fit knows the chips of the fleet; nil: runs on chips are not checked.
+	Fit *fit.Service
 	// MaxCPUs is the most cores a run may ask for; 0 for no check.
 	MaxCPUs int
 	// CodeVersion is the version of this program, for lineages.
@@ -106,8 +109,11 @@ const defaultTrainer = "native"
 //
 // Faults: Invalid with the field; NotFound for data, base; Unsupported for an unknown trainer.
 func (s *Service) Submit(ctx context.Context, who Who, spec Spec) (Run, error) {
-	r, _, err := s.plan(ctx, who, spec) // 1 check, 2 pin, 3 estimate
+	r, task, err := s.plan(ctx, who, spec) // 1 check, 2 pin, 3 estimate
 	if err != nil {
+		return Run{}, err
+	}
+	if r.Forced, err = fit.Force(s.fits(ctx, r, task), spec.Force); err != nil {
 		return Run{}, err
 	}
 	if err := s.admit(ctx, r); err != nil {
@@ -179,7 +185,7 @@ func (s *Service) plan(ctx context.Context, who Who, spec Spec) (Run, Task, erro
 	if err != nil {
 		return Run{}, Task{}, err
 	}
-	task := Task{CPUs: spec.CPUs, Code: s.CodeVersion}
+	task := Task{Trainer: t.Name(), CPUs: spec.CPUs, Code: s.CodeVersion}
 	if task.Data, err = s.Data.Get(ctx, who.Project, spec.Data); err == nil {
 		err = task.Data.Present()
 	}
@@ -246,7 +252,7 @@ func (s *Service) check(spec *Spec) (Trainer, error) {
 	return t, nil
 }
 
-// admit refuses what this machine cannot hold, and what no free place could run.
+// admit refuses what no free place could run.
 func (s *Service) admit(ctx context.Context, r Run) error {
 	if err := r.Ask.Validate(); err != nil {
 		return err
@@ -254,10 +260,6 @@ func (s *Service) admit(ctx context.Context, r Run) error {
 	j := job.Job{ID: r.ID, CreatedAt: r.CreatedAt, Spec: job.Spec{Project: r.Project, Kind: JobKind, Name: r.Name, Priority: r.Priority, CPUs: r.CPUs, Ask: r.Ask}}
 	if err := s.Jobs.Admit(ctx, j); err != nil {
 		return err
-	}
-	if s.MemoryLimit > 0 && r.Estimate.MemoryBytes > s.MemoryLimit {
-		return fault.New(fault.Invalid, "The run needs about "+mebibytes(r.Estimate.MemoryBytes)+" of memory and this machine has "+mebibytes(s.MemoryLimit)+".",
-			fault.Field("recipe.batch"), fault.Code("memory"), fault.Fix("Take a smaller preset, batch or seq_len."))
 	}
 	if _, ok := s.Data.Blobs.(blob.Pather); !ok {
 		return fault.New(fault.Unsupported, "Training on this machine needs blobs kept as files.")

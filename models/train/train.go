@@ -51,6 +51,7 @@ type Spec struct {
 	// Priority orders waiting jobs, higher first.
 	Priority int
 	Ask      job.Ask // what else is asked of the scheduler; User and Saves are filled in
+	Force    bool    // goes on where it does not fit; what it was refused for is kept
 	// Array, if set, makes a run NAME-INDEX for each index, see job.ParseArray; each has the seed of the one before and as
 	// much more as its index is higher.
 	Array string
@@ -92,6 +93,7 @@ type Run struct {
 	CPUs         int
 	Priority     int
 	Ask          job.Ask
+	Forced       string // what it was refused for before its caller went on all the same; empty: nothing
 	JobID        string // job_..., empty until the job is made
 	State        State
 	Reason       string // a sentence: why it waits, failed or was stopped
@@ -132,6 +134,7 @@ type Store interface {
 // Task is what a trainer is asked to do: a run with its inputs as local paths.
 type Task struct {
 	Run      string // run_ id
+	Trainer  string // the driver's name
 	Recipe   Recipe // checked, defaults filled in
 	Data     data.Version
 	DataPath string           // file with the data version's records; empty in Check and Estimate

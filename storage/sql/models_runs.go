@@ -17,14 +17,14 @@ func (db *DB) Runs() *Runs { return &Runs{db} }
 var _ train.Store = (*Runs)(nil)
 
 const runColumns = "id, project, name, model, trainer, data_version, base, recipe, cpus, priority, job_id, state, reason, fault, stop," +
-	" estimate, progress, metrics, model_version, created_by, created_at, started_at, ended_at, ask"
+	" estimate, progress, metrics, model_version, created_by, created_at, started_at, ended_at, ask, forced"
 
 func scanRun(s Scanner) (train.Run, error) {
 	var r train.Run
 	var recipe, estimate, progress, metrics, ask string
 	var stop, created, started, ended int64
 	err := s.Scan(&r.ID, &r.Project, &r.Name, &r.Model, &r.Trainer, &r.DataVersion, &r.Base, &recipe, &r.CPUs, &r.Priority, &r.JobID,
-		&r.State, &r.Reason, &r.Fault, &stop, &estimate, &progress, &metrics, &r.ModelVersion, &r.CreatedBy, &created, &started, &ended, &ask)
+		&r.State, &r.Reason, &r.Fault, &stop, &estimate, &progress, &metrics, &r.ModelVersion, &r.CreatedBy, &created, &started, &ended, &ask, &r.Forced)
 	if err != nil {
 		return r, err
 	}
@@ -79,9 +79,9 @@ func insertRun(ctx context.Context, tx *Tx, r *train.Run) error {
 			return err
 		}
 	}
-	_, err := tx.Exec(ctx, "INSERT INTO runs ("+runColumns+", ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	_, err := tx.Exec(ctx, "INSERT INTO runs ("+runColumns+", ended) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		r.ID, r.Project, r.Name, r.Model, r.Trainer, r.DataVersion, r.Base, text[0], r.CPUs, r.Priority, r.JobID, r.State, r.Reason, r.Fault, bit(r.Stop),
-		text[1], text[2], text[3], r.ModelVersion, r.CreatedBy, micros(r.CreatedAt), micros(r.StartedAt), micros(r.EndedAt), text[4], bit(r.State.Final()))
+		text[1], text[2], text[3], r.ModelVersion, r.CreatedBy, micros(r.CreatedAt), micros(r.StartedAt), micros(r.EndedAt), text[4], r.Forced, bit(r.State.Final()))
 	return err
 }
 

@@ -18,7 +18,7 @@ func (db *DB) Serve() *Serve { return &Serve{db} }
 var _ serve.Store = (*Serve)(nil)
 
 const (
-	deploymentColumns = "id, project, name, model_version, model, engine, replicas, threads, max_context, memory_bytes, state, reason, ready, created_by, created_at, ask, priority"
+	deploymentColumns = "id, project, name, model_version, model, engine, replicas, threads, max_context, memory_bytes, state, reason, ready, created_by, created_at, ask, priority, forced"
 	replicaColumns    = "id, project, deployment_id, job_id, leaving, created_at"
 	routeColumns      = "id, org, project, name, shared_name, price_in, price_out, price_cached, price_reasoning, price_embedding, price_request, price_version, priced_by, priced_at, policy, created_at"
 	backendColumns    = "tier, weight, deployment_id, provider_id, model"
@@ -29,7 +29,7 @@ func scanDeployment(s Scanner) (serve.Deployment, error) {
 	var at int64
 	var ask string
 	err := s.Scan(&d.ID, &d.Project, &d.Name, &d.ModelVersion, &d.Model, &d.Engine, &d.Replicas, &d.Threads, &d.MaxContext, &d.MemoryBytes,
-		&d.State, &d.Reason, &d.Ready, &d.CreatedBy, &at, &ask, &d.Priority)
+		&d.State, &d.Reason, &d.Ready, &d.CreatedBy, &at, &ask, &d.Priority, &d.Forced)
 	if err != nil {
 		return d, err
 	}
@@ -75,9 +75,9 @@ func (s *Serve) AddDeployment(ctx context.Context, d serve.Deployment, r *serve.
 		if err := lockVersion(ctx, tx, d.Project, d.ModelVersion); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, "INSERT INTO deployments ("+deploymentColumns+", live_name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		_, err := tx.Exec(ctx, "INSERT INTO deployments ("+deploymentColumns+", live_name) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 			d.ID, d.Project, d.Name, d.ModelVersion, d.Model, d.Engine, d.Replicas, d.Threads, d.MaxContext, d.MemoryBytes,
-			d.State, d.Reason, d.Ready, d.CreatedBy, micros(d.CreatedAt), ask, d.Priority, d.Name)
+			d.State, d.Reason, d.Ready, d.CreatedBy, micros(d.CreatedAt), ask, d.Priority, d.Forced, d.Name)
 		if err != nil {
 			return exists(err, "There is a deployment %s already.", d.Name)
 		}

@@ -20,6 +20,16 @@ func (d *Driver) Runs(s registry.Shape) error {
 	return fault.New(fault.Unsupported, s.Foreign, fault.Field("engine"), fault.Code("unsupported_model"), fault.Fix("%s", fix))
 }
 
+// WeightBytes is the memory of the weights: the engine keeps all as float32, and a table that serves as input and output
+// in both forms.
+func (d *Driver) WeightBytes(s registry.Shape) int64 {
+	n := s.Params
+	if x := s.Transformer; x != nil && x.Tied {
+		n += int64(x.Vocab) * int64(x.Width)
+	}
+	return 4 * n
+}
+
 // CacheBytes is the memory that a replica takes for keys and values: what the spec says, else what one longest
 // sequence takes, at least 256 MiB and, unless the spec asks for that length, at most 1 GiB.
 func (d *Driver) CacheBytes(s engine.Spec) (int64, error) {

@@ -100,10 +100,7 @@ func (t *Trainer) Command(task train.Task) (job.Command, error) {
 // learn this machine's speed; each shape is measured once.
 func (t *Trainer) Estimate(ctx context.Context, task train.Task) (train.Estimate, error) {
 	r := task.Recipe
-	c := shape(r, max(r.Vocab, 4))
-	if b := task.Base; b.ID != "" {
-		c = guessShape(b.Shape.Params, b.Shape.Vocab, r.Context)
-	}
+	c := shapeOf(task)
 	if err := c.Validate(); err != nil {
 		return train.Estimate{}, err
 	}
@@ -122,10 +119,30 @@ func (t *Trainer) Estimate(ctx context.Context, task train.Task) (train.Estimate
 	}
 	e.Steps, e.Tokens, e.TokensPerSecond = steps, int64(steps)*perStep, speed
 	e.Duration = seconds(float64(e.Tokens) / speed * 1.05) // checkpoints and the optimiser
-	// Records as text and as tokens, the program itself, and the garbage collector's room.
-	e.MemoryBytes = engine.TrainBytes(c, r.Batch, r.SeqLen) + 3*task.Data.Bytes + 64<<20
+	e.MemoryBytes = t.Memory(task)
 	e.DiskBytes = 3*12*e.Params + 4*e.Params // two checkpoints and one being written, and the result
 	return e, nil
+}
+
+// Memory is what the process of a task takes, bytes: the step, records as text and as tokens, the program itself, and the
+// garbage collector's room.
+func (t *Trainer) Memory(task train.Task) int64 {
+	r := task.Recipe
+	return engine.TrainBytes(shapeOf(task), r.Batch, r.SeqLen) + 3*task.Data.Bytes + 64<<20
+}
+
+// shapeOf is the model that a task trains: that of its recipe, or its base's as the base's files told it, or else one of
+// about as many parameters.
+func shapeOf(task train.Task) engine.Config {
+	r, b := task.Recipe, task.Base
+	if b.ID == "" {
+		return shape(r, max(r.Vocab, 4))
+	}
+	if x := b.Shape.Transformer; x != nil && x.Parameters() == b.Shape.Params {
+		return engine.Config{VocabSize: x.Vocab, Dim: x.Width, Layers: x.Layers, Heads: x.Heads, KVHeads: x.KVHeads, HeadDim: x.Head, FFN: x.Inner,
+			MaxContext: r.Context, RopeTheta: 10000, NormEps: 1e-5, TieEmbeddings: x.Tied, PAD: -1, BOS: -1, EOS: -1}
+	}
+	return guessShape(b.Shape.Params, b.Shape.Vocab, r.Context)
 }
 
 // dataTokens guesses the tokens of a data version: small vocabularies give about 2.8 bytes of English or Chinese
