@@ -5,11 +5,11 @@ import (
 	"context"
 
 	"github.com/triarch-ai/triarch/api"
-	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/perf"
 	"github.com/triarch-ai/triarch/compute/perf/estimate"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/page"
+	"github.com/triarch-ai/triarch/models/fit"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
@@ -59,22 +59,7 @@ func (s *Server) stock(ctx context.Context) ([]estimate.Stock, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, at := []estimate.Stock{}, map[string]int{}
-	for _, n := range nodes {
-		i, ok := at[n.Chip]
-		if !ok {
-			i = len(all)
-			at[n.Chip] = i
-			all = append(all, estimate.Stock{Class: n.Chip})
-		}
-		chips := n.Chips
-		if n.Chip == chip.ProcessorID {
-			chips = 1
-		}
-		all[i].Chips += chips
-		all[i].Node = max(all[i].Node, chips)
-	}
-	return all, nil
+	return fit.Stock(nodes), nil
 }
 
 // shape is that of a model of the registry; nil where the question brings its own or names a known one.

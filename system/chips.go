@@ -13,6 +13,7 @@ import (
 	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/chip/cpu"
 	"github.com/triarch-ai/triarch/compute/perf/estimate"
+	"github.com/triarch-ai/triarch/models/fit"
 	"github.com/triarch-ai/triarch/models/native/kernel"
 )
 
@@ -94,6 +95,17 @@ func Market(data string) (estimate.Market, error) {
 	}
 	p, err := ProcessorChip(c, data, false)
 	return estimate.Market{Catalogue: c, Processor: &p}, err
+}
+
+// fleet answers what fits on the chips of this installation.
+func (s *System) fleet() *fit.Service {
+	return &fit.Service{
+		Market: func() (estimate.Market, error) { return Market(s.Config.Data) },
+		Stock: func(ctx context.Context) ([]estimate.Stock, error) {
+			nodes, err := s.Queue.Nodes(ctx)
+			return fit.Stock(nodes), err
+		},
+	}
 }
 
 // busVendor is a make that is known by its number on the PCI bus.

@@ -413,13 +413,14 @@ func (s *System) openModels(ctx context.Context) error {
 	s.Data = &data.Service{Store: s.control.Data(), Blobs: s.blobs, IDs: s.ids, Now: time.Now}
 	s.Registry = &registry.Service{Store: s.control.Registry(), Blobs: s.blobs, Codec: newCodec(), Dir: s.dir.File("models"), IDs: s.ids, Now: time.Now,
 		MaxImport: s.Config.Limits.Upload}
+	fits := s.fleet()
 	s.Train = &train.Service{Store: s.control.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
-		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version}
+		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version, Fit: fits}
 	s.Providers = &provider.Service{Store: s.control.Providers(), Box: s.Box, Driver: s.newProvider, IDs: s.ids, Now: time.Now, Log: s.Log,
 		Changed: func(ctx context.Context) { s.Serve.Reroute(context.WithoutCancel(ctx)) }}
 	s.Serve = &serve.Service{Store: s.control.Serve(), Providers: s.Providers, Price: new(meter.Flat(s.Config.Price.In, s.Config.Price.Out)), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
 		Rand: rand.Reader, Log: s.Log, Listen: s.Config.Serve.Listen, Machine: machine(), MemoryLimit: memoryLimit(), Woken: s.nudge, OnChange: func(*serve.Table) { s.retell(); s.nudge() }}
-	s.Serve.Box = s.Box
+	s.Serve.Box, s.Serve.Fit = s.Box, fits
 	s.onStop("models", func(context.Context) error {
 		s.Serve.Close()
 		s.Train.Close()

@@ -8,26 +8,16 @@ import (
 
 	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/perf"
+	"github.com/triarch-ai/triarch/compute/perf/estimate"
+	"github.com/triarch-ai/triarch/compute/queue"
 )
-
-// Stock is a class of chips of the fleet.
-type Stock struct {
-	Class string
-	Chips int
-	Node  int        // chips of its largest node
-	Chip  *chip.Chip // its figures; nil: nobody told any
-}
-
-// Corrector changes an answer by what was measured.
-type Corrector interface {
-	Correct(perf.Question, perf.Answer) perf.Answer
-}
 
 // Service answers for one fleet. A nil one knows nothing, and so refuses nothing.
 type Service struct {
-	Fleet     func(ctx context.Context) ([]Stock, error)
-	Catalogue *chip.Catalogue // of what could be had beside; nil: nothing
-	Correct   Corrector       // nil: predictions stay as they are
+	// Market is the catalogue, this machine's processor and what was measured.
+	Market func() (estimate.Market, error)
+	// Stock is what the fleet has.
+	Stock func(ctx context.Context) ([]estimate.Stock, error)
 }
 
 // Work is work that asks for chips.
@@ -37,11 +27,11 @@ type Work struct {
 	Shape   *perf.Shape
 	Work    perf.Work
 	Chips   int
-	Classes []string // that it can use; none: all of the fleet but the processor
+	Classes []string // that it can use; none: all of the fleet but processors
 }
 
-// most is the largest number of chips that the nearest is looked for among.
-const most = 1 << 12
+// products are the precisions of products in the order of preference, where the work names none.
+var products = []chip.Precision{chip.BF16, chip.FP16, chip.FP32}
 
 // Chips refuses work that fits on none of the classes that it can use, in the number that it asks for. Classes without
 // figures refuse nothing.
@@ -49,140 +39,129 @@ func (s *Service) Chips(ctx context.Context, w Work) error {
 	if s == nil || w.Shape == nil || w.Chips < 1 {
 		return nil
 	}
-	fleet, err := s.Fleet(ctx)
+	m, err := s.Market()
 	if err != nil {
+		return err
+	}
+	if m.Fleet, err = s.Stock(ctx); err != nil {
 		return err
 	}
 	classes := w.Classes
 	if len(classes) == 0 {
-		for _, x := range fleet {
-			if x.Chip == nil || x.Chip.Kind != chip.CPU {
+		for _, x := range m.Fleet {
+			if x.Class != chip.ProcessorID {
 				classes = append(classes, x.Class)
 			}
 		}
 	}
-	var best *perf.Refusal
-	var of Stock
+	var best *estimate.Row
 	for _, class := range classes {
-		x := s.stock(fleet, class)
-		if x.Chip == nil {
+		c, ok := candidate(&m, class)
+		if !ok {
 			return nil
 		}
-		r := holds(w, x, w.Chips)
-		if r == nil {
+		row := ranked(w, c, w.Chips)
+		if row == nil || row.Refused == nil || row.Refused.Reason != string(perf.NoFit) {
 			return nil
 		}
-		if best == nil || r.Needs/r.Has < best.Needs/best.Has {
-			best, of = r, x
+		if best == nil || row.Refused.Needs/row.Refused.Has < best.Refused.Needs/best.Refused.Has {
+			best = row
 		}
 	}
 	if best == nil {
 		return nil
 	}
-	says := fmt.Sprintf("%s does not fit on %d %s: the fullest chip needs %s, and %s of it can be filled.", w.What, w.Chips, of.Class, figure(best.Needs), figure(best.Has))
-	return refuse(says, w.Field, func() string { return s.nearest(w, fleet, of) })
+	says := fmt.Sprintf("%s does not fit on %d %s: the fullest chip needs %s, and %s of it can be filled.", w.What, w.Chips, best.Chip, figure(best.Refused.Needs), figure(best.Refused.Has))
+	return refuse(says, w.Field, func() string { return nearest(w, &m, best) })
 }
 
-// stock is a class of the fleet, or one that the fleet does not have with the catalogue's figures.
-func (s *Service) stock(fleet []Stock, class string) Stock {
-	if i := slices.IndexFunc(fleet, func(x Stock) bool { return x.Class == class }); i >= 0 {
-		return fleet[i]
-	}
-	x := Stock{Class: class}
-	if s.Catalogue != nil {
-		if c, err := s.Catalogue.Find(class); err == nil {
-			x.Chip = &c
+// Stock counts the chips of the fleet by class. The cores of a machine are one chip of the class of processors.
+func Stock(nodes []queue.NodeView) []estimate.Stock {
+	all, at := []estimate.Stock{}, map[string]int{}
+	for _, n := range nodes {
+		i, ok := at[n.Chip]
+		if !ok {
+			i = len(all)
+			at[n.Chip] = i
+			all = append(all, estimate.Stock{Class: n.Chip})
 		}
-	}
-	return x
-}
-
-// holds is why so many chips of a class do not hold the work: nil where they do in some layout, or where a figure is
-// missing.
-func holds(w Work, x Stock, count int) *perf.Refusal {
-	q := question(w.Shape, w.Work, x)
-	options, bad := perf.Layouts(q, count)
-	if bad != nil {
-		return nil // what is wrong with the question is said where it was asked
-	}
-	var best *perf.Refusal
-	for _, o := range options {
-		if o.Refused == nil || o.Refused.Reason != perf.NoFit {
-			return nil
+		chips := n.Chips
+		if n.Chip == chip.ProcessorID {
+			chips = 1
 		}
-		if best == nil || o.Refused.Needs < best.Needs {
-			best = o.Refused
+		all[i].Chips += chips
+		all[i].Node = max(all[i].Node, chips)
+	}
+	return all
+}
+
+// candidate is a class with its figures and with the chips of a node of the fleet; false where nobody told any.
+func candidate(m *estimate.Market, class string) (estimate.Candidate, bool) {
+	var x estimate.Candidate
+	if class == chip.ProcessorID && m.Processor != nil {
+		x.Chip = *m.Processor
+	} else {
+		c, err := m.Catalogue.Find(class)
+		if err != nil {
+			return x, false
 		}
+		x.Chip = c
 	}
-	return best
+	if i := slices.IndexFunc(m.Fleet, func(f estimate.Stock) bool { return f.Class == class }); i >= 0 {
+		x.Node = m.Fleet[i].Node
+	}
+	return x, true
 }
 
-func question(s *perf.Shape, w perf.Work, x Stock) perf.Question {
-	if w.Precision == "" {
-		w.Precision = precision(x.Chip)
+// ranked is the row of the work on so many chips, the smallest number that does it where chips is 0; nil where the question
+// itself is wrong, which is said where it was asked.
+func ranked(w Work, c estimate.Candidate, chips int) *estimate.Row {
+	ask := estimate.Ask{Shape: *w.Shape, Work: w.Work, Precisions: products, By: estimate.ByTime}
+	if w.Work.Precision != "" {
+		ask.Precisions = []chip.Precision{w.Work.Precision}
 	}
-	return perf.Question{Shape: *s, Work: w, Chip: *x.Chip, Node: x.Node}
+	if chips > 0 {
+		ask.Counts = []int{chips}
+	}
+	r, bad := estimate.Rank(ask, []estimate.Candidate{c}, nil)
+	if bad != nil || len(r.Rows) == 0 {
+		return nil
+	}
+	return &r.Rows[0]
 }
 
-// precision is that of the products on a chip: the first of the usual ones that it is known for.
-func precision(c *chip.Chip) chip.Precision {
-	for _, p := range []chip.Precision{chip.BF16, chip.FP16, chip.FP32} {
-		if _, ok := c.Peak(p); ok {
-			return p
-		}
-	}
-	return chip.BF16
-}
-
-// nearest is more chips of the class, or as many of another class.
-func (s *Service) nearest(w Work, fleet []Stock, of Stock) string {
+// nearest is more chips of the class, or as many of another class: of the fleet if it has one, else of the catalogue.
+func nearest(w Work, m *estimate.Market, best *estimate.Row) string {
 	var ways []string
-	for n := w.Chips + 1; n <= most; n++ {
-		if n > 16 && n&(n-1) != 0 {
-			continue
-		}
-		if holds(w, of, n) == nil {
-			there := ""
-			if of.Chips > 0 && of.Chips < n {
-				there = fmt.Sprintf(" (there are %d)", of.Chips)
-			}
-			ways = append(ways, fmt.Sprintf("%d %s would hold it%s", n, of.Class, there))
-			break
-		}
-	}
-	others := slices.Clone(fleet)
-	if s.Catalogue != nil {
-		for _, c := range s.Catalogue.All() {
-			if !slices.ContainsFunc(fleet, func(x Stock) bool { return x.Class == c.ID }) {
-				others = append(others, Stock{Class: c.ID, Chip: &c})
+	has := func(class string) int {
+		for _, x := range m.Fleet {
+			if x.Class == class {
+				return x.Chips
 			}
 		}
+		return 0
 	}
-	if x, ok := smallest(w, others, len(fleet)); ok {
-		there := ""
-		if x.Chips == 0 {
-			there = ", of which the fleet has none,"
-		}
-		ways = append(ways, fmt.Sprintf("%d %s%s would hold it", w.Chips, x.Class, there))
+	if n := best.Refused.Smallest; n > 0 {
+		ways = append(ways, fmt.Sprintf("%d %s would hold it and there are %d", n, best.Chip, has(best.Chip)))
 	}
-	return strings.Join(ways, ", ")
-}
-
-// smallest is the class with the least memory that holds the work in the number asked for; those of the fleet, which are the
-// first, go before others.
-func smallest(w Work, all []Stock, fleet int) (best Stock, found bool) {
+	var other *chip.Chip
 	inFleet := false
-	for i, x := range all {
-		mine := i < fleet
-		if x.Chip == nil || x.Chip.Memory == nil || x.Chip.Kind == chip.CPU || mine && x.Chips < w.Chips || inFleet && !mine {
+	for _, c := range m.Catalogue.All() {
+		mine := has(c.ID) >= w.Chips
+		if c.Memory == nil || c.ID == best.Chip || c.Kind == chip.CPU || inFleet && !mine || other != nil && mine == inFleet && c.Memory.Value >= other.Memory.Value {
 			continue
 		}
-		if found && mine == inFleet && x.Chip.Memory.Value >= best.Chip.Memory.Value {
-			continue
-		}
-		if holds(w, x, w.Chips) == nil {
-			best, found, inFleet = x, true, mine
+		x, _ := candidate(m, c.ID)
+		if row := ranked(w, x, w.Chips); row != nil && row.Refused == nil {
+			other, inFleet = &c, mine
 		}
 	}
-	return best, found
+	if other != nil {
+		there := ""
+		if !inFleet {
+			there = ", which the fleet does not have,"
+		}
+		ways = append(ways, fmt.Sprintf("%d %s%s would hold it", w.Chips, other.ID, there))
+	}
+	return strings.Join(ways, "; ")
 }
