@@ -40,6 +40,7 @@ var requests = map[string]struct{ query, kind, body string }{
 	"add-window":          {body: `{"name":"w2","nodes":["here"],"until":"` + inHours(2) + `"}`},
 	"set-quota":           {body: `{"weight":2,"guarantee":{"slot":1}}`},
 	"add-webhook":         {body: `{"url":"https://example.org/in"}`},
+	"report-measurement":  {body: `{"report":"r2","model":"llama-3-8b","task":"train","engine":"torchtitan","chip":"h100","precision":"bf16","batch":64,"context":4096,"layout":{"data":8,"shard":3},"rate":70000}`},
 	"set-chip-price":      {body: `{"hour_micros":5}`},
 	"start-canary":        {body: `{"provider":"$provider","model":"m"}`},
 	"set-route":           {body: `{"deployment":"$deployment"}`},

@@ -375,6 +375,7 @@ func clientUsage(t *testing.T, w *world, c *api.Client) {
 		t.Errorf("webhooks %+v", all)
 	}
 	must(0, c.RemoveWebhook(ctx, h.Webhook.ID))(t)
+	clientMeasured(t, c, w.objects["measurement"])
 	must(c.SetChipPrice(ctx, "cpu", 5))(t)
 	if p := must(c.SetChipPrice(ctx, "cpu", 7))(t); p != (api.ChipPrice{Chip: "cpu", HourMicros: 7}) {
 		t.Errorf("price of a chip %+v", p)
@@ -571,5 +572,37 @@ func clientBodies(t *testing.T, c *api.Client, request string) {
 	must(0, c.WithdrawConsent(ctx, true))(t)
 	if _, err := c.RequestBody(ctx, request); !fault.Is(err, fault.NotFound) {
 		t.Error("forgotten is forgotten:", err)
+	}
+}
+
+func clientMeasured(t *testing.T, c *api.Client, have string) {
+	t.Helper()
+	ctx := t.Context()
+	if x := must(c.MeasuredOf(ctx, have))(t); x.Model != "llama-3-8b" || x.Rate != 1000 || !x.Own || x.Chips != 1 || x.Ratio <= 0 {
+		t.Errorf("measured %+v", x)
+	}
+	m := api.NewMeasurement{Report: "mine", Shape: json.RawMessage(`{"layers":2,"width":64,"heads":2,"kv_heads":2,"head":32,"inner":192,"vocab":512}`), Model: "mine", Task: "prefill", Engine: "own",
+		Chip: "h100", Precision: "bf16", Batch: 4, Context: 100, Rate: 5000}
+	for i, want := range []bool{true, false} {
+		if first := must(c.Report(ctx, m))(t); first != want {
+			t.Errorf("report %d: first %v", i, first)
+		}
+	}
+	if all := must(c.Measured(ctx))(t); len(all) != 2 {
+		t.Errorf("measured %+v", all)
+	}
+	for field, spoil := range map[string]func(*api.NewMeasurement){
+		"shape": func(m *api.NewMeasurement) { m.Shape = json.RawMessage(`{"layers":2,"depth":3}`) }, "model": func(m *api.NewMeasurement) { m.Shape, m.Model = nil, "lama-3-8b" },
+		"chip": func(m *api.NewMeasurement) { m.Chip = "h1000" }, "rate": func(m *api.NewMeasurement) { m.Rate = -1 }, "work.engine": func(m *api.NewMeasurement) { m.Engine = "native" },
+		"shape.layers": func(m *api.NewMeasurement) {
+			m.Shape = json.RawMessage(`{"layers":-2,"width":64,"heads":2,"kv_heads":2,"head":32,"inner":192,"vocab":512}`)
+		},
+	} {
+		bad := m
+		bad.Report = "bad-" + field
+		spoil(&bad)
+		if _, err := c.Report(ctx, bad); fault.As(err).Field != field {
+			t.Errorf("%s: %v", field, err)
+		}
 	}
 }

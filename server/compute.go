@@ -85,6 +85,7 @@ func (s *Server) computeOps() {
 	s.nodeOps()
 	s.windowOps()
 	s.quotaOps()
+	s.measuredOps()
 }
 
 // seen are those of the rows that a principal may see.

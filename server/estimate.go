@@ -37,6 +37,9 @@ func (s *Server) market(ctx context.Context, p *auth.Principal, fleet bool) (est
 	if err != nil {
 		return m, err
 	}
+	if s.Measured != nil {
+		m.Corrector = s.Measured.For(p.ProjectID)
+	}
 	if p.Role.AtLeast(tenancy.Owner) && may(p, tenancy.Platform) {
 		prices, err := s.Usage.ChipPrices(ctx)
 		if err != nil {

@@ -31,7 +31,7 @@ import (
 func (w *world) fill(t *testing.T) {
 	t.Helper()
 	ctx, prj := t.Context(), w.who.ProjectID
-	for _, name := range []string{"B", "a", "a-b", "aB", "ab"} {
+	for i, name := range []string{"B", "a", "a-b", "aB", "ab"} {
 		must(w.Tenancy.PutMember(ctx, w.who.Maker(), prj, strings.ToLower(name)+fmt.Sprint(len(name))+"@example.org", tenancy.Viewer))(t)
 		second := must(w.Tenancy.CreateProject(ctx, w.who.OrgID, name))(t)
 		must(w.Queue.AddWindow(ctx, queue.Window{Name: name, Nodes: []string{"here"}, Until: time.Now().Add(time.Hour), Project: second.ID}))(t)
@@ -55,6 +55,7 @@ func (w *world) fill(t *testing.T) {
 			Model: name, Prices: meter.Flat(1, 1), Start: time.Now(), Kind: meter.Chat}))(t)
 		_, _, err = w.Webhooks.Add(ctx, webhook.Who{Org: w.who.OrgID, Project: prj}, webhook.Spec{URL: "https://example.org/" + name})
 		must(0, err)(t)
+		must(w.measure(t, name, 1<<(10+i)))(t)
 		must(0, w.db.Meter().SetChipPrice(ctx, meter.ChipPrice{Chip: "chip-" + name, HourMicros: 1}))(t)
 		e.Settle(meter.Finished, meter.Usage{Input: 1, Output: 1}, meter.Work{})
 	}
@@ -75,7 +76,7 @@ func TestPagesOfEveryListMakeTheWhole(t *testing.T) {
 		"/data": {6, "name"}, "/data/words/versions": {6, "-number"}, "/models": {6, "name"}, "/models/m/versions": {6, "-number"},
 		"/runs": {6, "-created_at"}, "/deployments": {6, "name"}, "/routes": {6, "name"}, "/prices": {6, "-created_at"}, "/providers": {6, "name"}, "/usage?group=model": {5, "name"}, "/usage?group=key": {5, "name"},
 		"/chip-prices": {5, "chip"}, "/webhooks": {6, "created_at"}, "/usage/margin": {5, "name"},
-		"/queues": {6, "project"}, "/quotas": {6, "project"}, "/nodes": {2, "name"}, "/node-windows": {6, "name"}, "/jobs": {6, "-id"}, "/requests": {1, "-request"}, "/bodies": {4, "-request"},
+		"/queues": {6, "project"}, "/quotas": {6, "project"}, "/nodes": {2, "name"}, "/node-windows": {6, "name"}, "/jobs": {6, "-id"}, "/measurements": {6, "id"}, "/requests": {1, "-request"}, "/bodies": {4, "-request"},
 	}
 	for _, e := range endpoints {
 		if _, ok := lists[strings.TrimPrefix(e.Pattern, v1)]; strings.HasPrefix(e.ID, "list-") && !ok && !strings.Contains(e.Pattern, "{") {

@@ -89,6 +89,7 @@ type Deps struct {
 	Jobs      JobControl
 	Programs  Programs
 	Queue     Queue
+	Measured  Measured
 	Usage     Usage
 	Webhooks  *webhook.Service
 	Ledger    Ledger

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,7 +22,9 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/perf"
 	"github.com/triarch-ai/triarch/compute/perf/estimate"
+	"github.com/triarch-ai/triarch/compute/perf/measured"
 	"github.com/triarch-ai/triarch/compute/program"
 	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -247,6 +250,7 @@ func newWorldOn(t *testing.T, dsn string, change ...func(*Deps)) *world {
 	gw := &gateway.Gateway{Routes: gateway.Served(srv), Quota: quota.NewBook(ring, clock), Ledger: w.ledger, Explain: &gateway.Explanations{}, Watch: &reqlog.Watch{Log: requests, Bodies: bodies}, Now: clock, Log: log}
 	w.Deps = Deps{Metrics: obs.Handler(func(w *obs.Writer) { w.One("triarch_build_info", obs.Gauge, "1.", 1) }), Log: log, Now: clock, IDs: ids, Keys: ring, Info: api.Info{Version: "test", Database: "sqlite", CPUs: 2},
 		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Providers: outside, Explain: gw.Explain, Requests: requests, Bodies: bodies, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(), Chips: market,
+		Measured: &measured.Service{Book: &measured.Book{Now: clock}, Store: w.db.Measured(), Now: clock, Log: log},
 		Webhooks: &webhook.Service{Store: w.db.Webhooks(), Box: outside.Box, IDs: ids, Now: clock, Rand: rand.Reader, Log: log},
 		Ledger:   &meter.Shipper{Ledger: w.ledger, Store: w.db.Meter(), Log: log}, Spent: func(context.Context, string, string) int64 { return 5 }, Poll: time.Millisecond,
 		OpenAI: &OpenAI{Gateway: gw, Keys: ring, IDs: ids, Now: clock, Log: log}}
@@ -286,11 +290,29 @@ func (w *world) furnish(t *testing.T) {
 	t.Cleanup(taker.Close)
 	told, _, err := w.Webhooks.Add(ctx, webhook.Who{Org: w.who.OrgID, Project: prj, Private: true}, webhook.Spec{URL: taker.URL + "/in", Private: true})
 	must(told, err)(t)
+	seen := must(w.measure(t, "furnished", 8))(t)
 	w.plan(t)
 	w.objects = map[string]string{"job": must(w.jobs.List(ctx, prj, job.Filter{}))(t)[0].ID, "node": "here", "window": window.Name, "project": prior.Project,
 		"email": "bob@example.org", "key": k.ID, "scope": "key", "what": "abort", "id": k.ID, "data": dv.ID, "model": mv.ID,
 		"run": run.ID, "deployment": dep.ID, "route": route.ID, "version": route.Priced.ID, "provider": abroad.ID, "pkey": abroad.Keys[0].ID, "request": asked.Header().Get("X-Request-Id"),
-		"chip": "class-of-chips", "webhook": told.ID}
+		"chip": "class-of-chips", "webhook": told.ID, "measurement": seen}
+}
+
+// measure reports a measurement of the project and returns its id.
+func (w *world) measure(t *testing.T, report string, batch int) (string, error) {
+	t.Helper()
+	shape, _ := perf.Named("llama-3-8b")
+	m := measured.Measurement{Rate: 1000, At: time.Now(), Question: perf.Question{Shape: shape, Chip: must(must(w.Chips())(t).Catalogue.Find("nvidia-h100-sxm"))(t),
+		Work: perf.Work{Task: perf.Decode, Engine: "vllm", Precision: chip.BF16, Batch: batch, Context: 500}}}
+	if _, err := w.Measured.ReportOf(t.Context(), w.who.ProjectID, report, m); err != nil {
+		return "", err
+	}
+	for _, r := range w.Measured.Seen(w.who.ProjectID) {
+		if r.Question.Work.Batch == batch {
+			return r.Key, nil
+		}
+	}
+	return "", errors.New("it is not there")
 }
 
 // plan has the planner look at what there is.

@@ -59,18 +59,22 @@ func Chips(ctx context.Context, c *chip.Catalogue, data string, anew bool) (*Chi
 
 // Processor is this machine's processor. Where data is a directory, what its memory and its arithmetic reach is measured the
 // first time, or anew, and kept there; else they are unknown.
-func Processor(data string, anew bool) chip.Device {
+func Processor(data string, anew bool) chip.Device { return processor(data, anew, true) }
+
+// processor measures only where it may; else what is kept counts.
+func processor(data string, anew, may bool) chip.Device {
 	d := cpu.Device()
 	small := int64(0)
 	if d.Memory != nil {
 		small = int64(*d.Memory / 8)
 	}
-	err := cpu.Fill(data, &d, anew, time.Now, cpu.Measure{
-		Bandwidth: func(cores int) float64 { return cpu.Triad(cores, small) },
-		FP32:      func(cores int) float64 { return kernel.Speed(cores, time.Now) },
-		How:       "products of matrices by the embedded engine (" + kernel.Name() + ")",
-	})
-	if err != nil {
+	m := cpu.Measure{How: "products of matrices by the embedded engine (" + kernel.Name() + ")"}
+	if may {
+		m.Bandwidth = func(cores int) float64 { return cpu.Triad(cores, small) }
+		m.FP32 = func(cores int) float64 { return kernel.Speed(cores, time.Now) }
+		m.Levels = func() []chip.CacheLevel { return cpu.Levels(small) }
+	}
+	if err := cpu.Fill(data, &d, anew, time.Now, m); err != nil {
 		d.Notes = append(d.Notes, "what its memory and arithmetic reach is not known: "+err.Error())
 	}
 	return d

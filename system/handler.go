@@ -29,7 +29,7 @@ func (s *System) handler() (http.Handler, error) {
 		deps.Programs = &program.Service{Jobs: s.Keeper, Policy: program.Policy(s.Config.Compute.Programs)}
 		deps.Providers = s.Providers
 		deps.Jobs, deps.Queue, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.Queue, s.control.Meter(), s.Shipper, s.spent
-		deps.Webhooks = s.Webhooks
+		deps.Webhooks, deps.Measured = s.Webhooks, s.Measured
 		deps.Chips = func() (estimate.Market, error) { return Market(s.Config.Data) }
 	}
 	deps.Explain, deps.Requests, deps.Bodies = s.Explain, s.Requests, s.Bodies

@@ -21,6 +21,7 @@ func (s *System) startLoops(context.Context) error {
 	if s.Config.has("control") {
 		s.loop(func(ctx context.Context) { _ = s.Keeper.Loop(ctx) }) // its only error is that ctx ended
 		s.loop(s.collectLoop)
+		s.loop(s.measureLoop)
 		s.loop(s.Webhooks.Loop)
 		s.loop(s.retainLoop)
 		s.loop(func(ctx context.Context) { s.each(ctx, time.Second, "canaries", s.Serve.JudgeCanaries) })

@@ -20,7 +20,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/perf/measured"
 	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -82,6 +84,8 @@ type System struct {
 	Executor  job.Executor
 	Queue     *queue.Planner
 	Keeper    *job.Keeper
+	Chips     *chip.Catalogue // with the operator's figures over it
+	Measured  *measured.Service
 	Data      *data.Service
 	Kept      *kept.Service
 	Registry  *registry.Service
@@ -97,6 +101,7 @@ type System struct {
 	Watch     *seen.Watch // of the model API's requests
 
 	chipPrices meter.ChipPrices
+	cpu        processors
 	trials     canary.Book // what this process's gateway counts of canaries
 
 	loops   context.Context
@@ -385,6 +390,9 @@ func (s *System) openWork(ctx context.Context) (err error) {
 	if s.Executor, err = newExecutor(s.dir.File("work"), s.Log); err != nil {
 		return err
 	}
+	if err := s.openMeasured(ctx); err != nil {
+		return err
+	}
 	if err := s.openQueue(); err != nil {
 		return err
 	}
@@ -415,7 +423,7 @@ func (s *System) openModels(ctx context.Context) error {
 		MaxImport: s.Config.Limits.Upload}
 	fits := s.fleet()
 	s.Train = &train.Service{Store: s.control.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
-		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version, Fit: fits}
+		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version, Fit: fits, Measured: s.Measured, Processor: s.processor}
 	s.Providers = &provider.Service{Store: s.control.Providers(), Box: s.Box, Driver: s.newProvider, IDs: s.ids, Now: time.Now, Log: s.Log,
 		Changed: func(ctx context.Context) { s.Serve.Reroute(context.WithoutCancel(ctx)) }}
 	s.Serve = &serve.Service{Store: s.control.Serve(), Providers: s.Providers, Price: new(meter.Flat(s.Config.Price.In, s.Config.Price.Out)), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,

@@ -7,7 +7,10 @@
 // caller; a Catalogue itself does not change and is safe for use by many goroutines.
 package chip
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Precision is the number format of a throughput.
 type Precision string
@@ -130,8 +133,9 @@ type Chip struct {
 	Kind      Kind                  `json:"kind"`
 	Aliases   []string              `json:"aliases"`
 	Memory    *Figure               `json:"memory"`
-	Bandwidth *Figure               `json:"bandwidth"` // of the memory
-	Flops     map[Precision]*Figure `json:"flops"`     // every precision is a key
+	Bandwidth *Figure               `json:"bandwidth"`        // of the memory
+	Levels    []CacheLevel          `json:"levels,omitempty"` // of a processor: what sets of data that small get, from small to large
+	Flops     map[Precision]*Figure `json:"flops"`            // every precision is a key
 	Lacks     []Lack                `json:"lacks,omitempty"`
 	Link      *Link                 `json:"link"`
 	Power     *Figure               `json:"power"` // of the device at full load
@@ -139,6 +143,33 @@ type Chip struct {
 	Isolation []Variable            `json:"isolation"`
 	Engines   []Engine              `json:"engines"`
 	Note      string                `json:"note,omitempty"`
+}
+
+// CacheLevel is the bandwidth on a set of data of a size: caches hold what is small.
+type CacheLevel struct {
+	Bytes     float64 `json:"bytes"`
+	Bandwidth float64 `json:"bytes_per_second"`
+}
+
+// At is the bandwidth on a set of data of so many bytes that is gone through again and again: between levels in proportion to the
+// logarithms, and where none are known that of the memory; 0: unknown.
+func (c *Chip) At(bytes float64) float64 {
+	n := len(c.Levels)
+	switch {
+	case n == 0 && c.Bandwidth != nil:
+		return c.Bandwidth.Value
+	case n == 0:
+		return 0
+	case bytes <= c.Levels[0].Bytes:
+		return c.Levels[0].Bandwidth
+	}
+	for i := 1; i < n; i++ {
+		if a, b := c.Levels[i-1], c.Levels[i]; bytes <= b.Bytes {
+			part := math.Log(bytes/a.Bytes) / math.Log(b.Bytes/a.Bytes)
+			return a.Bandwidth * math.Pow(b.Bandwidth/a.Bandwidth, part)
+		}
+	}
+	return c.Levels[n-1].Bandwidth
 }
 
 // Peak is the dense throughput at a precision; false where it is unknown. BF16 and FP16 do not stand in for each other.
@@ -189,7 +220,7 @@ func (c *Chip) clone() Chip {
 	n.Aliases, n.Resources = slices.Clone(c.Aliases), slices.Clone(c.Resources)
 	n.Isolation, n.Engines, n.Lacks = slices.Clone(c.Isolation), slices.Clone(c.Engines), slices.Clone(c.Lacks)
 	n.Memory, n.Bandwidth, n.Power = copied(c.Memory), copied(c.Bandwidth), copied(c.Power)
-	n.Link = copied(c.Link)
+	n.Link, n.Levels = copied(c.Link), slices.Clone(c.Levels)
 	n.Flops = make(map[Precision]*Figure, len(c.Flops))
 	for p, f := range c.Flops {
 		n.Flops[p] = copied(f)

@@ -5,6 +5,9 @@ import "fmt"
 // ProcessorID is the id of processors in the catalogue, and the class of their cores.
 const ProcessorID = "cpu"
 
+// shared is how large a set of data is that lies in what all cores share.
+const shared = 48 << 20
+
 // Processor is a processor as a chip: so many of its cores together, all of them where cores is 0 or more than there are.
 // Base is the catalogue's entry, which has no figures because they are each machine's own; the figures are those that
 // were measured there, and what was not measured is unknown. Arithmetic is shared evenly among the cores; of the
@@ -38,6 +41,14 @@ func Processor(base Chip, d *Device, cores int) Chip {
 		}
 		f.Note = ofCores(f.Note, cores, d.Cores)
 		c.Bandwidth = f
+	}
+	c.Levels = nil
+	for _, l := range d.Levels { // cores share what they work on, each with caches of its own, and the memory together
+		l.Bytes, l.Bandwidth = l.Bytes*float64(cores), l.Bandwidth*float64(cores)
+		if c.Bandwidth != nil && l.Bytes >= shared {
+			l.Bandwidth = min(l.Bandwidth, max(c.Bandwidth.Value, l.Bandwidth/float64(cores)))
+		}
+		c.Levels = append(c.Levels, l)
 	}
 	return c
 }

@@ -311,6 +311,7 @@ func (s *Service) curve(ctx context.Context, r Run) ([]registry.Point, error) {
 // leaves an open run that comes here again.
 func (s *Service) end(ctx context.Context, r Run, state State, reason, who string) error {
 	if r.JobID != "" {
+		s.tell(ctx, r)
 		err := s.Jobs.Discard(ctx, r.Project, r.JobID)
 		if fault.Is(err, fault.Conflict) { // it was cancelled a moment ago and still ends: come again
 			return nil

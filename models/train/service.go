@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/aside"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -58,6 +59,10 @@ type Service struct {
 	MaxCPUs int
 	// CodeVersion is the version of this program, for lineages.
 	CodeVersion string
+
+	// Measured is told how fast runs of this machine's processor were, and Processor is so many of its cores as a chip; nil: nobody is.
+	Measured  Measured
+	Processor func(cores int) (chip.Chip, error)
 
 	// Patience is how long a pass waits for a model to be laid out or stored before it goes on; 0 is 50 ms.
 	Patience time.Duration

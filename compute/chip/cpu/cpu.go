@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,23 +84,25 @@ func vector() []string {
 	return units
 }
 
-// Measure finds the figures of so many cores together. Each is called with all cores; OneCore is Bandwidth with one.
+// Measure finds the figures of so many cores together. Where Bandwidth is nil nothing is measured: what is kept counts.
 type Measure struct {
-	Bandwidth func(cores int) float64 // of the memory, bytes a second; see Triad
-	FP32      func(cores int) float64 // of products in single precision, operations a second
-	How       string                  // what FP32 runs, for its source
+	Bandwidth func(cores int) float64  // of the memory, bytes a second; see Triad
+	FP32      func(cores int) float64  // of products in single precision, operations a second
+	How       string                   // what FP32 runs, for its source
+	Levels    func() []chip.CacheLevel // of one core; nil: unknown
 }
 
 // kept is the form of the file.
 type kept struct {
-	Model          string    `json:"model"`
-	Cores          int       `json:"cores"`
-	BytesPerSecond float64   `json:"bytes_per_second"`
-	OneCore        float64   `json:"one_core_bytes_per_second"`
-	FP32           float64   `json:"fp32_ops_per_second"`
-	How            string    `json:"fp32_by"`
-	Load           float64   `json:"load"` // of the machine before: what waited for its cores
-	At             time.Time `json:"at"`
+	Model          string            `json:"model"`
+	Cores          int               `json:"cores"`
+	BytesPerSecond float64           `json:"bytes_per_second"`
+	OneCore        float64           `json:"one_core_bytes_per_second"`
+	FP32           float64           `json:"fp32_ops_per_second"`
+	How            string            `json:"fp32_by"`
+	Levels         []chip.CacheLevel `json:"levels,omitempty"`
+	Load           float64           `json:"load"` // of the machine before: what waited for its cores
+	At             time.Time         `json:"at"`
 }
 
 // Fill gives the device its measured figures: those that dir keeps, or else what m finds, which dir keeps then. Kept
@@ -113,8 +116,14 @@ func Fill(dir string, d *chip.Device, anew bool, now func() time.Time, m Measure
 	var k kept
 	b, err := durable.ReadSmall(file, 1<<12)
 	if anew || err != nil || json.Unmarshal(b, &k) != nil || !k.of(d, m.How) {
-		k = kept{Model: d.Name, Cores: d.Cores, How: m.How, Load: load(readFile("/proc/loadavg")), At: now().UTC().Truncate(time.Second)}
+		if m.Bandwidth == nil {
+			return nil
+		}
+		k = kept{Model: d.Name, Cores: d.Cores, How: m.How, Load: Load(), At: now().UTC().Truncate(time.Second)}
 		k.BytesPerSecond, k.OneCore, k.FP32 = m.Bandwidth(d.Cores), m.Bandwidth(1), m.FP32(d.Cores)
+		if m.Levels != nil {
+			k.Levels = m.Levels()
+		}
 		if !k.of(d, m.How) {
 			return fault.Newf(fault.Internal, "The processor was measured at %g bytes and %g operations a second, which cannot be.", k.BytesPerSecond, k.FP32)
 		}
@@ -131,7 +140,12 @@ func Fill(dir string, d *chip.Device, anew bool, now func() time.Time, m Measure
 
 // of says whether the figures are whole, possible, and this device's.
 func (k *kept) of(d *chip.Device, how string) bool {
-	return k.Model == d.Name && k.Cores == d.Cores && k.How == how && sound(k.BytesPerSecond) && sound(k.OneCore) && sound(k.FP32)
+	for _, l := range k.Levels {
+		if !sound(l.Bandwidth) || !(l.Bytes >= 1 && l.Bytes < 1e15) {
+			return false
+		}
+	}
+	return k.Model == d.Name && k.Cores == d.Cores && k.How == how && sound(k.BytesPerSecond) && sound(k.OneCore) && sound(k.FP32) && len(k.Levels) <= 16
 }
 
 func (k *kept) fill(d *chip.Device) {
@@ -141,8 +155,12 @@ func (k *kept) fill(d *chip.Device) {
 	}
 	const triad = "a triad over arrays larger than the caches"
 	d.Bandwidth, d.OneCore = figure(k.BytesPerSecond, chip.BytesPerSecond, triad, k.Cores), figure(k.OneCore, chip.BytesPerSecond, triad, 1)
+	d.Levels = slices.Clone(k.Levels)
 	d.FP32 = figure(k.FP32, chip.OpsPerSecond, k.How, k.Cores)
 }
+
+// Load is how many threads wanted a core of this machine in the mean of the last minute; 0: unknown.
+func Load() float64 { return load(readFile("/proc/loadavg")) }
 
 // load is the mean of the last minute in the text of /proc/loadavg; 0: unknown.
 func load(text string) float64 {

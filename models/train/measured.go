@@ -1,0 +1,102 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/triarch-ai/triarch/compute/chip"
+	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/perf"
+	"github.com/triarch-ai/triarch/compute/perf/measured"
+)
+
+// Measured takes in how fast runs were; measured.Service is one. A report of the same name counts once.
+type Measured interface {
+	Report(ctx context.Context, report string, m measured.Measurement) (bool, error)
+}
+
+const (
+	warmUp     = 2 // steps of an attempt that tell of its start
+	leastSteps = 5 // fewer tell nothing
+	stepsOfOne = 50
+	mostCount  = 8 // steps of one attempt share their errors: they count as no more measurements than so many
+)
+
+// question is the run as perf asks of it; false where the shape is not known.
+func (r *Run) question() (perf.Question, bool) {
+	c := r.Recipe
+	if r.Base != "" || c.Dim == 0 || c.Layers == 0 {
+		return perf.Question{}, false
+	}
+	task := perf.Train
+	if c.Method == SFT {
+		task = perf.PostTrain
+	}
+	s := perf.Shape{Name: r.Model, Layers: c.Layers, Width: c.Dim, Heads: c.Heads, KVHeads: c.KVHeads, Head: c.HeadDim, Inner: c.FFN, Vocab: c.Vocab, Tied: !c.Untied}
+	return perf.Question{Shape: s, Work: perf.Work{Task: task, Engine: r.Trainer, Precision: chip.FP32, Batch: c.Batch * c.Accumulate, Micro: c.Batch, Context: c.SeqLen}}, true
+}
+
+// tell reports how fast each attempt of a run was. It comes before the job's folder is given back, and again after a crash: a
+// report counts once. What cannot be told holds nothing up.
+func (s *Service) tell(ctx context.Context, r Run) {
+	if s.Measured == nil || s.Processor == nil || r.JobID == "" {
+		return
+	}
+	q, ok := r.question()
+	if !ok {
+		return
+	}
+	var err error
+	if q.Chip, err = s.Processor(r.CPUs); err != nil {
+		return
+	}
+	rates, err := s.rates(ctx, r)
+	if err != nil {
+		s.Log.DebugContext(ctx, "what a run reached cannot be read", "run", r.ID, "error", err)
+		return
+	}
+	for attempt, all := range rates {
+		if len(all) < warmUp+leastSteps {
+			continue
+		}
+		m := measured.Measurement{Question: q, At: s.now(), By: r.ID}
+		m.Rate, m.Spread = middle(all[warmUp:])
+		m.Count = min(mostCount, 1+len(all)/stepsOfOne)
+		if _, err := s.Measured.Report(ctx, fmt.Sprintf("%s/%d", r.ID, attempt), m); err != nil {
+			s.Log.DebugContext(ctx, "what a run reached was not taken", "run", r.ID, "error", err)
+		}
+	}
+}
+
+// rates are the tokens a second of the steps of each attempt, in order.
+func (s *Service) rates(ctx context.Context, r Run) (map[int][]float64, error) {
+	all := map[int][]float64{}
+	var at job.Cursor
+	for done := false; !done; {
+		lines, next, end, err := s.Jobs.Progress(ctx, r.Project, r.JobID, at, 0)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range lines {
+			var p Progress
+			if json.Unmarshal(l.Data, &p) == nil && p.TokensPerSecond > 0 {
+				all[p.Attempt] = append(all[p.Attempt], p.TokensPerSecond)
+			}
+		}
+		done = end || next == at
+		at = next
+	}
+	return all, nil
+}
+
+// middle is the median of rates, and the standard deviation of their logarithms as their middle half has it, so that a step
+// that was put aside for a while does not count.
+func middle(rates []float64) (median, spread float64) {
+	v := slices.Clone(rates)
+	slices.Sort(v)
+	n := len(v)
+	return v[n/2], math.Log(v[3*n/4]/v[n/4]) / 1.349
+}
