@@ -42,6 +42,8 @@ func (s *shelf) Explanation(_ context.Context, project, request string) (Explana
 }
 
 func (s *shelf) DropExplanations(_ context.Context, before time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.dropped = before
 	return nil
 }
@@ -122,8 +124,11 @@ func TestExplanationsAreKept(t *testing.T) {
 			t.Errorf("%+v, %v", x, err)
 		}
 		time.Sleep(time.Hour)
-		if want := time.Now().Add(-explainKeep); want.Sub(kept.dropped) > time.Hour {
-			t.Errorf("dropped before %v", kept.dropped)
+		kept.mu.Lock()
+		dropped := kept.dropped
+		kept.mu.Unlock()
+		if want := time.Now().Add(-explainKeep); want.Sub(dropped) > time.Hour {
+			t.Errorf("dropped before %v", dropped)
 		}
 		stop()
 		<-done

@@ -151,8 +151,10 @@ func TestWake(t *testing.T) {
 				t.Errorf("woken %v, %d wait", s.woken, r.waking.Load())
 			}
 			time.Sleep(time.Minute)
+			s.mu.Lock()
 			down.Route.Policy.WakeMS = 0
 			r.routes.targets["m"] = down
+			s.mu.Unlock()
 			if _, err := r.ask(t.Context(), ""); !fault.Is(err, fault.Unavailable) || len(s.woken) != 1 {
 				t.Errorf("a route that wakes nothing: %v, woken %v", err, s.woken)
 			}

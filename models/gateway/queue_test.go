@@ -38,7 +38,10 @@ func TestLaneIsFair(t *testing.T) {
 		}
 		run('a', 200)
 		time.Sleep(10*time.Second + time.Millisecond)
+		synctest.Wait()
+		mu.Lock()
 		from := len(order)
+		mu.Unlock()
 		run('b', 10)
 		run('c', 10)
 		time.Sleep(15*time.Second + time.Millisecond)
@@ -53,6 +56,7 @@ func TestLaneIsFair(t *testing.T) {
 			t.Errorf("of thirty places a had %d, b %d and c %d", share['a'], share['b'], share['c'])
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait() // orders what follows behind all that the others did
 		if l.length() != 0 || l.running != 0 || len(l.tenants) != 0 || len(order) != 220 {
 			t.Errorf("%d wait, %d run, %d projects are remembered, %d ran", l.length(), l.running, len(l.tenants), len(order))
 		}
