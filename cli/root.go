@@ -132,7 +132,7 @@ Exit codes: 0 fine, 1 internal error, 2 bad input, 3 key missing or not enough, 
 		a.upCommand(), a.downCommand(), a.statusCommand(), a.doctorCommand(),
 		a.dataCommand(), a.trainCommand(), a.runCommand(), a.modelCommand(), a.deployCommand(), a.deploymentCommand(), a.routeCommand(), a.providerCommand(), a.requestCommand(), a.priceCommand(),
 		a.chatCommand(), a.orgCommand(), a.projectCommand(), a.memberCommand(), a.keyCommand(), a.budgetCommand(), a.limitCommand(), a.gatewayCommand(), a.webhookCommand(), a.consentCommand(), a.usageCommand(), a.reconcileCommand("reconcile"),
-		a.queueCommand(), a.jobCommand(), a.nodeCommand(), a.chipCommand(), a.estimateCommand(), a.perfCommand(), a.quotaCommand(), a.simCommand(), a.configCommand(), a.versionCommand(),
+		a.queueCommand(), a.jobCommand(), a.nodeCommand(), a.chipCommand(), a.estimateCommand(), a.perfCommand(), a.quotaCommand(), a.simCommand(), a.planCommand(), a.configCommand(), a.versionCommand(),
 	)
 	markUsage(root)
 	return root

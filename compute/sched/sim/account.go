@@ -45,6 +45,7 @@ func (w *World) makeHomes() {
 	for i := range w.homes {
 		w.homes[i].at, w.homes[i].up = w.now, w.homes[i].capacity
 	}
+	w.makeUses()
 	w.series.start(w.now)
 	for p := range w.pools {
 		w.pools[p].table = w.fragTable(&w.pools[p])
@@ -110,20 +111,23 @@ func (w *World) unfrag(node int32) {
 }
 
 // capacityUp books nodes that go or come.
-func (w *World) capacityUp(site int32, milli int64) {
+func (w *World) capacityUp(p *Pool, milli int64) {
 	if w.homes == nil {
 		return
 	}
-	h := &w.homes[site]
+	w.useOf(p, 0, milli)
+	h := &w.homes[p.Site]
 	h.settle(w.now)
 	h.up += milli
 }
 
 // occupy books chips of a job's site as busy, or as free again for a negative number.
 func (w *World) occupy(j int32, milli int64) {
-	h := &w.homes[w.pools[w.node[w.job[j].first.Node].pool].Site]
+	p := &w.pools[w.node[w.job[j].first.Node].pool]
+	h := &w.homes[p.Site]
 	h.settle(w.now)
 	h.busy += milli
+	w.useOf(&p.Pool, milli, 0)
 	w.busy += milli
 }
 

@@ -127,7 +127,7 @@ func (w *World) list(node int32) {
 	p.level[n.free].add(n.slot)
 	p.free += int64(n.free)
 	p.up++
-	w.capacityUp(p.Site, 1000*int64(p.Size))
+	w.capacityUp(&p.Pool, 1000*int64(p.Size))
 	w.refrag(node)
 }
 
@@ -137,7 +137,7 @@ func (w *World) unlist(node int32) {
 	p.level[n.free].remove(n.slot)
 	p.free -= int64(n.free)
 	p.up--
-	w.capacityUp(p.Site, -1000*int64(p.Size))
+	w.capacityUp(&p.Pool, -1000*int64(p.Size))
 	w.unfrag(node)
 }
 

@@ -7,6 +7,7 @@ type Result struct {
 	Records []Record // by job, in the order of submission
 	Sites   []Books  // by site of the fleet
 	Series  []Sample // means over equal stretches of time
+	Use     []Use    // by site and chip, those that have nodes, between Options.BookFrom and BookTo
 
 	Began, Ended time.Duration // first submission, last event
 	Actions      int64         // starts, preemptions and resizes
@@ -73,6 +74,7 @@ func (w *World) result() *Result {
 		h.settle(w.now)
 		r.Sites = append(r.Sites, Books{h.busyTime, h.upTime, h.fragTime})
 	}
+	r.Use = w.used()
 	for i := range w.series.used {
 		width := w.series.width
 		if end := w.series.from + time.Duration(i+1)*width; end > w.now {

@@ -75,6 +75,9 @@ type Options struct {
 	// Until ends the replay at this time, whatever still runs; 0 for the end of the last job.
 	Until time.Duration
 
+	// BookFrom and BookTo bound the time that Result.Use counts; BookTo 0: to the end.
+	BookFrom, BookTo time.Duration
+
 	// Log is told each action when it is carried out; for tests of determinism and for explanation.
 	Log func(Action)
 

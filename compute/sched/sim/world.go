@@ -37,6 +37,7 @@ type World struct {
 	pools   []pool
 	classes []class
 	homes   []home
+	uses    []use // by site, then chip
 	series  series
 	future  future
 	events  []Event

@@ -1,0 +1,123 @@
+package plan
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/triarch-ai/triarch/internal/fault"
+)
+
+// Trial is how a forecaster did on the second half of the record, learning from the first alone: what the replays of its
+// demands gave against what the replay of the real one gave, on the first fleet. A figure of the forecaster is the middle one of its demands.
+type Trial struct {
+	Forecast string  `json:"forecast"`
+	Use      float64 `json:"use_percent"`
+	RealUse  float64 `json:"real_use_percent"`
+	Wait     Spread  `json:"mean_wait_s"`
+	RealWait float64 `json:"real_mean_wait_s"`
+	P90      float64 `json:"p90_wait_s"`
+	RealP90  float64 `json:"real_p90_wait_s"`
+	// Score is less where it did better: the error of use in tens of points plus that of the mean waiting, of which one stands
+	// for a factor of e and waits below ten minutes count as that; half of it of the whole fleet, half of the sites by their jobs.
+	Score  float64     `json:"score"`
+	Chosen bool        `json:"chosen,omitempty"`
+	Sites  []TrialSite `json:"sites"`
+}
+
+// TrialSite is one site of a Trial.
+type TrialSite struct {
+	Name     string  `json:"name"`
+	Jobs     float64 `json:"jobs"` // real ones
+	Use      float64 `json:"use_percent"`
+	RealUse  float64 `json:"real_use_percent"`
+	Wait     float64 `json:"mean_wait_s"`
+	RealWait float64 `json:"real_mean_wait_s"`
+}
+
+// backtest tries all forecasters and, where that is asked for, takes the best.
+func (p *planner) backtest() error {
+	middle := p.rec.from + p.rec.length()/2
+	first, err := newRecord(p.rec.jobs, p.rec.from, middle)
+	if err != nil {
+		return fault.Wrap(err, "trying the forecasters on the record's halves")
+	}
+	p.all += len(forecasters)*p.o.Replicas + 1
+	trials, err := p.trials(first, &course{p.rec.jobs, middle, p.rec.to})
+	if err != nil {
+		return err
+	}
+	best := 0
+	for i := range trials {
+		if trials[i].Score < trials[best].Score {
+			best = i
+		}
+	}
+	trials[best].Chosen = true
+	p.out.Backtest = trials
+	if p.o.Forecast == "auto" {
+		p.by = forecasters[best]
+	}
+	return nil
+}
+
+// trials forecasts what follows the record with every forecaster and holds it against what came.
+func (p *planner) trials(rec *record, came *course) ([]Trial, error) {
+	fl := p.o.Fleets[0]
+	real, err := p.run(came, fl.Fleet, p.o.Seed, "what came")
+	if err != nil {
+		return nil, err
+	}
+	var out []Trial
+	for _, f := range forecasters {
+		var runs []*measured
+		for r := range p.o.Replicas {
+			if r > 0 && f.block == 0 { // it draws nothing
+				p.all -= p.o.Replicas - 1
+				break
+			}
+			jobs, err := f.draw(rec, came.to-came.from, 1, p.seed(r))
+			if err != nil {
+				return nil, err
+			}
+			m, err := p.run(&course{joined(rec.jobs, jobs), came.from, came.to}, fl.Fleet, p.seed(r), "forecast by "+f.Name)
+			if err != nil {
+				return nil, fmt.Errorf("forecast by %s: %w", f.Name, err)
+			}
+			runs = append(runs, m)
+		}
+		out = append(out, trial(f.Name, runs, real))
+	}
+	return out, nil
+}
+
+func trial(name string, runs []*measured, real *measured) Trial {
+	over := func(of func(*measured) float64) Spread {
+		var v []float64
+		for _, m := range runs {
+			v = append(v, of(m))
+		}
+		return spread(v)
+	}
+	use := func(m *measured) float64 { u := m.sum(); return percent(u.busy, u.up) }
+	t := Trial{Forecast: name, Use: over(use).P50, RealUse: use(real), Wait: over(func(m *measured) float64 { return m.mean }), RealWait: real.mean,
+		P90: over(func(m *measured) float64 { return m.p90 }).P50, RealP90: real.p90}
+	all, sites := 0.0, 0.0
+	for i, s := range real.sites {
+		if s.Jobs == 0 {
+			continue
+		}
+		site := TrialSite{Name: s.Name, Jobs: s.Jobs, RealUse: s.UsePercent, RealWait: s.MeanWaitS,
+			Use: over(func(m *measured) float64 { return m.sites[i].UsePercent }).P50, Wait: over(func(m *measured) float64 { return m.sites[i].MeanWaitS }).P50}
+		sites += s.Jobs * missed(site.Use, site.RealUse, site.Wait, site.RealWait)
+		all += s.Jobs
+		t.Sites = append(t.Sites, site)
+	}
+	t.Score = missed(t.Use, t.RealUse, t.Wait.P50, t.RealWait)/2 + per(sites, all)/2
+	return t
+}
+
+// missed is the error of a forecast of use in percent and of mean waiting in seconds.
+func missed(use, realUse, wait, realWait float64) float64 {
+	const least = 600
+	return math.Abs(use-realUse)/10 + math.Abs(math.Log(max(wait, least)/max(realWait, least)))
+}
