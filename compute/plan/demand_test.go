@@ -30,7 +30,7 @@ func TestDrawsAreOfTheRecord(t *testing.T) {
 	}
 	for _, f := range forecasters {
 		for _, factor := range []float64{0.5, 1, 2.5} {
-			n, seeds := 0, 12
+			n, seeds := 0, 6
 			for seed := range seeds {
 				jobs, err := f.draw(r, 14*day, factor, uint64(seed))
 				if err != nil {

@@ -9,7 +9,6 @@ import (
 	"github.com/triarch-ai/triarch/compute/sched/sim"
 	"github.com/triarch-ai/triarch/compute/sched/sim/fleet"
 	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
-	"github.com/triarch-ai/triarch/internal/fault"
 )
 
 // measured is what one replay came to in its window.
@@ -52,8 +51,8 @@ func (c *course) replay(ctx context.Context, f *fleet.Fleet, policy func() (sim.
 	jobs, from, to := c.jobs, c.from, c.to
 	first := sort.Search(len(jobs), func(i int) bool { return jobs[i].Submit >= from })
 	end := sort.Search(len(jobs), func(i int) bool { return jobs[i].Submit >= to })
-	if first == end {
-		return nil, fault.New(fault.Invalid, "No job is submitted in the time that is looked at.", fault.Field("trace"), fault.Fix("Give a longer record, or a longer --window"))
+	if first == end { // a draw in which nobody came
+		return standing(f, to-from, 0), nil
 	}
 	p, err := policy()
 	if err != nil {
@@ -69,6 +68,23 @@ func (c *course) replay(ctx context.Context, f *fleet.Fleet, policy func() (sim.
 		return nil, err
 	}
 	return measure(r, f, from, to), nil
+}
+
+// standing is a fleet that was up all the time, with a part of its chips in use.
+func standing(f *fleet.Fleet, window time.Duration, part float64) *measured {
+	m := &measured{window: window, useful: 1, chips: make([]used, len(f.Chips))}
+	for _, s := range f.Sites {
+		m.sites = append(m.sites, Site{Name: s.Name, UsePercent: 100 * part})
+	}
+	for i := range f.Nodes {
+		if n := &f.Nodes[i]; n.Chip >= 0 {
+			h := window.Hours() * float64(n.Chips)
+			u := &m.chips[n.Chip]
+			u.busy, u.up, u.total = u.busy+h*part, u.up+h, u.total+h
+			m.sites[n.Site].Chips += int64(n.Chips)
+		}
+	}
+	return m
 }
 
 // waits are the seconds that jobs waited.

@@ -52,15 +52,7 @@ func (p *planner) load(factor float64, f *fleet.Fleet) float64 {
 // full stands for the replay of an overload: every chip is in use, and of waiting nothing is known but that it has no end.
 func (p *planner) full(f *fleet.Fleet) *measured {
 	p.assume(fmt.Sprintf("Where more than %g times its chips are asked of a fleet it is not replayed: all of it counts as used, and waiting has no end.", MaxLoad))
-	m := &measured{window: p.o.Window, useful: 1, chips: make([]used, len(f.Chips))}
-	for i := range f.Nodes {
-		if n := &f.Nodes[i]; n.Chip >= 0 {
-			h := p.o.Window.Hours() * float64(n.Chips)
-			u := &m.chips[n.Chip]
-			u.busy, u.up, u.total = u.busy+h, u.up+h, u.total+h
-		}
-	}
-	return m
+	return standing(f, p.o.Window, 1)
 }
 
 // rates are the tokens a second of each chip of a fleet, and whether all that it has are known.
