@@ -71,11 +71,11 @@ const maxSpeed = 1_000_000 * sched.Micro
 
 // respeed tells the core, once a round, what speeds are thought right now of all jobs that it knows.
 func (p *Planner) respeed(now int64) {
-	if n := p.core.Rounds(); p.opt.Speeds == nil || p.spoken == n {
+	n := p.core.Rounds()
+	if p.opt.Speeds == nil || p.spoken == n {
 		return
-	} else {
-		p.spoken = n
 	}
+	p.spoken = n
 	for _, id := range slices.Sorted(maps.Keys(p.jobs)) {
 		e := p.jobs[id]
 		if s, free := p.describe(&e.job); !free && e.outside == "" {
