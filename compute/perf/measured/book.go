@@ -42,7 +42,7 @@ const HalfLife = effects.HalfLife
 
 const (
 	nine = 1.645
-	near = 64 // rows that an answer is made of at most: the nearest
+	near = 24 // rows that an answer is made of at most: the nearest
 	// The parts of the prior's variance that all work of a chip, task and engine shares, that a shape shares on all chips,
 	// that a cell adds, and that a bucket adds.
 	ofGroup, ofShape, ofCell, ofBucket = 0.4, 0.2, 0.25, 0.15

@@ -64,6 +64,8 @@ type Beliefs struct {
 	speed   [][]int64       // by type, then by the table's chip
 	hidden  map[[2]int]bool // by type and the table's chip
 	version int64
+	stale   bool          // something was observed since speeds were worked out
+	at      time.Duration // of that
 	out     Learning
 }
 
@@ -153,6 +155,7 @@ func (b *Beliefs) hide() {
 
 // Report is how the beliefs fared by a time.
 func (b *Beliefs) Report(at time.Duration) Learning {
+	b.Version()
 	out := b.out
 	out.Error = append(slices.Clone(out.Error), b.errorAt(at))
 	for e := range b.hidden {
@@ -164,10 +167,20 @@ func (b *Beliefs) Report(at time.Duration) Learning {
 }
 
 // Speed implements sim.Knowledge.
-func (b *Beliefs) Speed(row, chip int32) int64 { return b.speed[row][b.chip[chip]] }
+func (b *Beliefs) Speed(row, chip int32) int64 {
+	b.Version()
+	return b.speed[row][b.chip[chip]]
+}
 
-// Version implements sim.Knowledge.
-func (b *Beliefs) Version() int64 { return b.version }
+// Version implements sim.Knowledge: what was observed up to now is taken together first.
+func (b *Beliefs) Version() int64 {
+	if b.stale {
+		b.stale = false
+		b.renew()
+		b.note(b.at)
+	}
+	return b.version
+}
 
 // Observe implements sim.Knowledge: the attempt tells its steps a second. A job is one source: what it alone says is doubted if it is far off.
 func (b *Beliefs) Observe(job, row, chip int32, speed int64, at time.Duration) {
@@ -185,8 +198,7 @@ func (b *Beliefs) Observe(job, row, chip int32, speed int64, at time.Duration) {
 	if n := b.looks[keys[entry]]; n > few && n%few != 0 { // it hardly moves any more
 		return
 	}
-	b.renew()
-	b.note(at)
+	b.stale, b.at = true, at
 }
 
 const (
