@@ -3,6 +3,8 @@ package perf
 import (
 	"fmt"
 	"math"
+
+	"github.com/triarch-ai/triarch/compute/chip"
 )
 
 // Predict answers a question by the roofline, or says why it cannot.
@@ -45,6 +47,13 @@ func predict(q Question, efficiency func(Task, string) (Efficiency, bool)) (Answ
 	if r != nil {
 		return Answer{}, r
 	}
+	if q.countable() {
+		if !q.counted(&a) {
+			return Answer{}, &Refusal{Reason: Unknown, Chip: q.Chip.ID, Missing: []string{"flops." + string(chip.FP32)}}
+		}
+		q.finish(&a)
+		return a, nil
+	}
 	e, own := efficiency(q.Work.Task, q.Work.Engine)
 	if !own {
 		a.Assumed = append(a.Assumed, fmt.Sprintf("efficiency of %s with %q: the task's mean over engines", q.Work.Task, q.Work.Engine))
@@ -62,12 +71,17 @@ func predict(q Question, efficiency func(Task, string) (Efficiency, bool)) (Answ
 		q.serving(&a, rates, e)
 	}
 	a.Low, a.High = a.Rate/e.Spread, a.Rate*e.Spread
+	q.finish(&a)
+	return a, nil
+}
+
+// finish says what bounds it and what it draws.
+func (q Question) finish(a *Answer) {
 	a.Bound = a.Terms.largest()
 	if q.Chip.Power != nil {
 		w := q.Chip.Power.Value * float64(q.Layout.Chips())
 		a.Watts = &w
 	}
-	return a, nil
 }
 
 func (q Question) replicas() float64 { return float64(q.Layout.filled().Data) }

@@ -59,6 +59,72 @@ func (c Case) tokens(t perf.Task) float64 {
 	return float64(c.Batch * c.Context)
 }
 
+// pull is how strongly a cost is drawn to where it begins: of a few the one that predicts each of the six best from the other five.
+const pull = 0.03
+
+// begin is where a part costs what the machine's figures say, and a start and a drawn token a few microseconds.
+var begin = perf.Cost{Products: 1.1, Attention: 2, Weights: 1, Passing: 1, Starts: 2e-6, Drawn: 1.5e-6}
+
+// parts of a cost, to be fitted one by one.
+func parts(c *perf.Cost) []*float64 {
+	return []*float64{&c.Products, &c.Attention, &c.Weights, &c.Passing, &c.Starts, &c.Drawn}
+}
+
+// fit finds the cost of a task that comes nearest to rows: the least sum of squared logarithms of predicted over measured,
+// drawn a little to where it begins, for six rows alone do not tell all parts apart.
+func fit(t perf.Task, rows []Row, m Machine) perf.Cost {
+	type line struct {
+		c     Case
+		parts perf.Parts
+		rate  float64
+	}
+	var all []line
+	for _, r := range rows {
+		if c := find(r.Case); r.Task == t && c.Fit {
+			all = append(all, line{c, c.question(t, m).Counts(c.Batch), r.Rate})
+		}
+	}
+	on := m.chip()
+	at := begin
+	loss := func() (sum float64) {
+		for _, l := range all {
+			seconds, _ := at.Seconds(l.parts, on)
+			e := math.Log(l.c.tokens(t) / seconds / l.rate)
+			sum += e * e
+		}
+		first := begin
+		for i, x := range parts(&at) {
+			e := math.Log(*x / *parts(&first)[i])
+			sum += pull * e * e
+		}
+		return sum
+	}
+	for step, least := 1.5, loss(); step > 1.0005; {
+		better := false
+		for _, x := range parts(&at) {
+			for _, by := range []float64{step, 1 / step} {
+				old := *x
+				*x *= by
+				if l := loss(); l < least {
+					least, better = l, true
+				} else {
+					*x = old
+				}
+			}
+		}
+		if !better {
+			step = math.Sqrt(step)
+		}
+	}
+	return at
+}
+
+// rate is what a cost predicts.
+func rate(c Case, t perf.Task, k perf.Cost, m Machine) float64 {
+	seconds, _ := k.Seconds(c.question(t, m).Counts(c.Batch), m.chip())
+	return c.tokens(t) / seconds
+}
+
 func find(name string) Case {
 	return cases[slices.IndexFunc(cases, func(c Case) bool { return c.Name == name })]
 }

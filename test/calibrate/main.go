@@ -12,12 +12,8 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/chip/cpu"
-	"github.com/triarch-ai/triarch/compute/perf"
 	"github.com/triarch-ai/triarch/models/native/kernel"
 )
-
-// tasks are what is measured.
-var tasks = []perf.Task{perf.Train, perf.Prefill, perf.Decode}
 
 func main() {
 	rounds := flag.Int("rounds", 3, "how often all is measured; of each the best counts, for others on the machine only slow")
@@ -50,6 +46,7 @@ func run(rounds int, in, out string) error {
 			return err
 		}
 	}
+	fmt.Print(report(d))
 	return nil
 }
 
