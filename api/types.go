@@ -397,7 +397,11 @@ type Lineage struct {
 	Base        string          `json:"base,omitempty"`
 	Recipe      json.RawMessage `json:"recipe,omitzero"`
 	CodeVersion string          `json:"code_version,omitempty"`
-	Source      string          `json:"source,omitempty" doc:"run or import"`
+	Source      string          `json:"source,omitempty" doc:"run, import, pull or bundle"`
+	Origin      string          `json:"origin,omitempty" doc:"hub and repository that it was pulled from, such as huggingface:org/name"`
+	Revision    string          `json:"revision,omitempty" doc:"there: a commit where the hub tells it"`
+	Hash        string          `json:"hash,omitempty" doc:"of its files there: SHA-256 over their checksums, sizes and names"`
+	Pull        string          `json:"pull,omitempty" doc:"pull that brought it"`
 }
 
 // LossPoint is one point of a loss curve.

@@ -55,7 +55,7 @@ func (a *app) modelCommand() *cobra.Command {
 		}
 		return a.Value(map[string]string{"removed": args[0]}, func() { a.Printf("%s is removed\n", args[0]) })
 	})
-	return noun("model", "Models: named entries of the registry, with versions", ls, show, export, imp, rm)
+	return noun("model", "Models: named entries of the registry, with versions", ls, show, a.pullCommand(), a.pullsCommand(), export, imp, rm)
 }
 
 func (a *app) modelVersions(ctx context.Context, c *api.Client, name string) error {
@@ -76,7 +76,7 @@ func (a *app) showModel(v api.ModelVersion) {
 	for _, note := range v.Shape.Notes {
 		a.Printf("  note     %s\n", note)
 	}
-	for _, l := range [][2]string{{"unknown", v.Shape.Unknown}, {"foreign", v.Shape.Foreign}, {"run", v.Lineage.RunID}, {"data", dataOrigin(v)}, {"base", v.Lineage.Base}, {"code", v.Lineage.CodeVersion}, {"source", v.Lineage.Source}} {
+	for _, l := range [][2]string{{"unknown", v.Shape.Unknown}, {"foreign", v.Shape.Foreign}, {"run", v.Lineage.RunID}, {"data", dataOrigin(v)}, {"base", v.Lineage.Base}, {"code", v.Lineage.CodeVersion}, {"source", v.Lineage.Source}, {"origin", originOf(v)}} {
 		if l[1] != "" {
 			a.Printf("  %-7s  %s\n", l[0], l[1])
 		}
@@ -115,6 +115,14 @@ func shapeLine(s api.Shape) string {
 		parts = append(parts, "quantised: "+s.Quantisation)
 	}
 	return strings.Join(parts, ", ")
+}
+
+// originOf is where a pulled version comes from, with its revision.
+func originOf(v api.ModelVersion) string {
+	if v.Lineage.Origin == "" {
+		return ""
+	}
+	return v.Lineage.Origin + " at " + v.Lineage.Revision
 }
 
 // dataOrigin is the data version that a model version comes from, by id and, where it is known, by name.

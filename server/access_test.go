@@ -27,6 +27,7 @@ var requests = map[string]struct{ query, kind, body string }{
 	"set-limit":           {body: `{"rpm":5}`},
 	"import-data":         {query: "?name=d2&format=text", kind: "text/plain", body: "hello\n"},
 	"import-model":        {query: "?name=m2", kind: "application/x-tar", body: strings.Repeat("\x00", 1024)},
+	"create-pull":         {body: `{"repo":"org/tiny"}`},
 	"create-job":          {body: `{"command":["true"]}`},
 	"create-run":          {body: `{"model":"m3","data":"$data","recipe":{"steps":2}}`},
 	"estimate-run":        {body: `{"model":"m3","data":"$data","recipe":{"steps":2}}`},

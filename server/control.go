@@ -128,6 +128,7 @@ func (s *Server) mountControl() {
 	s.dataOps()
 	s.runOps()
 	s.modelOps()
+	s.pullOps()
 	s.serveOps()
 	s.providerOps()
 	s.requestOps()

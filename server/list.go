@@ -8,6 +8,7 @@ import (
 	"github.com/triarch-ai/triarch/models/data"
 	"github.com/triarch-ai/triarch/models/gateway/capture"
 	reqlog "github.com/triarch-ai/triarch/models/gateway/seen"
+	"github.com/triarch-ai/triarch/models/hub/pulls"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
@@ -59,6 +60,9 @@ var (
 	limitList        = listing[tenancy.Limit]{"limits", 2, func(l tenancy.Limit) page.Key { return page.Key{l.Scope, l.ID} }}
 	webhookList      = listing[webhook.Hook]{"webhooks", 2, func(h webhook.Hook) page.Key {
 		return page.Key{strconv.FormatInt(h.CreatedAt.UnixMicro(), 10), h.ID}
+	}}
+	pullList = listing[pulls.Pull]{"pulls", 2, func(p pulls.Pull) page.Key {
+		return page.Key{strconv.FormatInt(p.CreatedAt.UnixMicro(), 10), p.ID}
 	}}
 	bodyList      = listing[capture.Body]{"bodies", 1, func(b capture.Body) page.Key { return page.Key{b.Request} }}
 	requestList   = listing[reqlog.Row]{"requests", 1, func(r reqlog.Row) page.Key { return page.Key{r.Request} }}

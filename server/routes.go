@@ -73,6 +73,11 @@ var endpoints = []Endpoint{
 	{Method: "GET", Pattern: v1 + "/models/{model}/export", ID: "export-model", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "DELETE", Pattern: v1 + "/models/{model}", ID: "remove-model", Role: tenancy.Developer, Scope: tenancy.Write},
 
+	{Method: "GET", Pattern: v1 + "/pulls", ID: "list-pulls", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "POST", Pattern: v1 + "/pulls", ID: "create-pull", Role: tenancy.Developer, Scope: tenancy.Write},
+	{Method: "GET", Pattern: v1 + "/pulls/{pull}", ID: "get-pull", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "DELETE", Pattern: v1 + "/pulls/{pull}", ID: "remove-pull", Role: tenancy.Developer, Scope: tenancy.Write},
+
 	{Method: "GET", Pattern: v1 + "/deployments", ID: "list-deployments", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "POST", Pattern: v1 + "/deployments", ID: "create-deployment", Role: tenancy.Developer, Scope: tenancy.Write},
 	{Method: "GET", Pattern: v1 + "/deployments/{deployment}", ID: "get-deployment", Role: tenancy.Viewer, Scope: tenancy.Read},
@@ -204,6 +209,7 @@ var furthers = []Further{
 	{ID: "cancel-job", When: "another project", Scope: tenancy.OrgWide},
 	{ID: "add-webhook", When: "the whole organisation", Scope: tenancy.OrgWide},
 	{ID: "add-webhook", When: "inner addresses allowed", Scope: tenancy.Platform},
+	{ID: "create-pull", When: "inner addresses allowed", Scope: tenancy.Platform},
 	{ID: "add-provider", When: "inner addresses allowed", Scope: tenancy.Platform},
 	{ID: "create-deployment", When: "inner addresses allowed to its route's guard", Scope: tenancy.Platform},
 	{ID: "create-route", When: "inner addresses allowed to its guard", Scope: tenancy.Platform},

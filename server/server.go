@@ -27,6 +27,7 @@ import (
 	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/models/gateway/capture"
 	reqlog "github.com/triarch-ai/triarch/models/gateway/seen"
+	"github.com/triarch-ai/triarch/models/hub/pulls"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
@@ -80,6 +81,7 @@ type Deps struct {
 	Tenancy   *tenancy.Service
 	Data      *data.Service
 	Registry  *registry.Service
+	Pulls     *pulls.Service
 	Train     *train.Service
 	Serve     *serve.Service
 	Providers *provider.Service

@@ -36,6 +36,8 @@ import (
 	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/models/gateway/capture"
 	reqlog "github.com/triarch-ai/triarch/models/gateway/seen"
+	"github.com/triarch-ai/triarch/models/hub"
+	"github.com/triarch-ai/triarch/models/hub/pulls"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
@@ -247,9 +249,10 @@ func newWorldOn(t *testing.T, dsn string, change ...func(*Deps)) *world {
 	planner := queue.New(queue.Options{Capacity: there, Store: w.db.Queue(), Log: log})
 	requests := &reqlog.Log{Store: w.db.RequestLog(), IDs: ids, Now: clock, Keep: time.Hour, Log: log}
 	bodies := &capture.Keeper{Store: w.db.Captured(), Now: clock, Most: 1 << 30, Log: log}
+	incoming := &pulls.Service{Store: w.db.Pulls(), Registry: reg, Box: outside.Box, Dir: t.TempDir(), IDs: ids, Now: clock, Log: log}
 	gw := &gateway.Gateway{Routes: gateway.Served(srv), Quota: quota.NewBook(ring, clock), Ledger: w.ledger, Explain: &gateway.Explanations{}, Watch: &reqlog.Watch{Log: requests, Bodies: bodies}, Now: clock, Log: log}
 	w.Deps = Deps{Metrics: obs.Handler(func(w *obs.Writer) { w.One("triarch_build_info", obs.Gauge, "1.", 1) }), Log: log, Now: clock, IDs: ids, Keys: ring, Info: api.Info{Version: "test", Database: "sqlite", CPUs: 2},
-		Tenancy: ten, Data: ds, Registry: reg, Train: trn, Serve: srv, Providers: outside, Explain: gw.Explain, Requests: requests, Bodies: bodies, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(), Chips: market,
+		Tenancy: ten, Data: ds, Registry: reg, Pulls: incoming, Train: trn, Serve: srv, Providers: outside, Explain: gw.Explain, Requests: requests, Bodies: bodies, Jobs: w.jobs, Programs: &program.Service{Jobs: w.jobs, Policy: program.Developers}, Queue: planner, Usage: w.db.Meter(), Chips: market,
 		Measured: &measured.Service{Book: &measured.Book{Now: clock}, Store: w.db.Measured(), Now: clock, Log: log},
 		Webhooks: &webhook.Service{Store: w.db.Webhooks(), Box: outside.Box, IDs: ids, Now: clock, Rand: rand.Reader, Log: log},
 		Ledger:   &meter.Shipper{Ledger: w.ledger, Store: w.db.Meter(), Log: log}, Spent: func(context.Context, string, string) int64 { return 5 }, Poll: time.Millisecond,
@@ -291,11 +294,12 @@ func (w *world) furnish(t *testing.T) {
 	told, _, err := w.Webhooks.Add(ctx, webhook.Who{Org: w.who.OrgID, Project: prj, Private: true}, webhook.Spec{URL: taker.URL + "/in", Private: true})
 	must(told, err)(t)
 	seen := must(w.measure(t, "furnished", 8))(t)
+	pull := must(w.Pulls.Begin(ctx, pulls.Who{Project: prj}, pulls.Request{Spec: hub.Spec{Repo: "org/first"}}))(t)
 	w.plan(t)
 	w.objects = map[string]string{"job": must(w.jobs.List(ctx, prj, job.Filter{}))(t)[0].ID, "node": "here", "window": window.Name, "project": prior.Project,
 		"email": "bob@example.org", "key": k.ID, "scope": "key", "what": "abort", "id": k.ID, "data": dv.ID, "model": mv.ID,
 		"run": run.ID, "deployment": dep.ID, "route": route.ID, "version": route.Priced.ID, "provider": abroad.ID, "pkey": abroad.Keys[0].ID, "request": asked.Header().Get("X-Request-Id"),
-		"chip": "class-of-chips", "webhook": told.ID, "measurement": seen}
+		"chip": "class-of-chips", "webhook": told.ID, "measurement": seen, "pull": pull.ID}
 }
 
 // measure reports a measurement of the project and returns its id.

@@ -47,6 +47,9 @@ func (s *System) Collect(ctx context.Context, before time.Time) error {
 	if err := s.Registry.Sweep(ctx); err != nil {
 		return err
 	}
+	if err := s.Pulls.Sweep(ctx); err != nil {
+		return err
+	}
 	strangers, err := s.Keeper.Collect(ctx)
 	for _, id := range strangers {
 		s.Log.Warn("work runs here that this database does not know", "job", id)

@@ -26,6 +26,7 @@ func (s *System) handler() (http.Handler, error) {
 	deps.Info = api.Info{Version: Version, Database: s.db.Dialect(), Node: host, CPUs: s.cores(), StartedAt: time.Now().UTC()}
 	if s.Config.has("control") {
 		deps.Tenancy, deps.Data, deps.Registry, deps.Train, deps.Serve = s.Tenancy, s.Data, s.Registry, s.Train, s.Serve
+		deps.Pulls = s.Pulls
 		deps.Programs = &program.Service{Jobs: s.Keeper, Policy: program.Policy(s.Config.Compute.Programs)}
 		deps.Providers = s.Providers
 		deps.Jobs, deps.Queue, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.Queue, s.control.Meter(), s.Shipper, s.spent

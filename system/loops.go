@@ -23,6 +23,7 @@ func (s *System) startLoops(context.Context) error {
 		s.loop(s.collectLoop)
 		s.loop(s.measureLoop)
 		s.loop(s.Webhooks.Loop)
+		s.loop(s.Pulls.Loop)
 		s.loop(s.retainLoop)
 		s.loop(func(ctx context.Context) { s.each(ctx, time.Second, "canaries", s.Serve.JudgeCanaries) })
 	}

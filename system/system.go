@@ -33,6 +33,8 @@ import (
 	"github.com/triarch-ai/triarch/models/gateway"
 	"github.com/triarch-ai/triarch/models/gateway/capture"
 	"github.com/triarch-ai/triarch/models/gateway/seen"
+	"github.com/triarch-ai/triarch/models/hub"
+	"github.com/triarch-ai/triarch/models/hub/pulls"
 	"github.com/triarch-ai/triarch/models/kept"
 	"github.com/triarch-ai/triarch/models/native/kernel"
 	"github.com/triarch-ai/triarch/models/provider"
@@ -89,6 +91,7 @@ type System struct {
 	Data      *data.Service
 	Kept      *kept.Service
 	Registry  *registry.Service
+	Pulls     *pulls.Service
 	Train     *train.Service
 	Serve     *serve.Service
 	Follower  *serve.Follower // of a gateway of its own
@@ -422,6 +425,8 @@ func (s *System) openModels(ctx context.Context) error {
 	s.Registry = &registry.Service{Store: s.control.Registry(), Blobs: s.blobs, Codec: newCodec(), Dir: s.dir.File("models"), IDs: s.ids, Now: time.Now,
 		MaxImport: s.Config.Limits.Upload}
 	fits := s.fleet()
+	s.Pulls = &pulls.Service{Store: s.control.Pulls(), Client: hub.New(http.ProxyFromEnvironment, hub.Free), Registry: s.Registry, Box: s.Box, Dir: s.dir.File("pulls"), IDs: s.ids,
+		Now: time.Now, Log: s.Log}
 	s.Train = &train.Service{Store: s.control.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
 		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version, Fit: fits, Measured: s.Measured, Processor: s.processor}
 	s.Providers = &provider.Service{Store: s.control.Providers(), Box: s.Box, Driver: s.newProvider, IDs: s.ids, Now: time.Now, Log: s.Log,

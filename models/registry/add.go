@@ -13,6 +13,7 @@ import (
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/ref"
+	"github.com/triarch-ai/triarch/storage/blob"
 )
 
 // Bounds on a model folder from outside.
@@ -22,7 +23,8 @@ const (
 )
 
 // AddDir stores the files of a folder as a version of a model and returns it. The folder must hold a model that the
-// Codec can read, whether an engine here can run it or not. When n.Lineage.RunID is set and that run's version exists it is returned and the folder is not
+// Codec can read, whether an engine here can run it or not. When n.Lineage.Once is not empty and that run's or pull's version
+// exists it is returned and the folder is not
 // read; a crash in between leaves blobs that nothing names, never half a version.
 //
 // Faults: Invalid or Unsupported for a folder that is not such a model or a bad name, and what the stores return.
@@ -30,8 +32,8 @@ func (s *Service) AddDir(ctx context.Context, project, dir string, n NewVersion)
 	if err := ref.Check("model", n.Model); err != nil {
 		return Version{}, err
 	}
-	if n.Lineage.RunID != "" {
-		v, err := s.Store.ByRun(ctx, project, n.Lineage.RunID)
+	if once := n.Lineage.Once(); once != "" {
+		v, err := s.Store.ByRun(ctx, project, once)
 		if !fault.Is(err, fault.NotFound) {
 			return v, err
 		}
@@ -40,7 +42,7 @@ func (s *Service) AddDir(ctx context.Context, project, dir string, n NewVersion)
 	if err != nil {
 		return Version{}, err
 	}
-	files, err := s.storeFiles(ctx, dir)
+	files, err := s.storeFiles(ctx, dir, n.Link)
 	if err != nil {
 		return Version{}, err
 	}
@@ -61,7 +63,7 @@ func (s *Service) ByRun(ctx context.Context, project, runID string) (Version, er
 }
 
 // storeFiles puts every model file of a folder into the blob store.
-func (s *Service) storeFiles(ctx context.Context, dir string) (map[string]File, error) {
+func (s *Service) storeFiles(ctx context.Context, dir string, link bool) (map[string]File, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fault.Wrap(err, "reading the model's folder")
@@ -74,14 +76,18 @@ func (s *Service) storeFiles(ctx context.Context, dir string) (map[string]File, 
 		if len(files) == maxFiles {
 			return nil, fault.Newf(fault.TooLarge, "The model has more than %d files.", maxFiles)
 		}
-		if files[e.Name()], err = s.storeFile(ctx, filepath.Join(dir, e.Name())); err != nil {
+		if files[e.Name()], err = s.storeFile(ctx, filepath.Join(dir, e.Name()), link); err != nil {
 			return nil, err
 		}
 	}
 	return files, nil
 }
 
-func (s *Service) storeFile(ctx context.Context, path string) (File, error) {
+func (s *Service) storeFile(ctx context.Context, path string, link bool) (File, error) {
+	if l, ok := s.Blobs.(blob.Linker); ok && link {
+		r, n, err := l.Link(ctx, path)
+		return File{Ref: r, Size: n}, err
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return File{}, fault.Wrap(err, "reading the model's folder")

@@ -28,6 +28,7 @@ func card(v Version) string {
 	l := v.Lineage
 	for _, row := range [][2]string{
 		{"Run", l.RunID}, {"Data version", l.DataVersion}, {"Started from", l.Base}, {"Trained by", l.CodeVersion}, {"Source", l.Source},
+		{"Origin", l.Origin}, {"Revision", l.Revision}, {"Hash of its files there", l.Hash},
 	} {
 		if row[1] != "" {
 			fmt.Fprintf(&b, "- %s: `%s`\n", row[0], row[1])

@@ -2,11 +2,12 @@
 // metrics and loss curve.
 //
 // Rules for callers: a version's files are blobs and never change; AddVersion with a run id gives one version for
-// that run however often it is called; Materialise gives a folder that engines may read and must not write. A
+// that run however often it is called, and so with a pull's id; Materialise gives a folder that engines may read and must not write. A
 // version cannot be removed while a deployment serves it or a run that has not ended starts from it.
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -45,8 +46,15 @@ type Lineage struct {
 	Base        string          `json:"base,omitempty"`         // mv_... that training started from
 	Recipe      json.RawMessage `json:"recipe,omitempty"`       // the recipe with its defaults filled in
 	CodeVersion string          `json:"code_version,omitempty"` // version of the program that trained it
-	Source      string          `json:"source,omitempty"`       // "run" or "import"
+	Source      string          `json:"source,omitempty"`       // "run", "import", "pull" or "bundle"
+	Origin      string          `json:"origin,omitempty"`       // where it was pulled from, huggingface:org/name; a bundle keeps it
+	Revision    string          `json:"revision,omitempty"`     // there, a commit where the hub tells it
+	Hash        string          `json:"hash,omitempty"`         // of the files as they were there: SHA-256 over their checksums, sizes and names
+	Pull        string          `json:"pull,omitempty"`         // pull_... that brought it
 }
+
+// Once is what a version is made of at most once: the run or the pull; empty for an import.
+func (l Lineage) Once() string { return cmp.Or(l.RunID, l.Pull) }
 
 // Point is one point of a loss curve.
 type Point struct {
@@ -121,18 +129,19 @@ type NewVersion struct {
 	LossCurve []Point
 	Card      string // Markdown; made from lineage and metrics when empty
 	CreatedBy string
+	Link      bool // the folder's files change no more: they may be linked instead of copied
 }
 
 // Store keeps models and versions. Every method stays within the project it is given.
 type Store interface {
-	// Add makes the model if needed and inserts the version with its next number. When v.Lineage.RunID is set and
-	// the project already has a version of that run, that version is returned and nothing is written.
+	// Add makes the model if needed and inserts the version with its next number. When v.Lineage.Once is not empty and
+	// the project already has a version of that run or pull, that version is returned and nothing is written.
 	Add(ctx context.Context, model Model, v Version) (Version, error)
 	// Get returns a version by id; fault.NotFound.
 	Get(ctx context.Context, project, id string) (Version, error)
 	// Find returns a model's version by number, the newest for 0; fault.NotFound.
 	Find(ctx context.Context, project, model string, number int) (Version, error)
-	// ByRun returns the version a run made; fault.NotFound.
+	// ByRun returns the version a run made or a pull brought; fault.NotFound.
 	ByRun(ctx context.Context, project, runID string) (Version, error)
 	// Models lists the project's models that have a version, by name, which is the key of a page.
 	Models(ctx context.Context, project string, p page.Page) ([]Model, error)

@@ -20,7 +20,7 @@ import (
 // ImportDir makes a version from a Hugging Face folder of this machine. Links, folders inside and files that are no
 // part of a model are left out. Faults: as AddDir.
 func (s *Service) ImportDir(ctx context.Context, project, dir string, n NewVersion) (Version, error) {
-	n.Lineage.RunID, n.Lineage.Source = "", "import"
+	n.Lineage.RunID, n.Lineage.Pull, n.Lineage.Source = "", "", "import"
 	return s.AddDir(ctx, project, dir, n)
 }
 

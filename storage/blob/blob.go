@@ -82,6 +82,13 @@ type Pather interface {
 	Path(ref Ref) (string, error)
 }
 
+// Linker is what a Store that keeps blobs as local files also offers: it takes a file in by a hard link where the file system
+// can, instead of a copy. The file must not be written any more, and becomes read-only.
+type Linker interface {
+	// Link stores the file's bytes as Put does.
+	Link(ctx context.Context, path string) (Ref, int64, error)
+}
+
 // Expirer is what a Store offers that can delete a blob only if nobody has put it again since: Collect uses it so
 // that a Put running beside it keeps its blob.
 type Expirer interface {

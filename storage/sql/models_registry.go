@@ -66,7 +66,7 @@ func (s *Registry) Add(ctx context.Context, m registry.Model, v registry.Version
 			return registry.Version{}, err
 		}
 	}
-	run := stdsql.NullString{String: v.Lineage.RunID, Valid: v.Lineage.RunID != ""}
+	run := stdsql.NullString{String: v.Lineage.Once(), Valid: v.Lineage.Once() != ""} // a pull stands where a run does
 	var out registry.Version
 	err := s.db.Write(ctx, func(tx *Tx) error {
 		if _, err := tx.Exec(ctx, "INSERT INTO models (id, project, name, next, created_at) VALUES (?, ?, ?, 1, ?) ON CONFLICT (project, name) DO NOTHING",

@@ -9,12 +9,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,15 +27,17 @@ import (
 
 // Store is a blob.Store, a blob.Pather and a blob.Expirer on a folder.
 type Store struct {
-	dir string
-	now func() time.Time
-	mu  sync.Mutex // held while a blob's presence is decided: Put's naming against Expire
+	dir   string
+	now   func() time.Time
+	links atomic.Uint64 // names of links on their way
+	mu    sync.Mutex    // held while a blob's presence is decided: Put's naming against Expire
 }
 
 var (
 	_ blob.Store   = (*Store)(nil)
 	_ blob.Pather  = (*Store)(nil)
 	_ blob.Expirer = (*Store)(nil)
+	_ blob.Linker  = (*Store)(nil)
 )
 
 // staleTemp is how old a temporary file must be to count as left behind by a killed process.
@@ -86,6 +90,33 @@ func (s *Store) Put(ctx context.Context, r io.Reader) (blob.Ref, int64, error) {
 	}
 	ref := blob.RefOf(sum)
 	return ref, n, mapErr(s.name(f.Name(), ref), "naming a blob")
+}
+
+// Link implements blob.Linker.
+func (s *Store) Link(ctx context.Context, path string) (blob.Ref, int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, mapErr(err, "reading a file for a blob")
+	}
+	defer f.Close()
+	temp := filepath.Join(s.temp(), fmt.Sprintf("link-%d", s.links.Add(1)))
+	if os.Remove(temp); os.Link(path, temp) != nil { // another file system, or one without links
+		return s.Put(ctx, f)
+	}
+	defer os.Remove(temp)
+	h := sha256.New()
+	n, err := io.Copy(h, &stopping{ctx, f})
+	if err == nil {
+		err = f.Chmod(0o400)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		return "", 0, mapErr(err, "reading a file for a blob")
+	}
+	ref := blob.RefOf([32]byte(h.Sum(nil)))
+	return ref, n, mapErr(s.name(temp, ref), "naming a blob")
 }
 
 // fill copies, hashes and syncs, and leaves the file read-only: engines may hard-link it and must not change it.
