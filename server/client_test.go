@@ -244,6 +244,17 @@ func clientModels(t *testing.T, c *api.Client) {
 		t.Error(d)
 	}
 	must(0, c.RemoveModel(ctx, v.ID))(t)
+	p := must(c.BeginPull(ctx, api.NewPull{Repo: "org/tiny", Model: "near", Mirrors: []string{"https://mirror.example.org"}, Token: "hf_secret"}))(t)
+	if p.State != "running" || p.Model != "near" || p.Revision != "main" || len(p.Mirrors) != 2 || p.Mirrors[1] != "https://huggingface.co" {
+		t.Errorf("pull %+v", p)
+	}
+	if again := must(c.BeginPull(ctx, api.NewPull{Repo: "org/tiny", Model: "near"}))(t); again.ID != p.ID || len(again.Mirrors) != 1 {
+		t.Errorf("asked again %+v", again)
+	}
+	if one, all := must(c.Pull(ctx, p.ID))(t), must(c.Pulls(ctx))(t); one.ID != p.ID || len(all) != 2 || all[0].ID != p.ID {
+		t.Errorf("pulls %+v", all)
+	}
+	must(0, c.RemovePull(ctx, p.ID))(t)
 }
 
 func clientServing(t *testing.T, w *world, c *api.Client) {

@@ -88,6 +88,7 @@ func asks(t *testing.T, w *world) map[string][]furtherAsk {
 	add("put-member", tenancy.OrgWide, "PUT", "/members/zoe@example.org?project=second", `{"role":"developer"}`)
 	add("remove-member", tenancy.OrgWide, "DELETE", "/members/zoe@example.org?project=second", "")
 	add("create-key", tenancy.OrgWide, "POST", "/keys", `{"name":"x","project":"second"}`)
+	add("create-pull", tenancy.Platform, "POST", "/pulls", `{"repo":"org/near","mirrors":["http://127.0.0.1:1"],"allow_private":true}`)
 	add("add-provider", tenancy.Platform, "POST", "/providers", `{"name":"near","url":"http://127.0.0.1:1","allow_private":true}`)
 	near := `"policy":{"guard":{"url":"http://127.0.0.1:1","allow_private":true}}`
 	add("create-deployment", tenancy.Platform, "POST", "/deployments", fmt.Sprintf(`{"model":%q,"name":"d-near","route":{%s}}`, w.objects["model"], near))

@@ -16,6 +16,8 @@ var besides = map[string]bool{
 	"config.json": true, "generation_config.json": true, "tokenizer.json": true, "tokenizer_config.json": true, "tokenizer.model": true,
 	"special_tokens_map.json": true, "added_tokens.json": true, "vocab.json": true, "vocab.txt": true, "merges.txt": true,
 	"chat_template.jinja": true, "chat_template.json": true, "preprocessor_config.json": true, "processor_config.json": true,
+	"sentencepiece.bpe.model": true, "spiece.model": true, "video_preprocessor_config.json": true,
+	"quantize_config.json": true, "quant_config.json": true, "hf_quant_config.json": true,
 	"modules.json": true, "sentence_bert_config.json": true, "config_sentence_transformers.json": true, "1_Pooling/config.json": true,
 	"model.safetensors.index.json": true, "README.md": true, "LICENSE": true, "LICENSE.txt": true, "LICENSE.md": true, "NOTICE": true,
 }

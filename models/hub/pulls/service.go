@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -331,8 +332,33 @@ func (s *Service) register(ctx context.Context, p Pull, dir string, got hub.Resu
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		return v, err
 	}
-	return s.Registry.AddDir(ctx, p.Project, filepath.Join(dir, hub.Files), registry.NewVersion{Model: p.Model, CreatedBy: p.CreatedBy,
-		Lineage: registry.Lineage{Source: "pull", Origin: origin, Revision: got.Revision, Hash: got.Hash, Pull: p.ID}})
+	flat, err := flatten(dir, got.Files)
+	if err != nil {
+		return v, err
+	}
+	return s.Registry.AddDir(ctx, p.Project, flat, registry.NewVersion{Model: p.Model, CreatedBy: p.CreatedBy,
+		Link: true, Lineage: registry.Lineage{Source: "pull", Origin: origin, Revision: got.Revision, Hash: got.Hash, Pull: p.ID}})
+}
+
+// flatten links the files of a pull into one folder, as the registry takes them: what lies in folders of the repository keeps its
+// last name alone, unless another file has that name.
+func flatten(dir string, files []hub.Entry) (string, error) {
+	flat := filepath.Join(dir, "model")
+	if err := os.RemoveAll(flat); err != nil {
+		return "", fault.Wrap(err, "preparing the model's folder")
+	}
+	if err := os.Mkdir(flat, 0o755); err != nil {
+		return "", fault.Wrap(err, "preparing the model's folder")
+	}
+	files = slices.Clone(files)
+	slices.SortStableFunc(files, func(a, b hub.Entry) int { return strings.Count(a.Path, "/") - strings.Count(b.Path, "/") })
+	for _, f := range files {
+		from, to := filepath.Join(dir, hub.Files, filepath.FromSlash(f.Path)), filepath.Join(flat, path.Base(f.Path))
+		if err := os.Link(from, to); err != nil && !errors.Is(err, os.ErrExist) {
+			return "", fault.Wrap(err, "preparing the model's folder")
+		}
+	}
+	return flat, nil
 }
 
 // Sweep removes folders of pulls that cannot continue: those that are done or gone, and that failed more than a week ago.

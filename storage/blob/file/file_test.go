@@ -2,6 +2,8 @@ package file
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"io"
 	"os"
 	"path/filepath"
@@ -103,5 +105,46 @@ func TestFilesCannotBeWrittenByOthers(t *testing.T) {
 	i, err := os.Stat(path)
 	if err != nil || i.Mode().Perm() != 0o400 {
 		t.Fatalf("mode %v, %v", i.Mode(), err)
+	}
+}
+
+// TestLinkStoresAFile takes a file in by a link: the same blob as by Put, read-only, which outlives the file.
+func TestLinkStoresAFile(t *testing.T) {
+	s := open(t, time.Now)
+	from := filepath.Join(filepath.Dir(s.dir), "weights")
+	if err := os.WriteFile(from, []byte("weights"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // again, as after a crash
+		ref, n, err := s.Link(t.Context(), from)
+		if err != nil || n != 7 || ref != blob.RefOf(sha256.Sum256([]byte("weights"))) {
+			t.Fatalf("%s %d %v", ref, n, err)
+		}
+	}
+	ref, _, _ := s.Put(t.Context(), bytes.NewReader([]byte("weights")))
+	path, _ := s.Path(ref)
+	i, err := os.Stat(path)
+	if err != nil || i.Mode().Perm() != 0o400 {
+		t.Fatalf("%v %v", i, err)
+	}
+	if err := os.Remove(from); err != nil {
+		t.Fatal(err)
+	}
+	r, _, err := s.Open(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if b, err := io.ReadAll(r); err != nil || string(b) != "weights" {
+		t.Fatalf("%q %v", b, err)
+	}
+	if left, err := os.ReadDir(s.temp()); err != nil || len(left) > 0 {
+		t.Errorf("left %v %v", left, err)
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	os.WriteFile(from, []byte("other"), 0o600)
+	if _, _, err := s.Link(cancelled, from); err == nil {
+		t.Error("a cancelled link is stored")
 	}
 }
