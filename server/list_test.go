@@ -17,6 +17,8 @@ import (
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/data"
+	"github.com/triarch-ai/triarch/models/hub"
+	"github.com/triarch-ai/triarch/models/hub/pulls"
 	"github.com/triarch-ai/triarch/models/provider"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/serve"
@@ -51,6 +53,7 @@ func (w *world) fill(t *testing.T) {
 		must(w.Train.Submit(ctx, train.Who{Project: prj}, train.Spec{Model: name, Data: dv.ID, Recipe: train.Recipe{Steps: 10}}))(t)
 		must(w.Serve.Deploy(ctx, serve.Who{Org: w.who.OrgID, Project: prj}, serve.DeploySpec{Name: name, Model: mv.ID, Route: &serve.RouteSpec{Name: name}}))(t)
 		must(w.Providers.Add(ctx, provider.Who{Org: w.who.OrgID, Project: prj}, provider.Spec{Name: name, URL: "https://" + name + ".example.org", Key: name}))(t)
+		must(w.Pulls.Begin(ctx, pulls.Who{Project: prj}, pulls.Request{Spec: hub.Spec{Repo: "org/" + name}}))(t)
 		e := must(w.ledger.Begin(&meter.Identity{Request: w.IDs.Raw(), Org: w.who.Org, Project: w.who.Project, Key: must(id.ParseRaw(k.ID))(t),
 			Model: name, Prices: meter.Flat(1, 1), Start: time.Now(), Kind: meter.Chat}))(t)
 		_, _, err = w.Webhooks.Add(ctx, webhook.Who{Org: w.who.OrgID, Project: prj}, webhook.Spec{URL: "https://example.org/" + name})
@@ -73,7 +76,7 @@ func TestPagesOfEveryListMakeTheWhole(t *testing.T) {
 		ordered string // a field that rises, or falls for one that begins with "-"
 	}{
 		"/organisations": {6, "id"}, "/projects": {6, "id"}, "/members": {6, "email"}, "/keys": {7, "id"}, "/budgets": {6, ""}, "/limits": {5, ""},
-		"/data": {6, "name"}, "/data/words/versions": {6, "-number"}, "/models": {6, "name"}, "/models/m/versions": {6, "-number"},
+		"/pulls": {6, "-created_at"}, "/data": {6, "name"}, "/data/words/versions": {6, "-number"}, "/models": {6, "name"}, "/models/m/versions": {6, "-number"},
 		"/runs": {6, "-created_at"}, "/deployments": {6, "name"}, "/routes": {6, "name"}, "/prices": {6, "-created_at"}, "/providers": {6, "name"}, "/usage?group=model": {5, "name"}, "/usage?group=key": {5, "name"},
 		"/chip-prices": {5, "chip"}, "/webhooks": {6, "created_at"}, "/usage/margin": {5, "name"},
 		"/queues": {6, "project"}, "/quotas": {6, "project"}, "/nodes": {2, "name"}, "/node-windows": {6, "name"}, "/jobs": {6, "-id"}, "/measurements": {6, "id"}, "/requests": {1, "-request"}, "/bodies": {4, "-request"},
