@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,6 +23,7 @@ import (
 	"github.com/triarch-ai/triarch/compute/sched/sim"
 	"github.com/triarch-ai/triarch/compute/sched/sim/fleet"
 	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
+	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
@@ -109,6 +111,11 @@ func (a *app) plan(ctx context.Context, o *planFlags) error {
 	out.Assumed = append(out.Assumed, said...)
 	if skipped != "" {
 		out.Assumed = append(out.Assumed, skipped)
+	}
+	if o.html != "" {
+		if err := durable.Write(o.html, 0o644, func(w io.Writer) error { return out.Page(w, "Plan") }); err != nil {
+			return noPage(o.html, err)
+		}
 	}
 	return a.Value(out, func() { a.showPlan(out, o.html) })
 }

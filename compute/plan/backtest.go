@@ -1,9 +1,13 @@
 package plan
 
 import (
+	"context"
 	"fmt"
 	"math"
+	"slices"
+	"time"
 
+	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
@@ -11,11 +15,11 @@ import (
 // demands gave against what the replay of the real one gave, on the first fleet. A figure of the forecaster is the middle one of its demands.
 type Trial struct {
 	Forecast string  `json:"forecast"`
-	Use      float64 `json:"use_percent"`
+	Use      Spread  `json:"use_percent"`
 	RealUse  float64 `json:"real_use_percent"`
 	Wait     Spread  `json:"mean_wait_s"`
 	RealWait float64 `json:"real_mean_wait_s"`
-	P90      float64 `json:"p90_wait_s"`
+	P90      Spread  `json:"p90_wait_s"`
 	RealP90  float64 `json:"real_p90_wait_s"`
 	// Score is less where it did better: the error of use in tens of points plus that of the mean waiting, of which one stands
 	// for a factor of e and waits below ten minutes count as that; half of it of the whole fleet, half of the sites by their jobs.
@@ -34,6 +38,23 @@ type TrialSite struct {
 	RealWait float64 `json:"real_mean_wait_s"`
 }
 
+// Hindsight forecasts what followed the record, by the forecaster that is named or by all where none is, and holds it against
+// what came: jobs submitted in [o.To, to). The record stays what precedes both. Only the first fleet is replayed.
+func Hindsight(ctx context.Context, o Options, came []trace.Job, to time.Duration) ([]Trial, error) {
+	only := o.Forecast
+	p, err := newPlanner(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	list := forecasters
+	if only != "" {
+		list = []Forecaster{p.by}
+	}
+	p.all = len(list)*p.o.Replicas + 1
+	all := append(slices.Clone(p.rec.jobs), within(came, p.rec.to, to)...)
+	return p.trials(list, p.rec, &course{all, p.rec.to, to})
+}
+
 // backtest tries all forecasters and, where that is asked for, takes the best.
 func (p *planner) backtest() error {
 	middle := p.rec.from + p.rec.length()/2
@@ -42,7 +63,7 @@ func (p *planner) backtest() error {
 		return fault.Wrap(err, "trying the forecasters on the record's halves")
 	}
 	p.all += len(forecasters)*p.o.Replicas + 1
-	trials, err := p.trials(first, &course{p.rec.jobs, middle, p.rec.to})
+	trials, err := p.trials(forecasters, first, &course{p.rec.jobs, middle, p.rec.to})
 	if err != nil {
 		return err
 	}
@@ -60,15 +81,15 @@ func (p *planner) backtest() error {
 	return nil
 }
 
-// trials forecasts what follows the record with every forecaster and holds it against what came.
-func (p *planner) trials(rec *record, came *course) ([]Trial, error) {
+// trials forecasts what follows the record with every forecaster of a list and holds it against what came.
+func (p *planner) trials(list []Forecaster, rec *record, came *course) ([]Trial, error) {
 	fl := p.o.Fleets[0]
 	real, err := p.run(came, fl.Fleet, p.o.Seed, "what came")
 	if err != nil {
 		return nil, err
 	}
 	var out []Trial
-	for _, f := range forecasters {
+	for _, f := range list {
 		var runs []*measured
 		for r := range p.o.Replicas {
 			if r > 0 && f.block == 0 { // it draws nothing
@@ -99,8 +120,8 @@ func trial(name string, runs []*measured, real *measured) Trial {
 		return spread(v)
 	}
 	use := func(m *measured) float64 { u := m.sum(); return percent(u.busy, u.up) }
-	t := Trial{Forecast: name, Use: over(use).P50, RealUse: use(real), Wait: over(func(m *measured) float64 { return m.mean }), RealWait: real.mean,
-		P90: over(func(m *measured) float64 { return m.p90 }).P50, RealP90: real.p90}
+	t := Trial{Forecast: name, Use: over(use), RealUse: use(real), Wait: over(func(m *measured) float64 { return m.mean }), RealWait: real.mean,
+		P90: over(func(m *measured) float64 { return m.p90 }), RealP90: real.p90}
 	all, sites := 0.0, 0.0
 	for i, s := range real.sites {
 		if s.Jobs == 0 {
@@ -112,7 +133,7 @@ func trial(name string, runs []*measured, real *measured) Trial {
 		all += s.Jobs
 		t.Sites = append(t.Sites, site)
 	}
-	t.Score = missed(t.Use, t.RealUse, t.Wait.P50, t.RealWait)/2 + per(sites, all)/2
+	t.Score = missed(t.Use.P50, t.RealUse, t.Wait.P50, t.RealWait)/2 + per(sites, all)/2
 	return t
 }
 

@@ -93,7 +93,11 @@ func (o *Output) scenarios(i int, title string, list []Scenario, name func(*Scen
 	pt := &list[0].Points[i]
 	t := Table{Title: title, Heads: []string{"scenario"}}
 	if len(list[0].Points) > 1 {
-		t.Title = fmt.Sprintf("%s, in %.3g years, demand times %.3g", title, pt.Years, pt.Factor)
+		when := "now"
+		if pt.Years > 0 {
+			when = fmt.Sprintf("in %.3g years", pt.Years)
+		}
+		t.Title = fmt.Sprintf("%s, %s, demand times %.3g", title, when, pt.Factor)
 	}
 	size, outlay := []string{"chips"}, []string{"outlay"}
 	for k := range list {
@@ -178,14 +182,19 @@ func (o *Output) trials() Table {
 		if x.Chosen {
 			chosen = "best"
 		}
-		t.Rows = append(t.Rows, []string{x.Forecast, points(x.Use), points(x.RealUse), x.Wait.text(span), span(x.RealWait), span(x.P90), span(x.RealP90), fmt.Sprintf("%.3f", x.Score), chosen})
+		t.Rows = append(t.Rows, []string{x.Forecast, x.Use.middle(points), points(x.RealUse), x.Wait.middle(span), span(x.RealWait), x.P90.middle(span), span(x.RealP90), fmt.Sprintf("%.3f", x.Score), chosen})
 	}
 	return t
 }
 
 // text is the mean, and from P10 to P90 where they show as something else; what all three have in common as a unit is written once.
-func (s Spread) text(show func(float64) string) string {
-	mean, low, high := show(s.Mean), show(s.P10), show(s.P90)
+func (s Spread) text(show func(float64) string) string { return ranged(show, s.Mean, s.P10, s.P90) }
+
+// middle is the same about the middle one.
+func (s Spread) middle(show func(float64) string) string { return ranged(show, s.P50, s.P10, s.P90) }
+
+func ranged(show func(float64) string, v, p10, p90 float64) string {
+	mean, low, high := show(v), show(p10), show(p90)
 	if low == high {
 		return mean
 	}

@@ -1,7 +1,7 @@
 // Command sched holds the scheduling core against published and measured figures on real traces, which are not part of the
 // repository, and prints a table of what was reached and what was wanted:
 //
-//	go run ./test/sched -traces DIR [-only protocol,pack,itp,expect,foresight,gavel,speed,million] [-instants N]
+//	go run ./test/sched -traces DIR [-only protocol,pack,itp,expect,foresight,gavel,speed,million,plan] [-instants N]
 //
 // DIR holds openb/, itp/ and gavel/ as published. Part speed runs the Go benchmarks of this repository, in whose folder it
 // must be called. It exits with 1 when a target is missed.
@@ -32,13 +32,17 @@ type rig struct {
 	instants int
 	jobs     int
 	profile  string
+	page     string
+	replicas int
 	out      *tabwriter.Writer
 	missed   int
 }
 
 func main() {
 	r := &rig{out: tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)}
-	only := flag.String("only", "protocol,pack,itp,expect,foresight,gavel,speed,million", "parts to run")
+	only := flag.String("only", "protocol,pack,itp,expect,foresight,gavel,speed,million,plan", "parts to run")
+	flag.StringVar(&r.page, "page", "", "write the page of part plan to this file")
+	flag.IntVar(&r.replicas, "replicas", 8, "demands drawn by part plan")
 	flag.StringVar(&r.traces, "traces", "", "folder of the traces")
 	flag.IntVar(&r.instants, "instants", 100, "instants at which foresight is tried")
 	flag.StringVar(&r.profile, "cpuprofile", "", "write a profile of the processor to this file; of part million that of triarch")
@@ -70,7 +74,7 @@ func main() {
 	}
 	fmt.Fprintf(r.out, "%d cores, %s, %s/%s\n", runtime.NumCPU(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	parts := map[string]func(context.Context) error{"protocol": r.protocol, "pack": r.pack, "itp": r.itp, "expect": r.expect, "foresight": r.foresight,
-		"gavel": r.gavel, "speed": r.speed, "million": r.million}
+		"gavel": r.gavel, "speed": r.speed, "million": r.million, "plan": r.plan}
 	for name := range strings.SplitSeq(*only, ",") {
 		part, ok := parts[name]
 		if !ok {
@@ -248,10 +252,4 @@ func (r *rig) gavel(ctx context.Context) error {
 }
 
 // itpSetting is the ITP fleet in memory.
-func itpSetting() (*fleet.Fleet, error) {
-	var names []string
-	for i := range clusters {
-		names = append(names, fmt.Sprintf("cluster%02d", i+1))
-	}
-	return fleet.Isolated(names, clusters, 8)
-}
+func itpSetting() (*fleet.Fleet, error) { return itpSized(clusters) }
