@@ -202,6 +202,11 @@ func (c *Client) ModelVersion(ctx context.Context, name string) (ModelVersion, e
 	return call[ModelVersion](ctx, c, http.MethodGet, path("models", name), nil)
 }
 
+// ModelFit says on which chips of the fleet a model version fits: id, name or name@number.
+func (c *Client) ModelFit(ctx context.Context, name string) (ModelFit, error) {
+	return call[ModelFit](ctx, c, http.MethodGet, path("models", name, "fit"), nil)
+}
+
 // ModelVersions lists the versions of a model, newest first.
 func (c *Client) ModelVersions(ctx context.Context, name string) ([]ModelVersion, error) {
 	return items[ModelVersion](ctx, c, path("models", name, "versions"))

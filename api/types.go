@@ -430,10 +430,53 @@ type ModelVersion struct {
 	Card      string             `json:"card,omitempty" doc:"Markdown"`
 	Lineage   Lineage            `json:"lineage"`
 	Data      *DataOrigin        `json:"data,omitempty" doc:"the data version in the lineage; only where one version is shown"`
+	Memory    *ModelMemory       `json:"memory,omitempty" doc:"only where one version is shown and its shape is known"`
+	Engines   []ModelEngine      `json:"engines,omitempty" doc:"which engines run it; only where one version is shown"`
 	Metrics   map[string]float64 `json:"metrics,omitempty"`
 	LossCurve []LossPoint        `json:"loss_curve,omitempty"`
 	CreatedBy string             `json:"created_by,omitempty"`
 	CreatedAt time.Time          `json:"created_at"`
+}
+
+// ModelMemory is what a model takes wherever it runs in the form that it is stored in.
+type ModelMemory struct {
+	Weights     int64 `json:"weights" doc:"bytes"`
+	CachePer1K  int64 `json:"cache_per_1k_tokens" doc:"bytes of keys and values of the first 1,000 tokens of a sequence, two bytes a number"`
+	Active      int64 `json:"active_params,omitempty" doc:"parameters that one token uses; missing where it is all"`
+	NativeBytes int64 `json:"native_weights,omitempty" doc:"bytes of the weights in the embedded engine, where it runs the model"`
+}
+
+// ModelEngine is an engine with what is known of it and a model.
+type ModelEngine struct {
+	Engine string   `json:"engine"`
+	Runs   string   `json:"runs" doc:"yes, no or not known"`
+	Why    string   `json:"why"`
+	Makes  []string `json:"makes,omitempty" doc:"of the chips that the catalogue knows it on"`
+}
+
+// ModelFit says on which chips of the fleet a model version fits.
+type ModelFit struct {
+	Model  string          `json:"model" doc:"name@number"`
+	ID     string          `json:"id"`
+	Params int64           `json:"params"`
+	Bytes  int64           `json:"weight_bytes"`
+	Places []ModelFitPlace `json:"places" nullable:"false" doc:"one for each class of chips of the fleet"`
+}
+
+// ModelFitPlace is a class of chips of the fleet for a model.
+type ModelFitPlace struct {
+	Chip    string   `json:"chip"`
+	Has     int      `json:"has" doc:"chips that there are; of processors machines"`
+	Fits    bool     `json:"fits"`
+	Why     string   `json:"why,omitempty" doc:"why it does not fit, or what is not known"`
+	Count   int      `json:"count,omitempty" doc:"the smallest number of chips that holds the model"`
+	Engine  string   `json:"engine,omitempty" doc:"of the catalogue, that runs the model there"`
+	Longest int      `json:"longest,omitempty" doc:"tokens of the longest sequence that these chips hold, no longer than the model's"`
+	Task    string   `json:"task,omitempty" doc:"decode or embed: what the rate is of"`
+	Context int      `json:"context,omitempty" doc:"tokens of the sequence that the rate is for"`
+	Rate    *Span    `json:"tokens_per_second,omitempty" doc:"of one sequence"`
+	Known   string   `json:"known,omitempty" doc:"measured, corrected or prior"`
+	Assumed []string `json:"assumed,omitempty"`
 }
 
 // NewDeployment asks to serve a model version.

@@ -19,7 +19,11 @@ import (
 )
 
 func (a *app) modelCommand() *cobra.Command {
+	var fits bool
 	ls := a.verb("ls [MODEL]", "List models, or one's versions", cobra.MaximumNArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		if len(args) == 1 && fits {
+			return a.modelFits(ctx, c, []api.Model{{Name: args[0]}})
+		}
 		if len(args) == 1 {
 			return a.modelVersions(ctx, c, args[0])
 		}
@@ -27,13 +31,18 @@ func (a *app) modelCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if fits {
+			return a.modelFits(ctx, c, list)
+		}
 		return a.Value(list, func() {
 			a.Table([]string{"name", "versions", "newest", "age"}, rows(list, func(m api.Model) []string {
 				return []string{m.Name, fmt.Sprint(m.Versions), fmt.Sprintf("%s@%d", m.Name, m.Latest), a.ago(m.CreatedAt)}
 			}))
 		})
 	})
-	show := a.verb("show MODEL", "Show a version: card, lineage, loss curve; name, name@number or id", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+	ls.Flags().BoolVar(&fits, "fit", false, "for the newest version of each model, or for one: on which chips of the fleet it fits, and how fast it is there")
+	tabular(ls)
+	show := a.verb("show MODEL", "Show a version: shape, what it needs, engines, card, lineage, loss curve; name, name@number or id", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
 		v, err := c.ModelVersion(ctx, args[0])
 		if err != nil {
 			return err
@@ -73,6 +82,7 @@ func (a *app) modelVersions(ctx context.Context, c *api.Client, name string) err
 func (a *app) showModel(v api.ModelVersion) {
 	a.Printf("%s@%d  %s\n", v.Model, v.Number, v.ID)
 	a.Printf("  shape    %s\n", shapeLine(v.Shape))
+	a.showNeeds(v)
 	for _, note := range v.Shape.Notes {
 		a.Printf("  note     %s\n", note)
 	}
@@ -205,7 +215,11 @@ func (a *app) importModel(ctx context.Context, c *api.Client, name, dir string) 
 	return a.Value(v, func() {
 		bar.Done("done")
 		a.showModel(v)
-		a.Next("%s", a.command("deploy %s", shellQuote(v.Model)))
+		next := "deploy %s"
+		if v.Shape.Foreign != "" {
+			next = "model ls %s --fit"
+		}
+		a.Next("%s", a.command(next, shellQuote(v.Model)))
 	})
 }
 

@@ -32,6 +32,7 @@ func (s *Server) modelOps() {
 		v, err := s.modelVersion(ctx, p.ProjectID, in.Model)
 		return &out[api.ModelVersion]{v}, err
 	})
+	op(s, "fit-model", "models", "Say on which chips of the fleet a model version fits, how long its sequences can be and how fast it is there", s.fitModel)
 	op(s, "list-model-versions", "models", "List the versions of a model, newest first", func(ctx context.Context, p *auth.Principal, in *struct {
 		ModelPath
 		PageParam
@@ -93,6 +94,9 @@ func (s *Server) modelVersion(ctx context.Context, project, name string) (api.Mo
 		return api.ModelVersion{}, err
 	}
 	a := modelVersion(v)
+	if a.Memory, a.Engines, err = needs(v); err != nil {
+		return a, err
+	}
 	if a.Lineage.DataVersion == "" {
 		return a, nil
 	}

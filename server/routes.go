@@ -69,6 +69,7 @@ var endpoints = []Endpoint{
 	{Method: "GET", Pattern: v1 + "/models", ID: "list-models", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "POST", Pattern: v1 + "/models", ID: "import-model", Role: tenancy.Developer, Scope: tenancy.Write, Stream: true},
 	{Method: "GET", Pattern: v1 + "/models/{model}", ID: "get-model", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/models/{model}/fit", ID: "fit-model", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/models/{model}/versions", ID: "list-model-versions", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/models/{model}/export", ID: "export-model", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "DELETE", Pattern: v1 + "/models/{model}", ID: "remove-model", Role: tenancy.Developer, Scope: tenancy.Write},

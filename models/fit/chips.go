@@ -60,7 +60,7 @@ func (s *Service) Chips(ctx context.Context, w Work) error {
 		if !ok {
 			return nil
 		}
-		row := ranked(w, c, w.Chips)
+		row := ranked(w, c, w.Chips, nil)
 		if row == nil || row.Refused == nil || row.Refused.Reason != string(perf.NoFit) {
 			return nil
 		}
@@ -115,7 +115,7 @@ func candidate(m *estimate.Market, class string) (estimate.Candidate, bool) {
 
 // ranked is the row of the work on so many chips, the smallest number that does it where chips is 0; nil where the question
 // itself is wrong, which is said where it was asked.
-func ranked(w Work, c estimate.Candidate, chips int) *estimate.Row {
+func ranked(w Work, c estimate.Candidate, chips int, correct estimate.Corrector) *estimate.Row {
 	ask := estimate.Ask{Shape: *w.Shape, Work: w.Work, Precisions: products, By: estimate.ByTime}
 	if w.Work.Precision != "" {
 		ask.Precisions = []chip.Precision{w.Work.Precision}
@@ -123,7 +123,7 @@ func ranked(w Work, c estimate.Candidate, chips int) *estimate.Row {
 	if chips > 0 {
 		ask.Counts = []int{chips}
 	}
-	r, bad := estimate.Rank(ask, []estimate.Candidate{c}, nil)
+	r, bad := estimate.Rank(ask, []estimate.Candidate{c}, correct)
 	if bad != nil || len(r.Rows) == 0 {
 		return nil
 	}
@@ -152,7 +152,7 @@ func nearest(w Work, m *estimate.Market, best *estimate.Row) string {
 			continue
 		}
 		x, _ := candidate(m, c.ID)
-		if row := ranked(w, x, w.Chips); row != nil && row.Refused == nil {
+		if row := ranked(w, x, w.Chips, nil); row != nil && row.Refused == nil {
 			other, inFleet = &c, mine
 		}
 	}

@@ -3,6 +3,7 @@ package native
 import (
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/engine"
+	"github.com/triarch-ai/triarch/models/fit"
 	"github.com/triarch-ai/triarch/models/native/hf"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/registry/shape"
@@ -20,15 +21,8 @@ func (d *Driver) Runs(s registry.Shape) error {
 	return fault.New(fault.Unsupported, s.Foreign, fault.Field("engine"), fault.Code("unsupported_model"), fault.Fix("%s", fix))
 }
 
-// WeightBytes is the memory of the weights: the engine keeps all as float32, and a table that serves as input and output
-// in both forms.
-func (d *Driver) WeightBytes(s registry.Shape) int64 {
-	n := s.Params
-	if x := s.Transformer; x != nil && x.Tied {
-		n += int64(x.Vocab) * int64(x.Width)
-	}
-	return 4 * n
-}
+// WeightBytes is the memory that the weights take.
+func (d *Driver) WeightBytes(s registry.Shape) int64 { return fit.NativeBytes(s) }
 
 // CacheBytes is the memory that a replica takes for keys and values: what the spec says, else what one longest
 // sequence takes, at least 256 MiB and, unless the spec asks for that length, at most 1 GiB.
