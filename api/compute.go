@@ -154,6 +154,26 @@ type Node struct {
 	Reason   string     `json:"reason,omitempty"`
 	Since    *time.Time `json:"since,omitempty"`
 	Jobs     []NodeJob  `json:"jobs" nullable:"false" doc:"the jobs on it that the caller may see"`
+	Declared bool       `json:"declared,omitempty" doc:"by hand, and not in the configuration"`
+	// Devices are those that were found, by number.
+	Devices []NodeDevice `json:"devices,omitempty" doc:"the devices that were found on it, by number"`
+}
+
+// NodeDevice is a device of a node.
+type NodeDevice struct {
+	Number      int        `json:"number"`
+	ID          string     `json:"id" doc:"as its vendor's tool calls it"`
+	Name        string     `json:"name"`
+	MemoryBytes int64      `json:"memory_bytes,omitempty"`
+	Out         string     `json:"out,omitempty" doc:"why it takes no work; empty: it does"`
+	Since       *time.Time `json:"since,omitempty"`
+	Faults      []string   `json:"faults,omitempty"`
+}
+
+// NewNode declares a node's chips.
+type NewNode struct {
+	Chip  string `json:"chip" minLength:"1" maxLength:"63" doc:"class of its chips: an id of the catalogue, or a name of one's own"`
+	Chips string `json:"chips" minLength:"1" maxLength:"400" doc:"how many: a number, or with a plus between those of each link group, such as 4+4"`
 }
 
 // NodeJob is a job on a node.
@@ -268,6 +288,16 @@ func (c *Client) RemoveJob(ctx context.Context, project, id string) error {
 // Nodes lists the nodes.
 func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	return items[Node](ctx, c, path("nodes"))
+}
+
+// DeclareNode declares a node's chips by hand.
+func (c *Client) DeclareNode(ctx context.Context, node string, n NewNode) (Node, error) {
+	return call[Node](ctx, c, http.MethodPut, path("nodes", node), n)
+}
+
+// RemoveNode takes a node away that was declared by hand.
+func (c *Client) RemoveNode(ctx context.Context, node string) error {
+	return none(ctx, c, http.MethodDelete, path("nodes", node))
 }
 
 // DrainNode has a node take no new work.

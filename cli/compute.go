@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 )
@@ -331,11 +332,15 @@ func (a *app) nodeCommand() *cobra.Command {
 	}
 	table := func(list []api.Node) {
 		a.Table([]string{"node", "site", "chip", "used", "state", "reason"}, rows(list, func(n api.Node) []string {
-			state := "up"
+			state, reason := "up", n.Reason
+			out := slices.DeleteFunc(slices.Clone(n.Devices), func(d api.NodeDevice) bool { return d.Out == "" })
+			if len(out) > 0 {
+				state, reason = fmt.Sprintf("%d out", len(out)), strings.TrimPrefix(reason+"; "+out[0].ID+": "+out[0].Out, "; ")
+			}
 			if n.Draining {
 				state = "draining"
 			}
-			return []string{n.Name, n.Site, n.Chip, fmt.Sprintf("%d/%d", n.Used, n.Chips), state, n.Reason}
+			return []string{n.Name, n.Site, n.Chip, fmt.Sprintf("%d/%d", n.Used, n.Chips), state, reason}
 		}))
 	}
 	ls := a.verb("ls", "List nodes", cobra.NoArgs, func(ctx context.Context, c *api.Client, _ []string) error {
@@ -357,6 +362,10 @@ func (a *app) nodeCommand() *cobra.Command {
 		windows = slices.DeleteFunc(windows, func(w api.Window) bool { return w.State == "over" || !slices.Contains(w.Nodes, n.Name) })
 		return a.Value(nodeShown{n, windows}, func() {
 			table([]api.Node{n})
+			if len(n.Devices) > 0 {
+				a.Printf("\n")
+				a.Table([]string{"number", "device", "name", "memory", "state", "faults"}, rows(n.Devices, nodeDevice))
+			}
 			if len(windows) > 0 {
 				a.Printf("\n")
 				a.windowTable(windows)
@@ -383,7 +392,47 @@ func (a *app) nodeCommand() *cobra.Command {
 		}
 		return a.Value(n, func() { a.Printf("%s takes work\n", n.Name) })
 	})
-	return noun("node", "Nodes: the machines, and what they have to give out", ls, show, drain, resume, a.windowCommand())
+	return noun("node", "Nodes: the machines, and what they have to give out", ls, show, a.nodeDeclare(), a.nodeRm(), drain, resume, a.windowCommand())
+}
+
+func nodeDevice(d api.NodeDevice) []string {
+	memory, state := "-", "up"
+	if d.MemoryBytes > 0 {
+		memory = chip.FormatQuantity(float64(d.MemoryBytes), chip.Bytes)
+	}
+	if d.Out != "" {
+		state = "out"
+	}
+	return []string{strconv.Itoa(d.Number), d.ID, d.Name, memory, state, first(strings.Join(d.Faults, "; "), d.Out)}
+}
+
+func (a *app) nodeDeclare() *cobra.Command {
+	var n api.NewNode
+	c := a.verb("declare NODE", "Declare a node's chips by hand, or change them", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		if n.Chip == "" || n.Chips == "" {
+			return fault.InvalidField("chip", "--chip and --chips are both needed: which class, and how many?")
+		}
+		node, err := c.DeclareNode(ctx, args[0], n)
+		if err != nil {
+			return err
+		}
+		return a.Value(node, func() { a.Printf("%s has %d of %s to give out\n", node.Name, node.Chips, node.Chip) })
+	})
+	c.Long = "Declares chips of this machine that no driver finds, or that shall be given out otherwise than found: of a class that is declared\n" +
+		"nothing that was found is given out. A class that the catalogue knows (triarch chip ls) keeps processes to their chips by its\n" +
+		"make's variable where all of the class are on one node."
+	c.Flags().StringVar(&n.Chip, "chip", "", "class of the chips: an id of the catalogue, or a name of your own")
+	c.Flags().StringVar(&n.Chips, "chips", "", "how many, or with a plus between those of each link group, such as 4+4")
+	return c
+}
+
+func (a *app) nodeRm() *cobra.Command {
+	return a.verb("rm NODE", "Take a node away that was declared by hand", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		if err := c.RemoveNode(ctx, args[0]); err != nil {
+			return err
+		}
+		return a.Value(map[string]string{"removed": args[0]}, func() { a.Printf("the node %s is removed\n", args[0]) })
+	})
 }
 
 func (a *app) windowCommand() *cobra.Command {

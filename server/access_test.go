@@ -37,6 +37,7 @@ var requests = map[string]struct{ query, kind, body string }{
 	"create-route":        {body: `{"name":"pub2","deployment":"$deployment"}`},
 	"add-provider":        {body: `{"name":"abroad2","url":"https://api.example.org"}`},
 	"add-provider-key":    {body: `{"key":"sk-2"}`},
+	"declare-node":        {body: `{"chip":"slot","chips":"4+4"}`},
 	"drain-node":          {body: `{"reason":"a new fan"}`},
 	"add-window":          {body: `{"name":"w2","nodes":["here"],"until":"` + inHours(2) + `"}`},
 	"set-quota":           {body: `{"weight":2,"guarantee":{"slot":1}}`},
@@ -56,6 +57,9 @@ var byBody = []string{"create-run", "estimate-run", "create-deployment", "create
 func (w *world) request(e Endpoint, secret string) *httptest.ResponseRecorder {
 	target := strings.TrimSuffix(e.Pattern, "{$}")
 	r := requests[e.ID]
+	if e.ID == "declare-node" || e.ID == "remove-node" { // not one that is there already
+		target = strings.ReplaceAll(target, "{node}", "rack9")
+	}
 	for name, object := range w.objects {
 		target = strings.ReplaceAll(target, "{"+name+"}", object)
 		r.body = strings.ReplaceAll(r.body, "$"+name, object)

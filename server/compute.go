@@ -35,6 +35,8 @@ type Queue interface {
 	Explain(j job.Job) queue.Explanation
 	Nodes(ctx context.Context) ([]queue.NodeView, error)
 	Drain(ctx context.Context, node string, draining bool, reason string) error
+	Declare(ctx context.Context, node, chip, count string) (queue.NodeView, error)
+	Undeclare(ctx context.Context, node string) error
 	Quotas(ctx context.Context) ([]queue.Row, error)
 	Project(ctx context.Context, org, name string) (queue.Row, error)
 	SetQuota(ctx context.Context, q queue.Quota) (queue.Row, error)
@@ -109,6 +111,19 @@ func (s *Server) nodeOps() {
 			all, err := s.Queue.Nodes(ctx)
 			return page.Cut(all, q, nodeList.key), err
 		})
+	})
+	op(s, "declare-node", "compute", "Declare a node's chips by hand; chips of the class that were found are not given out then", func(ctx context.Context, p *auth.Principal, in *struct {
+		NodePath
+		Body api.NewNode
+	}) (*out[api.Node], error) {
+		n, err := s.Queue.Declare(ctx, in.Node, in.Body.Chip, in.Body.Chips)
+		if err != nil {
+			return nil, err
+		}
+		return &out[api.Node]{nodeView(p)(n)}, nil
+	})
+	op(s, "remove-node", "compute", "Take a node away that was declared by hand", func(ctx context.Context, _ *auth.Principal, in *NodePath) (*none, error) {
+		return nil, s.Queue.Undeclare(ctx, in.Node)
 	})
 	op(s, "drain-node", "compute", "Have a node take no new work; what runs there goes on", func(ctx context.Context, p *auth.Principal, in *struct {
 		NodePath
@@ -240,7 +255,14 @@ func counts(m map[string]int64) map[string]int64 {
 func nodeView(p *auth.Principal) func(queue.NodeView) api.Node {
 	return func(n queue.NodeView) api.Node {
 		a := api.Node{Name: n.Name, Site: n.Site, Chip: n.Chip, Chips: n.Chips, Used: n.Used, Draining: n.Draining, Reason: n.Reason,
-			Since: timeOrNil(n.Since), Jobs: []api.NodeJob{}}
+			Since: timeOrNil(n.Since), Declared: n.Declared, Jobs: []api.NodeJob{}}
+		for i, d := range n.Devices {
+			x := api.NodeDevice{Number: i, ID: d.ID, Name: d.Name, Out: d.Out, Since: timeOrNil(d.Since), Faults: d.Faults}
+			if d.Memory > 0 {
+				x.MemoryBytes = int64(d.Memory)
+			}
+			a.Devices = append(a.Devices, x)
+		}
 		for _, j := range n.Jobs {
 			if j.Project == p.ProjectID || may(p, tenancy.Platform) {
 				a.Jobs = append(a.Jobs, api.NodeJob{Job: j.Job, Project: j.Project, Chips: j.Chips})

@@ -51,6 +51,16 @@ func clientCompute(t *testing.T, w *world, c *api.Client) {
 		must(c.JobAct(ctx, "", jobs[i].ID, act))(t)
 	}
 	must(0, c.RemoveJob(ctx, "", jobs[i].ID))(t)
+	if n := must(c.DeclareNode(ctx, "rack9", api.NewNode{Chip: "nvidia-h100-sxm", Chips: "4+4"}))(t); n.Chips != 8 || !n.Declared {
+		t.Errorf("%+v", n)
+	}
+	must(0, c.RemoveNode(ctx, "rack9"))(t)
+	if err := c.RemoveNode(ctx, "here"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("a node that was not declared: %v", err)
+	}
+	if _, err := c.DeclareNode(ctx, "here", api.NewNode{Chip: "x", Chips: "8"}); !fault.Is(err, fault.Conflict) {
+		t.Errorf("a node that is there: %v", err)
+	}
 	n := must(c.DrainNode(ctx, "here", "a new fan"))(t)
 	if !n.Draining || n.Reason != "a new fan" || n.Since == nil {
 		t.Errorf("%+v", n)

@@ -246,7 +246,14 @@ func newWorldOn(t *testing.T, dsn string, change ...func(*Deps)) *world {
 		IDs: ids, Now: clock, Log: log, Changed: func(ctx context.Context) { srv.Reroute(ctx) }}
 	srv.Providers = outside
 	there := must(queue.Local("here", 2, []string{"slot=8"}))(t)
-	planner := queue.New(queue.Options{Capacity: there, Store: w.db.Queue(), Log: log})
+	var planner *queue.Planner
+	planner = queue.New(queue.Options{Capacity: there, Store: w.db.Queue(), Log: log, Declared: w.db.Devices(), Recompose: func(ctx context.Context) error {
+		list, err := w.db.Devices().Declared(ctx)
+		c := there.Clone()
+		c.Add(list)
+		planner.SetCapacity(c)
+		return err
+	}})
 	requests := &reqlog.Log{Store: w.db.RequestLog(), IDs: ids, Now: clock, Keep: time.Hour, Log: log}
 	bodies := &capture.Keeper{Store: w.db.Captured(), Now: clock, Most: 1 << 30, Log: log}
 	incoming := &pulls.Service{Store: w.db.Pulls(), Registry: reg, Box: outside.Box, Dir: t.TempDir(), IDs: ids, Now: clock, Log: log}

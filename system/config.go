@@ -34,6 +34,7 @@ type Config struct {
 	Threads   int      `config:"threads" help:"cores for work on this machine; 0: what the process may use"`
 	Compute   struct {
 		Capacity []string      `config:"capacity" help:"chips of this machine beside its cores, to be given out to work, such as slot=8, slot=8@node1 or slot=4+4 for two link groups"`
+		Scan     time.Duration `config:"scan" help:"how often the devices of this machine are looked for and after, with their vendors' own tools; 0s: they are not, and only declared chips are given out"`
 		MinRun   time.Duration `config:"min-run" help:"how long work runs at least before it makes way for other work"`
 		Programs string        `config:"programs" help:"whose programs run as jobs, as the account of the control plane and beside it: owners, developers or off"`
 		Round    time.Duration `config:"round" help:"how often the schedule's ranks, prices and reservations are made anew"`
@@ -100,6 +101,7 @@ func DefaultConfig() Config {
 	c.Retention.Records = 400
 	c.Compute.Programs = string(program.Off)
 	c.Compute.MinRun, c.Compute.Round = 10*time.Minute, time.Minute
+	c.Compute.Scan = 30 * time.Second
 	c.Price.In, c.Price.Out = serve.DefaultPrice.Input, serve.DefaultPrice.Output
 	return c
 }

@@ -20,6 +20,7 @@ func (s *System) startLoops(context.Context) error {
 	}
 	if s.Config.has("control") {
 		s.loop(func(ctx context.Context) { _ = s.Keeper.Loop(ctx) }) // its only error is that ctx ended
+		s.loop(s.healthLoop)
 		s.loop(s.collectLoop)
 		s.loop(s.measureLoop)
 		s.loop(s.Webhooks.Loop)

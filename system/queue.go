@@ -2,7 +2,6 @@ package system
 
 import (
 	"context"
-	"os"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/queue"
@@ -11,18 +10,19 @@ import (
 
 // openQueue makes the planner of this machine's work. What it learns is a file of the data directory: losing it loses
 // predictions and no promise.
-func (s *System) openQueue() error {
-	host, err := os.Hostname()
-	if err != nil {
-		host = ""
-	}
+func (s *System) openQueue(ctx context.Context) error {
+	host := hostName()
 	there, err := s.Config.capacity(host, s.cores())
 	if err != nil {
 		return err
 	}
 	conf := sched.Config{Round: s.Config.Compute.Round.Milliseconds(), MinRun: max(1, s.Config.Compute.MinRun.Milliseconds())}
 	s.Queue = queue.New(queue.Options{Conf: conf, Capacity: there, Store: s.control.Queue(), Memory: queue.File(s.dir.File("schedule.learnt")),
-		Now: time.Now, Log: s.Log, Changed: func() { s.Keeper.Wake() }})
+		Now: time.Now, Log: s.Log, Changed: func() {
+			if s.Keeper != nil {
+				s.Keeper.Wake()
+			}
+		}, Declared: s.control.Devices(), Recompose: func(ctx context.Context) error { return s.devices.recompose(ctx) }, Resumed: s.resumed})
 	s.onStop("the queue", func(context.Context) error { return s.Queue.Close() })
-	return nil
+	return s.openDevices(ctx, there.Nodes[0].Name, there)
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/chip"
+	"github.com/triarch-ai/triarch/compute/health"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/compute/perf/measured"
 	"github.com/triarch-ai/triarch/compute/queue"
@@ -88,6 +89,7 @@ type System struct {
 	Keeper    *job.Keeper
 	Chips     *chip.Catalogue // with the operator's figures over it
 	Measured  *measured.Service
+	Health    *health.Monitor // of this machine's devices
 	Data      *data.Service
 	Kept      *kept.Service
 	Registry  *registry.Service
@@ -105,6 +107,7 @@ type System struct {
 
 	chipPrices meter.ChipPrices
 	cpu        processors
+	devices    *devices
 	trials     canary.Book // what this process's gateway counts of canaries
 
 	loops   context.Context
@@ -396,11 +399,11 @@ func (s *System) openWork(ctx context.Context) (err error) {
 	if err := s.openMeasured(ctx); err != nil {
 		return err
 	}
-	if err := s.openQueue(); err != nil {
+	if err := s.openQueue(ctx); err != nil {
 		return err
 	}
 	s.Keeper = job.New(job.Options{Store: s.control.Jobs(), Executor: s.Executor, Planner: s.Queue, IDs: s.ids, Now: time.Now, Log: s.Log,
-		OnChange: func(job.Job) { s.nudge() }})
+		OnChange: func(job.Job) { s.nudge() }, Blame: s.blame})
 	return s.Keeper.Reconcile(ctx)
 }
 

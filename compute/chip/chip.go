@@ -195,6 +195,21 @@ func (c *Chip) Offers() []Precision {
 	return slices.DeleteFunc(Precisions(), func(p Precision) bool { return c.Flops[p] == nil })
 }
 
+// containers are variables that only the runtimes of containers heed.
+var containers = []string{"NVIDIA_VISIBLE_DEVICES", "AMD_VISIBLE_DEVICES", "ASCEND_VISIBLE_DEVICES", "CAMBRICON_VISIBLE_DEVICES", "HYGON_VISIBLE_DEVICES", "ILUVATAR_VISIBLE_DEVICES",
+	"METHERDS_VISIBLE_DEVICES", "HABANA_VISIBLE_DEVICES"}
+
+// Visible is the variable that keeps a process, not a container, to the devices that it names; empty where none is known. Of several that filter one
+// after the other only the first may be set.
+func (c *Chip) Visible() string {
+	for _, v := range c.Isolation {
+		if !slices.Contains(containers, v.Name) {
+			return v.Name
+		}
+	}
+	return ""
+}
+
 // Unknown names the figures that are not known, by their field.
 func (c *Chip) Unknown() []string {
 	var names []string

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -36,6 +37,16 @@ func (l Level) String() string {
 
 // MarshalText writes the level in words.
 func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// UnmarshalText reads a level in words.
+func (l *Level) UnmarshalText(text []byte) error {
+	i := slices.Index(levels, string(text))
+	if i < 0 {
+		return fault.Newf(fault.Invalid, "There is no level %q; there are %s.", text, strings.Join(levels, ", "))
+	}
+	*l = Level(i)
+	return nil
+}
 
 // Fault is something wrong with a device.
 type Fault struct {
@@ -89,6 +100,12 @@ type Driver interface {
 	Parse(output []byte) (devices []Device, problems []string)
 	// Tried says what the driver was tried on: hardware, recorded output with its source.
 	Tried() string
+}
+
+// Logged is a Driver whose make tells of faults in the kernel's log, too.
+type Logged interface {
+	// FromLog reads a line of the log: where on the bus the device is, perhaps without its function, and the fault.
+	FromLog(line string) (bus string, f Fault, ok bool)
 }
 
 // maxOutput is what is read of a tool's output.

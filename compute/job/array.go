@@ -49,6 +49,7 @@ func (j *Job) env() []string {
 	out := []string{EnvJob + "=" + j.ID}
 	if d := j.Standing.Placement.Devices(); d != "" {
 		out = append(out, EnvDevices+"="+d)
+		out = append(out, j.Standing.Placement.Env...)
 	}
 	m := j.Ask.Member
 	if m == nil {

@@ -115,6 +115,8 @@ type Placement struct {
 	Chip  string `json:"chip,omitempty"` // class of the chips; empty: no chips
 	Size  int    `json:"size"`           // chips in all
 	Seats []Seat `json:"seats,omitempty"`
+	// Env keeps the attempt's processes to its devices, in the words of their make: "NAME=value" each.
+	Env []string `json:"env,omitempty"`
 }
 
 // EnvDevices names the devices that an attempt may use: their numbers with commas, "0,1,2", or "node:number" where they

@@ -23,7 +23,10 @@ type Options struct {
 	// OnChange, if set, is told of every change of a job after it is durable, in the order the keeper made them.
 	// It is called with no lock held and must not block for long.
 	OnChange func(Job)
-	Tick     time.Duration // longest time between two passes of Loop; default 1 s
+	// Blame, if set, is asked of an attempt that ended badly on devices whether one of them failed while it ran, and what is wrong with it; empty: none
+	// did. It may look at the devices, within some seconds.
+	Blame func(ctx context.Context, j Job, e Exit) string
+	Tick  time.Duration // longest time between two passes of Loop; default 1 s
 	// Unclaimed is how long the folder of a job that no store row names is left alone; default 24 h.
 	Unclaimed time.Duration
 }

@@ -32,6 +32,7 @@ type Stop struct {
 	Job    string
 	For    string // the job that takes its place, or the maintenance that takes its nodes
 	Reason string // a sentence for the user
+	Fault  string // who must act on Reason, if something failed: FaultNode
 }
 
 // Plan is what a planner decides. Stops are carried out first. A planner must not start a job on what an attempt still
@@ -249,7 +250,7 @@ func (k *Keeper) makeWay(ctx context.Context, j *Job, s Stop) error {
 		return nil
 	}
 	was := *j
-	j.State, j.Reason, j.Fault, j.NextStartAt = Preempting, s.Reason, "", time.Time{}
+	j.State, j.Reason, j.Fault, j.NextStartAt = Preempting, s.Reason, s.Fault, time.Time{}
 	j.Standing.For = s.For
 	if err := k.save(ctx, j); err != nil {
 		*j = was

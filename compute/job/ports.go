@@ -77,7 +77,8 @@ type Exit struct {
 	StopReason string    `json:"stop_reason,omitempty"` // why it was asked, the words given to Stop
 	Killed     bool      `json:"killed,omitempty"`      // it outlived its grace and was killed
 	NotStarted string    `json:"not_started,omitempty"` // why the command could not be started at all
-	Lost       string    `json:"lost,omitempty"`        // LostSupervisor or LostMachine: nobody saw its end
+	Lost       string    `json:"lost,omitempty"`        // LostSupervisor or LostMachine: nobody saw its end; LostDevice
+	Blame      string    `json:"-"`                     // with LostDevice: what is wrong with the device
 	EndedAt    time.Time `json:"ended_at"`
 	MaxRSS     int64     `json:"max_rss,omitempty"` // largest resident memory of its main process, bytes
 }
@@ -86,6 +87,9 @@ type Exit struct {
 const (
 	LostSupervisor = "supervisor" // what watched it died, and it with it
 	LostMachine    = "machine"    // the machine restarted
+	// LostDevice is an end that was seen and is not the job's doing: a device that it ran on failed. Executors do not tell
+	// of it, the keeper finds it by Options.Blame.
+	LostDevice = "device"
 )
 
 // StopDown is the reason given to Stop when a whole data directory is taken down: the keeper that finds an

@@ -132,8 +132,9 @@ func (k *Keeper) seenRunning(ctx context.Context, j *Job, st Status) error {
 			j.StartedAt = j.AttemptAt
 		}
 		before := j.Reason // why the last attempt ended stays known
+		failed := j.Attempt > 1 && j.Fault == FaultNode
 		j.Reason, j.Fault, j.NextStartAt = "", "", time.Time{}
-		if j.Restarts > 0 || j.Standing.Preempted > 0 {
+		if j.Restarts > 0 || j.Standing.Preempted > 0 || failed {
 			j.Reason = sprintf("Attempt %d%s.", j.Attempt, j.past())
 			if before != "" {
 				j.Reason = join(j.Reason, "Last time: "+before)
@@ -199,6 +200,11 @@ func (k *Keeper) ended(ctx context.Context, j *Job, st Status) error {
 		j.Limits = st.Limits
 	}
 	was := j.State
+	if k.opt.Blame != nil && (was == Running || was == Starting) && !e.done() && !e.Stopped && e.Lost == "" && e.NotStarted == "" && j.Standing.Placement.Devices() != "" {
+		if says := k.opt.Blame(ctx, *j, e); says != "" {
+			e.Lost, e.Blame = LostDevice, says
+		}
+	}
 	v := judge(*j, e, now)
 	if !j.AttemptAt.IsZero() {
 		j.Standing.Ran += max(0, e.EndedAt.Sub(j.AttemptAt))

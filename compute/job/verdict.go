@@ -23,8 +23,8 @@ func judge(j Job, e Exit, now time.Time) verdict {
 		v.state, v.reason, v.fault = Failed, j.Reason, FaultProgram
 		return v
 	case j.State == Preempting:
-		v.state, v.reason = Queued, j.Reason
-		if e.done() && !j.Restart.Forever {
+		v.state, v.reason, v.fault = Queued, j.Reason, j.Fault
+		if e.done() && !j.Restart.Forever && j.Fault == "" { // what a failed device computed is not trusted
 			v.state, v.reason = Succeeded, "" // it was through with its work when it was asked to make way
 		}
 		return v
@@ -42,8 +42,8 @@ func judge(j Job, e Exit, now time.Time) verdict {
 	if !j.AttemptAt.IsZero() && now.Sub(j.AttemptAt) >= j.Restart.Healthy {
 		v.streak = 0
 	}
-	machine := e.Code == ExitMachine && e.Lost == "" && !j.Restart.Innocent // it may take long to mend, and then goes on
-	innocent := e.Lost == LostMachine || e.Stopped || machine               // neither the job nor its luck is to blame
+	machine := e.Code == ExitMachine && e.Lost == "" && !j.Restart.Innocent           // it may take long to mend, and then goes on
+	innocent := e.Lost == LostMachine || e.Lost == LostDevice || e.Stopped || machine // neither the job nor its luck is to blame
 	if !again || !j.Restart.Forever && (e.NotStarted != "" || !innocent && v.streak >= j.Restart.Max) {
 		v.state = Failed
 		if j.Restart.Max > 0 && e.NotStarted == "" {
@@ -77,6 +77,8 @@ func explain(e Exit, j Job) (fault, reason string) {
 		return FaultProgram, "Its command could not be started: " + strings.TrimRight(e.NotStarted, ".") + "."
 	case e.Lost == LostMachine:
 		return FaultNode, "The machine restarted while it ran."
+	case e.Lost == LostDevice:
+		return FaultNode, "A device that it ran on failed: " + strings.TrimRight(e.Blame, ".") + "."
 	case e.Lost != "":
 		return FaultPlatform, "Its supervisor died, and its process with it; how the process ended is not known."
 	case e.OOM:

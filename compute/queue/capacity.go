@@ -18,8 +18,11 @@ const Here = "local"
 
 // Capacity is what there is to be given out.
 type Capacity struct {
-	Chips []sched.Chip
-	Nodes []sched.Node
+	Chips     []sched.Chip
+	Nodes     []sched.Node
+	Slots     map[string][]Slot // by node: its devices one by one, where they are known so; nil otherwise
+	Declared  []string          // nodes that are declared by hand and not in the configuration
+	Variables map[string]string // by class of chips: the variable that keeps a process to the devices it names
 }
 
 // Bounds of a declared capacity.
@@ -72,8 +75,11 @@ func Local(node string, cores int, declared []string) (Capacity, error) {
 func grouped(text string) (chips int, links [][]int, err error) {
 	for part := range strings.SplitSeq(text, "+") {
 		n, err := strconv.Atoi(part)
-		if err != nil || n < 1 || n > maxPerNode || chips > maxPerNode { // the caller says what is wrong with a number
+		if err != nil || n < 1 || n > maxPerNode { // the caller says what is wrong with a number
 			return n, nil, err
+		}
+		if chips+n > maxPerNode {
+			return chips + n, nil, nil
 		}
 		var group []int
 		for i := range n {

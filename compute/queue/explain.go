@@ -90,6 +90,9 @@ func (p *Planner) drained(e *entry) (s string) {
 	need, _ := p.describe(&e.job)
 	for _, n := range p.opt.Capacity.Nodes {
 		usable := slices.ContainsFunc(need.Need.AnyOf, func(c sched.Choice) bool { return c.Chip == n.Chip })
+		if usable {
+			s += p.opt.Capacity.outOf(n.Name)
+		}
 		for _, m := range p.marks {
 			if !usable || !m.Draining || m.Node != n.Name {
 				continue

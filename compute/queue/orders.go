@@ -31,7 +31,7 @@ func (p *Planner) take(a *sched.Action) {
 	case sched.Start:
 		p.ordered++
 		e.running = true
-		e.start = &start{e.job.Attempt + 1, p.ordered, placement(a, p.core.Place(a.Seats))}
+		e.start = &start{e.job.Attempt + 1, p.ordered, p.opt.Capacity.placement(a, p.core.Place(a.Seats))}
 	}
 }
 

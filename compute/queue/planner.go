@@ -26,7 +26,12 @@ type Options struct {
 	// Speeds says how fast a job is thought to be on one chip of each class it may use, beside one another: in sched.Micro
 	// of any reference that is the same in all answers for the job. Nothing or 0: as fast as the reference. It is asked when a job comes
 	// and again once a round, for speeds are learnt while jobs wait and run. It must be quick. nil: all are alike.
-	Speeds func(j *job.Job, classes []string) []int64
+	Speeds   func(j *job.Job, classes []string) []int64
+	Declared Declarer // nodes declared by hand; nil: nobody declares any
+	// Recompose, if set, is called after a declaration changed, and has SetCapacity called with what there is now.
+	Recompose func(ctx context.Context) error
+	// Resumed, if set, is told that somebody had a node take work again, for devices of it that were out.
+	Resumed func(ctx context.Context, node string) error
 }
 
 // Planner is job.Planner over a scheduling core.
@@ -109,6 +114,7 @@ func (p *Planner) Plan(ctx context.Context, v job.View) (job.Plan, error) {
 	p.told(v)
 	p.respeed(now)
 	stops, due := p.clear(v)
+	stops = append(stops, p.fallen(v)...)
 	plan := p.core.Plan(now)
 	for i := range plan.Actions {
 		p.take(&plan.Actions[i])

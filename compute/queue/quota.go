@@ -3,9 +3,11 @@ package queue
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/sched"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/nearest"
 )
@@ -130,6 +132,8 @@ type NodeView struct {
 	Reason     string // of the draining
 	Since      time.Time
 	Jobs       []Occupant // what runs there, in order of creation
+	Devices    []Slot     // by number, where they are known one by one
+	Declared   bool       // by hand, and not in the configuration
 }
 
 // Occupant is a job on a node.
@@ -148,7 +152,7 @@ func (p *Planner) Nodes(ctx context.Context) ([]NodeView, error) {
 	defer p.mu.Unlock()
 	out := make([]NodeView, len(p.opt.Capacity.Nodes))
 	for i, n := range p.opt.Capacity.Nodes {
-		v := NodeView{Name: n.Name, Site: n.Site, Chip: n.Chip, Chips: n.Chips}
+		v := NodeView{Name: n.Name, Site: n.Site, Chip: n.Chip, Chips: n.Chips, Devices: p.opt.Capacity.Slots[n.Name], Declared: slices.Contains(p.opt.Capacity.Declared, n.Name)}
 		for _, m := range marks {
 			if m.Node == n.Name {
 				v.Draining, v.Reason, v.Since = m.Draining, m.Reason, m.Since
@@ -177,17 +181,48 @@ func (p *Planner) Drain(ctx context.Context, node string, draining bool, reason 
 	if len(reason) > longest {
 		return fault.InvalidField("reason", "A reason has at most %d bytes.", longest)
 	}
+	if err := p.mark(ctx, node, draining, reason, func(NodeMark) bool { return true }); err != nil {
+		return err
+	}
+	if !draining && p.opt.Resumed != nil {
+		return p.opt.Resumed(ctx, node)
+	}
+	return nil
+}
+
+// DrainFor is Drain for a program whose reasons all begin with the same words: a node that is drained already stays as it is, and only
+// one that it drained itself takes work again.
+func (p *Planner) DrainFor(ctx context.Context, words, node string, draining bool, reason string) error {
+	reason = strings.ToValidUTF8(reason[:min(len(reason), 500)], "")
+	return p.mark(ctx, node, draining, reason, func(now NodeMark) bool {
+		return draining && !now.Draining || !draining && now.Draining && strings.HasPrefix(now.Reason, words)
+	})
+}
+
+// mark replaces what is said of a node, if it may be by what is said now.
+func (p *Planner) mark(ctx context.Context, node string, draining bool, reason string, may func(now NodeMark) bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known := false
-	for _, n := range p.opt.Capacity.Nodes {
-		known = known || n.Name == node
-	}
-	if !known {
+	if !slices.ContainsFunc(p.opt.Capacity.Nodes, func(n sched.Node) bool { return n.Name == node }) {
 		return fault.New(fault.NotFound, "There is no node "+node+".", fault.Fix("See `triarch node ls`"))
 	}
-	now := p.opt.Now()
-	if err := p.opt.Store.SetMark(ctx, NodeMark{Node: node, Draining: draining, Reason: reason, Since: now.UTC().Truncate(time.Microsecond)}); err != nil {
+	marks, err := p.opt.Store.Marks(ctx)
+	if err != nil {
+		return err
+	}
+	now := NodeMark{Node: node}
+	for _, m := range marks {
+		if m.Node == node {
+			now = m
+		}
+	}
+	if !may(now) {
+		return nil
+	}
+	if !draining {
+		reason = ""
+	}
+	if err := p.opt.Store.SetMark(ctx, NodeMark{Node: node, Draining: draining, Reason: reason, Since: p.opt.Now().UTC().Truncate(time.Microsecond)}); err != nil {
 		return err
 	}
 	p.changed()

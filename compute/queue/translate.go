@@ -85,8 +85,8 @@ func (p *Planner) respeed(now int64) {
 }
 
 // placement is an action's seats as they are written down.
-func placement(a *sched.Action, held []sched.Held) *job.Placement {
-	out := &job.Placement{Site: a.Site, Chip: a.Chip, Size: a.Size}
+func (c *Capacity) placement(a *sched.Action, held []sched.Held) *job.Placement {
+	out := &job.Placement{Site: a.Site, Chip: a.Chip, Size: a.Size, Env: c.isolation(a.Chip, held)}
 	for _, h := range held {
 		out.Seats = append(out.Seats, job.Seat{Node: h.Node, Chips: h.Chips, Share: h.Share, Devices: h.Devices})
 	}
@@ -106,6 +106,7 @@ func seats(p *job.Placement) (held []sched.Held) {
 func (p *Planner) fleet(rows map[string]Row, marks []NodeMark) sched.Fleet {
 	f := sched.Fleet{Chips: slices.Clone(p.opt.Capacity.Chips), Nodes: slices.Clone(p.opt.Capacity.Nodes)}
 	for i := range f.Nodes {
+		f.Nodes[i].Out = p.opt.Capacity.out(f.Nodes[i].Name)
 		for _, m := range marks {
 			if m.Node == f.Nodes[i].Name && m.Draining {
 				f.Nodes[i].State = sched.Draining

@@ -83,7 +83,8 @@ func (w *world) Read(p []byte) (int, error) {
 // restart puts a new keeper with a new planner in the place of the old ones.
 func (w *world) restart() {
 	w.planner = queue.New(queue.Options{Conf: w.conf, Capacity: w.capacity, Store: quotas{w}, Memory: memory{w}, Now: w.now, Speeds: w.speeds})
-	w.keeper = job.New(job.Options{Store: rows{w}, Executor: executor{w}, Planner: w.planner, Now: w.now, IDs: &id.Maker{Now: w.now, Rand: w}})
+	w.keeper = job.New(job.Options{Store: rows{w}, Executor: executor{w}, Planner: w.planner, Now: w.now, IDs: &id.Maker{Now: w.now, Rand: w},
+		Blame: func(_ context.Context, j job.Job, _ job.Exit) string { return w.planner.Blame(j) }})
 }
 
 func (w *world) moment() {

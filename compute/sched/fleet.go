@@ -38,6 +38,7 @@ type Node struct {
 	Chip        string // class of its chips; empty if it has none
 	Chips       int
 	Links       [][]int // link groups: the chips of each, by number, are joined more closely than with the others; none = all alike
+	Out         []int   // chips, by number, that are not given out because something is wrong with them; they count as there
 	CPUMilli    int64   // thousandths of a core; 0 with MemoryMiB 0 = not counted
 	MemoryMiB   int64
 	State       NodeState
@@ -110,6 +111,11 @@ func (f *Fleet) Check() error {
 		}
 		if reason := n.checkLinks(); reason != "" {
 			return problem(field+".links", "%s", reason)
+		}
+		for k, d := range n.Out {
+			if d < 0 || d >= n.Chips || slices.Contains(n.Out[:k], d) {
+				return problem(field+".out", "chip %d of %s is not one of its %d, or named twice", d, n.Name, n.Chips)
+			}
 		}
 		if n.Chips > 0 {
 			if _, known := chips[n.Chip]; !known {

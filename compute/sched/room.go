@@ -60,6 +60,10 @@ func newRoom(nodes []Node, pools []*pool) *room {
 		for d := range f.devices {
 			f.devices[d] = Whole
 		}
+		for _, d := range n.Out {
+			f.devices[d] = 0
+			f.whole--
+		}
 		r.free[i] = f
 		if len(n.Links) > 1 && n.Chips <= place.MaxDevices {
 			r.links[int32(i)] = masks(n.Links)

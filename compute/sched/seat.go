@@ -49,6 +49,13 @@ func (c *Core) laySeating() {
 		}
 		s.node[k] = int32(i)
 		index.Drain(k, c.nodes[i].State != Up)
+		var out place.Mask
+		for _, d := range c.nodes[i].Out {
+			out |= 1 << d
+		}
+		if out != 0 && index.Take(place.Place{Node: k, Devices: out, Share: place.Whole}) != nil {
+			return
+		}
 	}
 	for i, name := range c.sites {
 		s.sites[i], _ = index.Domain(name)

@@ -36,12 +36,15 @@ type place struct {
 }
 
 // newPlace starts the program on an empty directory with a configuration.
-func newPlace(t *testing.T, config string) *place {
+func newPlace(t *testing.T, config string, before ...func(*place)) *place {
 	p := &place{t: t, dir: filepath.Join(t.TempDir(), "data")}
 	p.env = built.Environment()
 	p.ok(os.MkdirAll(p.dir, 0o700))
 	p.ok(os.WriteFile(filepath.Join(p.dir, "config.yaml"), []byte(config), 0o600))
 	t.Cleanup(p.leave)
+	for _, f := range before {
+		f(p)
+	}
 	p.up()
 	return p
 }

@@ -1,8 +1,8 @@
 // Package nvidia reads nvidia-smi's list of values for NVIDIA's devices.
 //
 // Rules for callers: it was tried on recorded output alone (Tried says which), on no hardware here. Columns are found by
-// the names in the first line, so their order may change and further ones may come. Errors that only the kernel's log
-// knows (Xid) are not read.
+// the names in the first line, so their order may change and further ones may come. A device that the tool cannot reach
+// has its place on the bus for an id. Errors that only the kernel's log knows are read from its lines (FromLog).
 package nvidia
 
 import (
@@ -49,8 +49,12 @@ func (Driver) Parse(output []byte) ([]chip.Device, []string) {
 	if !utf8.Valid(text) {
 		return nil, []string{"the output of nvidia-smi is not text"}
 	}
-	whole := bytes.HasSuffix(text, []byte("\n"))
-	r := csv.NewReader(bytes.NewReader(text))
+	rest, gone := lost(string(text))
+	if len(gone) > 0 && strings.TrimSpace(rest) == "" {
+		return gone, nil
+	}
+	whole := strings.HasSuffix(rest, "\n")
+	r := csv.NewReader(strings.NewReader(rest))
 	r.FieldsPerRecord, r.TrimLeadingSpace, r.LazyQuotes = -1, true, true
 	head, err := r.Read()
 	if err != nil {
@@ -66,7 +70,7 @@ func (Driver) Parse(output []byte) ([]chip.Device, []string) {
 			return nil, []string{fmt.Sprintf("the output of nvidia-smi has no column %s: it is cut short, translated or of another version; it begins with %q", need, begin(head[0]))}
 		}
 	}
-	p := parser{at: at, head: len(head), seen: map[string]bool{}}
+	p := parser{at: at, head: len(head), seen: map[string]bool{}, devices: gone}
 	for line := 2; ; line++ {
 		row, err := r.Read()
 		if errors.Is(err, io.EOF) {
@@ -76,7 +80,7 @@ func (Driver) Parse(output []byte) ([]chip.Device, []string) {
 			p.problem("nothing from line %d of the output of nvidia-smi on was read", line)
 			break
 		}
-		last := !whole && r.InputOffset() >= int64(len(text))
+		last := !whole && r.InputOffset() >= int64(len(rest))
 		p.row(row, line, last)
 	}
 	if len(p.devices) == 0 && len(p.problems) == 0 {
@@ -155,6 +159,7 @@ var states = map[string]chip.Fault{
 	"[GPU requires reset]": {Level: chip.RestartDevice, Code: "reset_needed", Says: "the tool says that the device needs a reset"},
 	"[GPU is lost]":        {Level: chip.Remove, Code: "device_lost", Says: "the tool says that the device is lost"},
 	"[Unknown Error]":      {Level: chip.Drain, Code: "unreadable", Says: "the tool cannot read the device"},
+	"ERR!":                 {Level: chip.Drain, Code: "unreadable", Says: "the tool cannot read the device"},
 }
 
 // told is a text, or nothing where the tool prints a state.
