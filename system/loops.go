@@ -130,7 +130,9 @@ func (s *System) chipPriceLoop(ctx context.Context) {
 	for {
 		prices, err := s.db.Meter().ChipPrices(ctx)
 		if err == nil {
-			s.chipPrices.Set(prices)
+			if s.chipPrices.Set(prices) && s.Queue != nil {
+				s.Queue.Reprice()
+			}
 		} else if !failing {
 			s.complain(ctx, "prices of chips cannot be read; those known before hold", err)
 		}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/triarch-ai/triarch/compute/chip"
+	"github.com/triarch-ai/triarch/compute/perf"
 	"github.com/triarch-ai/triarch/internal/fault"
 )
 
@@ -41,11 +43,34 @@ type Ask struct {
 	Hold      bool          `json:"hold,omitempty"`          // it waits until it is released
 	Saves     bool          `json:"saves,omitempty"`         // it saves its work on SIGTERM and loses nothing by a preemption
 
+	Work *Work `json:"work,omitempty"` // what it computes, where it tells: its speed on each class is predicted by it
+
 	Member *Member `json:"member,omitempty"` // which element of an array it is; nil: of none
 
 	Group      string `json:"group,omitempty"`      // of a Service: the deployment it is a replica of
 	GroupMin   int    `json:"group_min,omitempty"`  // of a Service: never fewer replicas of the group for others' sake
 	Disruption int    `json:"disruption,omitempty"` // of a Service: how many may be missing at once for others' sake
+}
+
+// Work is what a job computes, as package perf asks of it.
+type Work struct {
+	Shape perf.Shape `json:"shape"`
+	Work  perf.Work  `json:"work"` // an empty precision: the best that a chip has
+}
+
+// Check says what is wrong with the work: a fault.Invalid.
+func (w *Work) Check() error {
+	q := perf.Question{Shape: w.Shape, Work: w.Work}
+	if q.Work.Precision == "" {
+		q.Work.Precision = chip.FP32
+	}
+	if _, r := perf.Hold(q); r != nil {
+		return fault.InvalidField("work", "The work cannot be: %s: %s.", r.Field, r.Detail)
+	}
+	if len(w.Shape.Name) > 256 || len(w.Work.Engine) > 64 {
+		return fault.InvalidField("work", "A name of the work is too long.")
+	}
+	return nil
 }
 
 // Bounds of what may be asked.
@@ -79,6 +104,8 @@ func (a Ask) Validate() error {
 		return fault.InvalidField("group_min", "Numbers of replicas cannot be negative.")
 	case a.Member != nil && (!IsArray(a.Member.Array) || a.Member.Count < 1 || a.Member.Count > MaxArray || a.Member.Limit < 0):
 		return fault.InvalidField("array", "An array has 1 to %d elements.", MaxArray)
+	case a.Work != nil && a.Work.Check() != nil:
+		return a.Work.Check()
 	case !plain(a.User + a.Group + strings.Join(a.ChipTypes, "") + strings.Join(a.After, "")):
 		return fault.InvalidField("chip_types", "Names are UTF-8 text without NUL.")
 	}

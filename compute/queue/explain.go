@@ -135,6 +135,9 @@ func (p *Planner) Explain(j job.Job) Explanation {
 	defer p.mu.Unlock()
 	out := p.why(j.ID)
 	e := p.jobs[j.ID]
+	if e != nil && p.opt.Tell != nil && out.Reason != "" {
+		out.Reason += p.opt.Tell(&e.job, p.classes(&e.job))
+	}
 	if e == nil && j.State == job.Queued {
 		return Explanation{Bound: "plan", Reason: "It has just come, and the next plan looks at it."}
 	}

@@ -26,7 +26,13 @@ type Options struct {
 	// Speeds says how fast a job is thought to be on one chip of each class it may use, beside one another: in sched.Micro
 	// of any reference that is the same in all answers for the job. Nothing or 0: as fast as the reference. It is asked when a job comes
 	// and again once a round, for speeds are learnt while jobs wait and run. It must be quick. nil: all are alike.
-	Speeds   func(j *job.Job, classes []string) []int64
+	Speeds func(j *job.Job, classes []string) []int64
+	// Tell explains the speeds of a job in a sentence that begins with a blank; empty: there is nothing to explain. nil: nothing is.
+	Tell func(j *job.Job, classes []string) string
+	// Worth is what a chip of a class costs an hour in micro-units of money, and the watts that it draws at work; 0: unknown. A class
+	// without a price counts as the mean of those that have one, and where none has, all count alike. nil: nothing is known. Reprice
+	// says that it has changed.
+	Worth    func(class string) (micros, watts int64)
 	Declared Declarer // nodes declared by hand; nil: nobody declares any
 	// Recompose, if set, is called after a declaration changed, and has SetCapacity called with what there is now.
 	Recompose func(ctx context.Context) error

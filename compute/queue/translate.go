@@ -36,11 +36,7 @@ func (p *Planner) describe(j *job.Job) (s sched.Job, free bool) {
 	switch {
 	case a.Chips > 0:
 		s.Need.Chips, s.Need.Min = a.Chips, a.MinChips
-		names := a.ChipTypes
-		if len(names) == 0 {
-			names = p.opt.Capacity.declared()
-		}
-		s.Need.AnyOf = p.choices(j, names)
+		s.Need.AnyOf = p.choices(j, p.classes(j))
 	case j.CPUs > 0: // one larger than a capacity that shrank takes all of it
 		s.Need.Chips = min(j.CPUs, int(p.opt.Capacity.total(CPU)))
 		s.Need.AnyOf = []sched.Choice{{Chip: CPU}}
@@ -64,6 +60,49 @@ func (p *Planner) choices(j *job.Job, names []string) []sched.Choice {
 		}
 	}
 	return out
+}
+
+// worth fills in what chips cost and draw.
+func (p *Planner) worth(chips []sched.Chip) {
+	if p.opt.Worth == nil {
+		return
+	}
+	var sum, priced int64
+	for i := range chips {
+		micros, watts := p.opt.Worth(chips[i].Name)
+		chips[i].Watts = min(max(watts, 0), maxWorth)
+		chips[i].Value = min(max(micros, 0), maxWorth)
+		if chips[i].Value > 0 {
+			sum, priced = sum+chips[i].Value, priced+1
+		}
+	}
+	for i := range chips {
+		switch {
+		case chips[i].Value > 0:
+		case priced > 0:
+			chips[i].Value = max(1, sum/priced)
+		default:
+			chips[i].Value = sched.Micro
+		}
+	}
+}
+
+// maxWorth bounds a price and a power: a million an hour, a gigawatt.
+const maxWorth = 1 << 39
+
+// Reprice has the next pass count chips at what Options.Worth says then.
+func (p *Planner) Reprice() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changed()
+}
+
+// classes are those that a job may use, by the names that it or the fleet gives.
+func (p *Planner) classes(j *job.Job) []string {
+	if len(j.Ask.ChipTypes) > 0 {
+		return j.Ask.ChipTypes
+	}
+	return p.opt.Capacity.declared()
 }
 
 // maxSpeed bounds what is told of a speed: a million times the reference.
@@ -113,6 +152,7 @@ func (p *Planner) fleet(rows map[string]Row, marks []NodeMark) sched.Fleet {
 			}
 		}
 	}
+	p.worth(f.Chips)
 	left := map[string]int64{}
 	for _, ch := range f.Chips {
 		left[ch.Name] = p.opt.Capacity.total(ch.Name)

@@ -36,6 +36,8 @@ type world struct {
 	broken   []string
 
 	speeds  func(*job.Job, []string) []int64
+	tell    func(*job.Job, []string) string
+	worth   func(string) (int64, int64)
 	planner *queue.Planner
 	keeper  *job.Keeper
 }
@@ -82,7 +84,7 @@ func (w *world) Read(p []byte) (int, error) {
 
 // restart puts a new keeper with a new planner in the place of the old ones.
 func (w *world) restart() {
-	w.planner = queue.New(queue.Options{Conf: w.conf, Capacity: w.capacity, Store: quotas{w}, Memory: memory{w}, Now: w.now, Speeds: w.speeds})
+	w.planner = queue.New(queue.Options{Conf: w.conf, Capacity: w.capacity, Store: quotas{w}, Memory: memory{w}, Now: w.now, Speeds: w.speeds, Tell: w.tell, Worth: w.worth})
 	w.keeper = job.New(job.Options{Store: rows{w}, Executor: executor{w}, Planner: w.planner, Now: w.now, IDs: &id.Maker{Now: w.now, Rand: w},
 		Blame: func(_ context.Context, j job.Job, _ job.Exit) string { return w.planner.Blame(j) }})
 }

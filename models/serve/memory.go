@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/compute/perf"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/engine"
@@ -80,14 +81,39 @@ func (s *Service) fits(ctx context.Context, spec DeploySpec, v registry.Version)
 	if err := s.holds(spec.MemoryBytes, s.resident(spec.Engine, v), spec.Replicas); err != nil {
 		return err
 	}
+	w := works(spec, v)
+	w.Batch, w.AtMost = 1, 0
+	return s.Fit.Chips(ctx, fit.Work{What: "A replica", Field: "chips", Shape: v.Shape.Transformer, Chips: spec.Ask.Chips, Classes: spec.Ask.ChipTypes, Work: w})
+}
+
+// works is what a replica computes, with as many sequences at once as fit.
+func works(spec DeploySpec, v registry.Version) perf.Work {
 	x := v.Shape
 	longest := cmp.Or(spec.MaxContext, min(cmp.Or(x.Context, shortContext), shortContext))
-	task := perf.Decode
+	w := perf.Work{Task: perf.Decode, AtMost: busy, Context: longest, WeightBytes: x.PerWeight()}
 	if x.Transformer != nil && x.Transformer.Encoder {
-		task = perf.Embed
+		w.Task, w.Batch, w.AtMost = perf.Embed, busy, 0
 	}
-	return s.Fit.Chips(ctx, fit.Work{What: "A replica", Field: "chips", Shape: x.Transformer, Chips: spec.Ask.Chips, Classes: spec.Ask.ChipTypes,
-		Work: perf.Work{Task: task, Batch: 1, Context: longest, WeightBytes: x.PerWeight()}})
+	return w
+}
+
+// busy is the sequences at once by which the chips of replicas are compared.
+const busy = 32
+
+// work is what replicas of a version tell the scheduler; nil where the shape is not known.
+func work(spec DeploySpec, v registry.Version) *job.Work {
+	if v.Shape.Transformer == nil {
+		return nil
+	}
+	w := job.Work{Shape: *v.Shape.Transformer, Work: works(spec, v)}
+	w.Work.Engine = spec.Engine
+	if w.Shape.Name == "" {
+		w.Shape.Name = v.Model
+	}
+	if w.Check() != nil {
+		return nil
+	}
+	return &w
 }
 
 // shortContext is the length of the one sequence that a replica without a bound of its own must be able to hold.

@@ -120,6 +120,7 @@ func (s *Service) Deploy(ctx context.Context, who Who, spec DeploySpec) (Deploym
 	if err != nil {
 		return Deployment{}, err
 	}
+	spec.Ask.Work = work(spec, v)
 	d := Deployment{
 		ID: s.IDs.New("dep"), Project: who.Project, Name: spec.Name, ModelVersion: v.ID, Model: fmt.Sprintf("%s@%d", v.Model, v.Number),
 		Engine: spec.Engine, Replicas: spec.Replicas, Threads: spec.Threads, MaxContext: spec.MaxContext, MemoryBytes: spec.MemoryBytes,

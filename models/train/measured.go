@@ -25,30 +25,34 @@ const (
 	mostCount  = 8 // steps of one attempt share their errors: they count as no more measurements than so many
 )
 
-// question is the run as perf asks of it; false where the shape is not known.
-func (r *Run) question() (perf.Question, bool) {
+// work is what a task computes, as perf asks of it; nil where the shape of its base is not known.
+func work(r Run, t Task) *job.Work {
+	shape := shapeOf(t)
+	if shape == nil {
+		return nil
+	}
 	c := r.Recipe
-	if r.Base != "" || c.Dim == 0 || c.Layers == 0 {
-		return perf.Question{}, false
-	}
-	task := perf.Train
+	w := job.Work{Shape: *shape, Work: perf.Work{Task: perf.Train, Engine: r.Trainer, Batch: c.Batch * c.Accumulate, Micro: c.Batch, Context: c.SeqLen}}
 	if c.Method == SFT {
-		task = perf.PostTrain
+		w.Work.Task = perf.PostTrain
 	}
-	s := perf.Shape{Name: r.Model, Layers: c.Layers, Width: c.Dim, Heads: c.Heads, KVHeads: c.KVHeads, Head: c.HeadDim, Inner: c.FFN, Vocab: c.Vocab, Tied: !c.Untied}
-	return perf.Question{Shape: s, Work: perf.Work{Task: task, Engine: r.Trainer, Precision: chip.FP32, Batch: c.Batch * c.Accumulate, Micro: c.Batch, Context: c.SeqLen}}, true
+	if w.Shape.Name == "" {
+		w.Shape.Name = r.Model
+	}
+	if w.Check() != nil { // it can be trained all the same
+		return nil
+	}
+	return &w
 }
 
 // tell reports how fast each attempt of a run was. It comes before the job's folder is given back, and again after a crash: a
 // report counts once. What cannot be told holds nothing up.
 func (s *Service) tell(ctx context.Context, r Run) {
-	if s.Measured == nil || s.Processor == nil || r.JobID == "" {
+	if s.Measured == nil || s.Processor == nil || r.JobID == "" || r.Ask.Work == nil || r.Ask.Chips > 0 {
 		return
 	}
-	q, ok := r.question()
-	if !ok {
-		return
-	}
+	q := perf.Question{Shape: r.Ask.Work.Shape, Work: r.Ask.Work.Work}
+	q.Work.Precision = chip.FP32 // of what trains on cores
 	var err error
 	if q.Chip, err = s.Processor(r.CPUs); err != nil {
 		return

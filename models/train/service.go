@@ -218,6 +218,7 @@ func (s *Service) plan(ctx context.Context, who Who, spec Spec) (Run, Task, erro
 	}
 	r.Ask.User, r.Ask.Saves = who.Key, true // the trainers save when they are asked to end
 	task.Run, task.Recipe = r.ID, recipe
+	r.Ask.Work = work(r, task)
 	if err := t.Check(task); err != nil {
 		return Run{}, Task{}, err
 	}

@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"maps"
 	"math"
 	"math/bits"
 	"sync/atomic"
@@ -18,13 +19,22 @@ type ChipPrices struct {
 	now atomic.Pointer[map[string]int64]
 }
 
-// Set replaces all prices. What is booked already keeps its cost.
-func (c *ChipPrices) Set(prices []ChipPrice) {
+// Set replaces all prices and says whether any is another than before. What is booked already keeps its cost.
+func (c *ChipPrices) Set(prices []ChipPrice) (changed bool) {
 	m := make(map[string]int64, len(prices))
 	for _, p := range prices {
 		m[p.Chip] = p.HourMicros
 	}
-	c.now.Store(&m)
+	old := c.now.Swap(&m)
+	return old == nil && len(m) > 0 || old != nil && !maps.Equal(*old, m)
+}
+
+// Of is what an hour of one chip of a class costs; false where it has no price.
+func (c *ChipPrices) Of(chip string) (micros int64, ok bool) {
+	if m := c.now.Load(); m != nil {
+		micros, ok = (*m)[chip]
+	}
+	return micros, ok
 }
 
 // Cost is what so many milliseconds of one chip of a class cost, in thousandths of a micro-unit, rounded down. A class
