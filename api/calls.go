@@ -222,6 +222,11 @@ func (c *Client) ImportModel(ctx context.Context, name string, r io.Reader) (Mod
 	return upload[ModelVersion](ctx, c, path("models")+params("name", name), "application/x-tar", r)
 }
 
+// ImportBundle sends a bundle and returns the version it became; name is empty for the one that it had.
+func (c *Client) ImportBundle(ctx context.Context, name string, r io.Reader) (ModelVersion, error) {
+	return upload[ModelVersion](ctx, c, path("models")+params("form", "bundle", "name", name), "application/x-tar", r)
+}
+
 // RemoveModel removes a version.
 func (c *Client) RemoveModel(ctx context.Context, name string) error {
 	return none(ctx, c, http.MethodDelete, path("models", name))

@@ -64,7 +64,7 @@ func (a *app) modelCommand() *cobra.Command {
 		}
 		return a.Value(map[string]string{"removed": args[0]}, func() { a.Printf("%s is removed\n", args[0]) })
 	})
-	return noun("model", "Models: named entries of the registry, with versions", ls, show, a.pullCommand(), a.pullsCommand(), export, imp, rm)
+	return noun("model", "Models: named entries of the registry, with versions", ls, show, a.pullCommand(), a.pullsCommand(), a.bundleCommand(), export, imp, rm)
 }
 
 func (a *app) modelVersions(ctx context.Context, c *api.Client, name string) error {

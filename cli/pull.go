@@ -20,6 +20,7 @@ type pullOptions struct {
 	tokenEnv string
 	detach   bool
 	drop     bool
+	from     string
 }
 
 const pullWords = `Pull has the server fetch a model from Hugging Face, from ModelScope (modelscope:ORG/NAME), or from a mirror of either, and waits
@@ -32,7 +33,13 @@ HF_ENDPOINT names where you have set it. Mirrors are asked first, in the order y
 
 func (a *app) pullCommand() *cobra.Command {
 	var o pullOptions
-	c := a.verb("pull ORG/NAME [MODEL]", "Pull a model from Hugging Face, ModelScope or a mirror of either", cobra.RangeArgs(1, 2), func(ctx context.Context, c *api.Client, args []string) error {
+	c := a.verb("pull ORG/NAME [MODEL]", "Pull a model from Hugging Face, ModelScope or a mirror of either, or from a bundle", cobra.MaximumNArgs(2), func(ctx context.Context, c *api.Client, args []string) error {
+		switch {
+		case o.from != "" && len(args) < 2:
+			return a.takeBundle(ctx, c, o.from, strings.Join(args, ""))
+		case o.from != "" || len(args) == 0:
+			return fault.New(fault.Invalid, "It takes ORG/NAME and perhaps a name for the model here, or --from FILE and perhaps that name.", fault.Code("usage"))
+		}
 		if len(args) == 2 {
 			o.Model = args[1]
 		}
@@ -47,6 +54,7 @@ func (a *app) pullCommand() *cobra.Command {
 	f.StringArrayVar(&o.Mirrors, "mirror", nil, "address that speaks the hub's protocol, asked before the hub; repeatable, in order")
 	f.BoolVar(&o.AllowPrivate, "allow-private", false, "mirrors and HF_ENDPOINT may have an address inside the network, and plain http; for operators")
 	f.StringVar(&o.tokenEnv, "token-env", "", "environment variable with the token (default: HF_TOKEN, or MODELSCOPE_API_TOKEN)")
+	f.StringVar(&o.from, "from", "", "a file that model bundle wrote, instead of a hub")
 	f.BoolVarP(&o.detach, "detach", "d", false, "return at once; the same command looks how far it is")
 	f.BoolVar(&o.drop, "drop", false, "end the pull of this model instead, and throw away what came")
 	return c

@@ -14,6 +14,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/id"
 	"github.com/triarch-ai/triarch/internal/page"
+	"github.com/triarch-ai/triarch/models/hub/pulls"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 )
@@ -27,7 +28,7 @@ func (s *Server) modelOps() {
 	op(s, "list-models", "models", "List models", func(ctx context.Context, p *auth.Principal, in *PageParam) (*out[api.List[api.Model]], error) {
 		return paged(modelList, *in, model, func(q page.Page) ([]registry.Model, error) { return s.Registry.Models(ctx, p.ProjectID, q) })
 	})
-	op(s, "import-model", "models", "Import a model from a tar stream of a Hugging Face folder", s.importModel, status(http.StatusCreated), takes("application/x-tar"))
+	op(s, "import-model", "models", "Import a model from a tar stream: a Hugging Face folder or a bundle", s.importModel, status(http.StatusCreated), takes("application/x-tar"))
 	op(s, "get-model", "models", "Show a model version with card, lineage and loss curve", func(ctx context.Context, p *auth.Principal, in *ModelPath) (*out[api.ModelVersion], error) {
 		v, err := s.modelVersion(ctx, p.ProjectID, in.Model)
 		return &out[api.ModelVersion]{v}, err
@@ -56,11 +57,16 @@ func (s *Server) modelOps() {
 }
 
 func (s *Server) importModel(ctx context.Context, p *auth.Principal, in *struct {
-	Name string `query:"name" required:"true" maxLength:"200" doc:"of the model; made when it does not exist"`
+	Name string `query:"name" maxLength:"200" doc:"of the model; made when it does not exist; default for a bundle: the one it had"`
+	Form string `query:"form" enum:"hf,bundle" doc:"hf (default): a Hugging Face folder; bundle: what model bundle writes, whose checksums are checked"`
 }) (*out[api.ModelVersion], error) {
 	body, err := s.uploaded(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if in.Form == "bundle" {
+		v, err := s.Pulls.TakeBundle(ctx, pulls.Who{Project: p.ProjectID, Key: p.KeyID}, in.Name, body, s.MaxUpload)
+		return &out[api.ModelVersion]{modelVersion(v)}, err
 	}
 	v, err := s.Registry.ImportTar(ctx, p.ProjectID, body, registry.NewVersion{Model: in.Name, CreatedBy: p.KeyID})
 	return &out[api.ModelVersion]{modelVersion(v)}, err

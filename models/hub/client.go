@@ -25,8 +25,8 @@ type Client struct {
 	// Free is how many bytes there is room for in a folder; nil: not looked at.
 	Free func(dir string) (int64, error)
 
-	Block    int64         // bytes that are checked and remembered together; 0: 4 MiB
-	Span     int           // most blocks that one request asks for; 0: 32
+	Block    int64         // bytes that are checked and remembered together; 0: 1 MiB
+	Span     int           // most blocks that one request asks for; 0: 64
 	Workers  int           // connections at once; 0: 4
 	Stall    time.Duration // longest time without a byte; 0: 60 s
 	Failures int           // failures in a row, without a block between them, that end a pull; 0: 10

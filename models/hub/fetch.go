@@ -34,7 +34,7 @@ type fetching struct {
 	file    Entry
 	b       *blocks
 	sources []*source
-	count   func(n int64) // bytes that came and were kept
+	count   func(n int64) // bytes that came, or went
 	note    func(string)
 
 	mu      sync.Mutex
@@ -194,7 +194,7 @@ func (f *fetching) next(ctx context.Context) ([]int, int, bool) {
 // take takes blocks that follow each other, or all of them.
 func (f *fetching) take(all bool) []int {
 	n := 1
-	most := or(f.c.Span, 32)
+	most := or(f.c.Span, 64)
 	for n < len(f.pending) && (all || n < most && f.pending[n] == f.pending[n-1]+1) {
 		n++
 	}
@@ -458,7 +458,7 @@ func (f *fetching) read(body io.Reader, m int, at int64, run []int, tag string) 
 				return run[k:], again("%s broke off.", f.sources[m].url.Host)
 			}
 		}
-		if _, err := io.ReadFull(body, buf[:n]); err != nil {
+		if err := f.one(body, i, buf[:n]); err != nil {
 			return run[k:], again("%s broke off.", f.sources[m].url.Host)
 		}
 		at += n
@@ -467,6 +467,26 @@ func (f *fetching) read(body io.Reader, m int, at int64, run []int, tag string) 
 		}
 	}
 	return nil, nil
+}
+
+// one reads a block and counts its bytes as they come; those of a block that does not come whole are not there after all.
+func (f *fetching) one(body io.Reader, i int, buf []byte) error {
+	f.b.mu.Lock()
+	had := f.b.have[i]
+	f.b.mu.Unlock()
+	for got := 0; got < len(buf); {
+		n, err := io.ReadFull(body, buf[got:min(got+64<<10, len(buf))])
+		if got += n; !had {
+			f.count(int64(n))
+		}
+		if err != nil {
+			if !had {
+				f.count(int64(-got))
+			}
+			return err
+		}
+	}
+	return nil
 }
 
 // keep takes a block. One that is there already was fetched again because the whole is wrong: what came counts as a vote, and
@@ -483,9 +503,6 @@ func (f *fetching) keep(i int, content []byte, tag string) error {
 		wins = votesFor(f.votes[i], s) >= votesFor(f.votes[i], old)
 	}
 	f.mu.Unlock()
-	if !had {
-		f.count(int64(len(content)))
-	}
 	if had && (s == old || !wins) {
 		return nil
 	}

@@ -227,7 +227,7 @@ func (c *Client) fetchAll(ctx context.Context, dir string, root *os.Root, spec S
 		}
 		if st, err := root.Stat(path.Join(Files, f.Path)); err == nil && st.Size() == f.Size {
 			here += f.Size
-		} else if n, err := onDisk(root, i, f, or(c.Block, 4<<20)); err == nil {
+		} else if n, err := onDisk(root, i, f, or(c.Block, 1<<20)); err == nil {
 			here += n
 		}
 	}
@@ -289,7 +289,7 @@ func (c *Client) fetchOne(ctx context.Context, root *os.Root, i int, f Entry, sp
 		}
 		return sumFile(ctx, root, name)
 	}
-	b, err := openBlocks(root, partName(i), f.Size, or(c.Block, 4<<20))
+	b, err := openBlocks(root, partName(i), f.Size, or(c.Block, 1<<20))
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,7 @@
 package pulls_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -355,8 +356,6 @@ func TestRemovedPullEnds(t *testing.T) {
 	}
 	must(t, w.Remove(t.Context(), w.who.Project, p.ID))
 	w.Wait()
-	must(t, w.Pass(t.Context()))
-	must(t, w.Sweep(t.Context()))
 	if _, err := os.Stat(filepath.Join(w.Dir, p.ID)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the folder of a removed pull: %v", err)
 	}
@@ -394,5 +393,37 @@ func TestBeginRefuses(t *testing.T) {
 	}
 	if _, err := w.Begin(t.Context(), tenant, pulls.Request{Spec: hub.Spec{Repo: "a/b0"}}); err != nil {
 		t.Errorf("one that runs already: %v", err)
+	}
+}
+
+func TestBundleBecomesAVersion(t *testing.T) {
+	w := newWorld(t, sqltest.Open(t, sqltest.SQLite(t)))
+	sum := func(s string) string { h := sha256.Sum256([]byte(s)); return hex.EncodeToString(h[:]) }
+	m := hub.Manifest{Model: "travelled", Origin: "huggingface:org/tiny", Revision: commit, Card: "# Of far away",
+		Files: []hub.Entry{{Path: "config.json", Size: 2, SHA256: sum("{}")}, {Path: "model.safetensors", Size: int64(len(weights)), SHA256: sum(weights)}}}
+	var b bytes.Buffer
+	out, err := hub.NewBundle(&b, m)
+	must(t, err)
+	must(t, out.Add("config.json", strings.NewReader("{}")))
+	must(t, out.Add("model.safetensors", strings.NewReader(weights)))
+	must(t, out.Close())
+	bad := bytes.Replace(b.Bytes(), []byte("weights of"), []byte("weight5 of"), 1)
+	if _, err := w.TakeBundle(t.Context(), w.who, "", bytes.NewReader(bad), 0); fault.As(err).Code != "bad_bundle" {
+		t.Fatalf("%v", err)
+	}
+	if _, err := w.Registry.Get(t.Context(), w.who.Project, "travelled"); !fault.Is(err, fault.NotFound) {
+		t.Fatalf("a broken bundle was registered: %v", err)
+	}
+	v, err := w.TakeBundle(t.Context(), w.who, "", bytes.NewReader(b.Bytes()), 0)
+	must(t, err)
+	if l := v.Lineage; v.Model != "travelled" || l.Source != "bundle" || l.Origin != m.Origin || l.Revision != commit || l.Hash != m.Hash() || v.Card != m.Card || len(v.Files) != 2 {
+		t.Errorf("%+v", v)
+	}
+	again, err := w.TakeBundle(t.Context(), w.who, "travelled", bytes.NewReader(b.Bytes()), 0)
+	if err != nil || again.ID != v.ID {
+		t.Errorf("%v %+v", err, again)
+	}
+	if left, err := os.ReadDir(w.Dir); err != nil || len(left) > 0 {
+		t.Errorf("left %v: %v", left, err)
 	}
 }

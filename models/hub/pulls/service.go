@@ -65,7 +65,8 @@ type active struct {
 	progress hub.Progress
 	told     time.Time // when its progress was stored
 	rest     time.Time // not begun again before this
-	over     bool
+	over     bool // nobody works on it now
+	gone     bool // it was removed
 }
 
 // Begin asks for a pull, and continues one that was asked for before.
@@ -144,9 +145,12 @@ func (s *Service) Remove(ctx context.Context, project, id string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if a := s.active[id]; a != nil {
-		a.stop() // its folder goes with the next Sweep
+	a := s.active[id]
+	if a == nil || a.over {
+		return fault.Wrap(os.RemoveAll(filepath.Join(s.Dir, id)), "removing the folder of a pull")
 	}
+	a.gone = true // its folder goes when it has stopped
+	a.stop()
 	return nil
 }
 
@@ -256,6 +260,11 @@ func (s *Service) start(ctx context.Context, p Pull) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		a.over, a.rest = true, s.Now().Add(rest)
+		if a.gone {
+			if err := os.RemoveAll(filepath.Join(s.Dir, p.ID)); err != nil {
+				s.Log.Error("the folder of a removed pull stays for now", "pull", p.ID, "error", err)
+			}
+		}
 	})
 }
 
@@ -371,9 +380,14 @@ func (s *Service) Sweep(ctx context.Context) error {
 		return fault.Wrap(err, "reading the folder of pulls")
 	}
 	var ids []string
+	var errs []error
 	for _, e := range entries {
-		if id.Valid("pull", e.Name()) {
+		st, err := e.Info()
+		switch {
+		case id.Valid("pull", e.Name()):
 			ids = append(ids, e.Name())
+		case err == nil && strings.HasPrefix(e.Name(), bundlePrefix) && s.Now().Sub(st.ModTime()) > 24*time.Hour: // of a killed process
+			errs = append(errs, os.RemoveAll(filepath.Join(s.Dir, e.Name())))
 		}
 	}
 	kept, err := s.Store.Kept(ctx, ids, s.Now().Add(-keepFailed))
@@ -382,7 +396,6 @@ func (s *Service) Sweep(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
 	for _, name := range ids {
 		if a := s.active[name]; !kept[name] && (a == nil || a.over) {
 			errs = append(errs, os.RemoveAll(filepath.Join(s.Dir, name)))
