@@ -94,11 +94,12 @@ func core() *triarch.Policy {
 // With everything hidden, learning comes near to perfect knowledge, and is far better than taking all chips for alike.
 func TestLearningRecoversPerfectKnowledge(t *testing.T) {
 	for _, p := range []struct {
-		name string
-		mk   func() sim.Policy
-	}{{"triarch", func() sim.Policy { return core() }}, {"gavel", baseline.Gavel}} {
-		for seed := range uint64(3) {
-			js := jobs(600, seed)
+		name  string
+		seeds uint64
+		mk    func() sim.Policy
+	}{{"triarch", 2, func() sim.Policy { return core() }}, {"gavel", 1, baseline.Gavel}} {
+		for seed := range p.seeds {
+			js := jobs(500, seed)
 			perfect, _ := replay(t, table(), js, nil, p.mk())
 			learnt := known(t, table(), belief.Options{Kind: belief.Learn, Hide: 1, Seed: seed})
 			learning, _ := replay(t, table(), js, learnt, p.mk())
@@ -178,7 +179,7 @@ func (l *liar) Observe(job, row, chip int32, speed int64, at time.Duration) {
 
 // Jobs that lie, the first among them, keep beliefs from the truth for a while and not for ever.
 func TestLiesDoNotRunAway(t *testing.T) {
-	js := jobs(600, 6)
+	js := jobs(500, 6)
 	perfect, _ := replay(t, table(), js, nil, core())
 	alike, _ := replay(t, table(), js, known(t, table(), belief.Options{Kind: belief.Alike}), core())
 	for _, every := range []int{10, 30} {
