@@ -181,7 +181,11 @@ func (o *planFlags) addFleet(text string) error {
 		return err
 	}
 	defer in.Close()
-	f, err := fleet.Read(in, file)
+	read := fleet.Read
+	if strings.HasSuffix(strings.TrimSuffix(file, ".gz"), ".csv") { // openb's list of nodes
+		read = fleet.ReadOpenb
+	}
+	f, err := read(in, file)
 	if err != nil {
 		return err
 	}

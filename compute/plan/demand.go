@@ -23,6 +23,7 @@ type Forecaster struct {
 	block    time.Duration // 0: the last stretch of the record as it was
 	weekday  bool          // blocks of a day come from the same day of the week
 	clusters bool          // each cluster is drawn for itself
+	shifts   bool          // each demand has each cluster at a level drawn by as much as levels changed in the record
 	level    level
 }
 
@@ -43,6 +44,8 @@ var forecasters = []Forecaster{
 	{Name: "days-by-cluster", What: "as days, each cluster drawn for itself", block: day, weekday: true, clusters: true},
 	{Name: "days-recent", What: "as days, at a level in which each week counts half of the next", block: day, weekday: true, level: levelRecent},
 	{Name: "days-trend", What: "as days, at a level that goes on by half of the record's trend", block: day, weekday: true, level: levelTrend},
+	{Name: "weeks-shifting", What: "as weeks, each cluster at a level drawn by as much as the halves of the record differ", block: week, shifts: true},
+	{Name: "days-shifting", What: "as days, likewise", block: day, weekday: true, shifts: true},
 	{Name: "any-days", What: "days of the record in any order", block: day},
 }
 
@@ -124,8 +127,12 @@ func (f Forecaster) draw(r *record, span time.Duration, factor float64, seed uin
 	names, groups := r.groups()
 	most := 0.0
 	times := make([]float64, len(names))
+	shift := shifts(r, groups, seed)
 	for g := range names {
 		times[g] = factor * f.levelOf(r, groups[g], span)
+		if f.shifts {
+			times[g] *= shift[g]
+		}
 		most = max(most, times[g])
 	}
 	expected := most * float64(len(r.jobs)) * float64(span) / float64(r.length())
@@ -238,6 +245,37 @@ func (l *layerDraw) take(out, jobs []trace.Job, source, length, at time.Duration
 		}
 		j.Submit = submit
 		out = append(out, j)
+	}
+	return out
+}
+
+// shifts draws for each cluster by how much its level of a time to come differs from that of the record: as much, in the root
+// of the mean square of logarithms, as the second half of the record differed from the first, clusters together, at most by a
+// factor of four each. In the mean it is one.
+func shifts(r *record, groups [][]trace.Job, seed uint64) []float64 {
+	middle := r.from + r.length()/2
+	var halves [2]float64
+	var squares, all float64
+	for _, jobs := range groups {
+		halves = [2]float64{}
+		for i := range jobs {
+			k := 0
+			if jobs[i].Submit >= middle {
+				k = 1
+			}
+			halves[k] += float64(jobs[i].Service())
+		}
+		if sum := halves[0] + halves[1]; sum > 0 {
+			d := math.Log(max(halves[1], sum/1e6) / max(halves[0], sum/1e6))
+			d = min(math.Log(4), max(-math.Log(4), d))
+			squares, all = squares+d*d, all+1
+		}
+	}
+	width := math.Sqrt(per(squares, all))
+	rng := rand.New(rand.NewPCG(seed, 0x7368696674))
+	out := make([]float64, len(groups))
+	for g := range out {
+		out[g] = min(4, math.Exp(width*rng.NormFloat64()-width*width/2))
 	}
 	return out
 }

@@ -59,8 +59,8 @@ func (s scale) at(v float64) float64 {
 
 // round widens the ends to round figures and gives the ticks, about four.
 func (s *scale) round() []float64 {
-	if s.to <= s.from {
-		s.to = s.from + 1
+	if least := 1e-6 * max(math.Abs(s.from), math.Abs(s.to)); s.to-s.from <= least {
+		s.to = s.from + max(1, least)
 	}
 	step := math.Pow(10, math.Floor(math.Log10((s.to-s.from)/4)))
 	for _, m := range []float64{1, 2, 5, 10} {

@@ -176,13 +176,13 @@ func (o *Output) purchases() Table {
 }
 
 func (o *Output) trials() Table {
-	t := Table{Title: "forecasters on the second half of the record", Heads: []string{"forecast", "chips used", "really", "waiting, mean", "really", "waiting, p90", "really", "score", ""}}
+	t := Table{Title: "forecasters on the second half of the record", Heads: []string{"forecast", "chips used", "really", "waiting, mean", "really", "waiting, p90", "really", "score", "held", ""}}
 	for _, x := range o.Backtest {
 		chosen := ""
 		if x.Chosen {
 			chosen = "best"
 		}
-		t.Rows = append(t.Rows, []string{x.Forecast, x.Use.middle(points), points(x.RealUse), x.Wait.middle(span), span(x.RealWait), x.P90.middle(span), span(x.RealP90), fmt.Sprintf("%.3f", x.Score), chosen})
+		t.Rows = append(t.Rows, []string{x.Forecast, x.Use.middle(points), points(x.RealUse), x.Wait.middle(span), span(x.RealWait), x.P90.middle(span), span(x.RealP90), fmt.Sprintf("%.3f", x.Score), fmt.Sprintf("%.0f %%", 100*x.Held), chosen})
 	}
 	return t
 }

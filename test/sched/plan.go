@@ -52,7 +52,7 @@ func (r *rig) plan(ctx context.Context) error {
 	r.trials("month two from month one", trials, out.Forecast)
 	chosen := trials[slices.IndexFunc(trials, func(t plan.Trial) bool { return t.Forecast == out.Forecast })]
 	for _, s := range chosen.Sites {
-		r.told("  "+s.Name, "%.0f jobs: use %.1f %%, really %.1f %%; mean waiting %.0f s, really %.0f s", s.Jobs, s.Use, s.RealUse, s.Wait, s.RealWait)
+		r.told("  "+s.Name, "%.0f jobs: use %.1f %% (%.1f to %.1f), really %.1f %%; mean waiting %.0f s (%.0f to %.0f), really %.0f s", s.Jobs, s.Use.P50, s.Use.P10, s.Use.P90, s.RealUse, s.Wait.P50, s.Wait.P10, s.Wait.P90, s.RealWait)
 	}
 	_ = r.out.Flush()
 	return r.purchases(ctx, o, fleets, out.Forecast, all, began)
@@ -60,7 +60,7 @@ func (r *rig) plan(ctx context.Context) error {
 
 // purchases compares three with the fleet as it is, and each with what month two really brought.
 func (r *rig) purchases(ctx context.Context, o plan.Options, fleets []plan.Fleet, forecast string, all []trace.Job, began time.Time) error {
-	o.Fleets, o.Forecast, o.Next = fleets, forecast, 2
+	o.Fleets, o.Forecast, o.Next = fleets, forecast, 1
 	out, err := plan.Run(ctx, o)
 	if err != nil {
 		return err
@@ -113,8 +113,8 @@ func (r *rig) trials(what string, trials []plan.Trial, chosen string) {
 		if name == chosen {
 			name += " (chosen)"
 		}
-		r.told(what+": "+name, "use %.1f %% (%.1f to %.1f), really %.1f %%; mean waiting %.0f s (%.0f to %.0f), really %.0f s; p90 %.0f s, really %.0f s; score %.3f",
-			t.Use.P50, t.Use.P10, t.Use.P90, t.RealUse, t.Wait.P50, t.Wait.P10, t.Wait.P90, t.RealWait, t.P90.P50, t.RealP90, t.Score)
+		r.told(what+": "+name, "use %.1f %% (%.1f to %.1f), really %.1f %%; mean waiting %.0f s (%.0f to %.0f), really %.0f s; p90 %.0f s, really %.0f s; score %.3f, held %.0f %%",
+			t.Use.P50, t.Use.P10, t.Use.P90, t.RealUse, t.Wait.P50, t.Wait.P10, t.Wait.P90, t.RealWait, t.P90.P50, t.RealP90, t.Score, 100*t.Held)
 	}
 }
 
