@@ -7,6 +7,7 @@ import (
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/chip"
+	"github.com/triarch-ai/triarch/compute/perf/estimate"
 	"github.com/triarch-ai/triarch/models/fit"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/tenancy/auth"
@@ -18,7 +19,13 @@ func (s *Server) fitModel(ctx context.Context, p *auth.Principal, in *ModelPath)
 	if err != nil {
 		return nil, err
 	}
-	fleet := fit.Service{Stock: s.stock, Market: s.Chips}
+	fleet := fit.Service{Stock: s.stock, Market: func() (estimate.Market, error) {
+		m, err := s.Chips()
+		if s.Measured != nil {
+			m.Corrector = s.Measured.For(p.ProjectID)
+		}
+		return m, err
+	}}
 	places, err := fleet.Places(ctx, v.Shape)
 	if err != nil {
 		return nil, err

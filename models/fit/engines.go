@@ -5,12 +5,13 @@ import (
 	"slices"
 
 	"github.com/triarch-ai/triarch/compute/chip"
+	"github.com/triarch-ai/triarch/compute/perf"
 	"github.com/triarch-ai/triarch/models/registry"
 	"github.com/triarch-ai/triarch/models/registry/shape"
 )
 
 // Native is the name of the embedded engine.
-const Native = "native"
+const Native = perf.Native
 
 // Verdict says whether an engine runs a model.
 type Verdict string
