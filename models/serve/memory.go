@@ -139,7 +139,7 @@ func (s *Service) holds(asked, weights int64, replicas int) error {
 			case "replicas":
 				return fmt.Sprintf("%d of its replicas would take %s", s.MemoryLimit/one, fit.Size(one*(s.MemoryLimit/one)))
 			case "memory_bytes":
-				return fmt.Sprintf("a cache of %s would fit", fit.Size(s.MemoryLimit-weights))
+				return fmt.Sprintf("a cache of %s would fit", fit.Size((s.MemoryLimit-weights)>>20<<20))
 			}
 			return fmt.Sprintf("its weights alone take %s; take a smaller or more strongly quantised model, or an engine on another machine", fit.Size(weights))
 		}})
