@@ -207,7 +207,7 @@ func (s *ChipScan) check() Check {
 	check := Check{"chips", Fine, strings.Join(says, ", "), ""}
 	switch {
 	case len(faults) > 0:
-		check.State, check.Says, check.Fix = Bad, check.Says+"; "+strings.Join(faults, "; "), "drain the node with `triarch node drain`, then do what is in brackets"
+		check.State, check.Says, check.Fix = Bad, check.Says+"; "+strings.Join(faults, "; "), "do what is in brackets; a control plane that runs here takes the device out by itself, as `triarch node show` tells"
 	case len(problems) > 0:
 		check.State, check.Says, check.Fix = Note, check.Says+"; "+problems[0], "`triarch chip scan` tells all of it"
 	case len(s.Unread) > 0:

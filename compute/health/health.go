@@ -9,6 +9,7 @@ package health
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -51,6 +52,7 @@ type Slot struct {
 	Missing int               `json:"missing,omitempty"` // scans in a row that did not name it
 	Well    int               `json:"well,omitempty"`    // scans in a row without a fault that would keep it out
 	Falls   []time.Time       `json:"falls,omitempty"`   // when it went out, within the span that counts
+	Told    map[string]string `json:"told,omitempty"`    // faults that were told of: code and words
 	Acked   map[string]string `json:"acked,omitempty"`   // faults that somebody resumed it in spite of: code and words
 }
 
@@ -166,23 +168,6 @@ func (b *Board) Resume(node string) bool {
 			s.Acked[f.Code] = f.Says
 		}
 		s.Out, s.Since, s.Stays, s.Falls, s.Well, s.Logged = "", time.Time{}, false, nil, 0, nil
-	}
-	return true
-}
-
-// Forget takes a node's devices that are out off the board, as after they were taken out of the machine; false if there is no such node.
-// Places of the others do not change.
-func (b *Board) Forget(node string) bool {
-	i := slices.IndexFunc(b.Nodes, func(n Node) bool { return n.Name == node })
-	if i < 0 {
-		return false
-	}
-	n := &b.Nodes[i]
-	for len(n.Slots) > 0 && n.Slots[len(n.Slots)-1].Out != "" && n.Slots[len(n.Slots)-1].Missing >= goneAfter {
-		n.Slots = n.Slots[:len(n.Slots)-1]
-	}
-	if len(n.Slots) == 0 {
-		b.Nodes = slices.Delete(b.Nodes, i, i+1)
 	}
 	return true
 }
@@ -461,32 +446,29 @@ func (o *observer) worst(s *Slot) (worst chip.Fault, any bool) {
 	return worst, any
 }
 
-// fresh tells of faults that are new, or new in their words, and has work begin anew for those that ask for it. What went away may come back and is new then.
+// fresh tells of faults that are new, or new in their words, and has work begin anew for those that ask for it. What went
+// away may come back and is new then.
 func (o *observer) fresh(n *Node, k int) {
 	s := &n.Slots[k]
 	now := map[string]string{}
 	for _, f := range s.Faults {
 		now[f.Code] = f.Says
-		if s.Acked[f.Code] == f.Says {
+		if s.Acked[f.Code] == f.Says || s.Told[f.Code] == f.Says {
 			continue
 		}
-		if s.Acked == nil {
-			s.Acked = map[string]string{}
-		}
-		if told := s.Acked["told:"+f.Code]; told == f.Says {
-			continue
-		}
-		s.Acked["told:"+f.Code] = f.Says
 		o.event(n, k, f)
 		if f.Level >= chip.RestartTask {
 			o.restart(s, f)
 		}
 	}
 	for code := range s.Acked {
-		if _, there := now[strings.TrimPrefix(code, "told:")]; !there {
+		if _, there := now[code]; !there {
 			delete(s.Acked, code)
 			o.changed = true
 		}
+	}
+	if len(s.Told)+len(now) > 0 && !maps.Equal(s.Told, now) {
+		s.Told, o.changed = now, true
 	}
 }
 

@@ -123,7 +123,7 @@ func (p *Planner) fallen(v job.View) (stops []job.Stop) {
 			continue
 		}
 		if why := p.blame(j); why != "" {
-			stops = append(stops, job.Stop{Job: j.ID, Reason: "A device that it ran on failed: " + why + ". It starts again elsewhere.", Fault: job.FaultNode})
+			stops = append(stops, job.Stop{Job: j.ID, Reason: "A device that it ran on failed: " + why + ". It starts again.", Fault: job.FaultNode})
 		}
 	}
 	return stops
