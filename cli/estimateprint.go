@@ -341,7 +341,11 @@ func (a *app) explainRow(r api.ChipRanking, x *api.ChipRow) {
 		if l.Says == "" {
 			rate = short(l.Rate) + " tok/s"
 		}
-		others = append(others, []string{layoutText(l.Layout), strconv.Itoa(l.Layout.Batch), strconv.Itoa(max(1, l.Layout.Micro)), rate})
+		batch := strconv.Itoa(l.Layout.Batch)
+		if l.Layout.Batch == 0 {
+			batch = "-"
+		}
+		others = append(others, []string{layoutText(l.Layout), batch, strconv.Itoa(max(1, l.Layout.Micro)), rate})
 	}
 	a.Table([]string{"other layout", "batch", "micro", "gives"}, others)
 }
@@ -416,7 +420,7 @@ func termsSentence(task string, x *api.ChipRow) string {
 			parts = append(parts, fmt.Sprintf("%s %s", p.what, estimate.Duration(p.n)))
 		}
 	}
-	overlap := ", where the larger of arithmetic and memory traffic hides the other"
+	overlap := "; in a pass the larger of arithmetic and memory traffic hides the other"
 	if trainsTask(task) {
 		overlap = ""
 	}

@@ -229,7 +229,21 @@ func (c *Catalogue) Find(name string) (Chip, error) {
 		ids = append(ids, chip.ID, model)
 	}
 	return Chip{}, fault.New(fault.NotFound, "The catalogue has no chip "+quoted(short)+".",
-		fault.Fix("The nearest name is %s; `triarch chip ls` lists all, and a file %s in the data directory adds others", nearest.Name(short, ids), OverlayName))
+		fault.Fix("The nearest name is %s; `triarch chip ls` lists all, and a file %s in the data directory adds others", near(short, ids), OverlayName))
+}
+
+// near is the shortest id that holds the word, else the nearest one.
+func near(word string, ids []string) string {
+	best := ""
+	for _, id := range ids {
+		if w := plain(word); len(w) > 1 && strings.Contains(plain(id), w) && (best == "" || len(id) < len(best)) {
+			best = id
+		}
+	}
+	if best == "" {
+		best = nearest.Name(word, ids)
+	}
+	return best
 }
 
 // OfMake lists the chips of a make, in any case of letters; where there is none, the error names the nearest.

@@ -26,9 +26,9 @@ var fitted = map[cell]Efficiency{
 	{Decode, ""}:                  {0.550, 0.729, 0.00013, 2.00},
 	{Decode, "llama.cpp"}:         {0.550, 0.729, 0.00013, 1.66},
 	{Embed, ""}:                   {0.618, 0.668, 0.00011, 1.63}, // nobody's figures were found: prefill's
-	{PostTrain, ""}:               {0.482, 0.773, 1.5e-05, 1.45},
-	{PostTrain, "mindformers"}:    {0.529, 0.769, 1.1e-05, 1.21},
-	{PostTrain, "nemo"}:           {0.440, 0.777, 1.9e-05, 1.15},
+	{PostTrain, ""}:               {0.543, 0.713, 3.1e-05, 1.63},
+	{PostTrain, "mindformers"}:    {0.614, 0.888, 1.1e-05, 1.36},
+	{PostTrain, "nemo"}:           {0.481, 0.573, 5.1e-05, 1.15},
 	{Prefill, ""}:                 {0.618, 0.668, 0.00011, 1.63},
 	{Prefill, "llama.cpp"}:        {0.537, 0.700, 7.1e-06, 1.29},
 	{Prefill, "optimum-habana"}:   {0.625, 0.741, 0.00012, 1.15},
@@ -39,8 +39,8 @@ var fitted = map[cell]Efficiency{
 	{Serve, "tensorrt-llm"}:       {0.696, 0.985, 0.00039, 1.35},
 	{Serve, "tensorrt-llm-0.6"}:   {0.775, 1.000, 0.00044, 1.50},
 	{Serve, "vllm"}:               {0.159, 0.484, 6.2e-05, 1.28},
-	{Train, ""}:                   {0.640, 0.366, 0.0004, 1.51},
+	{Train, ""}:                   {0.660, 0.318, 0.00034, 1.51},
 	{Train, "llm-foundry"}:        {0.761, 0.268, 0.001, 1.26},
-	{Train, "nemo"}:               {0.500, 0.489, 0.00019, 1.18},
+	{Train, "nemo"}:               {0.550, 0.318, 7.5e-06, 1.18},
 	{Train, "torchtitan"}:         {0.688, 0.375, 1e-05, 1.15},
 }

@@ -74,20 +74,21 @@ func (q Question) carrier(r rates, chips int) (speed float64, name string) {
 
 // hidden says what is not counted, and how fast it must be for that to be true.
 func hidden(name, what string, bytes, work float64) string {
-	if !(work > 0) {
+	if !(work > 0 && bytes > 0) {
 		return fmt.Sprintf("the %s is unknown: %s counts as hidden behind work", name, what)
 	}
 	return fmt.Sprintf("the %s is unknown: %s counts as hidden behind work, which takes %s a chip each way", name, what, chip.FormatQuantity(bytes/work, chip.BytesPerSecond))
 }
 
-// passLink is the seconds that links take of a pass of so many tokens through all layers without a backward one.
-func (q Question) passLink(a *Answer, r rates, tokens float64) (t float64) {
+// passLink is the seconds that links take of a pass of so many tokens through all layers without a backward one, beside so
+// many seconds of work.
+func (q Question) passLink(a *Answer, r rates, tokens, work float64) (t float64) {
 	l := q.Layout.filled()
 	if l.Tensor > 1 {
 		t = q.tensorLink(tokens, 2) * float64(l.Pipeline) / r.link
 	}
 	t += q.expertLink(r, tokens/float64(l.Tensor*l.Sequence), 1)
-	return t + q.stageLink(a, r, tokens, float64(l.Pipeline-1), 0)
+	return t + q.stageLink(a, r, tokens, float64(l.Pipeline-1), work)
 }
 
 // assume notes what stands in for what is unknown, once.

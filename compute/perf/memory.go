@@ -79,7 +79,13 @@ func (q Question) share() float64 {
 	rest := float64(q.Shape.Parameters()) - experts
 	// Experts that are split by the expert layout may be so within the tensor ranks or across data ranks.
 	split := float64(max(l.Tensor, l.Expert))
-	return (rest/float64(l.Tensor) + experts/split) / float64(l.Pipeline)
+	return (rest/float64(l.Tensor) + experts/split) / float64(l.Pipeline) * q.fullest()
+}
+
+// fullest is how much more than its even part the fullest stage of a pipeline has, where layers do not divide by stages.
+func (q Question) fullest() float64 {
+	n, p := q.Shape.Layers, q.Layout.filled().Pipeline
+	return float64((n+p-1)/p*p) / float64(n)
 }
 
 // kept is the bytes that one token leaves in a layer for the backward pass, by arXiv 2205.05198 section 4 without

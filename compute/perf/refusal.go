@@ -95,7 +95,25 @@ func (q Question) check() *Refusal {
 	default:
 		return invalid("work.recompute", "%q is no way of recomputing", w.Recompute)
 	}
+	if r := q.checkChip(); r != nil {
+		return r
+	}
 	return q.checkLayout()
+}
+
+// checkChip refuses figures that no device has; those of the catalogue are bounded closer.
+func (q Question) checkChip() *Refusal {
+	c := &q.Chip
+	figures := map[string]*chip.Figure{"memory": c.Memory, "bandwidth": c.Bandwidth, "power": c.Power, "flops." + string(q.Work.Precision): c.Flops[q.Work.Precision]}
+	if c.Link != nil {
+		figures["link"] = &c.Link.Figure
+	}
+	for name, f := range figures {
+		if f != nil && !(f.Value >= 1 && f.Value <= 1e24) {
+			return invalid("chip."+name, "%v of %s is not possible", f.Value, c.ID)
+		}
+	}
+	return nil
 }
 
 func (q Question) checkLayout() *Refusal {
@@ -109,7 +127,9 @@ func (q Question) checkLayout() *Refusal {
 		return invalid("layout.expert", "%d chips cannot share the experts", l.Expert)
 	case q.Work.Task.trains() && q.Work.Batch < l.Data:
 		return invalid("work.batch", "%d sequences are too few for %d ranks", q.Work.Batch, l.Data)
-	case l.Chips() > limit:
+	case l.Shard < ShardNone || l.Shard > ShardWeights:
+		return invalid("layout.shard", "%d is no stage", l.Shard)
+	case float64(l.Tensor)*float64(l.Pipeline)*float64(l.Data)*float64(l.Sequence) > limit:
 		return invalid("layout", "%d chips", l.Chips())
 	}
 	return nil

@@ -56,7 +56,11 @@ func predict(q Question, efficiency func(Task, string) (Efficiency, bool)) (Answ
 	}
 	e, own := efficiency(q.Work.Task, q.Work.Engine)
 	if !own {
-		a.Assumed = append(a.Assumed, fmt.Sprintf("efficiency of %s with %q: the task's mean over engines", q.Work.Task, q.Work.Engine))
+		if q.Work.Engine == "" {
+			a.assume(fmt.Sprintf("the efficiency is the mean of the engines whose %s was published", q.Work.Task))
+		} else {
+			a.assume(fmt.Sprintf("the efficiency of %s in %s is unknown: the mean of the engines whose %s was published stands for it", q.Work.Engine, q.Work.Task, q.Work.Task))
+		}
 	}
 	switch q.Work.Task {
 	case Train, PostTrain:
@@ -136,8 +140,9 @@ func (q Question) training(a *Answer, r rates, e Efficiency) {
 	tokens := float64(w.Batch) * context
 	micro := max(1, min(max(1, w.Micro), w.Batch/l.Data))
 	micros := math.Ceil(float64(w.Batch) / float64(l.Data*micro))
-	// As if a chip did all of so many tokens. Where the batch does not divide by the ranks, the others wait for the fullest.
-	each := math.Ceil(float64(w.Batch)/float64(l.Data)) * float64(l.Data) * context / float64(l.Chips())
+	// As if a chip did all of so many tokens. Where the batch does not divide by the ranks, or the layers by the stages, the
+	// others wait for the fullest.
+	each := math.Ceil(float64(w.Batch)/float64(l.Data)) * float64(l.Data) * context / float64(l.Chips()) * q.fullest()
 	t := &a.Terms
 	t.Arithmetic = each * passes * s.Flops(context/2) / (r.flops * e.Arithmetic) // attention sees half of the context in the mean
 	how := w.Recompute
@@ -145,9 +150,9 @@ func (q Question) training(a *Answer, r rates, e Efficiency) {
 		how = Fused // what is not kept is written and read all the same
 	}
 	t.Memory = each * passes * float64(s.Layers) * 2 * s.kept(how, context) / (r.bytes * e.Memory)
-	t.Overhead = float64(s.Layers) * passes * e.Layer * micros / float64(l.Pipeline)
+	t.Overhead = float64(s.Layers) * passes * e.Layer * micros / float64(l.Pipeline) * q.fullest()
 	if l.Tensor > 1 {
-		t.Link = q.tensorLink(each*float64(l.Tensor), passes*2) / r.link
+		t.Link = q.tensorLink(each*float64(l.Tensor*l.Pipeline), passes*2) / r.link
 	}
 	t.Link += q.expertLink(r, each, passes)
 	work := t.Arithmetic + t.Memory + t.Overhead + t.Link
@@ -155,7 +160,7 @@ func (q Question) training(a *Answer, r rates, e Efficiency) {
 		t.Bubble = work * float64(l.Pipeline-1) / (micros * float64(l.Virtual))
 	}
 	// Each microbatch goes forward and back through the parts of a stage: what it hands on waits for nothing else.
-	t.Link += q.stageLink(a, r, each*float64(l.Pipeline), 2*float64(l.Virtual), work)
+	t.Link += q.stageLink(a, r, each*float64(l.Tensor*l.Pipeline), 2*float64(l.Virtual), work)
 	work = t.Arithmetic + t.Memory + t.Overhead + t.Link
 	data := q.dataLink(a, r, work, micros)
 	t.Link += data
@@ -181,12 +186,13 @@ func (q Question) prefill(a *Answer, r rates, e Efficiency, batch, prompt int, s
 		Arithmetic: tokens * s.Flops(seen) / ranks / (r.flops * e.Arithmetic),
 		Memory:     s.met(tokens) * q.Work.weightBytes() / ranks / (r.bytes * e.Memory),
 		Overhead:   float64(s.Layers) * e.Layer,
-		Link:       q.passLink(a, r, tokens),
 	}
+	t.Link = q.passLink(a, r, tokens, max(t.Arithmetic, t.Memory))
 	pass := max(t.Arithmetic, t.Memory) + t.Link + t.Overhead
 	for _, x := range []*float64{&t.Arithmetic, &t.Memory, &t.Overhead, &t.Link} {
-		*x *= passes / stages
+		*x *= passes / stages * q.fullest()
 	}
+	pass *= q.fullest()
 	if !steady {
 		t.Bubble = pass * (stages - 1) / stages
 	}
@@ -210,7 +216,10 @@ func (q Question) decode(a *Answer, r rates, e Efficiency, batch int, context fl
 		Arithmetic: n * s.Flops(context) / ranks / (r.flops * e.Arithmetic),
 		Memory:     (s.met(n)*w.weightBytes()/ranks + cache) / (r.bytes * e.Memory),
 		Overhead:   float64(s.Layers) * e.Layer,
-		Link:       q.passLink(a, r, n),
+	}
+	t.Link = q.passLink(a, r, n, max(t.Arithmetic, t.Memory))
+	for _, x := range []*float64{&t.Arithmetic, &t.Memory, &t.Overhead, &t.Link} {
+		*x *= q.fullest()
 	}
 	a.Terms = t
 	a.Step = max(t.Arithmetic, t.Memory) + t.Link + t.Overhead

@@ -9,6 +9,7 @@ package estimate
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -299,23 +300,27 @@ func (s *search) least() int {
 
 // smallest is the row of the smallest number that does what was asked.
 func (s *search) smallest() Row {
-	last, fits := Row{}, 0
+	var fastest, last Row
+	from := s.least()
 	for n := range s.counts {
-		if n < s.least() {
+		if n < from {
 			continue
 		}
 		row, ok := s.at(n)
 		if ok {
 			return row
 		}
-		if row.Refused.Reason != TooSlow {
-			if fits > 0 {
-				continue // it fitted in fewer: this number only cannot be laid out
-			}
-		} else if fits == 0 {
-			fits = n
-		}
 		last = row
+		if row.Refused.Reason == TooSlow {
+			if fastest.Count == 0 || row.Rate.Is > fastest.Rate.Is {
+				fastest = row
+			}
+			// A chip among more does more only by what room it wins: numbers that would need four times as much of each are not tried.
+			from = max(from, int(min(s.wanted()/(4*row.Rate.Is/float64(n)), float64(s.most))))
+		}
+	}
+	if fastest.Count > 0 {
+		last = fastest
 	}
 	if last.Refused == nil { // not even the most chips hold it
 		last, _ = s.at(max(1, s.largest()))
@@ -323,44 +328,26 @@ func (s *search) smallest() Row {
 	if last.Refused == nil {
 		return last
 	}
-	switch {
-	case s.of.Has > 0:
+	if s.of.Has > 0 {
 		last.Refused.Fleet = s.of.Has
 		last.Refused.Smallest = s.beyond()
-	case last.Refused.Reason == TooSlow:
-		last.Refused.Smallest = fits
+	}
+	if last.Refused.Reason == TooSlow {
+		last.Refused.Detail = "the fastest number tried: " + last.Refused.Detail
+		if w := last.Work; trains(w.Task) && last.Layout.Data*max(1, w.Micro)*2 > w.Batch {
+			last.Refused.Detail += fmt.Sprintf("; a step of %d sequences keeps few more busy", w.Batch)
+		}
 	}
 	return last
 }
 
-// better looks within a node, or among twice and four times as many where it takes more than that, for the number of which
-// each chip does most: few chips that just hold a model have little room for what it works on. It takes it where Best
-// asks for it, else notes it.
-func (s *search) better(row Row) Row {
-	if row.Refused != nil {
-		return row
+// wanted is the tokens a second that the question asks for.
+func (s *search) wanted() float64 {
+	w := s.ask.Rate
+	if s.ask.Within > 0 {
+		w = max(w, s.ask.Tokens/s.ask.Within)
 	}
-	least := row.Rate.Is / float64(row.Count)
-	best, each := row, least
-	for n := range s.counts {
-		if n > max(s.q.Node, 4*row.Count) {
-			break
-		}
-		if n <= row.Count {
-			continue
-		}
-		if x, ok := s.at(n); ok && x.Rate.Is/float64(n) > each*1.02 {
-			best, each = x, x.Rate.Is/float64(n)
-		}
-	}
-	switch {
-	case best.Count == row.Count:
-	case s.ask.Best:
-		return best
-	case each > 1.25*least:
-		row.Better = Better{best.Count, each / least}
-	}
-	return row
+	return w
 }
 
 func (s *search) largest() (n int) {
@@ -395,6 +382,36 @@ func (s *search) beyond() int {
 		return 0
 	}
 	return row.Count
+}
+
+// better looks within a node, or among twice and four times as many where it takes more than that, for the number of which
+// each chip does most: few chips that just hold a model have little room for what it works on. It takes it where Best
+// asks for it, else notes it.
+func (s *search) better(row Row) Row {
+	if row.Refused != nil {
+		return row
+	}
+	least := row.Rate.Is / float64(row.Count)
+	best, each := row, least
+	for n := range s.counts {
+		if n > max(s.q.Node, 4*row.Count) {
+			break
+		}
+		if n <= row.Count {
+			continue
+		}
+		if x, ok := s.at(n); ok && x.Rate.Is/float64(n) > each*1.02 {
+			best, each = x, x.Rate.Is/float64(n)
+		}
+	}
+	switch {
+	case best.Count == row.Count:
+	case s.ask.Best:
+		return best
+	case each > 1.25*least:
+		row.Better = Better{best.Count, each / least}
+	}
+	return row
 }
 
 func (r *Row) assume(notes ...string) {

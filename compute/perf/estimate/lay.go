@@ -28,14 +28,28 @@ func (s *search) at(count int) (Row, bool) {
 		return row, false
 	}
 	s.fill(&row, options[0])
-	for _, o := range options[1:min(len(options), 9)] {
-		row.Others = append(row.Others, Other{o.Option, o.Work})
-	}
+	row.Others = others(options)
 	if r := s.slow(&row); r != nil {
 		row.Refused = r
 		return row, false
 	}
 	return row, true
+}
+
+// others are the next best layouts, each once.
+func others(options []option) (list []Other) {
+	type key struct {
+		perf.Layout
+		perf.Recompute
+	}
+	seen := map[key]bool{{options[0].Layout, options[0].Recompute}: true}
+	for _, o := range options[1:] {
+		if k := (key{o.Layout, o.Recompute}); !seen[k] && len(list) < 8 {
+			seen[k] = true
+			list = append(list, Other{o.Option, o.Work})
+		}
+	}
+	return list
 }
 
 // option is a layout with the work as it is laid out.

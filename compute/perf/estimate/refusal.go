@@ -45,11 +45,15 @@ func (r *Refusal) Error() string {
 	case string(perf.NoFit):
 		return r.noFit()
 	case TooSlow:
-		return r.Detail + "."
+		s := "It is too slow: " + r.Detail
+		if r.Fleet > 0 && r.Smallest > 0 {
+			s += fmt.Sprintf("; it takes %d chips and there are %d", r.Smallest, r.Fleet)
+		}
+		return s + "."
 	case NoPrecision:
 		return "It does not have " + strings.Join(r.Lacks, ", ") + "; " + r.offers()
 	case string(perf.Unknown):
-		s := "Nobody has told its " + strings.Join(r.Missing, ", ") + "."
+		s := "Nobody has told its " + figures(r.Missing) + "."
 		if len(r.Offers) > 0 {
 			s += " Known are " + join(r.Offers) + "."
 		}
@@ -67,6 +71,22 @@ func (r *Refusal) noFit() string {
 		return s + fmt.Sprintf("; %d chips hold it.", r.Smallest)
 	}
 	return s + "; no number of them holds it" + cmp.Or(prefixed("; ", r.Detail), "") + "."
+}
+
+// figures names missing figures; of throughputs one is enough.
+func figures(missing []string) string {
+	var all, flops []string
+	for _, m := range missing {
+		if strings.HasPrefix(m, "flops.") {
+			flops = append(flops, m)
+		} else {
+			all = append(all, m)
+		}
+	}
+	if len(flops) > 0 {
+		all = append(all, strings.Join(flops, " or "))
+	}
+	return strings.Join(all, ", ")
 }
 
 func prefixed(p, s string) string {

@@ -34,7 +34,7 @@ type Stock struct {
 
 // defaults of the sizes that a task needs and a question may leave out. They are told in the notes.
 var defaults = map[perf.Task]api.ChipQuestion{
-	perf.Train:     {Batch: 512, Context: 8192},
+	perf.Train:     {Batch: 2048, Context: 8192},
 	perf.PostTrain: {Batch: 64, Context: 4096},
 	perf.Prefill:   {Batch: 8, Context: 2048},
 	perf.Decode:    {Context: 2048},
