@@ -19,6 +19,7 @@ import (
 	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/perf/estimate"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/registry/shape"
 	"github.com/triarch-ai/triarch/system"
 )
 
@@ -60,7 +61,7 @@ Prices are of an hour of one chip. A price or a power that nobody told leaves co
 func (o *estimateOptions) flags(c *cobra.Command) {
 	f, q := c.Flags(), &o.q
 	f.StringVar(&q.Task, "task", "serve", "train, post-train, serve, prefill, decode or embed")
-	f.StringVar(&o.shape, "shape", "", "file with the model's shape (JSON), instead of a name")
+	f.StringVar(&o.shape, "shape", "", "file with the model's shape, instead of a name: its config.json, or the sizes as JSON")
 	f.StringVar(&q.Engine, "engine", "", "whose speed is meant, such as vllm (default: the mean of all)")
 	f.StringSliceVar(&q.Precision, "precision", nil, "of the products, in the order of preference (default bf16)")
 	f.StringVar(&q.Weights, "weights", "", "how weights are kept: fp8, int4, or bits such as 4.5b (default: as the products)")
@@ -141,6 +142,13 @@ func (a *app) askEstimate(ctx context.Context, o *estimateOptions) (api.ChipRank
 	}
 	if err != nil {
 		return api.ChipRanking{}, err
+	}
+	if shape.IsConfig(o.q.Shape) {
+		s, err := shape.Config(o.q.Shape, o.q.Model)
+		if err != nil {
+			return api.ChipRanking{}, err
+		}
+		return estimate.Answer(o.q, &estimate.Model{Shape: s}, m)
 	}
 	return estimate.Answer(o.q, nil, m)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/fit"
 	"github.com/triarch-ai/triarch/models/registry"
+	"github.com/triarch-ai/triarch/models/registry/shape"
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 )
@@ -22,11 +23,11 @@ func (s *Server) estimateOps() {
 			if err != nil {
 				return nil, err
 			}
-			shape, err := s.shape(ctx, p, in.Body)
+			model, err := s.model(ctx, p, in.Body)
 			if err != nil {
 				return nil, err
 			}
-			r, err := estimate.Answer(in.Body, shape, m)
+			r, err := estimate.Answer(in.Body, model, m)
 			return &out[api.ChipRanking]{r}, err
 		})
 }
@@ -65,8 +66,12 @@ func (s *Server) stock(ctx context.Context) ([]estimate.Stock, error) {
 	return fit.Stock(nodes), nil
 }
 
-// shape is that of a model of the registry; nil where the question brings its own or names a known one.
-func (s *Server) shape(ctx context.Context, p *auth.Principal, q api.ChipQuestion) (*perf.Shape, error) {
+// model is one of the registry; nil where the question brings its own or names a known one.
+func (s *Server) model(ctx context.Context, p *auth.Principal, q api.ChipQuestion) (*estimate.Model, error) {
+	if shape.IsConfig(q.Shape) {
+		read, err := shape.Config(q.Shape, q.Model)
+		return &estimate.Model{Shape: read}, err
+	}
 	if len(q.Shape) > 0 {
 		return nil, nil
 	}
@@ -92,7 +97,7 @@ func (s *Server) shape(ctx context.Context, p *auth.Principal, q api.ChipQuestio
 }
 
 // transformer is the shape of a model of the registry.
-func transformer(v registry.Version) (*perf.Shape, error) {
+func transformer(v registry.Version) (*estimate.Model, error) {
 	s := v.Shape.Transformer
 	if s == nil {
 		return nil, fault.New(fault.Invalid, "The shape of "+v.Model+" is not known: "+cmp.Or(v.Shape.Unknown, "it was added before shapes were read."), fault.Field("model"),
@@ -100,5 +105,5 @@ func transformer(v registry.Version) (*perf.Shape, error) {
 	}
 	named := *s
 	named.Name = v.Model
-	return &named, nil
+	return &estimate.Model{Shape: named, PerWeight: v.Shape.PerWeight()}, nil
 }

@@ -104,13 +104,17 @@ func (q Question) check() *Refusal {
 // checkChip refuses figures that no device has; those of the catalogue are bounded closer.
 func (q Question) checkChip() *Refusal {
 	c := &q.Chip
-	figures := map[string]*chip.Figure{"memory": c.Memory, "bandwidth": c.Bandwidth, "power": c.Power, "flops." + string(q.Work.Precision): c.Flops[q.Work.Precision]}
-	if c.Link != nil {
-		figures["link"] = &c.Link.Figure
+	type named struct {
+		name string
+		*chip.Figure
 	}
-	for name, f := range figures {
-		if f != nil && !(f.Value >= 1 && f.Value <= 1e24) {
-			return invalid("chip."+name, "%v of %s is not possible", f.Value, c.ID)
+	figures := [...]named{{"memory", c.Memory}, {"bandwidth", c.Bandwidth}, {"power", c.Power}, {"flops." + string(q.Work.Precision), c.Flops[q.Work.Precision]}, {"link", nil}}
+	if c.Link != nil {
+		figures[4].Figure = &c.Link.Figure
+	}
+	for _, f := range figures {
+		if f.Figure != nil && !(f.Value >= 1 && f.Value <= 1e24) {
+			return invalid("chip."+f.name, "%v of %s is not possible", f.Value, c.ID)
 		}
 	}
 	return nil

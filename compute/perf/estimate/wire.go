@@ -42,16 +42,26 @@ var defaults = map[perf.Task]api.ChipQuestion{
 	perf.Embed:     {Batch: 32, Context: 512},
 }
 
-// Answer ranks the chips of a market for a question from outside. Shape is that of the question's model; nil: the question
-// has it, or names a known one. The errors are fault.Invalid and fault.NotFound, with field and reason.
-func Answer(in api.ChipQuestion, shape *perf.Shape, m Market) (api.ChipRanking, error) {
-	s, err := shapeOf(in, shape)
+// Model is what is known of a question's model.
+type Model struct {
+	Shape     perf.Shape
+	PerWeight float64 // bytes of a weight as it is stored; 0: unknown
+}
+
+// Answer ranks the chips of a market for a question from outside. Model is the question's; nil: the question has its shape,
+// or names a known one. The errors are fault.Invalid and fault.NotFound, with field and reason.
+func Answer(in api.ChipQuestion, model *Model, m Market) (api.ChipRanking, error) {
+	s, err := shapeOf(in, model)
 	if err != nil {
 		return api.ChipRanking{}, err
 	}
 	ask, notes, err := asked(in, s)
 	if err != nil {
 		return api.ChipRanking{}, err
+	}
+	if model != nil && in.Weights == "" && !trains(ask.Work.Task) && model.PerWeight > 0 && model.PerWeight < 1.9 { // quantised
+		ask.Work.WeightBytes = model.PerWeight
+		notes = append(notes, fmt.Sprintf("weights as they are stored, %.3g bits each", 8*model.PerWeight))
 	}
 	candidates, strange, err := m.candidates(in)
 	if err != nil {
@@ -90,10 +100,10 @@ func Fault(r *perf.Refusal) error {
 	return fault.InvalidField(strings.TrimPrefix(r.Field, "work."), "%s", r.Error())
 }
 
-func shapeOf(in api.ChipQuestion, shape *perf.Shape) (perf.Shape, error) {
+func shapeOf(in api.ChipQuestion, model *Model) (perf.Shape, error) {
 	switch {
-	case shape != nil:
-		return *shape, nil
+	case model != nil:
+		return model.Shape, nil
 	case len(in.Shape) > 0:
 		return ParseShape(in.Shape, in.Model)
 	}
