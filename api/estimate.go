@@ -38,7 +38,7 @@ type ChipQuestion struct {
 	Link   float64          `json:"link,omitempty" doc:"bytes a second each way between chips of a node where the catalogue has none"`
 	Prices map[string]int64 `json:"prices,omitempty" doc:"micro-units for an hour of one chip, by id or alias; over those of the installation, which only its operator sees"`
 	PUE    float64          `json:"pue,omitempty" doc:"energy of the site for each joule of a chip"`
-	By     string           `json:"by,omitempty" maxLength:"16" doc:"cost, time or energy; default: cost where a price is known, else time"`
+	By     string           `json:"by,omitempty" maxLength:"16" doc:"cost, time, energy or chip-hours; default: cost where a price is known, else chip-hours"`
 }
 
 // Span is a number with the interval in which nine of ten are expected.

@@ -90,7 +90,7 @@ func (o *estimateOptions) flags(c *cobra.Command) {
 	f.StringArrayVar(&o.price, "price", nil, "price of an hour of one chip, CHIP=AMOUNT")
 	f.StringVar(&o.prices, "prices", "", "file of such prices (YAML), CHIP: AMOUNT")
 	f.Float64Var(&q.PUE, "pue", 0, "energy of the site for each joule of a chip, such as 1.3 (default: the chips alone)")
-	f.StringVar(&q.By, "by", "", "cost, time or energy (default: cost where a price is known, else time)")
+	f.StringVar(&q.By, "by", "", "cost, time, energy or chip-hours (default: cost where a price is known, else chip-hours)")
 	f.StringVar(&o.catalogue, "catalogue", "", "your own file of chips over the catalogue, for answers without a server (default: "+chip.OverlayName+" in the data directory)")
 	f.StringVar(&o.explain, "explain", "", "tell one chip's row in sentences")
 	f.BoolVar(&o.wide, "wide", false, "more columns")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -30,7 +31,7 @@ func (a *app) printEstimate(r api.ChipRanking, wide bool) {
 		x := &r.Rows[i]
 		if x.Refused != nil {
 			name := x.Chip
-			if x.Count > 0 && x.Refused.Smallest == 0 {
+			if x.Count > 0 {
 				name = fmt.Sprintf("%s x%d", x.Chip, x.Count)
 			}
 			for j, line := range fold(x.Refused.Says, 72) {
@@ -62,12 +63,22 @@ func jobText(tokens float64) string {
 	return " of " + short(tokens) + " tokens"
 }
 
+// priced says whether any row has a price; where none has, the table tells of chips and hours instead.
+func priced(r api.ChipRanking) bool {
+	return slices.ContainsFunc(r.Rows, func(x api.ChipRow) bool { return x.Hourly != nil })
+}
+
 func estimateHeadings(r api.ChipRanking, wide bool) []string {
 	h := []string{"chip", "n", "layout", "GB of", "tok/s (90 %)"}
-	if r.Tokens > 0 {
+	switch p := priced(r); {
+	case r.Tokens > 0 && p:
 		h = []string{"chip", "n", "layout", "GB of", "tok/s", "time (90 %)", "cost", "energy"}
-	} else {
+	case r.Tokens > 0:
+		h = []string{"chip", "n", "layout", "GB of", "tok/s", "time (90 %)", "chip-h", "energy"}
+	case p:
 		h = append(h, "cost/M", "J/tok", "bound")
+	default:
+		h = append(h, "each", "J/tok", "bound")
 	}
 	if wide {
 		h = append(h, "make", "batch", "precision", "user tok/s", "cost/h", "cost 90 %", "watts", "known", "each more")
@@ -89,10 +100,19 @@ func estimateRow(r api.ChipRanking, x *api.ChipRow, wide bool) []string {
 	}
 	gb := func(v float64) string { return strconv.FormatFloat(math.Round(v/1e9), 'f', -1, 64) }
 	row := []string{x.Chip, n, l, gb(x.Memory.Total) + "/" + gb(x.Memory.Room)}
+	money := moneyText(x.Million)
+	switch p := priced(r); {
+	case !p && r.Tokens > 0:
+		money = short(x.Seconds.Is / 3600 * float64(x.Count))
+	case !p:
+		money = short(x.Rate.Is / float64(x.Count))
+	case r.Tokens > 0:
+		money = moneyText(x.Cost)
+	}
 	if r.Tokens > 0 {
-		row = append(row, short(x.Rate.Is), fmt.Sprintf("%s (%s)", estimate.Duration(x.Seconds.Is), spanText(x.Seconds, estimate.Duration)), moneyText(x.Cost), energyText(x.Energy))
+		row = append(row, short(x.Rate.Is), fmt.Sprintf("%s (%s)", estimate.Duration(x.Seconds.Is), spanText(x.Seconds, estimate.Duration)), money, energyText(x.Energy))
 	} else {
-		row = append(row, fmt.Sprintf("%s (%s)", short(x.Rate.Is), spanText(x.Rate, short)), moneyText(x.Million), joulesText(x.Joules), x.Bound)
+		row = append(row, fmt.Sprintf("%s (%s)", short(x.Rate.Is), spanText(x.Rate, short)), money, joulesText(x.Joules), x.Bound)
 	}
 	if !wide {
 		return row
@@ -135,6 +155,9 @@ func (a *app) estimateLegend(r api.ChipRanking, stars, more, known bool) {
 		says += ", z ZeRO stage, r all is computed again."
 	} else {
 		says += " (replicas)."
+	}
+	if !priced(r) && r.Tokens == 0 {
+		says += " EACH is tokens a second of one chip."
 	}
 	if stars {
 		says += " * nobody told how fast the link or network is: what it carries counts as hidden; --explain CHIP tells how fast it must be."
@@ -341,6 +364,7 @@ func (a *app) explainRow(r api.ChipRanking, x *api.ChipRow) {
 		if l.Says == "" {
 			rate = short(l.Rate) + " tok/s"
 		}
+		rate = strings.TrimPrefix(rate, "It does not fit: ")
 		batch := strconv.Itoa(l.Layout.Batch)
 		if l.Layout.Batch == 0 {
 			batch = "-"

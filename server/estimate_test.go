@@ -41,8 +41,8 @@ func TestEstimatesKeepPricesFromOthers(t *testing.T) {
 		by           string
 	}{
 		"the operator":           {operator, body, 2_500_000, "cost"},
-		"an owner":               {owner, body, 0, "time"},
-		"a viewer":               {viewer, body, 0, "time"},
+		"an owner":               {owner, body, 0, "chip-hours"},
+		"a viewer":               {viewer, body, 0, "chip-hours"},
 		"a viewer with a price":  {viewer, strings.Replace(body, `"count"`, `"prices":{"h100":7},"count"`, 1), 7, "cost"},
 		"the operator with one":  {operator, strings.Replace(body, `"count"`, `"prices":{"h100":7},"count"`, 1), 7, "cost"},
 		"the operator, by speed": {operator, strings.Replace(body, `"count"`, `"by":"time","count"`, 1), 2_500_000, "time"},

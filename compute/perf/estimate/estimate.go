@@ -26,6 +26,7 @@ const (
 	ByCost   By = "cost"
 	ByTime   By = "time"
 	ByEnergy By = "energy"
+	ByChips  By = "chip-hours" // what a chip does: cost where all chips cost the same
 )
 
 // Corrector changes an answer by what was measured; package measured has one. A nil one changes nothing.
@@ -151,6 +152,8 @@ func (ask *Ask) compare(a, b *Row) int {
 			return r.PerMillion
 		case ByEnergy:
 			return r.Joules
+		case ByChips:
+			return &Span{Is: -r.Rate.Is / float64(r.Count)}
 		}
 		return &Span{Is: -r.Rate.Is}
 	}
@@ -301,7 +304,7 @@ func (s *search) least() int {
 // smallest is the row of the smallest number that does what was asked.
 func (s *search) smallest() Row {
 	var fastest, last Row
-	from := s.least()
+	from, fits := s.least(), 0
 	for n := range s.counts {
 		if n < from {
 			continue
@@ -311,11 +314,19 @@ func (s *search) smallest() Row {
 			return row
 		}
 		last = row
-		if row.Refused.Reason == TooSlow {
-			if fastest.Count == 0 || row.Rate.Is > fastest.Rate.Is {
-				fastest = row
-			}
-			// A chip among more does more only by what room it wins: numbers that would need four times as much of each are not tried.
+		if row.Refused.Reason != TooSlow {
+			continue
+		}
+		if fits == 0 {
+			fits = n
+		}
+		if fastest.Count == 0 || row.Rate.Is > fastest.Rate.Is || row.Refused.alone > fastest.Refused.alone {
+			fastest = row
+		}
+		if row.Refused.alone > 0 && n >= max(s.q.Node, 4*fits) {
+			break
+		}
+		if row.Rate.Is > 0 { // a chip among more does more only by what room it wins: numbers that would need four times as much of each are not tried
 			from = max(from, int(min(s.wanted()/(4*row.Rate.Is/float64(n)), float64(s.most))))
 		}
 	}
@@ -333,11 +344,12 @@ func (s *search) smallest() Row {
 		last.Refused.Smallest = s.beyond()
 	}
 	if last.Refused.Reason == TooSlow {
-		last.Refused.Detail = "the fastest number tried: " + last.Refused.Detail
+		last.Refused.Detail = "of the numbers tried the fastest, " + last.Refused.Detail
 		if w := last.Work; trains(w.Task) && last.Layout.Data*max(1, w.Micro)*2 > w.Batch {
 			last.Refused.Detail += fmt.Sprintf("; a step of %d sequences keeps few more busy", w.Batch)
 		}
 	}
+	last.Count = 0
 	return last
 }
 

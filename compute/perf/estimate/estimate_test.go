@@ -248,6 +248,10 @@ func TestWanted(t *testing.T) {
 	if fast := row(t, b, "h100"); fast.User < 20 || fast.Rate.Is > row(t, slow, "h100").Rate.Is {
 		t.Errorf("%v tokens a second of one, %v of all", fast.User, fast.Rate)
 	}
+	b.Counts = nil
+	if r := row(t, b, "l40s").Refused; r == nil || r.Reason != TooSlow || !strings.Contains(r.Error(), "one sequence alone") {
+		t.Errorf("a pipeline of L40S for someone in a hurry: %+v", r)
+	}
 	c := ask(t, perf.Train)
 	c.Tokens, c.Within = 1e12, 30*86400
 	if r := row(t, c, "h100"); r.Refused != nil || r.Seconds.Is > c.Within || r.Count < 100 {

@@ -22,9 +22,13 @@ func (s *search) at(count int) (Row, bool) {
 		row.Refused = &Refusal{Reason: string(perf.NoFit), Has: s.base.Has, Detail: "the batch and the layers cannot be split over so many"}
 		return row, false
 	}
-	if options[0].Refused != nil {
+	switch first := options[0]; {
+	case first.alone > 0:
+		row.Refused = &Refusal{Reason: TooSlow, alone: first.alone, Detail: fmt.Sprintf("%s give one sequence alone %.3g tokens a second where %.4g are asked", chips(count), first.alone, s.ask.User)}
+		return row, false
+	case first.Refused != nil:
 		row.Refused = s.why(options)
-		row.Layout, row.Work = options[0].Layout, options[0].Work
+		row.Layout, row.Work = first.Layout, first.Work
 		return row, false
 	}
 	s.fill(&row, options[0])
@@ -37,7 +41,7 @@ func (s *search) at(count int) (Row, bool) {
 }
 
 // others are the next best layouts, each once.
-func others(options []option) (list []Other) {
+func others(options []*option) (list []Other) {
 	type key struct {
 		perf.Layout
 		perf.Recompute
@@ -56,10 +60,22 @@ func others(options []option) (list []Other) {
 type option struct {
 	perf.Option
 	perf.Work
+	alone float64 // it fits, but even one sequence alone gets only so many tokens a second, fewer than asked; 0: it does
+}
+
+// rank puts answers first, then what is too slow for a user, then what is refused.
+func (o *option) rank() int {
+	switch {
+	case o.Refused != nil:
+		return 2
+	case o.alone > 0:
+		return 1
+	}
+	return 0
 }
 
 // options tries layouts, ways of recomputing and sizes of microbatches, the best first.
-func (s *search) options(count int) (all []option) {
+func (s *search) options(count int) (all []*option) {
 	for _, w := range s.works(count) {
 		q := s.q
 		q.Work = w
@@ -70,25 +86,27 @@ func (s *search) options(count int) (all []option) {
 		for _, o := range options {
 			p := q
 			p.Layout = o.Layout
+			alone := 0.0
 			if o.Refused == nil {
-				if s.ask.User > 0 && !s.hurry(&p, &o) {
-					continue
-				}
 				if s.c != nil {
 					o.Answer = s.c.Correct(p, o.Answer)
 				}
+				if s.ask.User > 0 {
+					alone = s.hurry(&p, &o)
+				}
 			}
-			all = append(all, option{o, p.Work})
+			all = append(all, &option{o, p.Work, alone})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b option) int {
-		switch {
-		case a.Refused == nil && b.Refused == nil:
+	slices.SortStableFunc(all, func(a, b *option) int {
+		if n := cmp.Compare(a.rank(), b.rank()); n != 0 {
+			return n
+		}
+		switch a.rank() {
+		case 0:
 			return cmp.Or(cmp.Compare(b.Answer.Rate, a.Answer.Rate), cmp.Compare(a.Answer.Memory.Total(), b.Answer.Memory.Total()))
-		case a.Refused == nil:
-			return -1
-		case b.Refused == nil:
-			return 1
+		case 1:
+			return cmp.Compare(b.alone, a.alone)
 		}
 		return cmp.Or(cmp.Compare(a.Refused.Reason, b.Refused.Reason), cmp.Compare(a.Refused.Needs, b.Refused.Needs)) // "does not fit" first
 	})
@@ -121,23 +139,38 @@ func (s *search) works(count int) []perf.Work {
 	return all
 }
 
-// hurry lowers the batch until a sequence is as fast as asked; false where not even one alone is.
-func (s *search) hurry(q *perf.Question, o *perf.Option) bool {
+// hurry lowers the batch until a sequence is as fast as asked; where not even one alone is, it tells how fast that is.
+func (s *search) hurry(q *perf.Question, o *perf.Option) (alone float64) {
 	if perUser(q.Work, o.Answer) >= s.ask.User {
-		return true
+		return 0
 	}
-	low, high := 0, o.Answer.Batch // low is fast enough, high is not
+	at := func(batch int) (perf.Work, perf.Answer, float64) {
+		p := *q
+		p.Work.Batch = batch
+		a, r := perf.Predict(p)
+		if r != nil {
+			return p.Work, a, 0
+		}
+		if s.c != nil {
+			a = s.c.Correct(p, a)
+		}
+		return p.Work, a, perUser(p.Work, a)
+	}
+	w, a, speed := at(1)
+	if speed < s.ask.User {
+		return max(speed, 1e-9)
+	}
+	low, high := 1, o.Answer.Batch // low is fast enough, high is not
+	q.Work, o.Answer = w, a
 	for high-low > 1 {
 		mid := (low + high) / 2
-		p := *q
-		p.Work.Batch = mid
-		if a, r := perf.Predict(p); r == nil && perUser(p.Work, a) >= s.ask.User {
-			low, o.Answer, q.Work = mid, a, p.Work
+		if w, a, speed := at(mid); speed >= s.ask.User {
+			low, o.Answer, q.Work = mid, a, w
 		} else {
 			high = mid
 		}
 	}
-	return low > 0
+	return 0
 }
 
 // perUser is the tokens a second of one sequence.
@@ -152,7 +185,7 @@ func perUser(w perf.Work, a perf.Answer) float64 {
 }
 
 // why is the refusal of a number of chips, of which every layout was refused.
-func (s *search) why(options []option) *Refusal {
+func (s *search) why(options []*option) *Refusal {
 	first := options[0].Refused
 	r := &Refusal{Reason: string(first.Reason), Needs: first.Needs, Has: first.Has, Missing: first.Missing, Detail: first.Detail}
 	if first.Reason == perf.NoFit {
@@ -166,6 +199,13 @@ func (s *search) why(options []option) *Refusal {
 	return r
 }
 
+func chips(n int) string {
+	if n == 1 {
+		return "one chip alone would"
+	}
+	return fmt.Sprintf("%d chips", n)
+}
+
 // slow says that a row is not as fast as asked.
 func (s *search) slow(row *Row) *Refusal {
 	rate := row.Rate.Is
@@ -173,16 +213,16 @@ func (s *search) slow(row *Row) *Refusal {
 		rate = row.Rate.Low
 	}
 	if w := s.ask.Rate; w > 0 && rate < w {
-		return &Refusal{Reason: TooSlow, Detail: fmt.Sprintf("%d chips give %.4g tokens a second of %.4g", row.Count, rate, w)}
+		return &Refusal{Reason: TooSlow, Detail: fmt.Sprintf("%s give %.4g tokens a second where %.4g are asked", chips(row.Count), rate, w)}
 	}
 	if w := s.ask.Within; w > 0 && s.ask.Tokens/rate > w {
-		return &Refusal{Reason: TooSlow, Detail: fmt.Sprintf("%d chips take %s of %s", row.Count, Duration(s.ask.Tokens/rate), Duration(w))}
+		return &Refusal{Reason: TooSlow, Detail: fmt.Sprintf("%s take %s where %s are given", chips(row.Count), Duration(s.ask.Tokens/rate), Duration(w))}
 	}
 	return nil
 }
 
 // fill is an answer as a row, with time, cost and energy.
-func (s *search) fill(row *Row, o option) {
+func (s *search) fill(row *Row, o *option) {
 	a := o.Answer
 	row.Layout, row.Work = o.Layout, o.Work
 	base := row.Answer.Assumed

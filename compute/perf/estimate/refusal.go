@@ -32,6 +32,8 @@ type Refusal struct {
 	Lacks    []string         // precisions, each with who says so
 	Offers   []chip.Precision // whose figures are known
 	Detail   string
+
+	alone float64 // too slow for one user, whom more replicas do not help: tokens a second that he gets
 }
 
 // rank orders refused rows: those that more chips or time would mend first, then those that lack figures.
@@ -226,8 +228,8 @@ func (ask *Ask) checkCounts() *perf.Refusal {
 		return invalid("sure", "there is no time or rate to be sure of")
 	case ask.User > 0 && ask.Work.Task != perf.Serve && ask.Work.Task != perf.Decode:
 		return invalid("user_rate", "%s makes no answers", ask.Work.Task)
-	case ask.By != ByCost && ask.By != ByTime && ask.By != ByEnergy:
-		return invalid("by", "%q; rows are ranked by cost, time or energy; the nearest is %s", ask.By, nearest.Name(string(ask.By), []string{"cost", "time", "energy"}))
+	case ask.By != ByCost && ask.By != ByTime && ask.By != ByEnergy && ask.By != ByChips:
+		return invalid("by", "%q; rows are ranked by cost, time, energy or chip-hours; the nearest is %s", ask.By, nearest.Name(string(ask.By), []string{"cost", "time", "energy", "chip-hours"}))
 	}
 	return nil
 }

@@ -75,7 +75,7 @@ func Answer(in api.ChipQuestion, model *Model, m Market) (api.ChipRanking, error
 		return api.ChipRanking{}, err
 	}
 	if ask.By == "" {
-		ask.By = ByTime
+		ask.By = ByChips
 		if slices.ContainsFunc(candidates, func(c Candidate) bool { _, ok := ask.Prices[c.Chip.ID]; return ok }) {
 			ask.By = ByCost
 		}
@@ -86,7 +86,7 @@ func Answer(in api.ChipQuestion, model *Model, m Market) (api.ChipRanking, error
 	}
 	r.Rows = append(r.Rows, strange...)
 	if r.Unpriced {
-		notes = append(notes, "no price of these chips is known, so the fastest stand first: give prices, or rank by time or energy")
+		notes = append(notes, "no price of these chips is known, so the fastest stand first: give prices, or rank by time, energy or chip-hours")
 	}
 	a := api.ChipRanking{Model: s.Name, Parameters: s.Parameters(), Task: string(ask.Work.Task), By: string(ask.By), Tokens: ask.Tokens, Notes: notes, Rows: []api.ChipRow{}}
 	for i := range r.Rows {
