@@ -125,6 +125,11 @@ func (a *app) printChip(c *chip.Chip) {
 	named("kubernetes", resources)
 	named("isolation", variables)
 	named("engines", engines)
+	var lacks []string
+	for _, l := range c.Lacks {
+		lacks = append(lacks, string(l.Precision)+" ("+l.Source+")")
+	}
+	named("lacks", lacks)
 	named("unknown", c.Unknown())
 }
 
