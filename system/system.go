@@ -437,6 +437,7 @@ func (s *System) openModels(ctx context.Context) error {
 	s.Serve = &serve.Service{Store: s.control.Serve(), Providers: s.Providers, Price: new(meter.Flat(s.Config.Price.In, s.Config.Price.Out)), Registry: s.Registry, Jobs: s.Keeper, Engines: withEngines(s.extras), IDs: s.ids, Now: time.Now,
 		Rand: rand.Reader, Log: s.Log, Listen: s.Config.Serve.Listen, Machine: machine(), MemoryLimit: memoryLimit(), Woken: s.nudge, OnChange: func(*serve.Table) { s.retell(); s.nudge() }}
 	s.Serve.Box, s.Serve.Fit = s.Box, fits
+	s.Serve.Measured, s.Serve.Processor = s.Measured, s.processor
 	s.onStop("models", func(context.Context) error {
 		s.Serve.Close()
 		s.Train.Close()

@@ -15,3 +15,20 @@ type Reporter interface {
 	// came.
 	Load(ctx context.Context, to Endpoint) (Load, error)
 }
+
+// Spent is steps of an engine, the time they took, their tokens, and the positions that each of these attended to.
+type Spent struct {
+	Nanos, Steps, Rows, Seen uint64
+}
+
+// Work is what a replica has done since it began: steps in which sequences only generated, and steps in which prompts were
+// only read.
+type Work struct {
+	Decode, Prefill Spent
+}
+
+// Worker is what an engine offers whose replicas tell their Work.
+type Worker interface {
+	// Work asks a replica; one that does not tell answers with the zero Work and no error.
+	Work(ctx context.Context, to Endpoint) (Work, error)
+}

@@ -161,6 +161,7 @@ func (s *Service) observe(ctx context.Context, all []*unit) []error {
 	}
 	s.mu.Lock()
 	s.seen = seen
+	maps.DeleteFunc(s.worked, func(id string, _ worked) bool { _, there := seen[id]; return !there })
 	s.mu.Unlock()
 	for replica := range suspects {
 		s.Log.InfoContext(ctx, "a replica that could not be reached was checked again", "replica", replica, "healthy", seen[replica].Healthy)
@@ -210,6 +211,7 @@ func (s *Service) look(ctx context.Context, d Deployment, r *Replica) (engine.En
 		return engine.Endpoint{}, nil
 	}
 	r.Healthy, r.Reason = true, ""
+	s.measure(check, d, r, eng, end)
 	return end, nil
 }
 

@@ -196,13 +196,19 @@ func newWorld(t *testing.T, db *sql.DB) *world {
 	t.Helper()
 	dir := t.TempDir()
 	blobs := must(file.Open(filepath.Join(dir, "blobs"), time.Now))
-	model := filepath.Join(dir, "src")
-	must(0, os.Mkdir(model, 0o700))
-	must(0, os.WriteFile(filepath.Join(model, "config.json"), []byte("{}"), 0o600))
+	model := modelDir(t)
 	w := &world{db: db, jobs: &fakeJobs{dir: filepath.Join(dir, "work"), jobs: map[string]*job.Job{}}, engine: &fakeEngine{sick: map[string]bool{}},
 		models: &registry.Service{Store: db.Registry(), Blobs: blobs, Codec: codec{}, Dir: filepath.Join(dir, "models"), IDs: id.Default(), Now: time.Now}}
 	w.version = must(w.models.ImportDir(t.Context(), project, model, registry.NewVersion{Model: "m"}))
 	return w
+}
+
+// modelDir is a folder with a model as these tests know it.
+func modelDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	must(0, os.WriteFile(filepath.Join(dir, "config.json"), []byte("{}"), 0o600))
+	return dir
 }
 
 func must[T any](v T, err error) T {

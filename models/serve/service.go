@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/internal/aside"
 	"github.com/triarch-ai/triarch/internal/fault"
@@ -67,6 +68,10 @@ type Service struct {
 	MemoryLimit int64
 	// Fit knows the chips of the fleet; nil: replicas on chips are not checked.
 	Fit *fit.Service
+	// Measured is told how fast replicas on this machine's processor are, and Processor is so many of its cores as a chip, 0 being
+	// all; nil: nobody is.
+	Measured  Measured
+	Processor func(cores int) (chip.Chip, error)
 	// Price is that of a model version that nobody priced; nil is DefaultPrice.
 	Price *meter.Prices
 	// Listen is the IP address of this machine that replicas listen on; empty is 127.0.0.1. Those that run keep theirs.
@@ -91,6 +96,7 @@ type Service struct {
 	jobs  aside.Tasks[job.Job] // replica -> its job: within a pass, as retiring relies on, with rests after failures
 
 	mu       sync.Mutex
+	worked   map[string]worked    // by replica id
 	seen     map[string]Replica   // what the last pass saw, by replica id
 	behind   map[string]*Upstream // what stands behind deployments since the last pass, by id; nil before the first
 	unfit    map[string]string    // why this machine could not hold a replica, by deployment, where it could not

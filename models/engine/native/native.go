@@ -29,6 +29,7 @@ var (
 	_ engine.Engine   = (*Driver)(nil)
 	_ engine.Counter  = (*Driver)(nil)
 	_ engine.Reporter = (*Driver)(nil)
+	_ engine.Worker   = (*Driver)(nil)
 )
 
 // Name is "native".
@@ -103,6 +104,21 @@ func (d *Driver) Load(ctx context.Context, to engine.Endpoint) (engine.Load, err
 	}
 	count := func(name string) int { return int(min(max(gjson.GetBytes(answer, name).Int(), 0), maxSequences)) }
 	return engine.Load{Slots: count("slots"), Running: count("running"), Waiting: count("waiting")}, nil
+}
+
+// Work asks the worker what it has done. A worker of before it told has nothing to say.
+func (d *Driver) Work(ctx context.Context, to engine.Endpoint) (engine.Work, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	status, answer, err := d.small(ctx, &upstream.Request{Addr: to.Addr, Method: "GET", Path: "/status", Secret: to.Secret})
+	if err != nil || status != 200 {
+		return engine.Work{}, err
+	}
+	spent := func(of string) engine.Spent {
+		n := func(name string) uint64 { return gjson.GetBytes(answer, of+"."+name).Uint() }
+		return engine.Spent{Nanos: n("nanos"), Steps: n("steps"), Rows: n("rows"), Seen: n("seen")}
+	}
+	return engine.Work{Decode: spent("decode"), Prefill: spent("prefill")}, nil
 }
 
 // maxSequences bounds what is believed of a worker's counts.

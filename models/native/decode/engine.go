@@ -21,6 +21,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/native"
@@ -30,15 +31,16 @@ import (
 
 // Options of an Engine. The zero value of each field takes the default beside it.
 type Options struct {
-	Threads    int           // kernel.DefaultThreads(): goroutines that compute
-	MaxContext int           // the model's, or less if KVBytes holds less: longest prompt and output together, tokens
-	KVBytes    int64         // one context, at least 256 MiB and, unless MaxContext asks for more, at most 1 GiB: memory for keys and values
-	MaxSeqs    int           // 32: sequences that generate at the same time
-	MaxWaiting int           // 256: sequences that may wait; more are refused
-	StepTokens int           // 128: rows of one step; what generating leaves of it goes to prompts
-	Buffer     int           // 64: events a reader may be behind before its generation waits
-	EndIDs     []int32       // the configuration's EOS: tokens that end a choice unless Request.IgnoreEOS
-	Seed       func() uint64 // a secure source: seeds for requests without one
+	Threads    int              // kernel.DefaultThreads(): goroutines that compute
+	MaxContext int              // the model's, or less if KVBytes holds less: longest prompt and output together, tokens
+	KVBytes    int64            // one context, at least 256 MiB and, unless MaxContext asks for more, at most 1 GiB: memory for keys and values
+	MaxSeqs    int              // 32: sequences that generate at the same time
+	MaxWaiting int              // 256: sequences that may wait; more are refused
+	StepTokens int              // 128: rows of one step; what generating leaves of it goes to prompts
+	Buffer     int              // 64: events a reader may be behind before its generation waits
+	EndIDs     []int32          // the configuration's EOS: tokens that end a choice unless Request.IgnoreEOS
+	Now        func() time.Time // time.Now: the clock of Stats.Decode and Stats.Prefill
+	Seed       func() uint64    // a secure source: seeds for requests without one
 
 	// TokenBytes gives the bytes of a token's text, none for special tokens. It is called once per id by New.
 	TokenBytes func(id int32) []byte
@@ -72,6 +74,8 @@ type Engine struct {
 	order   []int32   // the same
 	draw1   func(int)
 	ended   []*Stream
+	drawing int  // rows of the step that generate
+	pooled  bool // others of it are of embeddings
 
 	stats counters
 }
@@ -85,11 +89,36 @@ type Stats struct {
 	CachedTokens    uint64  // of these, found in the cache
 	GeneratedTokens uint64
 	Steps           uint64
+	Decode          Spent // of steps in which sequences only generated
+	Prefill         Spent // of steps in which prompts were only read
+}
+
+// Spent is steps of one sort, and the time they took.
+type Spent struct {
+	Nanos uint64 `json:"nanos"`
+	Steps uint64 `json:"steps"`
+	Rows  uint64 `json:"rows"` // tokens, of all steps together
+	Seen  uint64 `json:"seen"` // positions that each of them attended to, added up
+}
+
+// tally counts them.
+type tally struct{ nanos, steps, rows, seen atomic.Uint64 }
+
+func (s *tally) add(took time.Duration, rows, seen int) {
+	s.nanos.Add(uint64(max(took, 0)))
+	s.steps.Add(1)
+	s.rows.Add(uint64(rows))
+	s.seen.Add(uint64(seen))
+}
+
+func (s *tally) all() Spent {
+	return Spent{s.nanos.Load(), s.steps.Load(), s.rows.Load(), s.seen.Load()}
 }
 
 type counters struct {
 	running, used                     atomic.Int64
 	prompt, cached, generated, cycles atomic.Uint64
+	decode, prefill                   tally
 }
 
 // New packs the weights and starts the loop. The caller may drop w afterwards. Errors are fault.Invalid with the
@@ -144,6 +173,9 @@ func (o *Options) complete(c native.Config) (int, error) {
 	def(&o.Buffer, 64)
 	if o.Seed == nil {
 		o.Seed = rand.Uint64
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	for _, f := range []struct {
 		field              string
@@ -215,7 +247,7 @@ func (e *Engine) Stats() Stats {
 	return Stats{Running: int(e.stats.running.Load()), Waiting: queued,
 		KVUsed:       float64(e.stats.used.Load()) / float64(e.cache.total()),
 		PromptTokens: e.stats.prompt.Load(), CachedTokens: e.stats.cached.Load(),
-		GeneratedTokens: e.stats.generated.Load(), Steps: e.stats.cycles.Load()}
+		GeneratedTokens: e.stats.generated.Load(), Steps: e.stats.cycles.Load(), Decode: e.stats.decode.all(), Prefill: e.stats.prefill.all()}
 }
 
 // Submit queues a request. The stream ends early when ctx is done. Errors: fault.Invalid with the field, Code

@@ -4,6 +4,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/native/grammar"
@@ -115,14 +116,28 @@ func (e *Engine) loop() {
 			continue
 		}
 		// 4. Through the weights once.
+		begin := e.opt.Now()
 		e.batch.forward()
 		// 5. Draw a token for each sequence that has logits.
 		e.batch.share(len(e.chosen)*e.cfg.VocabSize).Run(len(e.chosen), e.draw1)
 		// 6. Hand the tokens out.
 		e.stats.cycles.Add(1)
 		e.publish()
+		e.account(e.opt.Now().Sub(begin)) // before anybody hears that it is done
 		e.deliver()
 		runtime.Gosched() // readers get their events before the next step, also on one processor
+	}
+}
+
+// account counts the step that was just done, if it was of one sort.
+func (e *Engine) account(took time.Duration) {
+	rows, seen := len(e.batch.tokens), e.batch.seen
+	switch {
+	case e.pooled:
+	case e.drawing == rows:
+		e.stats.decode.add(took, rows, seen)
+	case e.drawing == 0:
+		e.stats.prefill.add(took, rows, seen)
 	}
 }
 
@@ -278,6 +293,7 @@ func (e *Engine) plan() {
 			s.pos++
 		}
 	}
+	e.drawing, e.pooled = len(b.tokens), false
 	for _, s := range e.running {
 		space := e.opt.StepTokens - len(b.tokens)
 		if s.generated() > 0 || s.following || space == 0 {
@@ -286,6 +302,7 @@ func (e *Engine) plan() {
 		end := min(len(s.input), s.pos+space)
 		whole := end == len(s.input)
 		if s.pool != nil {
+			e.pooled = true
 			e.planPooled(s, end)
 			continue
 		}

@@ -138,10 +138,12 @@ func (s *server) health(w http.ResponseWriter, _ *http.Request, _ *served) error
 func (s *server) status(w http.ResponseWriter, _ *http.Request, m *served) error {
 	st := m.engine.Stats()
 	return s.reply(w, struct {
-		Slots   int `json:"slots"`
-		Running int `json:"running"`
-		Waiting int `json:"waiting"`
-	}{m.engine.MaxSeqs(), st.Running, st.Waiting})
+		Slots   int          `json:"slots"`
+		Running int          `json:"running"`
+		Waiting int          `json:"waiting"`
+		Decode  decode.Spent `json:"decode"` // since the replica began
+		Prefill decode.Spent `json:"prefill"`
+	}{m.engine.MaxSeqs(), st.Running, st.Waiting, st.Decode, st.Prefill})
 }
 
 func (s *server) models(w http.ResponseWriter, _ *http.Request, m *served) error {
