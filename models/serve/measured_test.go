@@ -17,10 +17,10 @@ import (
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 )
 
-// shaped is a codec that reads the shape of a model.
-type shaped struct{}
+// tellsShape is a codec that reads the shape of a model.
+type tellsShape struct{}
 
-func (shaped) Inspect(context.Context, string) (registry.Shape, error) {
+func (tellsShape) Inspect(context.Context, string) (registry.Shape, error) {
 	return registry.Shape{Arch: "llama", Context: 256, Transformer: &perf.Shape{Layers: 4, Width: 128, Heads: 4, KVHeads: 4, Head: 32, Inner: 352, Vocab: 1024, Tied: true}}, nil
 }
 
@@ -37,7 +37,7 @@ func (w *working) Work(context.Context, engine.Endpoint) (engine.Work, error) { 
 func TestReplicasAreMeasured(t *testing.T) {
 	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
 		ctx, w := t.Context(), newWorld(t, db)
-		w.models.Codec = shaped{}
+		w.models.Codec = tellsShape{}
 		w.version = must(w.models.ImportDir(ctx, project, modelDir(t), registry.NewVersion{Model: "n"}))
 		now := time.Unix(1_800_000_000, 0).UTC()
 		clock := func() time.Time { return now }
