@@ -38,10 +38,10 @@ const (
 
 // forecasters are all there are; the first is taken where none is named (docs/plan.md has how they did).
 var forecasters = []Forecaster{
-	{Name: "days", What: "days of the record in place of days of the same weekday", block: day, weekday: true},
+	{Name: "days-by-cluster", What: "days of the record in place of days of the same weekday, each cluster drawn for itself", block: day, weekday: true, clusters: true},
+	{Name: "days", What: "as days-by-cluster, all clusters together", block: day, weekday: true},
 	{Name: "repeat", What: "the last stretch of the record again"},
 	{Name: "weeks", What: "weeks of the record in any order", block: week},
-	{Name: "days-by-cluster", What: "as days, each cluster drawn for itself", block: day, weekday: true, clusters: true},
 	{Name: "days-recent", What: "as days, at a level in which each week counts half of the next", block: day, weekday: true, level: levelRecent},
 	{Name: "days-trend", What: "as days, at a level that goes on by half of the record's trend", block: day, weekday: true, level: levelTrend},
 	{Name: "weeks-shifting", What: "as weeks, each cluster at a level drawn by as much as the halves of the record differ", block: week, shifts: true},
