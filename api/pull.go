@@ -30,6 +30,7 @@ type Pull struct {
 	Revision  string     `json:"revision"`
 	State     string     `json:"state" enum:"running,done,failed" doc:"a failed one keeps what came: the same request continues it"`
 	Reason    string     `json:"reason,omitempty" doc:"why it failed"`
+	Kind      string     `json:"kind,omitempty" doc:"kind of that failure"`
 	Code      string     `json:"code,omitempty"`
 	Fix       string     `json:"fix,omitempty"`
 	Commit    string     `json:"commit,omitempty" doc:"the revision that was found"`

@@ -83,7 +83,7 @@ func (a *app) pullModel(ctx context.Context, c *api.Client, name string, o pullO
 		return err
 	}
 	if p.State == "failed" {
-		return fault.New(fault.Unavailable, strings.TrimRight(p.Reason, ".")+".", fault.Code(p.Code), fault.Fix("%s", p.Fix))
+		return fault.New(fault.Kind(first(p.Kind, string(fault.Unavailable))), strings.TrimRight(p.Reason, ".")+".", fault.Code(p.Code), fault.Fix("%s", p.Fix))
 	}
 	v, err := c.ModelVersion(ctx, p.Version)
 	if err != nil {

@@ -43,7 +43,7 @@ func (s *Server) pullOps() {
 func pull(p pulls.Pull) api.Pull {
 	g := p.Progress
 	a := api.Pull{ID: p.ID, Model: p.Model, Source: string(p.Spec.Source), Repo: p.Spec.Repo, Revision: p.Spec.Revision, State: string(p.State),
-		Reason: p.Reason, Code: p.Code, Fix: p.Fix, Commit: p.Commit, Listed: p.Listed, Hash: p.Hash, Version: p.Version,
+		Reason: p.Reason, Kind: string(p.Kind), Code: p.Code, Fix: p.Fix, Commit: p.Commit, Listed: p.Listed, Hash: p.Hash, Version: p.Version,
 		Phase: g.Phase, File: g.File, Files: g.Files, FilesDone: g.FilesDone, Bytes: g.Bytes, BytesDone: g.BytesDone, Note: g.Note,
 		CreatedBy: p.CreatedBy, CreatedAt: p.CreatedAt}
 	if p.State == pulls.Running {

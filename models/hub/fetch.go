@@ -47,7 +47,9 @@ type fetching struct {
 	dry     int    // failures since a block came
 	err     error
 
-	votes map[int][]sum // of blocks that were fetched again: every sum that was seen
+	moved  func(context.Context) bool // whether the hub lists other files now; nil: it cannot
+	wholes int                        // how often every block was fetched again
+	votes  map[int][]sum              // of blocks that were fetched again: every sum that was seen
 }
 
 // States of a file, after which its ETag is told apart no more where a checksum decides, and strikes after which a mirror is
@@ -73,30 +75,43 @@ func (f *fetching) run(ctx context.Context) (string, error) {
 		if ok || err != nil {
 			return got, err
 		}
-		if round == maxRounds {
-			return "", fault.New(fault.Unavailable, ref.Quote(f.file.Path)+" does not come as the hub's list says it is, however often it is fetched.", fault.Code("corrupt"),
-				fault.Fix("Name another mirror with --mirror, or remove the pull and begin anew."))
+		if round == maxRounds || f.wholes > len(f.sources)+2 {
+			return "", f.corrupt()
 		}
-		if err := f.mend(ctx, round); err != nil {
+		if err := f.mend(ctx); err != nil {
 			return "", err
 		}
 	}
 }
 
+// corrupt says that a file cannot be had as it is listed.
+func (f *fetching) corrupt() error {
+	return fault.New(fault.Unavailable, ref.Quote(f.file.Path)+" does not come as the hub's list says it is, however often it is fetched.", fault.Code("corrupt"),
+		fault.Fix("Name another mirror with --mirror, or remove the pull and begin anew."))
+}
+
 // mend gets again what is wrong in a file whose checksum does not fit. Blocks that the disk has lost are known by their sums.
 // Where there are none, some mirror gave wrong bytes: all blocks are fetched once more, from another mirror where there is one,
 // and of what came for a block the commonest is taken; then those that two fetches disagree about, until one leads.
-func (f *fetching) mend(ctx context.Context, round int) error {
+func (f *fetching) mend(ctx context.Context) error {
 	lost, err := f.b.damaged(ctx.Err)
 	if err != nil {
 		return err
 	}
 	if len(lost) > 0 {
 		f.note(fmt.Sprintf("%d blocks of %s were lost on the disk and are fetched again.", len(lost), f.file.Path))
+		for _, i := range lost {
+			_, n := f.b.span(i)
+			f.count(-n)
+		}
 		return f.b.drop(lost)
+	}
+	if f.wholes == 0 && f.moved != nil && f.moved(ctx) {
+		return f.corrupt() // by another list it is not
 	}
 	again := f.disputed()
 	if len(again) == 0 {
+		f.wholes++
 		for i := range f.b.have {
 			again = append(again, i)
 			if len(f.votes[i]) == 0 {

@@ -58,7 +58,6 @@ func (c *Client) Pull(ctx context.Context, dir string, spec Spec, tell func(Prog
 	if err != nil {
 		return Result{}, err
 	}
-	spec.Revision = p.Revision
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return Result{}, diskFault(err, "opening the folder of the pull")
@@ -69,7 +68,19 @@ func (c *Client) Pull(ctx context.Context, dir string, spec Spec, tell func(Prog
 			return Result{}, diskFault(err, "making the folder of the pull")
 		}
 	}
+	asked := spec
+	spec.Revision = p.Revision
 	got, err := c.fetchAll(ctx, dir, root, spec, sources, p, t)
+	for range maxMoves {
+		if err == nil || ctx.Err() != nil || !p.moves() {
+			break
+		}
+		moved, merr := c.moved(ctx, dir, root, asked, sources, &p, t)
+		if merr != nil || !moved {
+			break // the failure itself is the better reason
+		}
+		got, err = c.fetchAll(ctx, dir, root, spec, sources, p, t)
+	}
 	if err != nil {
 		return Result{}, err
 	}
@@ -119,10 +130,47 @@ func (c *Client) plan(ctx context.Context, dir string, spec Spec, sources []*sou
 	if err != nil {
 		return plan{}, err
 	}
-	if b, err = json.Marshal(p); err != nil {
-		return plan{}, err
+	return p, p.write(dir)
+}
+
+func (p plan) write(dir string) error {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return err
 	}
-	return p, diskFault(durable.WriteFile(at, b, 0o600), "writing the plan of the pull")
+	return diskFault(durable.WriteFile(filepath.Join(dir, planFile), b, 0o600), "writing the plan of the pull")
+}
+
+// maxMoves is how often a pull follows a branch that moves on while it runs.
+const maxMoves = 3
+
+// moves says whether what the plan's files are asked by may come to mean others: ModelScope tells no commit for a branch.
+func (p plan) moves() bool { return !hexDigits(p.Revision, 40) }
+
+// moved asks for the list again after a file did not come as listed, and, where the list is another one now, takes that for the
+// plan. Files and parts that both lists have stay.
+func (c *Client) moved(ctx context.Context, dir string, root *os.Root, spec Spec, sources []*source, p *plan, t *teller) (bool, error) {
+	now, err := c.list(ctx, spec, sources, t)
+	if err != nil || hashOf(now.Files) == hashOf(p.Files) {
+		return false, err
+	}
+	same := map[Entry]bool{}
+	for _, f := range now.Files {
+		same[f] = true
+	}
+	for _, f := range p.Files {
+		if same[f] {
+			continue
+		}
+		for _, name := range []string{path.Join(Files, f.Path), partName(f) + ".data", partName(f) + ".journal"} {
+			if err := root.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return false, diskFault(err, "removing what the hub has no more")
+			}
+		}
+	}
+	*p = now
+	t.restart(fmt.Sprintf("%s has moved on to another state of %s since the pull began: what is the same is kept.", now.Listed, spec.Repo))
+	return true, now.write(dir)
 }
 
 // list asks the mirrors in order for the list and chooses from it.
@@ -221,13 +269,13 @@ func plainFault(err error) error {
 // fetchAll brings in the files one after the other, each by several connections.
 func (c *Client) fetchAll(ctx context.Context, dir string, root *os.Root, spec Spec, sources []*source, p plan, t *teller) ([]Entry, error) {
 	var total, here int64
-	for i, f := range p.Files {
+	for _, f := range p.Files {
 		if total += f.Size; total > or(c.Most, 4<<40) {
 			return nil, fault.Newf(fault.TooLarge, "The model is larger than the %d GB that one may have here.", or(c.Most, 4<<40)/1e9)
 		}
 		if st, err := root.Stat(path.Join(Files, f.Path)); err == nil && st.Size() == f.Size {
 			here += f.Size
-		} else if n, err := onDisk(root, i, f, or(c.Block, 1<<20)); err == nil {
+		} else if n, err := onDisk(root, f, or(c.Block, 1<<20)); err == nil {
 			here += n
 		}
 	}
@@ -237,7 +285,7 @@ func (c *Client) fetchAll(ctx context.Context, dir string, root *os.Root, spec S
 	t.begin(len(p.Files), total)
 	out := slices.Clone(p.Files)
 	for i, f := range p.Files {
-		got, err := c.fetchOne(ctx, root, i, f, spec, sources, t)
+		got, err := c.fetchOne(ctx, dir, root, p, f, spec, sources, t)
 		if err != nil {
 			return nil, err
 		}
@@ -245,6 +293,9 @@ func (c *Client) fetchAll(ctx context.Context, dir string, root *os.Root, spec S
 	}
 	return out, nil
 }
+
+// spare is what a pull leaves free for whatever else writes there, such as the database.
+const spare = 1 << 30
 
 // room refuses a pull that the disk cannot hold.
 func (c *Client) room(dir string, need int64) error {
@@ -255,7 +306,6 @@ func (c *Client) room(dir string, need int64) error {
 	if err != nil {
 		return err
 	}
-	const spare = 256 << 20 // for whatever else writes there
 	if free-spare < need {
 		return fault.New(fault.Unavailable, fmt.Sprintf("The pull needs %.1f GB more, and the disk has %.1f GB left.", float64(need)/1e9, float64(max(0, free))/1e9),
 			fault.Code("disk_full"), fault.Fix("Make room, or choose fewer files with --file or --include, and give the same command again."))
@@ -264,11 +314,11 @@ func (c *Client) room(dir string, need int64) error {
 }
 
 // onDisk is how much of an unfinished file is there.
-func onDisk(root *os.Root, i int, f Entry, block int64) (int64, error) {
-	if _, err := root.Stat(partName(i) + ".journal"); err != nil {
+func onDisk(root *os.Root, f Entry, block int64) (int64, error) {
+	if _, err := root.Stat(partName(f) + ".journal"); err != nil {
 		return 0, err
 	}
-	b, err := openBlocks(root, partName(i), f.Size, block)
+	b, err := openBlocks(root, partName(f), f.Size, block)
 	if err != nil {
 		return 0, err
 	}
@@ -276,10 +326,14 @@ func onDisk(root *os.Root, i int, f Entry, block int64) (int64, error) {
 	return b.bytes(), nil
 }
 
-func partName(i int) string { return fmt.Sprintf("%s/%05d", parts, i) }
+// partName is where a file grows: the same for the same content under the same name, whatever the plan.
+func partName(f Entry) string {
+	h := sha256.Sum256(fmt.Appendf(nil, "%q %d %s %s", f.Path, f.Size, f.SHA256, f.GitOID))
+	return parts + "/" + hex.EncodeToString(h[:12])
+}
 
 // fetchOne brings in one file and returns its SHA-256. A file under its name was checked, since it gets that name after it was.
-func (c *Client) fetchOne(ctx context.Context, root *os.Root, i int, f Entry, spec Spec, sources []*source, t *teller) (string, error) {
+func (c *Client) fetchOne(ctx context.Context, dir string, root *os.Root, p plan, f Entry, spec Spec, sources []*source, t *teller) (string, error) {
 	name := path.Join(Files, f.Path)
 	t.set(func(p *Progress) { p.Phase, p.File = "fetch", f.Path })
 	if st, err := root.Lstat(name); err == nil && st.Mode().IsRegular() && st.Size() == f.Size {
@@ -289,13 +343,22 @@ func (c *Client) fetchOne(ctx context.Context, root *os.Root, i int, f Entry, sp
 		}
 		return sumFile(ctx, root, name)
 	}
-	b, err := openBlocks(root, partName(i), f.Size, or(c.Block, 1<<20))
+	b, err := openBlocks(root, partName(f), f.Size, or(c.Block, 1<<20))
 	if err != nil {
 		return "", err
 	}
 	defer b.close()
 	t.set(func(p *Progress) { p.BytesDone += b.bytes() })
+	if err := c.room(dir, f.Size-b.bytes()); err != nil { // others may have filled the disk since the pull began
+		return "", err
+	}
 	w := &fetching{c: c, spec: spec, file: f, b: b, sources: sources, count: t.add, note: func(s string) { t.set(func(p *Progress) { p.Note = s }) }}
+	if p.moves() {
+		w.moved = func(ctx context.Context) bool {
+			now, err := c.list(ctx, spec, sources, t)
+			return err == nil && hashOf(now.Files) != hashOf(p.Files)
+		}
+	}
 	got, err := w.run(ctx)
 	if err != nil {
 		return "", err
@@ -303,7 +366,7 @@ func (c *Client) fetchOne(ctx context.Context, root *os.Root, i int, f Entry, sp
 	if err := b.data.Sync(); err != nil {
 		return "", diskFault(err, "writing "+f.Path)
 	}
-	return got, settle(root, i, name, t)
+	return got, settle(root, f, name, t)
 }
 
 // sumFile is the SHA-256 of a file whose list has none.
@@ -321,19 +384,19 @@ func sumFile(ctx context.Context, root *os.Root, name string) (string, error) {
 }
 
 // settle gives a checked file its name, durably, and then forgets its journal.
-func settle(root *os.Root, i int, name string, t *teller) error {
+func settle(root *os.Root, f Entry, name string, t *teller) error {
 	folder := path.Dir(name)
 	if err := mkdirs(root, folder); err != nil {
 		return err
 	}
-	if err := root.Rename(partName(i)+".data", name); err != nil {
+	if err := root.Rename(partName(f)+".data", name); err != nil {
 		return diskFault(err, "naming "+name)
 	}
 	if err := syncDir(root, folder); err != nil {
 		return err
 	}
 	t.done(0)
-	return diskFault(root.Remove(partName(i)+".journal"), "removing a journal")
+	return diskFault(root.Remove(partName(f)+".journal"), "removing a journal")
 }
 
 func mkdirs(root *os.Root, folder string) error {
@@ -380,6 +443,11 @@ func (t *teller) begin(files int, bytes int64) {
 	t.mu.Lock()
 	t.since, t.came = t.now(), 0
 	t.mu.Unlock()
+}
+
+// restart forgets what was counted: the plan is another.
+func (t *teller) restart(note string) {
+	t.set(func(p *Progress) { *p = Progress{Phase: "list", Note: note} })
 }
 
 func (t *teller) set(change func(*Progress)) {

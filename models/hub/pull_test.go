@@ -674,7 +674,7 @@ func TestStalledConnectionIsLeft(t *testing.T) {
 func TestRoomIsLookedAtBefore(t *testing.T) {
 	h := newHub(t, tiny())
 	c, _ := client()
-	c.Free = func(string) (int64, error) { return 256<<20 + 100<<10, nil }
+	c.Free = func(string) (int64, error) { return spare + 100<<10, nil }
 	_, err := c.Pull(t.Context(), t.TempDir(), specOf(HuggingFace, h), nil)
 	if f := fault.As(err); err == nil || f.Code != "disk_full" || h.asked > 0 {
 		t.Fatalf("%v after %d requests", err, h.asked)
@@ -710,5 +710,36 @@ func TestProxyNames(t *testing.T) {
 		if _, err := tr(false, parse(t, "https://"+host+"/x")); err != nil {
 			t.Errorf("%s: %v", host, err)
 		}
+	}
+}
+
+// TestBranchThatMovesOn has ModelScope, which tells no commit, serve another state of the branch after the first file: what is
+// the same stays, the rest is fetched as it is now.
+func TestBranchThatMovesOn(t *testing.T) {
+	h := newHub(t, tiny())
+	before := h.files
+	after := tiny()
+	after["model-00001-of-00003.safetensors"] = noise(77, 200<<10+17) // the same size
+	after["config.json"] = []byte(`{"model_type":"qwen2"}`)
+	h.act = func(_ int, _ http.ResponseWriter, _ *http.Request, name string, b []byte) ([]byte, bool) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if name == "model-00001-of-00003.safetensors" {
+			h.moved = after
+		}
+		if h.moved != nil {
+			b = h.moved[name]
+		}
+		return b, false
+	}
+	c, _ := client()
+	dir := t.TempDir()
+	var notes []string
+	if _, err := c.Pull(t.Context(), dir, specOf(ModelScope, h), func(p Progress) { notes = append(notes, p.Note) }); err != nil {
+		t.Fatal(err)
+	}
+	wantTiny(t, dir, after)
+	if !slices.ContainsFunc(notes, func(s string) bool { return strings.Contains(s, "moved on") }) || len(before) != len(after) {
+		t.Errorf("%q", notes)
 	}
 }

@@ -29,8 +29,9 @@ type hubServer struct {
 	act func(n int, w http.ResponseWriter, r *http.Request, name string, content []byte) ([]byte, bool)
 
 	mu     sync.Mutex
-	asked  int   // for files
-	served int64 // bytes of files
+	moved  map[string][]byte // what the branch has come to, if it has
+	asked  int               // for files
+	served int64             // bytes of files
 	seen   []*http.Request
 }
 
@@ -136,7 +137,13 @@ func (h *hubServer) listHF() []byte {
 
 func (h *hubServer) listMS() []byte {
 	files := []map[string]any{{"Name": "folder", "Path": "folder", "Type": "tree", "Size": 0, "Sha256": ""}}
-	for name, b := range h.files {
+	h.mu.Lock()
+	now := h.files
+	if h.moved != nil {
+		now = h.moved
+	}
+	h.mu.Unlock()
+	for name, b := range now {
 		files = append(files, map[string]any{"Name": name, "Path": name, "Type": "blob", "Size": len(b), "Sha256": shaOf(b), "Revision": commit, "IsLFS": true})
 	}
 	text, _ := json.Marshal(map[string]any{"Code": 200, "Success": true, "Message": "success", "Data": map[string]any{"Files": files}})

@@ -22,13 +22,14 @@ const pullColumns = "id, project, model, state, spec, ended, progress, sealed, c
 
 // pullEnd is the column ended.
 type pullEnd struct {
-	Reason  string `json:"reason,omitempty"`
-	Code    string `json:"code,omitempty"`
-	Fix     string `json:"fix,omitempty"`
-	Commit  string `json:"commit,omitempty"`
-	Listed  string `json:"listed,omitempty"`
-	Hash    string `json:"hash,omitempty"`
-	Version string `json:"version,omitempty"`
+	Reason  string     `json:"reason,omitempty"`
+	Kind    fault.Kind `json:"kind,omitempty"`
+	Code    string     `json:"code,omitempty"`
+	Fix     string     `json:"fix,omitempty"`
+	Commit  string     `json:"commit,omitempty"`
+	Listed  string     `json:"listed,omitempty"`
+	Hash    string     `json:"hash,omitempty"`
+	Version string     `json:"version,omitempty"`
 }
 
 func scanPull(s Scanner) (p pulls.Pull, err error) {
@@ -47,7 +48,7 @@ func scanPull(s Scanner) (p pulls.Pull, err error) {
 			return p, err
 		}
 	}
-	p.Reason, p.Code, p.Fix, p.Commit, p.Listed, p.Hash, p.Version = e.Reason, e.Code, e.Fix, e.Commit, e.Listed, e.Hash, e.Version
+	p.Reason, p.Kind, p.Code, p.Fix, p.Commit, p.Listed, p.Hash, p.Version = e.Reason, e.Kind, e.Code, e.Fix, e.Commit, e.Listed, e.Hash, e.Version
 	return p, nil
 }
 
@@ -115,7 +116,7 @@ func (s *Pulls) Running(ctx context.Context) (list []pulls.Pull, err error) {
 
 // End implements pulls.Store.
 func (s *Pulls) End(ctx context.Context, p pulls.Pull) error {
-	ended, err := toJSON(pullEnd{p.Reason, p.Code, p.Fix, p.Commit, p.Listed, p.Hash, p.Version})
+	ended, err := toJSON(pullEnd{p.Reason, p.Kind, p.Code, p.Fix, p.Commit, p.Listed, p.Hash, p.Version})
 	if err != nil {
 		return err
 	}

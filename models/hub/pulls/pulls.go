@@ -11,6 +11,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/hub"
 )
@@ -32,8 +33,9 @@ type Pull struct {
 	Model   string   // name in the registry
 	Spec    hub.Spec // without tokens
 	State   State
-	Reason  string // why it failed, a sentence
-	Code    string // stable word for programs; may be empty
+	Reason  string     // why it failed, a sentence
+	Kind    fault.Kind // of the reason
+	Code    string     // stable word for programs; may be empty
 	Fix     string
 	Commit  string // the revision that it found; empty before the end
 	Listed  string // host that told the checksums

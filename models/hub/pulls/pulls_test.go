@@ -266,7 +266,7 @@ func TestFailedPullGoesOn(t *testing.T) {
 	p, err := w.Begin(t.Context(), w.who, w.request())
 	must(t, err)
 	w.pass(t)
-	if p = w.get(t, p.ID); p.State != pulls.Failed || p.Code != "gated" || p.Sealed != "" || !strings.Contains(p.Fix, "HF_TOKEN") {
+	if p = w.get(t, p.ID); p.State != pulls.Failed || p.Code != "gated" || p.Kind != fault.Forbidden || p.Sealed != "" || !strings.Contains(p.Fix, "HF_TOKEN") {
 		t.Fatalf("%+v", p)
 	}
 	must(t, w.Sweep(t.Context()))

@@ -65,8 +65,8 @@ type active struct {
 	progress hub.Progress
 	told     time.Time // when its progress was stored
 	rest     time.Time // not begun again before this
-	over     bool // nobody works on it now
-	gone     bool // it was removed
+	over     bool      // nobody works on it now
+	gone     bool      // it was removed
 }
 
 // Begin asks for a pull, and continues one that was asked for before.
@@ -316,7 +316,7 @@ func (s *Service) failed(p Pull, err error, a *active) (Pull, time.Duration, err
 	if f.Kind == fault.Internal {
 		s.Log.Error("a pull failed", "pull", p.ID, "error", err)
 	}
-	p.State, p.Reason, p.Code, p.Fix = Failed, f.Message, f.Code, f.Fix
+	p.State, p.Reason, p.Kind, p.Code, p.Fix = Failed, f.Message, f.Kind, f.Code, f.Fix
 	p.ChangedAt, p.Progress = s.Now().UTC(), s.progressOf(a)
 	return p, 0, nil
 }
