@@ -224,7 +224,15 @@ func clientModels(t *testing.T, c *api.Client) {
 		t.Errorf("imported %+v", v)
 	}
 	v.CreatedAt = v.CreatedAt.Truncate(time.Microsecond)
-	if d := cmp.Diff(v, must(c.ModelVersion(ctx, "foreign@1"))(t)); d != "" {
+	shown := must(c.ModelVersion(ctx, "foreign@1"))(t)
+	if len(shown.Engines) < 3 || shown.Engines[0].Engine != "native" || shown.Engines[0].Runs != "yes" || shown.Engines[0].Why == "" {
+		t.Errorf("engines %+v", shown.Engines)
+	}
+	if fits := must(c.ModelFit(ctx, "foreign"))(t); fits.ID != v.ID || fits.Model != "foreign@1" || len(fits.Places) == 0 || fits.Places[0].Chip != "cpu" || fits.Places[0].Fits || fits.Places[0].Why == "" {
+		t.Errorf("%+v", fits)
+	}
+	shown.Engines = nil
+	if d := cmp.Diff(v, shown); d != "" {
 		t.Error(d)
 	}
 	if vs, ms := must(c.ModelVersions(ctx, v.ID))(t), must(c.Models(ctx))(t); len(vs) != 1 || len(ms) != 2 {

@@ -93,6 +93,7 @@ func (s *Server) model(ctx context.Context, p *auth.Principal, q api.ChipQuestio
 	if err != nil {
 		return nil, err
 	}
+	v.Shape = s.Registry.Known(ctx, v)
 	return transformer(v)
 }
 

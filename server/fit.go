@@ -26,6 +26,7 @@ func (s *Server) fitModel(ctx context.Context, p *auth.Principal, in *ModelPath)
 		}
 		return m, err
 	}}
+	v.Shape = s.Registry.Known(ctx, v)
 	places, err := fleet.Places(ctx, v.Shape)
 	if err != nil {
 		return nil, err

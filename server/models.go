@@ -99,6 +99,7 @@ func (s *Server) modelVersion(ctx context.Context, project, name string) (api.Mo
 	if err != nil {
 		return api.ModelVersion{}, err
 	}
+	v.Shape = s.Registry.Known(ctx, v)
 	a := modelVersion(v)
 	if a.Memory, a.Engines, err = needs(v); err != nil {
 		return a, err

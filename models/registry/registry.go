@@ -198,6 +198,7 @@ type Service struct {
 
 	once  sync.Once
 	turns chan struct{} // one token: a GGUF export is being prepared
+	read  sync.Map      // shapes of versions that were stored without, by id
 }
 
 // Get returns a version by id, by "name" (the newest) or by "name@number".
