@@ -41,17 +41,24 @@ func (s *System) processor(cores int) (chip.Chip, error) {
 }
 
 // When the processor is measured: not while the first work of a new installation begins, and on a busy machine later, but
-// not for ever later.
+// not for ever later. What a busy machine told is measured anew once it is idle.
 const (
 	measureAfter = time.Minute
 	measureBy    = 20 * time.Minute
+	idle         = 0.5 // threads that want a core, for each core
 )
 
-// measureLoop measures the processor once in the life of a data directory.
+// measureLoop measures the processor once in the life of a data directory, or twice where the machine was busy.
 func (s *System) measureLoop(ctx context.Context) {
-	start := time.Now()
+	start, cores := time.Now(), float64(s.cores())
 	for {
-		if c, err := s.processor(0); err != nil || c.Bandwidth != nil {
+		if _, err := s.processor(0); err != nil {
+			return
+		}
+		s.cpu.mu.Lock()
+		known, load := s.cpu.dev.Bandwidth != nil, s.cpu.dev.Load
+		s.cpu.mu.Unlock()
+		if known && load <= idle*cores {
 			return
 		}
 		select {
@@ -59,10 +66,12 @@ func (s *System) measureLoop(ctx context.Context) {
 			return
 		case <-time.After(measureAfter):
 		}
-		if cpu.Load() > 0.5*float64(s.cores()) && time.Since(start) < measureBy {
+		d := processor(s.Config.Data, false, false) // `chip scan` may have measured it meanwhile
+		if now := cpu.Load(); d.Bandwidth == nil && now > idle*cores && time.Since(start) < measureBy {
 			continue
+		} else if now <= idle*cores || d.Bandwidth == nil {
+			d = processor(s.Config.Data, d.Bandwidth != nil, true)
 		}
-		d := processor(s.Config.Data, false, true)
 		s.cpu.mu.Lock()
 		s.cpu.dev = &d
 		s.cpu.mu.Unlock()
@@ -70,6 +79,9 @@ func (s *System) measureLoop(ctx context.Context) {
 			s.Log.Warn("what the processor reaches cannot be measured; predictions for it are refused", "notes", d.Notes)
 			return
 		}
-		s.Log.Info("the processor was measured", "operations", d.FP32.Value, "bytes", d.Bandwidth.Value)
+		if known && d.Load > idle*cores {
+			continue
+		}
+		s.Log.Info("the processor was measured", "operations", d.FP32.Value, "bytes", d.Bandwidth.Value, "load", d.Load)
 	}
 }

@@ -64,18 +64,19 @@ type Device struct {
 	Index       int          `json:"index"`
 	Bus         string       `json:"bus,omitempty"`
 	Driver      string       `json:"driver,omitempty"`
-	Cores       int          `json:"cores,omitempty"`    // of a processor: as many as this process may keep busy
-	Vector      []string     `json:"vector,omitempty"`   // of a processor: the vector units that programs may use
-	Memory      *float64     `json:"memory"`             // bytes
-	Used        *float64     `json:"used"`               // bytes
-	Busy        *float64     `json:"busy"`               // between 0 and 1
-	Temperature *float64     `json:"temperature"`        // degrees Celsius
-	Power       *float64     `json:"power"`              // watts now
-	PowerLimit  *float64     `json:"power_limit"`        // watts
-	Bandwidth   *Figure      `json:"bandwidth"`          // of the memory, where it was measured here
-	OneCore     *Figure      `json:"one_core,omitempty"` // of a processor: the bandwidth that one core alone gets
-	FP32        *Figure      `json:"fp32,omitempty"`     // of a processor: products in single precision, all cores together
-	Levels      []CacheLevel `json:"levels,omitempty"`   // of a processor: what one core gets of sets of data that small
+	Cores       int          `json:"cores,omitempty"`            // of a processor: as many as this process may keep busy
+	Vector      []string     `json:"vector,omitempty"`           // of a processor: the vector units that programs may use
+	Memory      *float64     `json:"memory"`                     // bytes
+	Used        *float64     `json:"used"`                       // bytes
+	Busy        *float64     `json:"busy"`                       // between 0 and 1
+	Temperature *float64     `json:"temperature"`                // degrees Celsius
+	Power       *float64     `json:"power"`                      // watts now
+	PowerLimit  *float64     `json:"power_limit"`                // watts
+	Bandwidth   *Figure      `json:"bandwidth"`                  // of the memory, where it was measured here
+	OneCore     *Figure      `json:"one_core,omitempty"`         // of a processor: the bandwidth that one core alone gets
+	FP32        *Figure      `json:"fp32,omitempty"`             // of a processor: products in single precision, all cores together
+	Levels      []CacheLevel `json:"levels,omitempty"`           // of a processor: what one core gets of sets of data that small
+	Load        float64      `json:"measured_at_load,omitempty"` // of a processor: threads that wanted a core when it was measured
 	Faults      []Fault      `json:"faults"`
 	Notes       []string     `json:"notes"` // figures that were left out, and why
 }

@@ -155,7 +155,7 @@ func (k *kept) fill(d *chip.Device) {
 	}
 	const triad = "a triad over arrays larger than the caches"
 	d.Bandwidth, d.OneCore = figure(k.BytesPerSecond, chip.BytesPerSecond, triad, k.Cores), figure(k.OneCore, chip.BytesPerSecond, triad, 1)
-	d.Levels = slices.Clone(k.Levels)
+	d.Levels, d.Load = slices.Clone(k.Levels), k.Load
 	d.FP32 = figure(k.FP32, chip.OpsPerSecond, k.How, k.Cores)
 }
 
