@@ -13,7 +13,7 @@ import (
 func (o *Output) Page(w io.Writer, title string) error {
 	plots := []plot{o.costPlot(), o.waitPlot(), o.usePlot(), o.cashPlot()}
 	if len(o.Scenarios) > 0 && len(o.Scenarios[0].Points) > 1 {
-		plots = append(plots, o.overTime("Waiting as demand grows", "Mean over the demands, from P10 to P90 in the shade.", "hours waited in the mean", func(p *Point) Spread { return p.MeanWaitS.times(1. / 3600) }),
+		plots = append(plots, o.overTime("Waiting as demand grows", "Mean over the demands; shaded from P10 to P90 where there are few.", "hours waited in the mean", func(p *Point) Spread { return p.MeanWaitS.times(1. / 3600) }),
 			o.overTime("Chips used as demand grows", "Likewise, in percent of those that were up.", "% of chips", func(p *Point) Spread { return p.UsePercent }))
 	}
 	if len(o.Next) > 0 {
@@ -24,7 +24,7 @@ func (o *Output) Page(w io.Writer, title string) error {
 
 // more is what these pages have beside those of replays.
 const more = `
-.plots{align-items:start}h2::first-letter{text-transform:uppercase}
+.plots{display:block;columns:30rem 2;column-gap:1rem}figure{break-inside:avoid;margin-bottom:1rem}h2::first-letter{text-transform:uppercase}
 rect.f0{fill:var(--c0)}rect.f1{fill:var(--c1)}rect.f2{fill:var(--c2)}rect.f3{fill:var(--c3)}rect.f4{fill:var(--c4)}rect.f5{fill:var(--c5)}rect.f6{fill:var(--c6)}rect.f7{fill:var(--c7)}rect.f8{fill:var(--c8)}
 polygon{stroke:none;opacity:.14}polygon.c0{fill:var(--c0)}polygon.c1{fill:var(--c1)}polygon.c2{fill:var(--c2)}polygon.c3{fill:var(--c3)}polygon.c4{fill:var(--c4)}polygon.c5{fill:var(--c5)}polygon.c6{fill:var(--c6)}polygon.c7{fill:var(--c7)}polygon.c8{fill:var(--c8)}
 polyline.dashed{stroke-dasharray:7 4}svg .name{fill:var(--fg)}svg .at{fill:var(--fg);font-size:11px}.whisker{stroke:var(--fg);stroke-width:1.5;fill:none}

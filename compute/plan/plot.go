@@ -164,7 +164,9 @@ func linePlot(title, note, xLabel, yLabel string, curves []curve, show func(floa
 	}
 	for i, c := range curves {
 		p.Names = append(p.Names, legendOf(c.name, i))
-		svg.WriteString(c.shade(x, y, i))
+		if len(curves) <= 4 { // more of them would be one shade
+			svg.WriteString(c.shade(x, y, i))
+		}
 	}
 	for i, c := range curves {
 		dashed := ""
