@@ -218,6 +218,10 @@ func (ask *Ask) search(x Candidate, c Corrector) (*search, *Refusal) {
 	s.base.Precision = p
 	s.q = perf.Question{Shape: ask.Shape, Work: ask.Work, Chip: x.Chip, Net: ask.Net}
 	s.q.Work.Precision = p
+	if x.Chip.Kind == chip.CPU && p == chip.FP32 && ask.Work.Engine == "" {
+		s.q.Work.Engine = perf.Native
+		s.base.assume("the embedded engine is meant, whose speed on processors was measured")
+	}
 	s.node(x)
 	if x.Chip.Link == nil && ask.Link > 0 {
 		s.q.Chip.Link = &chip.Link{Figure: chip.Figure{Value: ask.Link, Unit: chip.BytesPerSecond, Source: "the question"}, Counts: chip.EachWay}

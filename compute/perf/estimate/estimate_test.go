@@ -280,6 +280,23 @@ func TestCorrector(t *testing.T) {
 	}
 }
 
+// A processor with figures of its own is a chip like any other, with the embedded engine's speed.
+func TestProcessor(t *testing.T) {
+	c := the(t, "cpu")[0].Chip
+	f := func(v float64) *chip.Figure { return &chip.Figure{Value: v, Source: "here", Confidence: chip.Measured} }
+	c.Memory, c.Bandwidth, c.Flops = f(32e9), f(40e9), map[chip.Precision]*chip.Figure{chip.FP32: f(2e11)}
+	s, _ := perf.Named("mpt-125m")
+	a := Ask{Shape: s, Work: perf.Work{Task: perf.Decode, Context: 512, Batch: 1}, Precisions: []chip.Precision{chip.BF16, chip.FP32}, By: ByTime}
+	r := ranked(t, a, []Candidate{{Chip: c}}).Rows[0]
+	if r.Refused != nil || r.Count != 1 || r.Node != 1 || r.Precision != chip.FP32 || r.Rate.Is < 5 || r.Rate.Is > 200 || !strings.Contains(strings.Join(r.Answer.Assumed, "; "), "embedded engine") {
+		t.Errorf("%+v %v", r, r.Refused)
+	}
+	a.Work.Engine = "tensorrt-llm"
+	if r := ranked(t, a, []Candidate{{Chip: c}}).Rows[0]; r.Refused == nil || !strings.Contains(r.Refused.Error(), perf.Native) {
+		t.Errorf("%+v", r.Refused)
+	}
+}
+
 func TestBadQuestions(t *testing.T) {
 	for field, change := range map[string]func(*Ask){
 		"precision": func(a *Ask) { a.Precisions = nil }, "work.precision": func(a *Ask) { a.Precisions = []chip.Precision{"fp3"} },

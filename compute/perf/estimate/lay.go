@@ -87,17 +87,35 @@ func (s *search) options(count int) (all []*option) {
 			p := q
 			p.Layout = o.Layout
 			alone := 0.0
-			if o.Refused == nil {
-				if s.c != nil {
-					o.Answer = s.c.Correct(p, o.Answer)
-				}
-				if s.ask.User > 0 {
-					alone = s.hurry(&p, &o)
-				}
+			if o.Refused == nil && s.ask.User > 0 {
+				o.Answer = s.correct(p, o.Answer)
+				alone = s.hurry(&p, &o)
 			}
 			all = append(all, &option{o, p.Work, alone})
 		}
 	}
+	rank(all)
+	if s.c != nil && s.ask.User == 0 { // layouts far from the best do not become it by what was measured
+		for _, o := range all[:min(len(all), 64)] {
+			if p := s.q; o.Refused == nil {
+				p.Work, p.Layout = o.Work, o.Layout
+				o.Answer = s.correct(p, o.Answer)
+			}
+		}
+		rank(all[:min(len(all), 64)])
+	}
+	return all
+}
+
+func (s *search) correct(q perf.Question, a perf.Answer) perf.Answer {
+	if s.c == nil {
+		return a
+	}
+	return s.c.Correct(q, a)
+}
+
+// rank puts the best layouts first.
+func rank(all []*option) {
 	slices.SortStableFunc(all, func(a, b *option) int {
 		if n := cmp.Compare(a.rank(), b.rank()); n != 0 {
 			return n
@@ -110,7 +128,6 @@ func (s *search) options(count int) (all []*option) {
 		}
 		return cmp.Or(cmp.Compare(a.Refused.Reason, b.Refused.Reason), cmp.Compare(a.Refused.Needs, b.Refused.Needs)) // "does not fit" first
 	})
-	return all
 }
 
 // works are the ways of doing the work that are not asked for and that the layout's choice includes.
@@ -141,7 +158,7 @@ func (s *search) works(count int) []perf.Work {
 
 // hurry lowers the batch until a sequence is as fast as asked; where not even one alone is, it tells how fast that is.
 func (s *search) hurry(q *perf.Question, o *perf.Option) (alone float64) {
-	if perUser(q.Work, o.Answer) >= s.ask.User {
+	if perUser(q.Work, q.Layout, o.Answer) >= s.ask.User {
 		return 0
 	}
 	at := func(batch int) (perf.Work, perf.Answer, float64) {
@@ -151,10 +168,8 @@ func (s *search) hurry(q *perf.Question, o *perf.Option) (alone float64) {
 		if r != nil {
 			return p.Work, a, 0
 		}
-		if s.c != nil {
-			a = s.c.Correct(p, a)
-		}
-		return p.Work, a, perUser(p.Work, a)
+		a = s.correct(p, a)
+		return p.Work, a, perUser(p.Work, p.Layout, a)
 	}
 	w, a, speed := at(1)
 	if speed < s.ask.User {
@@ -173,15 +188,12 @@ func (s *search) hurry(q *perf.Question, o *perf.Option) (alone float64) {
 	return 0
 }
 
-// perUser is the tokens a second of one sequence.
-func perUser(w perf.Work, a perf.Answer) float64 {
-	switch w.Task {
-	case perf.Serve:
-		return float64(w.Output) / a.Step
-	case perf.Decode:
-		return 1 / a.Step
+// perUser is the tokens a second of one sequence; 0 where none are made.
+func perUser(w perf.Work, l perf.Layout, a perf.Answer) float64 {
+	if w.Task != perf.Serve && w.Task != perf.Decode {
+		return 0
 	}
-	return 0
+	return a.Rate / float64(max(1, a.Batch)*max(1, l.Data))
 }
 
 // why is the refusal of a number of chips, of which every layout was refused.
@@ -229,7 +241,7 @@ func (s *search) fill(row *Row, o *option) {
 	row.Answer = a
 	row.Answer.Assumed = slices.Concat(base, a.Assumed)
 	row.Rate = Span{a.Low, a.Rate, a.High}
-	row.User = perUser(o.Work, a)
+	row.User = perUser(o.Work, o.Layout, a)
 	row.Figures = s.figures()
 	rate := row.Rate
 	if w := s.ask.Rate; w > 0 && !trains(o.Work.Task) { // who serves so much pays for the chips, not for what they could

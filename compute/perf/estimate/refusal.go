@@ -136,7 +136,7 @@ var engines = sync.OnceValue(func() map[string][]string {
 
 // Engines lists the names of engines whose speed is known or that the chips name.
 func Engines(candidates []Candidate) []string {
-	var names []string
+	names := []string{perf.Native}
 	for e := range engines() {
 		if e != "" {
 			names = append(names, e)
@@ -154,10 +154,13 @@ func Engines(candidates []Candidate) []string {
 // engine refuses an engine that neither the catalogue nor a published figure knows on chips of the make.
 func (ask *Ask) engine(c *chip.Chip) *Refusal {
 	name := ask.Work.Engine
-	if name == "" || slices.Contains(engines()[name], c.Make) || slices.ContainsFunc(c.Engines, func(e chip.Engine) bool { return e.Name == name }) {
+	if name == "" || name == perf.Native && c.Kind == chip.CPU || slices.Contains(engines()[name], c.Make) || slices.ContainsFunc(c.Engines, func(e chip.Engine) bool { return e.Name == name }) {
 		return nil
 	}
 	var known []string
+	if c.Kind == chip.CPU {
+		known = append(known, perf.Native)
+	}
 	for _, e := range c.Engines {
 		known = append(known, e.Name)
 	}
