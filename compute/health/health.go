@@ -195,16 +195,15 @@ func (o *observer) tool(f *chip.Found) {
 		delete(o.Silent, f.Tool)
 		o.changed = true
 	}
-	told := map[*Slot]bool{}
-	for i := range f.Devices {
-		if s := o.slot(&f.Devices[i]); s != nil {
-			told[s] = true
-		}
-	}
-	// slot may have moved slots by adding others, so told is looked up by id again.
 	ids := map[string]bool{}
-	for s := range told {
-		ids[s.ID] = true
+	for _, known := range []bool{true, false} { // new ones at last: they may take the places of those that are gone
+		for i := range f.Devices {
+			if d := &f.Devices[i]; (o.find(d) != nil) == known {
+				if s := o.slot(d); s != nil {
+					ids[s.ID] = true
+				}
+			}
+		}
 	}
 	if len(f.Problems) > 0 { // it may have left devices out
 		return
@@ -317,7 +316,7 @@ func sameBus(a, b string) bool {
 	return a != "" && b != "" && plain(a) == plain(b)
 }
 
-// add gives a device a place on the node of its class, at the end.
+// add gives a device a place on the node of its class: that of one which is gone, or one at the end.
 func (o *observer) add(d *chip.Device) *Slot {
 	class := ClassOf(d)
 	if class == "" || o.Hand != nil && o.Hand(class) {
@@ -334,16 +333,23 @@ func (o *observer) add(d *chip.Device) *Slot {
 		i = len(o.Nodes) - 1
 	}
 	n := &o.Nodes[i]
-	if len(n.Slots) == maxSlots {
+	k := slices.IndexFunc(n.Slots, func(s Slot) bool { return s.Missing >= goneAfter && s.Out != "" })
+	if k < 0 && len(n.Slots) == maxSlots {
 		return nil
 	}
 	s := Slot{ID: d.ID, Make: d.Make, Name: d.Name, Chip: d.Chip, Bus: d.Bus, Index: d.Index}
 	if d.Memory != nil {
 		s.Memory = *d.Memory
 	}
-	n.Slots = append(n.Slots, s)
-	o.event(n, len(n.Slots)-1, chip.Fault{Level: chip.Note, Code: "device_found", Says: d.Name + " was found"})
-	return &n.Slots[len(n.Slots)-1]
+	if k >= 0 { // it was put into the place of one that is gone, whose work has begun anew elsewhere
+		s.Restart, s.Why = n.Slots[k].Restart, n.Slots[k].Why
+		n.Slots[k] = s
+	} else {
+		n.Slots = append(n.Slots, s)
+		k = len(n.Slots) - 1
+	}
+	o.event(n, k, chip.Fault{Level: chip.Note, Code: "device_found", Says: d.Name + " was found"})
+	return &n.Slots[k]
 }
 
 // log takes the lines of the kernel's log that are new. After a start of the machine what the log of the one before had counts no more.

@@ -167,6 +167,26 @@ func TestADeviceIsGoneOnlyAfterTwoScans(t *testing.T) {
 	}
 }
 
+// A device that is put in for one that is gone takes its number, on which nothing of the old one is held against it.
+func TestAReplacedDevice(t *testing.T) {
+	w := &world{t: t}
+	w.scan(gpu(1), gpu(2), gpu(3))
+	w.scan(gpu(1), gpu(3))
+	if w.scan(gpu(1), gpu(3), gpu(4)); w.slot(1).ID != "GPU-00000002" { // it may still come back
+		t.Fatalf("%+v", w.board.Nodes[0].Slots)
+	}
+	if len(w.board.Nodes[0].Slots) != 4 || w.slot(3).ID != "GPU-00000004" {
+		t.Errorf("%+v", w.board.Nodes[0].Slots)
+	}
+	fell := w.slot(1).Restart
+	if w.scan(gpu(1), gpu(3), gpu(4), gpu(5)); w.slot(1).ID != "GPU-00000005" || w.slot(1).Out != "" || !w.slot(1).Restart.Equal(fell) || len(w.board.Nodes[0].Slots) != 4 {
+		t.Errorf("%+v", w.board.Nodes[0].Slots)
+	}
+	if w.scan(gpu(1), gpu(2), gpu(3), gpu(4), gpu(5)); w.slot(4).ID != "GPU-00000002" {
+		t.Errorf("the old one comes back: %+v", w.board.Nodes[0].Slots)
+	}
+}
+
 // A tool that fails, is gone, or says that it could not read everything takes no device away.
 func TestAToolThatFailsTakesNothingAway(t *testing.T) {
 	w := &world{t: t}
@@ -309,17 +329,19 @@ func TestAnyScans(t *testing.T) {
 			at := noon.Add(time.Duration(i) * time.Hour)
 			s := Scan{At: at, Host: "here", Found: []chip.Found{f}}
 			b.Observe(s)
+			now := map[string]int{}
 			for _, n := range b.Nodes {
 				for k, x := range n.Slots {
 					if was, ok := places[x.ID]; ok && was != k {
 						r.Fatalf("%s moved from %d to %d", x.ID, was, k)
 					}
-					places[x.ID] = k
+					now[x.ID] = k
 					if x.Out == "" && x.Missing >= goneAfter || len(x.Falls) > 30 {
 						r.Fatalf("%+v", x)
 					}
 				}
 			}
+			places = now // one whose place another took begins anew
 			var again Board
 			text, _ := json.Marshal(b)
 			if err := json.Unmarshal(text, &again); err != nil {
