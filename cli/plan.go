@@ -67,7 +67,7 @@ func (o *planFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&o.Forecast, "forecast", "", "how demand is drawn: "+strings.Join(plan.Forecasters(), ", ")+", or auto for the best on the record's second half (default "+plan.Forecasters()[0]+")")
 	f.BoolVar(&o.Backtest, "backtest", false, "show how each of them did on the record's second half")
 	f.StringVar(&o.window, "window", "", "how much of the time to come is replayed (default: as long as the record, at most 30d)")
-	f.StringVar(&o.warm, "warm", "", "replayed before it, so that it begins in the middle of work (default: a quarter of the window, at most 7d)")
+	f.StringVar(&o.warm, "warm", "", "replayed before it, so that it begins in the middle of work (default: 14d, or the record where it is shorter)")
 	f.IntVar(&o.Replicas, "replicas", 0, "demands drawn (default 8)")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of all that is drawn")
 	f.StringVar(&o.policy, "policy", "triarch", "scheduling policy of sim queue")

@@ -11,7 +11,7 @@ import (
 
 // Page writes the plan as one HTML page that needs nothing else: plots as SVG, styles inside, no script.
 func (o *Output) Page(w io.Writer, title string) error {
-	plots := []plot{o.costPlot(), o.waitPlot(), o.usePlot(), o.cashPlot()}
+	plots := []plot{o.costPlot(), o.waitPlot(), o.usePlot()}
 	if len(o.Scenarios) > 0 && len(o.Scenarios[0].Points) > 1 {
 		plots = append(plots, o.overTime("Waiting as demand grows", "Mean over the demands; shaded from P10 to P90 where there are few.", "hours waited in the mean", func(p *Point) Spread { return p.MeanWaitS.times(1. / 3600) }),
 			o.overTime("Chips used as demand grows", "Likewise, in percent of those that were up.", "% of chips", func(p *Point) Spread { return p.UsePercent }))
@@ -19,6 +19,7 @@ func (o *Output) Page(w io.Writer, title string) error {
 	if len(o.Next) > 0 {
 		plots = append(plots, o.nextPlots()...)
 	}
+	plots = append(plots, o.cashPlot())
 	return page.Execute(w, map[string]any{"Style": template.CSS(report.Style + more), "Title": title, "About": o.About, "Currency": o.Currency, "Plots": plots, "Tables": o.Tables(), "Assumed": o.Assumed})
 }
 

@@ -36,7 +36,7 @@ type Options struct {
 
 	Forecast string        // a name of Forecasters, or "auto": the best on the second half of the record
 	Window   time.Duration // how much of the time to come is replayed; 0: as long as the record, at most 30 days
-	Warm     time.Duration // replayed before the window, so that it begins in the middle of work; 0: a quarter of the window, at most 7 days
+	Warm     time.Duration // replayed before the window, so that it begins in the middle of work; 0: two weeks, or the record where it is shorter
 	Replicas int           // demands drawn; 0: 8
 	Seed     uint64
 	Growth   Growth // zero: demand stays as it is

@@ -86,7 +86,7 @@ func (p *planner) lengths() {
 		p.o.Window = min(length, 30*day)
 	}
 	if p.o.Warm == 0 {
-		p.o.Warm = min(p.o.Window/4, week)
+		p.o.Warm = 2 * week // a backlog builds up in weeks, and a replay that begins without it tells of too little waiting
 	}
 	p.o.Warm = min(p.o.Warm, length)
 	if p.o.Replicas == 0 {
