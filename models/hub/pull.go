@@ -40,8 +40,8 @@ type plan struct {
 	Files    []Entry `json:"files"`
 }
 
-// Pull brings the files of a spec into dir/files, continuing what an earlier one began there. tell is called with what has
-// changed, at most some times a second, never at the same time twice.
+// Pull brings the files of a spec into dir/files, continuing what an earlier one began there. tell is called with each change,
+// many times a second and never twice at once; it must be quick.
 //
 // Faults: those of the hub and of the spec, each with its fix; RateLimited with After when the hub wants to be left alone for
 // long; Unavailable when it is worth to try again; Conflict for a folder of another pull.
@@ -419,13 +419,12 @@ func syncDir(root *os.Root, folder string) error {
 	return diskFault(d.Sync(), "writing "+folder)
 }
 
-// teller keeps the progress and tells it at most four times a second, and whenever the phase or the note is another.
+// teller keeps the progress and tells each change of it.
 type teller struct {
 	mu   sync.Mutex
 	now  func() time.Time
 	tell func(Progress)
 	p    Progress
-	last time.Time
 
 	since time.Time // of the window over which the rate is taken
 	came  int64     // in that window
@@ -454,7 +453,6 @@ func (t *teller) set(change func(*Progress)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	change(&t.p)
-	t.last = t.now()
 	t.tell(t.p)
 }
 
@@ -482,8 +480,5 @@ func (t *teller) add(n int64) {
 	if t.p.Rate > 0 {
 		t.p.Left = time.Duration(float64(t.p.Bytes-t.p.BytesDone) / t.p.Rate * float64(time.Second))
 	}
-	if now.Sub(t.last) >= 250*time.Millisecond {
-		t.last = now
-		t.tell(t.p)
-	}
+	t.tell(t.p)
 }

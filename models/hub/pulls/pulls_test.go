@@ -154,9 +154,15 @@ func TestPullBecomesAVersion(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(w.Dir, p.ID)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the folder of a pull that is done: %v", err)
 		}
-		again, err := w.Begin(ctx, w.who, w.request()) // the same files: no second version
+		w.auth = nil
+		again, err := w.Begin(ctx, w.who, w.request()) // the same files: no second version, and no second time over the network
 		must(t, err)
 		w.pass(t)
+		for _, asked := range w.auth {
+			if !strings.HasPrefix(asked, "/api/") {
+				t.Errorf("asked again for %s", asked)
+			}
+		}
 		if q := w.get(t, again.ID); q.ID == p.ID || q.State != pulls.Done || q.Version != p.Version {
 			t.Errorf("%+v", q)
 		}

@@ -33,6 +33,8 @@ const (
 
 // Puller brings the files of a spec into a folder; hub.Client is one.
 type Puller interface {
+	// Plan says which files a spec means, at which revision, and the host that told it.
+	Plan(ctx context.Context, spec hub.Spec) (files []hub.Entry, revision, listed string, err error)
 	Pull(ctx context.Context, dir string, spec hub.Spec, tell func(hub.Progress)) (hub.Result, error)
 }
 
@@ -279,6 +281,9 @@ func (s *Service) run(ctx context.Context, p Pull, a *active) (Pull, time.Durati
 		spec.Mirrors = slices.Clone(spec.Mirrors)
 		spec.Mirrors[len(spec.Mirrors)-1].Token = string(token) // the endpoint; the others are somebody else's
 	}
+	if end, ok := s.already(ctx, p, spec); ok {
+		return end, 0, nil
+	}
 	dir := filepath.Join(s.Dir, p.ID)
 	got, err := s.Client.Pull(ctx, dir, spec, func(g hub.Progress) {
 		s.mu.Lock()
@@ -303,6 +308,33 @@ func (s *Service) run(ctx context.Context, p Pull, a *active) (Pull, time.Durati
 	}
 	return p, 0, nil
 }
+
+// already says whether the model's newest version is what the pull would bring, by its commit, names, sizes and checksums.
+// Whatever stands in the way of knowing leaves it to the pull.
+func (s *Service) already(ctx context.Context, p Pull, spec hub.Spec) (Pull, bool) {
+	v, err := s.Registry.Get(ctx, p.Project, p.Model)
+	if err != nil || v.Lineage.Origin != p.origin() || len(v.Lineage.Revision) != 40 {
+		return p, false
+	}
+	files, rev, listed, err := s.Client.Plan(ctx, spec)
+	if err != nil || rev != v.Lineage.Revision {
+		return p, false
+	}
+	var bytes int64
+	for _, f := range files {
+		have, ok := v.Files[path.Base(f.Path)]
+		if !ok || have.Size != f.Size || f.SHA256 != "" && have.Ref.Hex() != f.SHA256 {
+			return p, false
+		}
+		bytes += f.Size
+	}
+	p.State, p.Commit, p.Listed, p.Hash, p.Version, p.ChangedAt = Done, rev, listed, v.Lineage.Hash, v.ID, s.Now().UTC()
+	p.Progress = hub.Progress{Files: len(files), FilesDone: len(files), Bytes: bytes, BytesDone: bytes}
+	return p, true
+}
+
+// origin is where a pull comes from, as lineages have it.
+func (p Pull) origin() string { return string(p.Spec.Source) + ":" + p.Spec.Repo }
 
 // failed says how a pull ends, or for how long it rests where a hub asks for that.
 func (s *Service) failed(p Pull, err error, a *active) (Pull, time.Duration, error) {
@@ -333,7 +365,7 @@ func (s *Service) register(ctx context.Context, p Pull, dir string, got hub.Resu
 	s.mu.Lock()
 	a.progress.Phase, a.progress.File, a.progress.Rate, a.progress.Left = "register", "", 0, 0
 	s.mu.Unlock()
-	origin := string(p.Spec.Source) + ":" + p.Spec.Repo
+	origin := p.origin()
 	v, err := s.Registry.Get(ctx, p.Project, p.Model)
 	if err == nil && v.Lineage.Origin == origin && v.Lineage.Hash == got.Hash {
 		return v, nil
