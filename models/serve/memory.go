@@ -107,9 +107,7 @@ func work(spec DeploySpec, v registry.Version) *job.Work {
 	}
 	w := job.Work{Shape: *v.Shape.Transformer, Work: works(spec, v)}
 	w.Work.Engine = spec.Engine
-	if w.Shape.Name == "" {
-		w.Shape.Name = v.Model
-	}
+	w.Shape.Name = v.Model // the shape's own is that of its architecture
 	if w.Check() != nil {
 		return nil
 	}

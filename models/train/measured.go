@@ -36,9 +36,7 @@ func work(r Run, t Task) *job.Work {
 	if c.Method == SFT {
 		w.Work.Task = perf.PostTrain
 	}
-	if w.Shape.Name == "" {
-		w.Shape.Name = r.Model
-	}
+	w.Shape.Name = r.Model // the shape's own is that of its architecture
 	if w.Check() != nil { // it can be trained all the same
 		return nil
 	}

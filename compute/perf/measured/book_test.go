@@ -380,3 +380,17 @@ func TestOfManyRowsTheNearestCount(t *testing.T) {
 		t.Errorf("only %d cells are counted", n)
 	}
 }
+
+// A row's own prediction is the one that its measurements were compared with: of a processor, with what its caches reach.
+func TestARowIsComparedWithItsOwnPrediction(t *testing.T) {
+	f := func(v float64) *chip.Figure { return &chip.Figure{Value: v, Confidence: chip.Measured} }
+	c := chip.Chip{ID: chip.ProcessorID, Kind: chip.CPU, Memory: f(64e9), Bandwidth: f(3e9), Flops: map[chip.Precision]*chip.Figure{chip.FP32: f(1e11)},
+		Levels: []chip.CacheLevel{{Bytes: 1 << 20, Bandwidth: 5e10}, {Bytes: 1 << 28, Bandwidth: 3e9}}}
+	q := perf.Question{Chip: c, Shape: perf.Shape{Layers: 4, Width: 128, Heads: 4, KVHeads: 4, Head: 32, Inner: 352, Vocab: 1024, Tied: true},
+		Work: perf.Work{Task: perf.Decode, Engine: perf.Native, Precision: chip.FP32, Batch: 4, Context: 100}}
+	b := newBook()
+	add(t, b, told(t, q, 1.25, "run", today))
+	if r := b.Rows()[0]; math.Abs(r.Rate/r.Prior-1.25) > 1e-9 || math.Abs(r.Ratio()-1.25) > 1e-9 {
+		t.Errorf("measured %g, predicted %g, ratio %g", r.Rate, r.Prior, r.Ratio())
+	}
+}

@@ -125,7 +125,7 @@ func slim(c *chip.Chip) chip.Chip {
 		}
 		return &chip.Figure{Value: f.Value, Unit: f.Unit, Confidence: f.Confidence}
 	}
-	n := chip.Chip{ID: c.ID, Kind: c.Kind, Memory: bare(c.Memory), Bandwidth: bare(c.Bandwidth), Flops: map[chip.Precision]*chip.Figure{}}
+	n := chip.Chip{ID: c.ID, Kind: c.Kind, Levels: slices.Clone(c.Levels), Memory: bare(c.Memory), Bandwidth: bare(c.Bandwidth), Flops: map[chip.Precision]*chip.Figure{}}
 	for p, f := range c.Flops {
 		if f != nil {
 			n.Flops[p] = bare(f)
