@@ -23,6 +23,7 @@ const (
 	maxHeader  = 16 << 20 // bytes of the JSON header
 	maxTensors = 1 << 16
 	maxRank    = 8
+	maxName    = 1 << 9 // bytes of a tensor's name, so that many files' names together stay small
 )
 
 // bitsOf lists the types with the bits of a number.
@@ -99,6 +100,9 @@ func Parse(raw []byte, data int64) (Header, error) {
 		name := key.(string) // a key of an object is a string, or Token had failed
 		if seen[name] {
 			return Header{}, fmt.Errorf("two entries %.80q", name)
+		}
+		if len(name) > maxName {
+			return Header{}, fmt.Errorf("a name of %d bytes", len(name))
 		}
 		if seen[name] = true; len(seen) > maxTensors {
 			return Header{}, fmt.Errorf("more than %d tensors", maxTensors)

@@ -39,6 +39,7 @@ func TestHeaders(t *testing.T) {
 		{"backwards", `{"a":{"dtype":"U8","shape":[0],"data_offsets":[2,1]}}`, 4, "offsets"},
 		{"fraction", `{"a":{"dtype":"U8","shape":[1.5],"data_offsets":[0,1]}}`, 1, "cannot"},
 		{"three offsets", `{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1,2]}}`, 1, "offsets"},
+		{"a long name", `{"` + strings.Repeat("a", maxName+1) + `":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}`, 1, "name of 513"},
 		{"rank", `{"a":{"dtype":"U8","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,1]}}`, 1, "rank"},
 		{"dtype", `{"a":{"dtype":"F5","shape":[1],"data_offsets":[0,1]}}`, 1, "dtype"},
 		{"trailing", `{} {}`, 0, "after the header"},

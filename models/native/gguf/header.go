@@ -17,7 +17,7 @@ const (
 	maxHead    = 64 << 20 // bytes of all before the tensors
 	maxKeys    = 1 << 14
 	maxTensors = 1 << 17
-	maxName    = 1 << 10 // bytes of a key's or a tensor's name
+	maxName    = 1 << 9  // bytes of a key's or a tensor's name
 	maxText    = 1 << 20 // bytes of a value that is kept
 	maxList    = 1 << 10 // numbers of a list that is kept
 	maxNested  = 3       // lists within lists
