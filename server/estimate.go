@@ -19,6 +19,12 @@ import (
 func (s *Server) estimateOps() {
 	op(s, "estimate-chips", "compute", "Rank chips for a piece of work: where it fits, how fast, how dear, with how much energy, and why not elsewhere",
 		func(ctx context.Context, p *auth.Principal, in *struct{ Body api.ChipQuestion }) (*out[api.ChipRanking], error) {
+			select { // a ranking of the whole catalogue is a second of a core: one at a time, so that nobody takes them all
+			case s.ranking <- struct{}{}:
+				defer func() { <-s.ranking }()
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
 			m, err := s.market(ctx, p, in.Body.Fleet)
 			if err != nil {
 				return nil, err

@@ -112,8 +112,9 @@ type Deps struct {
 // Server answers requests. It is made by New.
 type Server struct {
 	Deps
-	mux  *http.ServeMux
-	huma huma.API
+	ranking chan struct{} // holds one while chips are ranked
+	mux     *http.ServeMux
+	huma    huma.API
 }
 
 // New builds the handler of everything the server answers.
@@ -124,7 +125,7 @@ func New(d Deps) http.Handler {
 	if d.Poll == 0 {
 		d.Poll = 300 * time.Millisecond
 	}
-	s := &Server{Deps: d, mux: http.NewServeMux()}
+	s := &Server{Deps: d, mux: http.NewServeMux(), ranking: make(chan struct{}, 1)}
 	s.mountPages()
 	if d.Tenancy != nil {
 		s.mountControl()
