@@ -66,7 +66,7 @@ func weights(files []Entry) ([]Entry, error) {
 	for _, ending := range []string{".bin", ".pt", ".pth"} {
 		if slices.ContainsFunc(files, func(e Entry) bool { return strings.HasSuffix(e.Path, ending) }) {
 			return nil, fault.New(fault.Unsupported, "The model has only pickled weights (*"+ending+"), which are programs that run when they are read.",
-				fault.Code("pickled"), fault.Fix("Look for a revision with safetensors, or take the files as they are with --include '*%s' --include '*.json'", ending))
+				fault.Code("pickled"), fault.Fix("Look for a revision or another repository with safetensors, or convert them and import the folder."))
 		}
 	}
 	return nil, fault.New(fault.Unsupported, "The list has no weights: no safetensors and no GGUF.", fault.Code("no_weights"),

@@ -35,6 +35,7 @@ type fetching struct {
 	b       *blocks
 	sources []*source
 	count   func(n int64) // bytes that came, or went
+	room    func() error  // whether the disk may take more; nil: not looked at
 	note    func(string)
 
 	mu      sync.Mutex
@@ -72,6 +73,11 @@ func (f *fetching) run(ctx context.Context) (string, error) {
 			return "", err
 		}
 		got, ok, err := f.b.check(f.file, ctx.Err)
+		if ok && err == nil && !f.file.Checked() { // nothing tells of what a power loss took but the journal
+			var lost []int
+			lost, err = f.b.damaged(ctx.Err)
+			ok = len(lost) == 0
+		}
 		if ok || err != nil {
 			return got, err
 		}
@@ -382,12 +388,12 @@ func (f *fetching) judge(m int, a *answer, from, to int64, cached bool) (at int6
 		}
 	case http.StatusRequestedRangeNotSatisfiable:
 		f.forget(m)
-		drain(a.Body)
+		f.c.drain(a.Body)
 		return 0, f.strike(m, "%s says that %s is shorter than the list says.", a.at.Host, ref.Quote(f.file.Path))
 	default:
 		f.forget(m)
 		if cached && a.StatusCode >= 400 && a.StatusCode < 500 && a.StatusCode != 429 {
-			drain(a.Body)
+			f.c.drain(a.Body)
 			return 0, again("%s does not serve an address any more that %s led to.", a.at.Host, s.url.Host)
 		}
 		return 0, f.c.refusal(f.spec, s, a)
@@ -520,6 +526,11 @@ func (f *fetching) keep(i int, content []byte, tag string) error {
 	f.mu.Unlock()
 	if had && (s == old || !wins) {
 		return nil
+	}
+	if f.room != nil && !had {
+		if err := f.room(); err != nil {
+			return err
+		}
 	}
 	_, err := f.b.put(i, content, tag)
 	return err

@@ -313,6 +313,19 @@ func (c *Client) room(dir string, need int64) error {
 	return nil
 }
 
+// spared refuses to write on where others, such as pulls beside this one, took the room that was there when it began.
+func (c *Client) spared(dir string) error {
+	if c.Free == nil {
+		return nil
+	}
+	free, err := c.Free(dir)
+	if err != nil || free >= spare {
+		return err
+	}
+	return fault.New(fault.Unavailable, fmt.Sprintf("The disk has %.1f GB left, which a pull leaves free.", float64(free)/1e9),
+		fault.Code("disk_full"), fault.Fix("Make room and give the same command again: it continues where it was."))
+}
+
 // onDisk is how much of an unfinished file is there.
 func onDisk(root *os.Root, f Entry, block int64) (int64, error) {
 	if _, err := root.Stat(partName(f) + ".journal"); err != nil {
@@ -353,6 +366,7 @@ func (c *Client) fetchOne(ctx context.Context, dir string, root *os.Root, p plan
 		return "", err
 	}
 	w := &fetching{c: c, spec: spec, file: f, b: b, sources: sources, count: t.add, note: func(s string) { t.set(func(p *Progress) { p.Note = s }) }}
+	w.room = func() error { return c.spared(dir) }
 	if p.moves() {
 		w.moved = func(ctx context.Context) bool {
 			now, err := c.list(ctx, spec, sources, t)

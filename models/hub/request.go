@@ -91,7 +91,7 @@ func (c *Client) get(ctx context.Context, kind Source, m *source, u *url.URL, rn
 		}
 		tr, err := c.Transport(own && m.Private, u)
 		if err != nil {
-			return nil, c.dialTrouble(m, u, err)
+			return nil, c.dialTrouble(ctx, m, u, err)
 		}
 		q := (&http.Request{Method: http.MethodGet, URL: u, Host: u.Host, Header: http.Header{}}).WithContext(ctx)
 		q.Header.Set("User-Agent", "triarch")
@@ -104,14 +104,14 @@ func (c *Client) get(ctx context.Context, kind Source, m *source, u *url.URL, rn
 		}
 		r, err := tr.RoundTrip(q)
 		if err != nil {
-			return nil, c.dialTrouble(m, u, err)
+			return nil, c.dialTrouble(ctx, m, u, err)
 		}
 		out.note(r.Header, own)
 		if !redirect(r.StatusCode) {
 			out.Response, out.at = r, u
 			return out, nil
 		}
-		drain(r.Body)
+		c.drain(r.Body)
 		next, err := u.Parse(r.Header.Get("Location"))
 		if err != nil || r.Header.Get("Location") == "" || next.Hostname() == "" || next.User != nil {
 			return nil, again("%s sends a redirect that cannot be read.", u.Host)
@@ -154,13 +154,17 @@ func redirect(status int) bool {
 
 func sameOrigin(a, b *url.URL) bool { return a.Scheme == b.Scheme && strings.EqualFold(a.Host, b.Host) }
 
-// drain reads a little, so that the connection may be used again.
-func drain(r io.ReadCloser) {
+// drain reads a little, so that the connection may be used again; what does not come soon is not waited for.
+func (c *Client) drain(r io.ReadCloser) {
+	t := c.Timer(5*time.Second, func() { r.Close() })
 	_, _ = io.CopyN(io.Discard, r, 64<<10)
+	t.Stop()
 	r.Close()
 }
 
-func (c *Client) dialTrouble(m *source, u *url.URL, err error) error {
+// dialTrouble is why no answer came. A time limit of the connection is also a context.DeadlineExceeded to errors.Is, so whether
+// the caller went away is asked of its context.
+func (c *Client) dialTrouble(ctx context.Context, m *source, u *url.URL, err error) error {
 	if f, ok := errors.AsType[*fault.Error](err); ok && f.Kind == fault.Forbidden {
 		t := &trouble{err: f, reject: true}
 		if !sameOrigin(u, m.url) {
@@ -168,8 +172,8 @@ func (c *Client) dialTrouble(m *source, u *url.URL, err error) error {
 		}
 		return t
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return err
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	return &trouble{err: fault.New(fault.Unavailable, u.Host+" cannot be reached.", fault.Cause(err),
 		fault.Fix("Check the network, HTTPS_PROXY, or name a mirror with --mirror"))}
@@ -177,7 +181,7 @@ func (c *Client) dialTrouble(m *source, u *url.URL, err error) error {
 
 // refusal turns a status that is not the wanted one into what is to be done.
 func (c *Client) refusal(spec Spec, m *source, a *answer) *trouble {
-	drain(a.Body)
+	c.drain(a.Body)
 	host := a.at.Host
 	switch code := a.StatusCode; {
 	case code == 401 || code == 403:
@@ -256,16 +260,21 @@ func parseRange(s string) (first, last, total int64, ok bool) {
 	return first, last, total, first <= last
 }
 
-// guarded is a body that is broken off when it gives nothing for a while.
+// trickle is what a body must give within the time of a stall: less is a connection that holds a place and brings nothing.
+const trickle = 16 << 10
+
+// guarded is a body that is broken off when it gives next to nothing for a while.
 type guarded struct {
 	io.ReadCloser
 	timer Stopper
 	stall time.Duration
+	came  int // since the timer was set
 }
 
 func (g *guarded) Read(p []byte) (int, error) {
 	n, err := g.ReadCloser.Read(p)
-	if n > 0 {
+	if g.came += n; g.came >= trickle {
+		g.came = 0
 		g.timer.Reset(g.stall)
 	}
 	return n, err
