@@ -65,6 +65,7 @@ type Config struct {
 	Limits struct {
 		Body    int64         `config:"body" help:"largest body of a model API request, bytes"`
 		Upload  int64         `config:"upload" help:"largest upload of data or a model, bytes"`
+		Pull    int64         `config:"pull" help:"largest model that a pull brings in, bytes"`
 		Streams int           `config:"streams" help:"most requests in flight at the model API"`
 		Answers int64         `config:"answers" help:"most memory for the model API's answers in one piece while they are read, all together, bytes; one that finds no room is refused"`
 		Drain   time.Duration `config:"drain" help:"how long open requests may go on when stopping"`
@@ -94,6 +95,7 @@ func DefaultConfig() Config {
 	c.Requests.Keep = 7 * 24 * time.Hour
 	c.Requests.Bodies = 1 << 30
 	c.Limits.Body, c.Limits.Upload = 4<<20, 8<<30
+	c.Limits.Pull = 4 << 40
 	c.Limits.Streams = 4096
 	c.Limits.Answers = 512 << 20
 	c.Limits.Drain = 10 * time.Second
@@ -195,6 +197,8 @@ func (c *Config) Check() error {
 		return fault.InvalidField("limits.body", "limits.body is %d; it must be 1024 to %d, which engines take", c.Limits.Body, 64<<20)
 	case c.Limits.Upload < 1024:
 		return fault.InvalidField("limits.upload", "limits.upload is %d; it must be at least 1024", c.Limits.Upload)
+	case c.Limits.Pull < 1024:
+		return fault.InvalidField("limits.pull", "limits.pull is %d; it must be at least 1024", c.Limits.Pull)
 	case c.Limits.Streams < 1 || c.Limits.Streams > 1<<20:
 		return fault.InvalidField("limits.streams", "limits.streams is %d; it must be 1 to %d", c.Limits.Streams, 1<<20)
 	case c.Limits.Answers < 1<<20 || c.Limits.Answers > 1<<44:

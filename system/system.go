@@ -428,7 +428,9 @@ func (s *System) openModels(ctx context.Context) error {
 	s.Registry = &registry.Service{Store: s.control.Registry(), Blobs: s.blobs, Codec: newCodec(), Dir: s.dir.File("models"), IDs: s.ids, Now: time.Now,
 		MaxImport: s.Config.Limits.Upload}
 	fits := s.fleet()
-	s.Pulls = &pulls.Service{Store: s.control.Pulls(), Client: hub.New(http.ProxyFromEnvironment, hub.Free), Registry: s.Registry, Box: s.Box, Dir: s.dir.File("pulls"), IDs: s.ids,
+	hubs := hub.New(http.ProxyFromEnvironment, hub.Free)
+	hubs.Most = s.Config.Limits.Pull
+	s.Pulls = &pulls.Service{Store: s.control.Pulls(), Client: hubs, Registry: s.Registry, Blobs: s.blobs, Box: s.Box, Dir: s.dir.File("pulls"), IDs: s.ids,
 		Now: time.Now, Log: s.Log}
 	s.Train = &train.Service{Store: s.control.Runs(), Data: s.Data, Registry: s.Registry, Jobs: s.Keeper, Trainers: trainers(), IDs: s.ids,
 		Now: time.Now, Log: s.Log, MemoryLimit: memoryLimit(), MaxCPUs: s.cores(), CodeVersion: Version, Fit: fits, Measured: s.Measured, Processor: s.processor}

@@ -220,6 +220,20 @@ func (b *blocks) check(want Entry, stop func() error) (got string, ok bool, err 
 	return got, true, nil
 }
 
+// Is says whether a content is the entry's: by its size and the checksum that the list tells, false where it tells none.
+func (e Entry) Is(r io.Reader) (bool, error) {
+	h, git := sha256.New(), sha1.New()
+	fmt.Fprintf(git, "blob %d\x00", e.Size)
+	n, err := io.Copy(io.MultiWriter(h, git), io.LimitReader(r, e.Size+1))
+	if err != nil || n != e.Size {
+		return false, err
+	}
+	if e.SHA256 != "" {
+		return hex.EncodeToString(h.Sum(nil)) == e.SHA256, nil
+	}
+	return e.GitOID != "" && hex.EncodeToString(git.Sum(nil)) == e.GitOID, nil
+}
+
 // damaged lists blocks that are not on the disk as they were when they came.
 func (b *blocks) damaged(stop func() error) (out []int, err error) {
 	buf := make([]byte, b.block)

@@ -47,7 +47,29 @@ func Choose(files []Entry, spec Spec) ([]Entry, error) {
 	if len(out) == 0 {
 		return nil, fault.New(fault.Invalid, "Nothing of the list is wanted.", fault.Field("include"), fault.Fix("Choose other --include and --exclude patterns."))
 	}
-	return out, checkPaths(out)
+	if err := checkPaths(out); err != nil {
+		return nil, err
+	}
+	return out, oneNames(out)
+}
+
+// oneNames refuses files of different folders with one name, where that would lose one: the registry keeps a model's files by their
+// last names, and of what is no weight the one in the top folder.
+func oneNames(files []Entry) error {
+	names := map[string][]string{}
+	for _, f := range files {
+		names[path.Base(f.Path)] = append(names[path.Base(f.Path)], f.Path)
+	}
+	for _, f := range files {
+		base := path.Base(f.Path)
+		same := names[base]
+		weight := strings.HasSuffix(base, ".safetensors") || strings.HasSuffix(strings.ToLower(base), ".gguf")
+		if len(same) > 1 && (weight || !slices.Contains(same, base)) {
+			return fault.New(fault.Invalid, "The files "+ref.Quote(clip(same[0]))+" and "+ref.Quote(clip(same[1]))+" have one name, and a model keeps one file of a name.",
+				fault.Field("include"), fault.Code("same_name"), fault.Fix("Choose one with --include or leave the other out with --exclude"))
+		}
+	}
+	return nil
 }
 
 // weights are the safetensors of the top folder, else the only GGUF model.

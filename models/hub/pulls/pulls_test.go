@@ -41,13 +41,14 @@ func (codec) Inspect(context.Context, string) (registry.Shape, error) {
 // world is a service on a real registry and database, and a hub.
 type world struct {
 	*pulls.Service
-	db   *sql.DB
-	hub  *httptest.Server
-	who  pulls.Who
-	now  time.Time
-	mu   sync.Mutex
-	auth []string // what requests at the hub carried
-	act  func(w http.ResponseWriter, r *http.Request) bool
+	db    *sql.DB
+	hub   *httptest.Server
+	who   pulls.Who
+	other pulls.Who // of another project
+	now   time.Time
+	mu    sync.Mutex
+	auth  []string // what requests at the hub carried
+	act   func(w http.ResponseWriter, r *http.Request) bool
 }
 
 const commit = "0123456789abcdef0123456789abcdef01234567"
@@ -61,7 +62,9 @@ func newWorld(t *testing.T, db *sql.DB) *world {
 	w.hub = httptest.NewServer(http.HandlerFunc(w.serve))
 	t.Cleanup(w.hub.Close)
 	ten := &tenancy.Service{Store: db.Tenancy(), IDs: ids, Now: clock, Rand: rand.Reader, Changed: func(context.Context) {}}
-	_, project, _, _, err := ten.Bootstrap(t.Context())
+	org, project, _, _, err := ten.Bootstrap(t.Context())
+	must(t, err)
+	other, err := ten.CreateProject(t.Context(), org.ID, "other")
 	must(t, err)
 	blobs, err := file.Open(t.TempDir(), clock)
 	must(t, err)
@@ -70,8 +73,8 @@ func newWorld(t *testing.T, db *sql.DB) *world {
 	reg := &registry.Service{Store: db.Registry(), Blobs: blobs, Codec: codec{}, Dir: t.TempDir(), IDs: ids, Now: clock}
 	c := hub.New(nil, nil)
 	c.Sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
-	w.Service = &pulls.Service{Store: db.Pulls(), Client: c, Registry: reg, Box: box, Dir: t.TempDir(), IDs: ids, Now: clock, Log: slog.New(slog.DiscardHandler)}
-	w.who = pulls.Who{Project: project.ID, Private: true}
+	w.Service = &pulls.Service{Store: db.Pulls(), Client: c, Registry: reg, Blobs: blobs, Box: box, Dir: t.TempDir(), IDs: ids, Now: clock, Log: slog.New(slog.DiscardHandler)}
+	w.who, w.other = pulls.Who{Project: project.ID, Private: true}, pulls.Who{Project: other.ID, Private: true}
 	return w
 }
 
@@ -93,7 +96,7 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/api/models/org/tiny/revision/main":
 		h := sha256.Sum256([]byte(weights))
-		fmt.Fprintf(rw, `{"sha":%q,"siblings":[{"rfilename":"config.json","size":2},{"rfilename":"deep/x.safetensors","size":1},{"rfilename":"model.safetensors","size":%d,"lfs":{"sha256":%q,"size":%d}}]}`,
+		fmt.Fprintf(rw, `{"sha":%q,"siblings":[{"rfilename":"config.json","size":2,"blobId":"9e26dfeeb6e641a33dae4961196235bdb965b21b"},{"rfilename":"deep/x.safetensors","size":1},{"rfilename":"model.safetensors","size":%d,"lfs":{"sha256":%q,"size":%d}}]}`,
 			commit, len(weights), hex.EncodeToString(h[:]), len(weights))
 	case "/org/tiny/resolve/" + commit + "/config.json":
 		fmt.Fprint(rw, "{}")

@@ -3,6 +3,7 @@ package pulls
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -21,11 +22,13 @@ import (
 	"github.com/triarch-ai/triarch/models/hub"
 	"github.com/triarch-ai/triarch/models/ref"
 	"github.com/triarch-ai/triarch/models/registry"
+	"github.com/triarch-ai/triarch/storage/blob"
 )
 
 // Bounds of pulls.
 const (
 	mostRunning = 16 // of one project, waiting ones included
+	mostAtOnce  = 16 // that work together, of all projects
 	maxToken    = 4096
 	tellEvery   = 5 * time.Second    // how often progress is stored
 	keepFailed  = 7 * 24 * time.Hour // how long what came of a failed pull is kept
@@ -44,17 +47,23 @@ type Registry interface {
 	Get(ctx context.Context, project, name string) (registry.Version, error)
 }
 
+// Blobs are the files of the registry; blob.Store is one.
+type Blobs interface {
+	Open(ctx context.Context, ref blob.Ref) (io.ReadCloser, int64, error)
+}
+
 // Service runs pulls. All fields are needed but AtOnce; it is safe for concurrent use.
 type Service struct {
 	Store    Store
 	Client   Puller
 	Registry Registry
+	Blobs    Blobs
 	Box      *seal.Box
 	Dir      string // folder of the folders of pulls
 	IDs      *id.Maker
 	Now      func() time.Time
 	Log      *slog.Logger
-	AtOnce   int // how many run together; 0: 2
+	AtOnce   int // how many of a project run together; 0: 2
 
 	mu     sync.Mutex
 	active map[string]*active
@@ -64,6 +73,7 @@ type Service struct {
 // active is a pull that this process works on.
 type active struct {
 	stop     context.CancelFunc
+	project  string
 	progress hub.Progress
 	told     time.Time // when its progress was stored
 	rest     time.Time // not begun again before this
@@ -200,7 +210,7 @@ func (s *Service) Pass(ctx context.Context) error {
 		s.active = map[string]*active{}
 	}
 	wanted := map[string]bool{}
-	busy := 0
+	busy, of := 0, map[string]int{} // working, in all and by project
 	for _, p := range list {
 		wanted[p.ID] = true
 	}
@@ -212,19 +222,29 @@ func (s *Service) Pass(ctx context.Context) error {
 			a.stop()
 		case !a.over:
 			busy++
+			of[a.project]++
 		}
 	}
 	tell := map[string]hub.Progress{}
+	var ready []Pull
 	for _, p := range list {
 		a := s.active[p.ID]
 		if a != nil && s.Now().Sub(a.told) >= tellEvery {
 			tell[p.ID], a.told = a.progress, s.Now()
 		}
-		if a != nil && (!a.over || a.rest.After(s.Now())) || busy >= max(1, s.atOnce()) {
-			continue
+		if a == nil || a.over && !a.rest.After(s.Now()) {
+			ready = append(ready, p)
+		}
+	}
+	for busy < mostAtOnce {
+		i := next(ready, of)
+		if i < 0 || of[ready[i].Project] >= s.atOnce() {
+			break
 		}
 		busy++
-		s.start(ctx, p)
+		of[ready[i].Project]++
+		s.start(ctx, ready[i])
+		ready = slices.Delete(ready, i, i+1)
 	}
 	s.mu.Unlock()
 	var errs []error
@@ -232,6 +252,18 @@ func (s *Service) Pass(ctx context.Context) error {
 		errs = append(errs, s.Store.Tell(ctx, id, tell[id]))
 	}
 	return errors.Join(errs...)
+}
+
+// next is the oldest pull of a project that has the fewest working: a project whose pulls come slowly, or whose hub gives a byte now
+// and then, holds no place that others wait for. -1 where none is ready.
+func next(ready []Pull, working map[string]int) int {
+	best := -1
+	for i, p := range ready {
+		if best < 0 || working[p.Project] < working[ready[best].Project] {
+			best = i
+		}
+	}
+	return best
 }
 
 func (s *Service) atOnce() int {
@@ -244,7 +276,7 @@ func (s *Service) atOnce() int {
 // start works on a pull beside the loop; the lock is held.
 func (s *Service) start(ctx context.Context, p Pull) {
 	ctx, stop := context.WithCancel(ctx)
-	a := &active{stop: stop, progress: p.Progress}
+	a := &active{stop: stop, project: p.Project, progress: p.Progress}
 	s.active[p.ID] = a
 	s.wait.Go(func() {
 		defer stop()
@@ -323,7 +355,7 @@ func (s *Service) already(ctx context.Context, p Pull, spec hub.Spec) (Pull, boo
 	var bytes int64
 	for _, f := range files {
 		have, ok := v.Files[path.Base(f.Path)]
-		if !ok || have.Size != f.Size || f.SHA256 != "" && have.Ref.Hex() != f.SHA256 {
+		if !ok || have.Size != f.Size || !s.same(ctx, have, f) {
 			return p, false
 		}
 		bytes += f.Size
@@ -331,6 +363,20 @@ func (s *Service) already(ctx context.Context, p Pull, spec hub.Spec) (Pull, boo
 	p.State, p.Commit, p.Listed, p.Hash, p.Version, p.ChangedAt = Done, rev, listed, v.Lineage.Hash, v.ID, s.Now().UTC()
 	p.Progress = hub.Progress{Files: len(files), FilesDone: len(files), Bytes: bytes, BytesDone: bytes}
 	return p, true
+}
+
+// same says whether a stored file is what a list says, by the checksum that it tells.
+func (s *Service) same(ctx context.Context, have registry.File, f hub.Entry) bool {
+	if f.SHA256 != "" || f.GitOID == "" {
+		return f.SHA256 == have.Ref.Hex()
+	}
+	r, _, err := s.Blobs.Open(ctx, have.Ref)
+	if err != nil {
+		return false
+	}
+	defer r.Close()
+	ok, err := f.Is(r)
+	return ok && err == nil
 }
 
 // origin is where a pull comes from, as lineages have it.
