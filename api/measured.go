@@ -10,7 +10,7 @@ import (
 // Measured is what was measured of work on a chip: one batch and context of a model's shape, up to a factor of two.
 type Measured struct {
 	ID        string    `json:"id"`
-	Model     string    `json:"model,omitempty" doc:"name of the shape, as whoever measured it first called it"`
+	Model     string    `json:"model,omitempty" doc:"name of the shape: of a project's own measurements as it called it, else as it is published, or width and layers"`
 	Task      string    `json:"task"`
 	Engine    string    `json:"engine,omitempty"`
 	Chip      string    `json:"chip"`

@@ -2,8 +2,10 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/http"
 
@@ -50,7 +52,7 @@ func (s *Server) measuredOps() {
 
 func measuredView(r measured.Row) api.Measured {
 	q, w := &r.Question, &r.Question.Work
-	v := api.Measured{ID: r.Key, Model: q.Shape.Name, Task: string(w.Task), Engine: w.Engine, Chip: q.Chip.ID, Chips: q.Layout.Chips(), Precision: string(w.Precision),
+	v := api.Measured{ID: r.Key, Model: cmp.Or(q.Shape.Name, fmt.Sprintf("%dx%d", q.Shape.Width, q.Shape.Layers)), Task: string(w.Task), Engine: w.Engine, Chip: q.Chip.ID, Chips: q.Layout.Chips(), Precision: string(w.Precision),
 		Batch: w.Batch, Context: w.Context, Prompt: w.Prompt, Output: w.Output, Own: r.Scope != "", Rate: r.Rate, Predicted: r.Prior, Ratio: r.Ratio(), Count: r.Count, Last: r.Last}
 	for _, a := range r.Apart {
 		v.Apart = append(v.Apart, api.Apart{Ratio: math.Exp(a.Ratio), Counts: a.Admitted, At: a.At})

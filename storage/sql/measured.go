@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/perf/measured"
-	"github.com/triarch-ai/triarch/internal/fault"
 )
 
 // Measured is measured.Store on the database.
@@ -65,23 +64,31 @@ func (s *Measured) Rows(ctx context.Context) (all [][]byte, err error) {
 }
 
 // Expire implements measured.Store.
-func (s *Measured) Expire(ctx context.Context, before time.Time, most int) error {
+func (s *Measured) Expire(ctx context.Context, before time.Time, k measured.Keep) error {
 	return s.db.Write(ctx, func(tx *Tx) error {
-		if _, err := tx.Exec(ctx, "DELETE FROM perf_reports WHERE at < ?", micros(before)); err != nil {
-			return err
+		for _, x := range []struct {
+			do  string
+			arg any
+		}{
+			{"DELETE FROM perf_reports WHERE at < ?", micros(before)},
+			{"DELETE FROM perf_reports WHERE report IN (SELECT report FROM" +
+				" (SELECT report, ROW_NUMBER() OVER (PARTITION BY project ORDER BY at DESC, report) AS n FROM perf_reports) AS r WHERE n > ?)", k.Names},
+			{"DELETE FROM perf_rows WHERE row_key IN (SELECT row_key FROM" +
+				" (SELECT row_key, ROW_NUMBER() OVER (ORDER BY last_at DESC, row_key DESC) AS n FROM perf_rows WHERE scope = '') AS r WHERE n > ?)", k.Rows},
+			{"DELETE FROM perf_rows WHERE row_key IN (SELECT row_key FROM (" + ofProjects + ") AS r WHERE n > ?)", k.Project},
+			{"DELETE FROM perf_rows WHERE row_key IN (SELECT row_key FROM" + // the newest of each first, so that whoever has most gives way
+				" (SELECT row_key, ROW_NUMBER() OVER (ORDER BY n, row_key) AS m FROM (" + ofProjects + ") AS r) AS o WHERE m > ?)", k.Rows},
+		} {
+			if _, err := tx.Exec(ctx, x.do, x.arg); err != nil {
+				return err
+			}
 		}
-		var last int64
-		err := tx.QueryRow(ctx, "SELECT last_at FROM perf_rows ORDER BY last_at DESC, row_key LIMIT 1 OFFSET ?", most).Scan(&last)
-		if fault.Is(err, fault.NotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		_, err = tx.Exec(ctx, "DELETE FROM perf_rows WHERE last_at <= ?", last)
-		return err
+		return nil
 	})
 }
+
+// ofProjects numbers the rows of each project from the newest.
+const ofProjects = "SELECT row_key, ROW_NUMBER() OVER (PARTITION BY scope ORDER BY last_at DESC, row_key DESC) AS n FROM perf_rows WHERE scope <> ''"
 
 // Reported implements measured.Store.
 func (s *Measured) Reported(ctx context.Context, project string, since time.Time) (n int, err error) {

@@ -48,8 +48,12 @@ const (
 	ofGroup, ofShape, ofCell, ofBucket = 0.4, 0.2, 0.25, 0.15
 )
 
-// Most is how many rows a Book keeps; the longest unused makes room.
-const Most = 4096
+// Bounds of what a Book keeps; the longest unused rows make room. Rows of this installation and those that projects told have room of their own
+// each, and where projects together told too many, whoever told most gives way: nobody's words push out another's.
+const (
+	Most          = 4096 // of this installation, and of all projects together
+	MostOfProject = 512
+)
 
 // Book holds measurements. The zero value is empty; Now must be set before Correct is called, or nothing fades.
 type Book struct {
@@ -57,6 +61,8 @@ type Book struct {
 
 	mu   sync.RWMutex
 	rows map[string]*Row    // by key
+	held map[string]int     // by scope: how many of them
+	told int                // of them by projects
 	of   map[string][]filed // of a task and engine, by key
 }
 
@@ -122,16 +128,49 @@ func (b *Book) Put(r Row) {
 // put stores a row. The caller holds mu.
 func (b *Book) put(r *Row) {
 	if b.rows == nil {
-		b.rows, b.of = map[string]*Row{}, map[string][]filed{}
+		b.rows, b.of, b.held = map[string]*Row{}, map[string][]filed{}, map[string]int{}
 	}
 	b.remove(r.Key)
 	b.rows[r.Key] = r
+	b.count(r.Scope, 1)
 	kin := kinOf(&r.Question)
 	at, _ := find(b.of[kin], r.Key)
 	b.of[kin] = slices.Insert(b.of[kin], at, filed{r, keysOf(&r.Question)})
-	for len(b.rows) > Most {
-		b.remove(slices.MinFunc(slices.Collect(maps.Values(b.rows)), func(x, y *Row) int { return x.Last.Compare(y.Last) }).Key)
+	switch {
+	case b.held[""] > Most:
+		b.oldest("")
+	case r.Scope != "" && b.held[r.Scope] > MostOfProject:
+		b.oldest(r.Scope)
+	case b.told > Most:
+		most := ""
+		for scope, n := range b.held {
+			if scope != "" && (most == "" || n > b.held[most] || n == b.held[most] && scope < most) {
+				most = scope
+			}
+		}
+		b.oldest(most)
 	}
+}
+
+// count keeps held and told.
+func (b *Book) count(scope string, n int) {
+	if b.held[scope] += n; b.held[scope] == 0 {
+		delete(b.held, scope)
+	}
+	if scope != "" {
+		b.told += n
+	}
+}
+
+// oldest removes the row of a scope that was longest unused.
+func (b *Book) oldest(scope string) {
+	var last *Row
+	for _, r := range b.rows {
+		if r.Scope == scope && (last == nil || cmp.Or(r.Last.Compare(last.Last), cmp.Compare(r.Key, last.Key)) < 0) {
+			last = r
+		}
+	}
+	b.remove(last.Key)
 }
 
 func (b *Book) remove(key string) {
@@ -140,6 +179,7 @@ func (b *Book) remove(key string) {
 		return
 	}
 	delete(b.rows, key)
+	b.count(old.Scope, -1)
 	kin := kinOf(&old.Question)
 	if at, ok := find(b.of[kin], key); ok {
 		b.of[kin] = slices.Delete(b.of[kin], at, at+1)

@@ -314,6 +314,38 @@ func TestABookIsBounded(t *testing.T) {
 	}
 }
 
+// Rows that projects told push out neither those of the installation nor those of projects that told fewer.
+func TestProjectsMakeRoomOnlyForThemselves(t *testing.T) {
+	b := newBook()
+	first := Row{Cell: "c", Question: question(t, "llama-3-8b", 1, 100), Prior: 1, Tally: effects.Tally{Count: 1, Last: today}}
+	put := func(scope string, n int, at time.Time) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for i := range n {
+			r := first
+			r.Scope, r.Key, r.Last = scope, scope+time.Duration(i).String(), at.Add(time.Duration(i)*time.Second)
+			b.put(&r)
+		}
+	}
+	put("", 3, today)
+	put("prj_small", 2, today)
+	for i := range 20 {
+		put("prj_"+string(rune('a'+i)), MostOfProject+7, today.Add(time.Hour))
+	}
+	held := map[string]int{}
+	for _, r := range b.Rows() {
+		held[r.Scope]++
+	}
+	if held[""] != 3 || held["prj_small"] != 2 || len(b.Rows()) != Most+3 || b.told != Most || b.held[""] != 3 {
+		t.Errorf("%v", held)
+	}
+	for i := range 20 {
+		if n := held["prj_"+string(rune('a'+i))]; n > MostOfProject || n < Most/20-1 {
+			t.Errorf("project %d has %d rows", i, n)
+		}
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	b := newBook()
 	q := question(f, "llama-3-8b", 8, 1024)

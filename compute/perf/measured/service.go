@@ -18,11 +18,21 @@ type Store interface {
 	Merge(ctx context.Context, report, project string, at time.Time, key string, merge func(old []byte) (Row, error)) (bool, error)
 	// Rows lists all rows as they were stored.
 	Rows(ctx context.Context) ([][]byte, error)
-	// Expire forgets the names of reports from before a time, and the longest unused rows above most.
-	Expire(ctx context.Context, before time.Time, most int) error
+	// Expire forgets the names of reports from before a time and a project's oldest above the keep's, and the longest unused rows above them.
+	Expire(ctx context.Context, before time.Time, k Keep) error
 	// Reported counts a project's reports since a time.
 	Reported(ctx context.Context, project string, since time.Time) (int, error)
 }
+
+// Keep is how much a Store keeps.
+type Keep struct {
+	Rows    int // of this installation, and of all projects together; then projects that have most give way
+	Project int // rows of a project
+	Names   int // of reports of a project, and of this installation
+}
+
+// kept is what a Service keeps: names of reports are there for those who report again soon, so the newest do.
+var kept = Keep{Most, MostOfProject, 20_000}
 
 // Remembered is how long a report's name is: who reports the same again later than that is counted twice.
 const Remembered = 60 * 24 * time.Hour
@@ -37,6 +47,7 @@ type Service struct {
 	Now   func() time.Time
 	Log   *slog.Logger
 
+	taking  sync.Mutex // so that the book is told of rows in the order in which they were stored
 	mu      sync.Mutex
 	expired time.Time
 }
@@ -53,6 +64,9 @@ func (s *Service) Load(ctx context.Context) error {
 			s.Log.WarnContext(ctx, "a row of measurements was left out", "error", err)
 			continue
 		}
+		if r.Scope == "" {
+			r.Question.Shape = nameless(r.Question.Shape)
+		}
 		s.Book.Put(r)
 	}
 	return nil
@@ -60,7 +74,8 @@ func (s *Service) Load(ctx context.Context) error {
 
 // Report takes a measurement in, durably before it returns, once for each name of a report; it says whether this was the
 // first time. A name says what was measured, such as a run and its attempt, so that whoever does not know whether it came
-// through may report it again.
+// through may report it again. What answers everybody is kept without the name that a project gave its model: it has that of a published
+// model of the same shape, or none.
 func (s *Service) Report(ctx context.Context, report string, m Measurement) (bool, error) {
 	if err := m.Check(); err != nil {
 		return false, err
@@ -68,13 +83,19 @@ func (s *Service) Report(ctx context.Context, report string, m Measurement) (boo
 	if report == "" || len(report) > 200 {
 		return false, fault.InvalidField("report", "A report has a name of up to 200 characters.")
 	}
+	if m.Scope == "" {
+		m.Question.Shape = nameless(m.Question.Shape)
+	}
 	s.tidy(ctx)
+	s.taking.Lock()
+	defer s.taking.Unlock()
 	var row Row
 	first, err := s.Store.Merge(ctx, report, m.Scope, s.Now().UTC(), keyOf(m), func(old []byte) (Row, error) {
 		r := newRow(keyOf(m), m)
 		if old != nil {
 			if have, err := Decode(old); err == nil {
 				have.renew()
+				have.Question.Shape.Name = m.Question.Shape.Name
 				r = &have
 			} else {
 				s.Log.WarnContext(ctx, "a row of measurements could not be read and begins anew", "error", err)
@@ -88,6 +109,19 @@ func (s *Service) Report(ctx context.Context, report string, m Measurement) (boo
 		s.Book.Put(row)
 	}
 	return first, err
+}
+
+// nameless is a shape by the name that is published for it, or by none.
+func nameless(s perf.Shape) perf.Shape {
+	s.Name = ""
+	for _, k := range perf.Shapes() {
+		name := k.Name
+		if k.Name = ""; digest(k) == digest(s) {
+			s.Name = name
+			break
+		}
+	}
+	return s
 }
 
 // ReportOf is Report of a project's own program: its measurement answers that project alone. Engines of this
@@ -133,7 +167,7 @@ func (s *Service) tidy(ctx context.Context) {
 	if !due {
 		return
 	}
-	if err := s.Store.Expire(ctx, now.Add(-Remembered), Most); err != nil {
+	if err := s.Store.Expire(ctx, now.Add(-Remembered), kept); err != nil {
 		s.Log.WarnContext(ctx, "old measurements could not be forgotten", "error", err)
 	}
 }
