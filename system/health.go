@@ -79,12 +79,12 @@ func (d *devices) apply(nodes []health.Node) {
 
 // recompose tells the planner what there is now: what the configuration and people declare, and what was found.
 func (d *devices) recompose(ctx context.Context) error {
+	d.mu.Lock() // before it is read, or an older list could be told after a newer one
+	defer d.mu.Unlock()
 	declared, err := d.s.control.Devices().Declared(ctx)
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	c := d.base.Clone()
 	for _, left := range c.Add(declared) {
 		d.s.Log.Warn("a node that was declared by hand has the name of another and is left out", "node", left)

@@ -50,6 +50,10 @@ func record(b []byte) (health.Line, bool) {
 	if !ok || len(fields) < 3 {
 		return health.Line{}, false
 	}
+	priority, err := strconv.ParseUint(fields[0], 10, 32)
+	if err != nil || priority>>3 != 0 { // of a facility that is not the kernel's: a program wrote it
+		return health.Line{}, false
+	}
 	n, err := strconv.ParseUint(fields[1], 10, 62)
 	if err != nil {
 		return health.Line{}, false

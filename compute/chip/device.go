@@ -7,7 +7,10 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 )
@@ -164,20 +167,85 @@ func (c *Catalogue) nameAll(devices []Device) {
 	}
 }
 
-// output runs a tool and keeps the beginning of what it prints, in plain English and UTF-8 where it can.
+// hanging are the tools whose process cannot be ended, because it waits in the kernel for a driver that hangs. Starting them again would add
+// another such process at each look.
+var hanging struct {
+	sync.Mutex
+	tools map[string]bool
+}
+
+// output runs a tool and keeps the beginning of what it prints, in plain English and UTF-8 where it can. It ends all
+// processes of a tool that takes too long.
 func output(ctx context.Context, command []string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	hanging.Lock()
+	hangs := hanging.tools[command[0]]
+	hanging.Unlock()
+	if hangs {
+		return nil, errHangs
+	}
+	patient, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd := exec.CommandContext(patient, command[0], command[1:]...)
 	cmd.Env = append(cmd.Environ(), "LC_ALL=C.UTF-8", "LANG=C.UTF-8")
 	cmd.WaitDelay = time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // many tools are scripts
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var out limited
 	cmd.Stdout = &out
-	err := cmd.Run()
-	if err == nil && out.over {
+	err := finish(patient, cmd, command[0], grace)
+	switch {
+	case errors.Is(err, errHangs): // it may still write
+		return nil, err
+	case err == nil && out.over:
 		err = fmt.Errorf("it printed more than %d MiB", maxOutput>>20)
+	case err != nil && patient.Err() != nil && ctx.Err() == nil:
+		err = fmt.Errorf("it took more than %s and was ended", patience)
 	}
 	return out.kept, err
+}
+
+// grace is how long the end of a process may take that was told to end.
+const grace = 3 * time.Second
+
+var errHangs = errors.New("it does not end and cannot be ended, as where its driver hangs in the kernel; it is not started again until it has ended")
+
+// finish runs a command, and leaves it alone where it cannot be ended.
+func finish(ctx context.Context, cmd *exec.Cmd, tool string, grace time.Duration) error {
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() {
+		err := cmd.Wait()
+		hanging.Lock()
+		delete(hanging.tools, tool)
+		hanging.Unlock()
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(grace)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+	}
+	hanging.Lock()
+	defer hanging.Unlock()
+	select {
+	case err := <-done:
+		return err
+	default:
+	}
+	if hanging.tools == nil {
+		hanging.tools = map[string]bool{}
+	}
+	hanging.tools[tool] = true
+	return errHangs
 }
 
 // limited keeps the first bytes that are written to it.
@@ -192,8 +260,25 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Check leaves out the figures of a device that cannot be, with a note for each. Drivers call it last.
+// maxWord bounds a name that a tool tells.
+const maxWord = 128
+
+// word is a text of a tool as it may be kept and shown: of one line, without what would steer a terminal.
+func word(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, s[:min(len(s), 4*maxWord)])
+	return strings.ToValidUTF8(s[:min(len(s), maxWord)], "")
+}
+
+// Check leaves out the figures of a device that cannot be, with a note for each, and of its names what cannot be shown. Drivers call it last.
 func (d *Device) Check() {
+	for _, s := range []*string{&d.Name, &d.ID, &d.Bus, &d.Driver} {
+		*s = word(*s)
+	}
 	leave := func(p **float64, what string, low, high float64) {
 		if *p != nil && !(**p >= low && **p <= high) { // so that what is no number fails too
 			d.Notes = append(d.Notes, fmt.Sprintf("%s of %g was left out: it cannot be", what, **p))

@@ -23,6 +23,7 @@ const (
 	wellAfter  = 3              // scans in a row without a fault after which a device takes work again
 	flaps      = 3              // times out within flapSpan after which a device stays out until somebody resumes it
 	flapSpan   = 24 * time.Hour //
+	mostHits   = 5              // times within flapSpan that work on a device began anew, after which it stays out likewise
 	maxSlots   = 64             // of a node; devices beyond stay unused
 	maxEvents  = 200
 	maxNodes   = 32
@@ -52,6 +53,7 @@ type Slot struct {
 	Missing int               `json:"missing,omitempty"` // scans in a row that did not name it
 	Well    int               `json:"well,omitempty"`    // scans in a row without a fault that would keep it out
 	Falls   []time.Time       `json:"falls,omitempty"`   // when it went out, within the span that counts
+	Hits    []time.Time       `json:"hits,omitempty"`    // when work on it began anew though it stayed in, within the span that counts
 	Told    map[string]string `json:"told,omitempty"`    // faults that were told of: code and words
 	Acked   map[string]string `json:"acked,omitempty"`   // faults that somebody resumed it in spite of: code and words
 }
@@ -167,7 +169,7 @@ func (b *Board) Resume(node string) bool {
 		for _, f := range slices.Concat(s.Faults, s.Logged) {
 			s.Acked[f.Code] = f.Says
 		}
-		s.Out, s.Since, s.Stays, s.Falls, s.Well, s.Logged = "", time.Time{}, false, nil, 0, nil
+		s.Out, s.Since, s.Stays, s.Falls, s.Hits, s.Well, s.Logged = "", time.Time{}, false, nil, nil, 0, nil
 	}
 	return true
 }
@@ -409,6 +411,9 @@ func (o *observer) logged(who chip.Logged, bus string, f chip.Fault) {
 // restart has work on a device begin anew.
 func (o *observer) restart(s *Slot, f chip.Fault) {
 	s.Restart, s.Why = o.At, f.Says
+	if n := len(s.Hits); f.Level == chip.RestartTask && s.Out == "" && (n == 0 || !s.Hits[n-1].Equal(o.At)) {
+		s.Hits = slices.DeleteFunc(append(s.Hits, o.At), func(t time.Time) bool { return o.At.Sub(t) > flapSpan })
+	}
 }
 
 // node draws the conclusions for a node's devices.
@@ -416,8 +421,8 @@ func (o *observer) node(n *Node) {
 	drain := ""
 	for k := range n.Slots {
 		s := &n.Slots[k]
-		worst, any := o.worst(s)
 		o.fresh(n, k)
+		worst, any := o.worst(s)
 		switch {
 		case any && worst.Level >= chip.RestartDevice:
 			o.out(n, k, worst)
@@ -449,8 +454,14 @@ func (o *observer) worst(s *Slot) (worst chip.Fault, any bool) {
 			worst, any = f, true
 		}
 	}
+	if len(s.Hits) >= mostHits && (!any || worst.Level < chip.RestartDevice) { // or what ran on it would begin anew for ever
+		return chip.Fault{Level: chip.RestartDevice, Code: failing, Says: "work on it had to begin anew too often; it stays out until its node is resumed"}, true
+	}
 	return worst, any
 }
+
+// failing is the fault of a device that stayed in and on which work began anew too often.
+const failing = "failing"
 
 // fresh tells of faults that are new, or new in their words, and has work begin anew for those that ask for it. What went
 // away may come back and is new then.
@@ -486,7 +497,10 @@ func (o *observer) out(n *Node, k int, f chip.Fault) {
 		s.Since, o.changed = o.At, true
 		s.Falls = slices.DeleteFunc(append(s.Falls, o.At), func(t time.Time) bool { return o.At.Sub(t) > flapSpan })
 		o.restart(s, f)
-		if f.Code == "device_gone" || slices.ContainsFunc(s.Logged, func(x chip.Fault) bool { return x.Code == f.Code }) { // fresh tells of the others
+		if f.Code == "device_gone" || f.Code == failing || slices.ContainsFunc(s.Logged, func(x chip.Fault) bool { return x.Code == f.Code }) { // failing is the fault of a device that stayed in and on which work began anew too often.
+			const failing = "failing"
+
+			// fresh tells of the others
 			o.event(n, k, f)
 		}
 		if len(s.Falls) >= flaps && !s.Stays {

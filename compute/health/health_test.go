@@ -245,6 +245,34 @@ func TestFlappingIsDamped(t *testing.T) {
 	}
 }
 
+// A device whose errors grow would have work begin anew for ever: it goes out, and stays out until somebody resumes it.
+func TestADeviceThatKeepsFailingGoesOut(t *testing.T) {
+	w := &world{t: t}
+	more := errs
+	for i := range mostHits {
+		if s := more.Says; w.scan(gpu(1)) != nil && i > 0 && w.slot(0).Out != "" {
+			t.Fatalf("out after %d of %s", i, s)
+		}
+		more.Says = fmt.Sprintf("%d errors", i+1)
+		w.scan(gpu(1, more))
+	}
+	if s := w.slot(0); s.Out == "" || w.board.Events[len(w.board.Events)-1].Code != failing {
+		t.Fatalf("%+v", s)
+	}
+	for range wellAfter + 2 {
+		w.scan(gpu(1))
+	}
+	if w.slot(0).Out == "" {
+		t.Error("it takes work again by itself")
+	}
+	if w.board.Resume("here-nvidia-h100-sxm"); w.slot(0).Out != "" {
+		t.Errorf("%+v", w.slot(0))
+	}
+	if w.scan(gpu(1)); w.slot(0).Out != "" {
+		t.Errorf("%+v", w.slot(0))
+	}
+}
+
 // A fault in spite of which somebody resumed the device keeps it out no more, until it changes.
 func TestResumedInSpiteOfAFault(t *testing.T) {
 	w := &world{t: t}

@@ -31,10 +31,12 @@ type Monitor struct {
 	Apply func(nodes []Node)
 	Log   *slog.Logger
 
-	passing sync.Mutex // one pass at a time
-	looked  time.Time  // when the last one began; guarded by passing
+	once   sync.Once
+	turn   chan struct{} // one pass at a time
+	looked time.Time     // when the last one began; guarded by turn
 
 	mu     sync.Mutex
+	vain   bool // somebody waited for a look in vain since the last one that came to its end
 	board  Board
 	loaded bool
 }
@@ -84,16 +86,37 @@ func (m *Monitor) Start(ctx context.Context) error {
 	return err
 }
 
+// enter waits for the turn to look, as long as ctx lasts: vendors' tools may hang.
+func (m *Monitor) enter(ctx context.Context) error {
+	m.once.Do(func() { m.turn = make(chan struct{}, 1) })
+	select {
+	case m.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fault.Wrap(ctx.Err(), "waiting for a look at the devices")
+	}
+}
+
+func (m *Monitor) leave() { <-m.turn }
+
 // Pass looks once.
 func (m *Monitor) Pass(ctx context.Context) error {
-	m.passing.Lock()
-	defer m.passing.Unlock()
+	if err := m.enter(ctx); err != nil {
+		return err
+	}
+	defer m.leave()
+	return m.pass(ctx)
+}
+
+// pass is Pass in its turn.
+func (m *Monitor) pass(ctx context.Context) error {
 	scan, err := m.Look(ctx)
 	if err != nil {
 		return err
 	}
 	m.looked = scan.Began
 	m.mu.Lock()
+	m.vain = false
 	happened, err := m.observe(ctx, scan)
 	nodes := m.nodes()
 	m.mu.Unlock()
@@ -171,15 +194,30 @@ func (m *Monitor) Loop(ctx context.Context, tick <-chan time.Time) {
 	}
 }
 
-// Since looks at once, unless a look began after a time: for somebody who saw work on a device fail then.
-func (m *Monitor) Since(ctx context.Context, t time.Time) error {
-	m.passing.Lock()
-	looked := m.looked.After(t)
-	m.passing.Unlock()
-	if looked {
+// Since looks at once, unless a look began after a time: for somebody who saw work on a device fail then. It waits no longer than ctx
+// lasts, and after it did so in vain it waits no more until a look came to its end, for many may ask while a tool hangs.
+func (m *Monitor) Since(ctx context.Context, t time.Time) (err error) {
+	m.mu.Lock()
+	vain := m.vain
+	m.mu.Unlock()
+	if vain {
+		return fault.New(fault.Unavailable, "The last look at the devices did not come to its end.")
+	}
+	defer func() {
+		if ctx.Err() != nil {
+			m.mu.Lock()
+			m.vain = true
+			m.mu.Unlock()
+		}
+	}()
+	if err := m.enter(ctx); err != nil {
+		return err
+	}
+	defer m.leave()
+	if m.looked.After(t) {
 		return nil
 	}
-	return m.Pass(ctx)
+	return m.pass(ctx)
 }
 
 // Resume has the devices of a node take work again in spite of what is wrong with them; false for a node that has none of its own.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/triarch-ai/triarch/compute/chip"
@@ -116,6 +117,34 @@ func TestSinceLooksOnlyWhereNobodyDid(t *testing.T) {
 			t.Errorf("%d: %d looks, %v", i, r.passes, err)
 		}
 	}
+}
+
+// A tool that hangs holds up whoever waits for a look as long as they said, once, and nobody after them until a look came to its end.
+func TestALookThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig()
+		look, hang := r.Look, make(chan struct{})
+		r.Look = func(ctx context.Context) (Scan, error) { <-hang; return look(ctx) } // whatever ctx says
+		done := make(chan error, 1)
+		go func() { done <- r.Pass(t.Context()) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if err := r.Since(ctx, noon); err == nil {
+			t.Error("it looked")
+		}
+		before := time.Now()
+		if err := r.Since(t.Context(), noon); err == nil || time.Since(before) > 0 {
+			t.Errorf("waited %s: %v", time.Since(before), err)
+		}
+		close(hang)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := r.Since(t.Context(), noon.Add(time.Hour)); err != nil || r.passes != 2 {
+			t.Errorf("%v, %d looks", err, r.passes)
+		}
+	})
 }
 
 func TestLoopLooksWhenItIsTold(t *testing.T) {
