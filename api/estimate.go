@@ -30,8 +30,9 @@ type ChipQuestion struct {
 	Chips  []string         `json:"chips,omitempty" maxItems:"256" doc:"ids or aliases; default: the whole catalogue"`
 	Make   string           `json:"make,omitempty" maxLength:"64" doc:"only chips of this make"`
 	Fleet  bool             `json:"fleet,omitempty" doc:"only chips of this installation's nodes, as many as there are"`
-	Count  []int            `json:"count,omitempty" maxItems:"64" doc:"numbers of chips; default: the smallest that does it"`
-	Best   bool             `json:"best,omitempty" doc:"of a node and of what fits, the number with the most tokens a second of each chip, instead of the smallest"`
+	Count  []int            `json:"count,omitempty" maxItems:"64" doc:"numbers of chips; default: the one with the most tokens a second of each chip, of a node and of what fits, or where rate, requests or within_s are wanted the smallest that does it"`
+	Least  bool             `json:"least,omitempty" doc:"the smallest number that does it, instead"`
+	Best   bool             `json:"best,omitempty" doc:"the number with the most tokens a second of each chip even where rate, requests or within_s are wanted"`
 	Most   int              `json:"most,omitempty" minimum:"0" maximum:"65536" doc:"chips at the most where count is left out"`
 	Node   int              `json:"node,omitempty" minimum:"0" maximum:"65536" doc:"chips of a node; default: what the chip's link joins, or eight"`
 	Net    float64          `json:"net,omitempty" doc:"bytes a second of one chip to other nodes, each way"`
@@ -84,6 +85,8 @@ type ChipRow struct {
 	Known     string       `json:"known,omitempty" doc:"measured, corrected or prior"`
 	Assumed   []string     `json:"assumed,omitempty" doc:"what stands in for what is not known"`
 	Figures   []ChipFigure `json:"figures,omitempty" doc:"of the chip that the answer is made of"`
+	Least     int          `json:"least,omitempty" doc:"the smallest number that does it, where each of count does more; absent: count itself"`
+	Open      bool         `json:"open,omitempty" doc:"true only if a link or network that nobody told the speed of is fast enough, as assumed says; such rows stand behind"`
 	Better    *ChipBetter  `json:"better,omitempty" doc:"a number of chips each of which does more"`
 	Refused   *ChipRefusal `json:"refused,omitempty" doc:"why it has no answer; absent: it has one"`
 	Others    []ChipOther  `json:"others,omitempty" doc:"the next best layouts"`

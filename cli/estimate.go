@@ -82,7 +82,7 @@ func (o *estimateOptions) flags(c *cobra.Command) {
 	f.StringSliceVar(&q.Chips, "chips", nil, "only these chips")
 	f.StringVar(&q.Make, "make", "", "only chips of this make")
 	f.BoolVar(&q.Fleet, "fleet", false, "only chips of the running installation's nodes, as many as there are")
-	f.StringSliceVar(&o.count, "count", nil, "numbers of chips, or best: that of which each does most (default: the smallest that does it)")
+	f.StringSliceVar(&o.count, "count", nil, "numbers of chips, or best: that of which each does most, or least: the smallest that does it (default: best, or where --rate, --requests or --within is given least)")
 	f.IntVar(&q.Most, "most", 0, "chips at the most where no number is given")
 	f.IntVar(&q.Node, "node", 0, "chips of a node (default: what the chip's link joins, or eight)")
 	f.StringVar(&o.net, "net", "", "bandwidth of one chip to other nodes each way, such as '50 GB/s' or '400 Gb/s'")
@@ -185,8 +185,10 @@ func (o *estimateOptions) read() (err error) {
 		switch {
 		case n == "best" && len(o.count) == 1:
 			q.Best = true
+		case n == "least" && len(o.count) == 1:
+			q.Least = true
 		case err != nil || i < 1 || i > 65536:
-			return fault.InvalidField("--count", "%q is no number of chips; write 8, or 4,8,16, or best", n)
+			return fault.InvalidField("--count", "%q is no number of chips; write 8, or 4,8,16, or best, or least", n)
 		default:
 			q.Count = append(q.Count, i)
 		}

@@ -167,6 +167,9 @@ func TestNumbersForPeople(t *testing.T) {
 			t.Errorf("%q is %v", text, v)
 		}
 	}
+	if s := timeText(&api.Span{Low: 2780, Is: 4530, High: 7380}); s != "75.5 min (46.3-123)" {
+		t.Error(s)
+	}
 	if s := spanText(&api.Span{Low: 86400 * 3, High: 86400 * 9}, func(float64) string { return "3 d" }); s != "3-3" {
 		t.Error(s)
 	}

@@ -26,7 +26,7 @@ func (a *app) printEstimate(r api.ChipRanking, wide bool) {
 		a.Printf("%s\n", strings.Join(fold("taken for granted: "+strings.Join(r.Notes, ", "), 100), "\n"))
 	}
 	var rows, refused [][]string
-	stars, more, known := false, false, false
+	stars, more, known, least := false, false, false, false
 	for i := range r.Rows {
 		x := &r.Rows[i]
 		if x.Refused != nil {
@@ -43,12 +43,13 @@ func (a *app) printEstimate(r api.ChipRanking, wide bool) {
 			continue
 		}
 		rows = append(rows, estimateRow(r, x, wide))
-		stars, more, known = stars || assumesLinks(x), more || x.Better != nil, known || x.Known != "prior"
+		stars, more, known = stars || x.Open, more || x.Better != nil, known || x.Known != "prior"
+		least = least || x.Least > 0
 	}
 	if len(rows) > 0 {
 		a.Printf("\n")
 		a.Table(estimateHeadings(r, wide), rows)
-		a.estimateLegend(r, stars, more, known)
+		a.estimateLegend(r, stars, more, known, least)
 	}
 	if len(refused) > 0 {
 		a.Printf("\n")
@@ -76,7 +77,7 @@ func estimateHeadings(r api.ChipRanking, wide bool) []string {
 	case r.Tokens > 0:
 		h = []string{"chip", "n", "layout", "GB of", "tok/s", "time (90 %)", "chip-h", "energy"}
 	case p:
-		h = append(h, "cost/M", "J/tok", "bound")
+		h = append(h, "each", "cost/M", "J/tok", "bound")
 	default:
 		h = append(h, "each", "J/tok", "bound")
 	}
@@ -94,8 +95,11 @@ func estimateRow(r api.ChipRanking, x *api.ChipRow, wide bool) []string {
 	if x.Better != nil {
 		n += "+"
 	}
+	if x.Least > 0 {
+		n += fmt.Sprintf("(%d)", x.Least)
+	}
 	l := layoutText(*x.Layout)
-	if assumesLinks(x) {
+	if x.Open {
 		l += "*"
 	}
 	gb := func(v float64) string { return strconv.FormatFloat(math.Round(v/1e9), 'f', -1, 64) }
@@ -105,14 +109,18 @@ func estimateRow(r api.ChipRanking, x *api.ChipRow, wide bool) []string {
 	case !p && r.Tokens > 0:
 		money = short(x.Seconds.Is / 3600 * float64(x.Count))
 	case !p:
-		money = short(x.Rate.Is / float64(x.Count))
+		money = ""
 	case r.Tokens > 0:
 		money = moneyText(x.Cost)
 	}
 	if r.Tokens > 0 {
-		row = append(row, short(x.Rate.Is), fmt.Sprintf("%s (%s)", estimate.Duration(x.Seconds.Is), spanText(x.Seconds, estimate.Duration)), money, energyText(x.Energy))
+		row = append(row, short(x.Rate.Is), timeText(x.Seconds), money, energyText(x.Energy))
 	} else {
-		row = append(row, fmt.Sprintf("%s (%s)", short(x.Rate.Is), spanText(x.Rate, short)), money, joulesText(x.Joules), x.Bound)
+		row = append(row, fmt.Sprintf("%s (%s)", short(x.Rate.Is), spanText(x.Rate, short)), short(x.Rate.Is/float64(x.Count)))
+		if money != "" {
+			row = append(row, money)
+		}
+		row = append(row, joulesText(x.Joules), x.Bound)
 	}
 	if !wide {
 		return row
@@ -144,23 +152,21 @@ func estimateRow(r api.ChipRanking, x *api.ChipRow, wide bool) []string {
 	return row
 }
 
-// assumesLinks says that a row counts what an unknown link or network carries as hidden.
-func assumesLinks(x *api.ChipRow) bool {
-	return strings.Contains(strings.Join(x.Assumed, "\n"), "counts as hidden")
-}
-
-func (a *app) estimateLegend(r api.ChipRanking, stars, more, known bool) {
+func (a *app) estimateLegend(r api.ChipRanking, stars, more, known, least bool) {
 	says := "t tensor ranks, p pipeline stages, d data ranks"
 	if trainsTask(r.Task) {
 		says += ", z ZeRO stage, r all is computed again."
 	} else {
 		says += " (replicas)."
 	}
-	if !priced(r) && r.Tokens == 0 {
+	if r.Tokens == 0 {
 		says += " EACH is tokens a second of one chip."
 	}
+	if least {
+		says += " N(K): N do most each, K are the smallest number that does it: --count least."
+	}
 	if stars {
-		says += " * nobody told how fast the link or network is: what it carries counts as hidden; --explain CHIP tells how fast it must be."
+		says += " * true only if a link or network that nobody told the speed of is fast enough: these stand behind; --explain CHIP tells how fast it must be, --link and --net tell it."
 	}
 	if more {
 		says += " + more chips do more each: --count best."
@@ -224,6 +230,18 @@ func spanText(s *api.Span, form func(float64) string) string {
 		low, high = low[:i], high[:j]
 	}
 	return low + "-" + high
+}
+
+// timeText is a time with its interval, in the unit that the time itself is told in.
+func timeText(s *api.Span) string {
+	is := estimate.Duration(s.Is)
+	number, _, _ := strings.Cut(is, " ")
+	v, err := strconv.ParseFloat(number, 64)
+	if err != nil || v <= 0 {
+		return is
+	}
+	of := s.Is / v
+	return fmt.Sprintf("%s (%s-%s)", is, short(s.Low/of), short(s.High/of))
 }
 
 func moneyText(micros *api.Span) string {
@@ -339,6 +357,9 @@ func (a *app) explainRow(r api.ChipRanking, x *api.ChipRow) {
 	say("%s", rateSentence(r, x))
 	say("%s", termsSentence(r.Task, x))
 	say("%s", moneySentence(r, x))
+	if x.Least > 0 {
+		say("The smallest number that does it is %d; of %d each does more.", x.Least, x.Count)
+	}
 	if x.Better != nil {
 		say("On %d chips each does %.1f times as much.", x.Better.Count, x.Better.Factor)
 	}

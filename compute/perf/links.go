@@ -30,7 +30,7 @@ func (q Question) dataLink(a *Answer, r rates, work, micros float64) float64 {
 	}
 	speed, name := q.carrier(r, l.Chips())
 	if speed == 0 {
-		a.assume(hidden(name, "what data-parallel ranks exchange", bytes, work))
+		a.hide(name, "what data-parallel ranks exchange", bytes, work)
 		return 0
 	}
 	return max(0, bytes/speed-work)
@@ -58,7 +58,7 @@ func (q Question) stageLink(a *Answer, r rates, tokens, times, work float64) flo
 	bytes := tokens * times * float64(q.Shape.Width) * 2 / float64(l.Tensor)
 	speed, name := q.carrier(r, l.Tensor*l.Sequence*l.Pipeline)
 	if speed == 0 {
-		a.assume(hidden(name, "what pipeline stages hand on", bytes, work))
+		a.hide(name, "what pipeline stages hand on", bytes, work)
 		return 0
 	}
 	return bytes / speed
@@ -72,12 +72,14 @@ func (q Question) carrier(r rates, chips int) (speed float64, name string) {
 	return r.link, "link"
 }
 
-// hidden says what is not counted, and how fast it must be for that to be true.
-func hidden(name, what string, bytes, work float64) string {
+// hide says what is not counted, and how fast it must be for that to be true.
+func (a *Answer) hide(name, what string, bytes, work float64) {
 	if !(work > 0 && bytes > 0) {
-		return fmt.Sprintf("the %s is unknown: %s counts as hidden behind work", name, what)
+		a.assume(fmt.Sprintf("the %s is unknown: %s counts as hidden behind work", name, what))
+		return
 	}
-	return fmt.Sprintf("the %s is unknown: %s counts as hidden behind work, which takes %s a chip each way", name, what, chip.FormatQuantity(bytes/work, chip.BytesPerSecond))
+	a.Open = max(a.Open, bytes/work)
+	a.assume(fmt.Sprintf("the %s is unknown: %s counts as hidden behind work, which takes %s a chip each way", name, what, chip.FormatQuantity(bytes/work, chip.BytesPerSecond)))
 }
 
 // passLink is the seconds that links take of a pass of so many tokens through all layers without a backward one, beside so

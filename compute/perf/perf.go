@@ -143,6 +143,9 @@ type Answer struct {
 	Watts   *float64 `json:"watts"` // of all chips at full load; nil: unknown
 	Known   Known    `json:"known"`
 	Assumed []string `json:"assumed"` // what stands in for what is not known
+	// Open is what links and networks of unknown speed must carry for the answer to hold, in bytes a second of a chip each
+	// way; 0: it rests on none.
+	Open float64 `json:"open,omitempty"`
 	// Evidence is what the answer was corrected by; nil: nothing.
 	Evidence *Evidence `json:"evidence,omitempty"`
 }
@@ -160,6 +163,7 @@ type Evidence struct {
 func (a Answer) Scaled(factor, half float64) Answer {
 	a.Rate *= factor
 	a.Step /= factor
+	a.Open *= factor
 	a.Low, a.High = a.Rate/half, a.Rate*half
 	for _, t := range []*float64{&a.Terms.Arithmetic, &a.Terms.Memory, &a.Terms.Link, &a.Terms.Bubble, &a.Terms.Overhead} {
 		*t /= factor

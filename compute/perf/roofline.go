@@ -234,6 +234,7 @@ func (q Question) serving(a *Answer, r rates, e Efficiency) {
 	n, o := float64(a.Batch), float64(w.Output)
 	a.assume(in.Assumed...)
 	a.assume(out.Assumed...)
+	a.Open = max(in.Open, out.Open)
 	for _, part := range []struct{ sum, in, out *float64 }{
 		{&a.Terms.Arithmetic, &in.Terms.Arithmetic, &out.Terms.Arithmetic}, {&a.Terms.Memory, &in.Terms.Memory, &out.Terms.Memory},
 		{&a.Terms.Link, &in.Terms.Link, &out.Terms.Link}, {&a.Terms.Overhead, &in.Terms.Overhead, &out.Terms.Overhead}} {

@@ -21,7 +21,8 @@ import (
 // By says what rows are ranked by.
 type By string
 
-// The orders. Rows that lack what they are ranked by stand behind, the fastest first.
+// The orders. Rows that lack what they are ranked by stand behind, those first of which each chip does most. Among the
+// others, and among those behind, rows that rest on a link of unknown speed come last.
 const (
 	ByCost   By = "cost"
 	ByTime   By = "time"
@@ -92,6 +93,8 @@ type Row struct {
 	Refused    *Refusal    // nil: the others hold
 	Others     []Other
 	Better     Better
+	Least      int     // the smallest number that does it, where Best took a larger one; else 0
+	Open       bool    // it is true only if a link or network of unknown speed carries more than any does
 	Figures    []Named // of the chip that the answer is made of
 }
 
@@ -153,23 +156,31 @@ func (ask *Ask) compare(a, b *Row) int {
 		case ByEnergy:
 			return r.Joules
 		case ByChips:
-			return &Span{Is: -r.Rate.Is / float64(r.Count)}
+			return &Span{Is: -r.each()}
 		}
 		return &Span{Is: -r.Rate.Is}
 	}
-	switch x, y := of(a), of(b); {
-	case x == nil && y == nil:
-	case x == nil:
+	x, y := of(a), of(b)
+	switch {
+	case x == nil && y != nil:
 		return 1
-	case y == nil:
+	case x != nil && y == nil:
 		return -1
-	default:
+	case a.Open != b.Open:
+		if a.Open {
+			return 1
+		}
+		return -1
+	case x != nil:
 		if n := cmp.Compare(x.Is, y.Is); n != 0 {
 			return n
 		}
 	}
-	return cmp.Or(cmp.Compare(b.Rate.Is, a.Rate.Is), cmp.Compare(a.Count, b.Count))
+	return cmp.Or(cmp.Compare(b.each(), a.each()), cmp.Compare(a.Count, b.Count))
 }
+
+// each is the tokens a second of one chip.
+func (r *Row) each() float64 { return r.Rate.Is / float64(r.Count) }
 
 // rows are those of one chip: one a number asked for, or that of the smallest number.
 func (ask *Ask) rows(x Candidate, c Corrector) []Row {
@@ -407,7 +418,7 @@ func (s *search) better(row Row) Row {
 	if row.Refused != nil {
 		return row
 	}
-	least := row.Rate.Is / float64(row.Count)
+	least := row.each()
 	best, each := row, least
 	for n := range s.counts {
 		if n > max(s.q.Node, 4*row.Count) {
@@ -416,13 +427,14 @@ func (s *search) better(row Row) Row {
 		if n <= row.Count {
 			continue
 		}
-		if x, ok := s.at(n); ok && x.Rate.Is/float64(n) > each*1.02 {
-			best, each = x, x.Rate.Is/float64(n)
+		if x, ok := s.at(n); ok && (row.Open || !x.Open) && x.each() > each*1.02 {
+			best, each = x, x.each()
 		}
 	}
 	switch {
 	case best.Count == row.Count:
 	case s.ask.Best:
+		best.Least = row.Count
 		return best
 	case each > 1.25*least:
 		row.Better = Better{best.Count, each / least}

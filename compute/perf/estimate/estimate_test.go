@@ -259,8 +259,52 @@ func TestWanted(t *testing.T) {
 	}
 	d := ask(t, perf.Serve)
 	d.Best = true
-	if best := row(t, d, "h100"); best.Count <= 2 || best.Rate.Is/float64(best.Count) < few.Rate.Is/2 || few.Better.Count != best.Count {
+	if best := row(t, d, "h100"); best.Count <= 2 || best.Rate.Is/float64(best.Count) < few.Rate.Is/2 || few.Better.Count != best.Count || best.Least != few.Count {
 		t.Errorf("best is %d, and two know of %+v", best.Count, few.Better)
+	}
+}
+
+// Rows without what they are ranked by stand behind in the order of what one chip does, not of how many there are.
+func TestUnpricedRowsInTheOrderOfOneChip(t *testing.T) {
+	a := ask(t, perf.Serve)
+	a.By, a.Prices = ByCost, map[string]float64{"nvidia-l4": 1}
+	r := ranked(t, a, the(t, "tpu-v5e", "mi355x", "h20", "l4"))
+	if r.Rows[0].Chip != "nvidia-l4" || r.Rows[1].Chip != "amd-mi355x" {
+		t.Errorf("%s, then %s", r.Rows[0].Chip, r.Rows[1].Chip)
+	}
+	for i := 2; i < len(r.Rows); i++ {
+		if r.Rows[i-1].each() < r.Rows[i].each() {
+			t.Errorf("%s does %v, %s behind it %v", r.Rows[i-1].Chip, r.Rows[i-1].each(), r.Rows[i].Chip, r.Rows[i].each())
+		}
+	}
+}
+
+// What is true only if an unknown link is fast stands behind what is known, however fast it would be; what any slot carries
+// does not.
+func TestRowsOnUnknownLinksStandBehind(t *testing.T) {
+	a := ask(t, perf.Train)
+	a.By = ByChips
+	slow := the(t, "v100-32gb", "h100")
+	slow[1].Chip.ID, slow[1].Chip.Link, slow[1].Node = "dark", nil, 64
+	a.Precisions = []chip.Precision{chip.BF16, chip.FP16}
+	a.Work.Batch, a.Work.Context, a.Counts = 64, 512, []int{64} // short steps: much to exchange
+	r := ranked(t, a, slow)
+	if x, y := r.Rows[0], r.Rows[1]; x.Chip != "nvidia-v100-sxm-32gb" || x.Open || y.Refused != nil || !y.Open || y.each() < x.each() || y.Answer.Open <= slot {
+		t.Errorf("%s %v %v, then %s %v %v %v", x.Chip, x.each(), x.Open, y.Chip, y.each(), y.Open, y.Answer.Open)
+	}
+	b := ask(t, perf.Serve)
+	if x := row(t, b, "l40s"); x.Open || x.Answer.Open <= 0 || x.Layout.Pipeline != 4 {
+		t.Errorf("stages of a pipeline of L40S hand on %v, in %+v", x.Answer.Open, x.Layout)
+	}
+	a.Net = 0 // stages hand on little and need no network that is told, so they are taken before data ranks, which do
+	x := row(t, a, "h100")
+	if x.Open || x.Layout.Pipeline == 1 || x.Refused != nil {
+		t.Errorf("%v in %+v", x.Answer.Open, x.Layout)
+	}
+	for _, o := range x.Others {
+		if o.Refused == nil && !open(o.Answer) && o.Answer.Rate > x.Rate.Is {
+			t.Errorf("%+v gives %v, and %+v is taken", o.Layout, o.Answer.Rate, x.Layout)
+		}
 	}
 }
 

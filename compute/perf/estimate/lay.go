@@ -114,8 +114,22 @@ func (s *search) correct(q perf.Question, a perf.Answer) perf.Answer {
 	return s.c.Correct(q, a)
 }
 
-// rank puts the best layouts first.
+// rank puts the best layouts first. A layout that rests on an unknown link gives way to the best of those that do not, unless
+// that is less than half as fast.
 func rank(all []*option) {
+	sorted(all)
+	if len(all) == 0 || all[0].rank() > 0 || !open(all[0].Answer) {
+		return
+	}
+	i := slices.IndexFunc(all, func(o *option) bool { return o.rank() == 0 && !open(o.Answer) })
+	if i > 0 && all[i].Answer.Rate >= all[0].Answer.Rate/2 {
+		o := all[i]
+		copy(all[1:], all[:i])
+		all[0] = o
+	}
+}
+
+func sorted(all []*option) {
 	slices.SortStableFunc(all, func(a, b *option) int {
 		if n := cmp.Compare(a.rank(), b.rank()); n != 0 {
 			return n
@@ -129,6 +143,13 @@ func rank(all []*option) {
 		return cmp.Or(cmp.Compare(a.Refused.Reason, b.Refused.Reason), cmp.Compare(a.Refused.Needs, b.Refused.Needs)) // "does not fit" first
 	})
 }
+
+// slot is what any two chips of a machine can tell each other, in bytes a second each way: one lane of PCIe 3.0
+// (hpc-notes.pages.dev/reference/pcie), of which cards have four to sixteen. A network of ten gigabits carries more.
+const slot = 0.985e9
+
+// open says that an answer rests on links of unknown speed that must carry more than a slot does.
+func open(a perf.Answer) bool { return a.Open > slot }
 
 // works are the ways of doing the work that are not asked for and that the layout's choice includes.
 func (s *search) works(count int) []perf.Work {
@@ -242,6 +263,7 @@ func (s *search) fill(row *Row, o *option) {
 	row.Answer.Assumed = slices.Concat(base, a.Assumed)
 	row.Rate = Span{a.Low, a.Rate, a.High}
 	row.User = perUser(o.Work, o.Layout, a)
+	row.Open = open(a)
 	row.Figures = s.figures()
 	rate := row.Rate
 	if w := s.ask.Rate; w > 0 && !trains(o.Work.Task) { // who serves so much pays for the chips, not for what they could

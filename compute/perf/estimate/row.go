@@ -25,6 +25,7 @@ func (r *Row) api() api.ChipRow {
 	t := a.Terms
 	out.Terms = &api.ChipTerms{Arithmetic: t.Arithmetic, Memory: t.Memory, Link: t.Link, Bubble: t.Bubble, Overhead: t.Overhead}
 	out.Step, out.Bound, out.Known, out.Assumed = a.Step, a.Bound, string(a.Known), a.Assumed
+	out.Least, out.Open = r.Least, r.Open
 	if r.Better.Count > 0 {
 		out.Better = &api.ChipBetter{Count: r.Better.Count, Factor: r.Better.Factor}
 	}

@@ -147,7 +147,7 @@ func ParseShape(text []byte, name string) (perf.Shape, error) {
 
 // asked is the question with what it leaves out filled in.
 func asked(in api.ChipQuestion, s perf.Shape) (Ask, []string, error) {
-	ask := Ask{Shape: s, Counts: in.Count, Best: in.Best, Most: in.Most, Node: in.Node, Net: in.Net, Link: in.Link, Tokens: in.Tokens, Within: in.Within, Rate: in.Rate,
+	ask := Ask{Shape: s, Counts: in.Count, Best: in.Best || !in.Least && len(in.Count) == 0 && in.Rate == 0 && in.Requests == 0 && in.Within == 0, Most: in.Most, Node: in.Node, Net: in.Net, Link: in.Link, Tokens: in.Tokens, Within: in.Within, Rate: in.Rate,
 		User: in.UserRate, Sure: in.Sure, PUE: in.PUE, By: By(in.By)}
 	task := perf.Task(in.Task)
 	if !slices.Contains(perf.Tasks(), task) {
@@ -213,8 +213,11 @@ func (ask *Ask) demand(in api.ChipQuestion) error {
 	default:
 		ask.Rate = in.Requests * float64(ask.Work.Output)
 	}
-	if in.Best && len(in.Count) > 0 {
-		return fault.InvalidField("best", "numbers of chips are given, so there is none to find")
+	if (in.Best || in.Least) && len(in.Count) > 0 {
+		return fault.InvalidField("count", "numbers of chips are given, so there is none to find")
+	}
+	if in.Best && in.Least {
+		return fault.InvalidField("best", "the smallest number is asked for, too")
 	}
 	if trains(t) && (in.Weights != "" && in.LoRA == 0) {
 		return fault.InvalidField("weights", "weights that are all trained are kept as the products; narrower ones go with adapters")
