@@ -1,17 +1,13 @@
 package plan
 
 import (
-	"bytes"
-	"fmt"
 	"io"
 	"math"
 	"strconv"
-	"strings"
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/triarch-ai/triarch/internal/fault"
-	"github.com/triarch-ai/triarch/internal/nearest"
+	"github.com/triarch-ai/triarch/internal/fields"
 )
 
 // Prices is a set of prices, by class of chip.
@@ -77,62 +73,33 @@ const MaxPriceFile = 1 << 20
 //	  nvidia-l40s:
 //	    spot: {price: 0.60, interruptions: 0.02, back_hours: 1}   # interruptions of a node in an hour
 func ReadPrices(in io.Reader, file string) (*Prices, error) {
-	text, err := io.ReadAll(io.LimitReader(in, MaxPriceFile+1))
+	f, top, err := fields.Read(in, file, MaxPriceFile)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, file+" cannot be read.", fault.Cause(err))
+		return nil, err
 	}
-	if len(text) > MaxPriceFile {
-		return nil, fault.New(fault.TooLarge, fmt.Sprintf("%s is longer than %d MiB.", file, MaxPriceFile>>20))
-	}
-	r := &reader{file: file}
-	decoder := yaml.NewDecoder(bytes.NewReader(text))
-	var doc, more yaml.Node
-	if err := decoder.Decode(&doc); err != nil {
-		return nil, fault.New(fault.Invalid, file+" is not YAML: "+strings.TrimPrefix(err.Error(), "yaml: ")+".")
-	}
-	if decoder.Decode(&more) != io.EOF {
-		r.bad(nil, "", "it has more than one document")
-	}
-	if doc.Kind != yaml.DocumentNode || hasAlias(&doc) {
-		r.bad(&doc, "", "it must be one mapping, without anchors and aliases")
-	}
-	if r.err != nil {
-		return nil, r.err
-	}
-	p := r.prices(doc.Content[0])
-	if r.err != nil {
-		return nil, r.err
+	r := &reader{f}
+	p := r.prices(top)
+	if r.Err != nil {
+		return nil, r.Err
 	}
 	return p, nil
 }
 
-func hasAlias(n *yaml.Node) bool {
-	if n.Kind == yaml.AliasNode || n.Anchor != "" {
-		return true
-	}
-	for _, c := range n.Content {
-		if hasAlias(c) {
-			return true
-		}
-	}
-	return false
-}
-
 func (r *reader) prices(root *yaml.Node) *Prices {
 	e := r.entry(root, "", "name", "currency", "electricity", "staff", "chips")
-	p := &Prices{Name: e.text("name"), File: r.file, Currency: e.text("currency"), Chips: map[string]ChipPrice{}}
+	p := &Prices{Name: e.Text("name"), File: r.File, Currency: e.Text("currency"), Chips: map[string]ChipPrice{}}
 	if p.Currency == "" {
-		r.bad(root, "currency", "it is missing; say in which money the figures are")
+		r.Bad(root, "currency", "it is missing; say in which money the figures are")
 	}
-	if n := e.fields["electricity"]; n != nil {
+	if n := e.Fields["electricity"]; n != nil {
 		x := r.entry(n, "electricity", "price", "pue")
 		p.Electricity = &Electricity{Price: x.need("price", 0, 1000), PUE: x.need("pue", 1, 10)}
 	}
 	p.Staff = e.maybe("staff", 0, 1e12, 0)
-	chips := r.entry(e.fields["chips"], "chips")
+	chips := r.entry(e.Fields["chips"], "chips")
 	bought := ""
-	for _, name := range chips.order {
-		c := r.chip(chips.fields[name], "chips."+name)
+	for _, name := range chips.Order {
+		c := r.chip(chips.Fields[name], "chips."+name)
 		if c.Buy != nil && bought == "" {
 			bought = name
 		}
@@ -140,11 +107,11 @@ func (r *reader) prices(root *yaml.Node) *Prices {
 	}
 	switch {
 	case len(p.Chips) == 0:
-		r.bad(root, "chips", "no chip has a price")
+		r.Bad(root, "chips", "no chip has a price")
 	case bought != "" && p.Electricity == nil:
-		r.bad(root, "electricity", "it is missing, and %s is bought: give the price of a kWh and the PUE", bought)
-	case bought != "" && e.fields["staff"] == nil:
-		r.bad(root, "staff", "it is missing, and %s is bought: give what the people cost in a year, 0 if nothing", bought)
+		r.Bad(root, "electricity", "it is missing, and %s is bought: give the price of a kWh and the PUE", bought)
+	case bought != "" && e.Fields["staff"] == nil:
+		r.Bad(root, "staff", "it is missing, and %s is bought: give what the people cost in a year, 0 if nothing", bought)
 	}
 	return p
 }
@@ -157,31 +124,31 @@ func (r *reader) chip(n *yaml.Node, path string) ChipPrice {
 	}
 	ways := 0
 	for _, f := range []string{"buy", "rent", "spot"} {
-		if e.fields[f] != nil {
+		if e.Fields[f] != nil {
 			ways++
 		}
 	}
 	if ways != 1 {
-		r.bad(n, path, "it must have exactly one of buy, rent and spot, and has %d", ways)
+		r.Bad(n, path, "it must have exactly one of buy, rent and spot, and has %d", ways)
 	}
-	if b := e.fields["buy"]; b != nil {
+	if b := e.Fields["buy"]; b != nil {
 		x := r.entry(b, path+".buy", "price", "years", "residual", "financing")
 		c.Buy = &Buy{Price: x.need("price", tiny, 1e9), Years: x.need("years", 0.1, 50), Residual: x.need("residual", 0, 1), Financing: x.need("financing", 0, 1)}
 	}
-	if s := e.fields["spot"]; s != nil {
+	if s := e.Fields["spot"]; s != nil {
 		x := r.entry(s, path+".spot", "price", "interruptions", "back_hours")
 		c.Spot = &Spot{Price: x.need("price", tiny, 1e6), Interruptions: x.need("interruptions", 0, 60), Back: x.need("back_hours", 0.01, hoursOfYear)}
 	}
-	if e.fields["power"] != nil {
+	if e.Fields["power"] != nil {
 		v := e.need("power", tiny, 1e6)
 		c.Power = &v
 	}
-	if e.fields["idle_power"] != nil {
+	if e.Fields["idle_power"] != nil {
 		v := e.need("idle_power", 0, 1e6)
 		c.Idle = &v
 	}
 	if c.Power != nil && c.Idle != nil && *c.Idle > *c.Power {
-		r.bad(e.fields["idle_power"], path+".idle_power", "%g is above the power at work, %g", *c.Idle, *c.Power)
+		r.Bad(e.Fields["idle_power"], path+".idle_power", "%g is above the power at work, %g", *c.Idle, *c.Power)
 	}
 	return c
 }
@@ -189,96 +156,20 @@ func (r *reader) chip(n *yaml.Node, path string) ChipPrice {
 // tiny is the least price that is one.
 const tiny = 1e-6
 
-// reader walks a YAML document and keeps the first thing wrong with it, naming line and field.
-type reader struct {
-	file string
-	err  error
-}
+// reader reads a price file.
+type reader struct{ *fields.Reader }
 
-func (r *reader) bad(n *yaml.Node, field, format string, args ...any) {
-	if r.err != nil {
-		return
-	}
-	where := r.file
-	if n != nil {
-		where += fmt.Sprintf(" line %d", n.Line)
-	}
-	if field != "" {
-		where += ", " + field
-	}
-	r.err = fault.New(fault.Invalid, where+": "+fmt.Sprintf(format, args...)+".", fault.Field(field))
-}
+// entry is a mapping of one.
+type entry struct{ *fields.Entry }
 
-// entry is a mapping whose fields are read one by one.
-type entry struct {
-	*reader
-	node   *yaml.Node
-	path   string
-	fields map[string]*yaml.Node
-	order  []string
-}
-
-// entry reads a mapping with only the known fields; any where none are named.
 func (r *reader) entry(n *yaml.Node, path string, known ...string) entry {
-	e := entry{reader: r, node: n, path: path, fields: map[string]*yaml.Node{}}
-	if n == nil || n.Kind != yaml.MappingNode {
-		r.bad(n, path, "it must be a mapping of fields")
-		return e
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key := n.Content[i]
-		switch {
-		case key.Kind != yaml.ScalarNode || key.Value == "" || len(key.Value) > 200:
-			r.bad(key, path, "a field's name must be a word")
-		case known != nil && !contains(known, key.Value):
-			r.bad(key, e.at(key.Value), "there is no such field; the nearest is %q", nearest.Name(key.Value, known))
-		case e.fields[key.Value] != nil:
-			r.bad(key, e.at(key.Value), "it is given twice")
-		default:
-			e.order = append(e.order, key.Value)
-		}
-		e.fields[key.Value] = n.Content[i+1]
-	}
-	return e
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
-}
-
-func (e *entry) at(field string) string {
-	if e.path == "" {
-		return field
-	}
-	return e.path + "." + field
-}
-
-func (e *entry) text(field string) string {
-	n := e.fields[field]
-	switch {
-	case n == nil:
-		return ""
-	case n.Kind != yaml.ScalarNode:
-		e.bad(n, e.at(field), "it must be a single value")
-	case n.Value == "" || n.Tag == "!!null":
-		e.bad(n, e.at(field), "it is empty")
-	case len(n.Value) > 200:
-		e.bad(n, e.at(field), "it is longer than 200 bytes")
-	default:
-		return n.Value
-	}
-	return ""
+	return entry{r.Entry(n, path, known...)}
 }
 
 // need is a figure that must be there.
 func (e *entry) need(field string, least, most float64) float64 {
-	if e.fields[field] == nil {
-		e.bad(e.node, e.at(field), "it is missing")
+	if e.Fields[field] == nil {
+		e.Bad(e.Node, e.At(field), "it is missing")
 		return least
 	}
 	return e.maybe(field, least, most, least)
@@ -286,25 +177,25 @@ func (e *entry) need(field string, least, most float64) float64 {
 
 // maybe is a figure from least to most; def where it is missing.
 func (e *entry) maybe(field string, least, most, def float64) float64 {
-	s := e.text(field)
+	s := e.Text(field)
 	if s == "" {
 		return def
 	}
 	v, err := strconv.ParseFloat(s, 64)
-	n := e.fields[field]
+	n := e.Fields[field]
 	switch {
 	case err != nil && math.IsInf(v, 0):
-		e.bad(n, e.at(field), "%s is above %g", s, most)
+		e.Bad(n, e.At(field), "%s is above %g", s, most)
 	case err != nil || math.IsNaN(v):
-		e.bad(n, e.at(field), "%q is not a number", s)
+		e.Bad(n, e.At(field), "%q is not a number", s)
 	case v < 0:
-		e.bad(n, e.at(field), "%s is negative", s)
+		e.Bad(n, e.At(field), "%s is negative", s)
 	case v < least && least == tiny:
-		e.bad(n, e.at(field), "%s is not above 0", s)
+		e.Bad(n, e.At(field), "%s is not above 0", s)
 	case v < least:
-		e.bad(n, e.at(field), "%s is below %g", s, least)
+		e.Bad(n, e.At(field), "%s is below %g", s, least)
 	case v > most:
-		e.bad(n, e.at(field), "%s is above %g", s, most)
+		e.Bad(n, e.At(field), "%s is above %g", s, most)
 	default:
 		return v
 	}

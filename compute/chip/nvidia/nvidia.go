@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/triarch-ai/triarch/compute/chip"
+	"github.com/triarch-ai/triarch/compute/chip/reading"
 )
 
 // Driver is the driver; its zero value works.
@@ -39,7 +40,7 @@ func (Driver) Tried() string {
 }
 
 const (
-	maxDevices = 1024
+	maxDevices = reading.MaxDevices
 	maxCell    = 256
 )
 
@@ -67,7 +68,7 @@ func (Driver) Parse(output []byte) ([]chip.Device, []string) {
 	}
 	for _, need := range []string{"uuid", "name", "index"} {
 		if _, ok := at[need]; !ok {
-			return nil, []string{fmt.Sprintf("the output of nvidia-smi has no column %s: it is cut short, translated or of another version; it begins with %q", need, begin(head[0]))}
+			return nil, []string{fmt.Sprintf("the output of nvidia-smi has no column %s: it is cut short, translated or of another version; it begins with %q", need, reading.Begin(head[0]))}
 		}
 	}
 	p := parser{at: at, head: len(head), seen: map[string]bool{}, devices: gone}
@@ -77,35 +78,24 @@ func (Driver) Parse(output []byte) ([]chip.Device, []string) {
 			break
 		}
 		if err != nil || len(p.devices) == maxDevices {
-			p.problem("nothing from line %d of the output of nvidia-smi on was read", line)
+			p.log.Add("nothing from line %d of the output of nvidia-smi on was read", line)
 			break
 		}
 		last := !whole && r.InputOffset() >= int64(len(rest))
 		p.row(row, line, last)
 	}
-	if len(p.devices) == 0 && len(p.problems) == 0 {
-		p.problem("nvidia-smi names no device")
+	if len(p.devices) == 0 && len(p.log.Problems) == 0 {
+		p.log.Add("nvidia-smi names no device")
 	}
-	return p.devices, p.problems
-}
-
-func begin(s string) string {
-	r := []rune(s)
-	return string(r[:min(len(r), 40)])
+	return p.devices, p.log.Problems
 }
 
 type parser struct {
-	at       map[string]int
-	head     int
-	seen     map[string]bool
-	devices  []chip.Device
-	problems []string
-}
-
-func (p *parser) problem(format string, args ...any) {
-	if len(p.problems) < 20 {
-		p.problems = append(p.problems, fmt.Sprintf(format, args...))
-	}
+	at      map[string]int
+	head    int
+	seen    map[string]bool
+	devices []chip.Device
+	log     reading.Log
 }
 
 // idForm is what nvidia-smi calls a device: a whole one or a part of one.
@@ -114,7 +104,7 @@ var idForm = regexp.MustCompile(`^(GPU|MIG)-[0-9A-Za-z/-]{8,120}$`)
 // row reads a device; cut says that the output ends within it.
 func (p *parser) row(row []string, line int, cut bool) {
 	if len(row) != p.head || cut {
-		p.problem("line %d of the output of nvidia-smi is cut short or does not fit its heading", line)
+		p.log.Add("line %d of the output of nvidia-smi is cut short or does not fit its heading", line)
 		return
 	}
 	cell := func(name string) string {
@@ -123,79 +113,32 @@ func (p *parser) row(row []string, line int, cut bool) {
 		}
 		return ""
 	}
-	d := chip.Device{Make: "NVIDIA", Name: cell("name"), ID: cell("uuid"), Bus: told(cell("pci.bus_id")), Driver: told(cell("driver_version"))}
+	d := chip.Device{Make: "NVIDIA", Name: cell("name"), ID: cell("uuid"), Bus: reading.Told(cell("pci.bus_id")), Driver: reading.Told(cell("driver_version"))}
 	index, err := strconv.Atoi(cell("index"))
 	switch {
 	case !idForm.MatchString(d.ID):
-		p.problem("line %d of the output of nvidia-smi has no uuid but %q", line, begin(d.ID))
+		p.log.Add("line %d of the output of nvidia-smi has no uuid but %q", line, reading.Begin(d.ID))
 		return
 	case p.seen[d.ID]:
-		p.problem("line %d of the output of nvidia-smi names %s again", line, d.ID)
+		p.log.Add("line %d of the output of nvidia-smi names %s again", line, d.ID)
 		return
 	case d.Name == "" || err != nil || index < 0 || index > 1<<16:
-		p.problem("line %d of the output of nvidia-smi has no name or no index", line)
+		p.log.Add("line %d of the output of nvidia-smi has no name or no index", line)
 		return
 	}
 	p.seen[d.ID], d.Index = true, index
-	d.Memory = number(&d, "memory.total", cell("memory.total"), "MiB", 1<<20)
-	d.Used = number(&d, "memory.used", cell("memory.used"), "MiB", 1<<20)
-	d.Busy = number(&d, "utilization.gpu", cell("utilization.gpu"), "%", 0.01)
-	d.Temperature = number(&d, "temperature.gpu", cell("temperature.gpu"), "", 1)
-	d.Power = number(&d, "power.draw", cell("power.draw"), "W", 1)
-	d.PowerLimit = number(&d, "power.limit", cell("power.limit"), "W", 1)
-	if n := number(&d, "ecc.errors.uncorrected.volatile.total", cell("ecc.errors.uncorrected.volatile.total"), "", 1); n != nil && *n > 0 {
-		d.Faults = append(d.Faults, chip.Fault{Level: chip.RestartTask, Code: "memory_uncorrected", Says: fmt.Sprintf("%g memory errors since its driver was loaded could not be corrected", *n)})
+	d.Memory = reading.Number(&d, "memory.total", cell("memory.total"), "MiB", 1<<20)
+	d.Used = reading.Number(&d, "memory.used", cell("memory.used"), "MiB", 1<<20)
+	d.Busy = reading.Number(&d, "utilization.gpu", cell("utilization.gpu"), "%", 0.01)
+	d.Temperature = reading.Number(&d, "temperature.gpu", cell("temperature.gpu"), "", 1)
+	d.Power = reading.Number(&d, "power.draw", cell("power.draw"), "W", 1)
+	d.PowerLimit = reading.Number(&d, "power.limit", cell("power.limit"), "W", 1)
+	if n := reading.Number(&d, "ecc.errors.uncorrected.volatile.total", cell("ecc.errors.uncorrected.volatile.total"), "", 1); n != nil && *n > 0 {
+		reading.Fault(&d, reading.Uncorrected(*n))
 	}
 	if strings.EqualFold(cell("retired_pages.pending"), "Yes") {
 		d.Faults = append(d.Faults, chip.Fault{Level: chip.RestartDevice, Code: "memory_retiring", Says: "pages of its memory are out of use after the next reset, and in use until then"})
 	}
 	d.Check()
 	p.devices = append(p.devices, d)
-}
-
-// states are what nvidia-smi prints instead of a value, and what follows from them; the empty ones say that there is none.
-var states = map[string]chip.Fault{
-	"[N/A]": {}, "N/A": {}, "[Not Supported]": {}, "[Not Found]": {}, "[Insufficient Permissions]": {},
-	"[GPU requires reset]": {Level: chip.RestartDevice, Code: "reset_needed", Says: "the tool says that the device needs a reset"},
-	"[GPU is lost]":        {Level: chip.Remove, Code: "device_lost", Says: "the tool says that the device is lost"},
-	"[Unknown Error]":      {Level: chip.Drain, Code: "unreadable", Says: "the tool cannot read the device"},
-	"ERR!":                 {Level: chip.Drain, Code: "unreadable", Says: "the tool cannot read the device"},
-}
-
-// told is a text, or nothing where the tool prints a state.
-func told(s string) string {
-	if _, ok := states[s]; ok {
-		return ""
-	}
-	return s
-}
-
-// number reads a value with its unit, nil where there is none.
-func number(d *chip.Device, column, s, unit string, factor float64) *float64 {
-	if s == "" {
-		return nil
-	}
-	if f, ok := states[s]; ok {
-		if f.Code != "" && !has(d.Faults, f.Code) {
-			d.Faults = append(d.Faults, f)
-		}
-		return nil
-	}
-	digits, suffix, _ := strings.Cut(s, " ")
-	v, err := strconv.ParseFloat(digits, 64)
-	if err != nil || suffix != unit || strings.ContainsAny(digits, "xX_") {
-		d.Notes = append(d.Notes, fmt.Sprintf("%s was left out: it is %q", column, begin(s)))
-		return nil
-	}
-	v *= factor
-	return &v
-}
-
-func has(faults []chip.Fault, code string) bool {
-	for _, f := range faults {
-		if f.Code == code {
-			return true
-		}
-	}
-	return false
 }

@@ -10,7 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/fields"
 	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
@@ -51,31 +51,16 @@ const MaxFile = 8 << 20
 //	    guarantee: {nvidia-h100-sxm: 32}
 //	failures: {mtbf_hours: 8000, repair_hours: 12}   # left out: nothing fails
 func Read(in io.Reader, file string) (*Fleet, error) {
-	text, err := io.ReadAll(io.LimitReader(in, MaxFile+1))
+	r, top, err := fields.Read(in, file, MaxFile)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, file+" cannot be read.", fault.Cause(err))
+		return nil, err
 	}
-	if len(text) > MaxFile {
-		return nil, fault.New(fault.TooLarge, fmt.Sprintf("%s is longer than %d MiB.", file, MaxFile>>20))
-	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, fault.New(fault.Invalid, file+" is not YAML: "+strings.TrimPrefix(err.Error(), "yaml: ")+".")
-	}
-	b := &builder{reader: reader{file: file}, f: &Fleet{}, places: map[string]place{}}
-	if doc.Kind != yaml.DocumentNode || hasAlias(&doc) {
-		b.bad(&doc, "", "it must be one mapping, without anchors and aliases")
-		return nil, b.err
-	}
-	b.build(doc.Content[0])
-	if b.err != nil {
-		return nil, b.err
+	b := &builder{Reader: r, f: &Fleet{}, places: map[string]place{}}
+	b.build(top)
+	if b.Err != nil {
+		return nil, b.Err
 	}
 	return b.f, nil
-}
-
-func hasAlias(n *yaml.Node) bool {
-	return n.Kind == yaml.AliasNode || n.Anchor != "" || slices.ContainsFunc(n.Content, hasAlias)
 }
 
 // place is what `in` can name.
@@ -84,7 +69,7 @@ type place struct {
 }
 
 type builder struct {
-	reader
+	*fields.Reader
 	f      *Fleet
 	places map[string]place
 	fail   struct{ mtbf, repair time.Duration }
@@ -92,25 +77,25 @@ type builder struct {
 
 func (b *builder) build(root *yaml.Node) {
 	e := b.entry(root, "", "currency", "chips", "sites", "topology", "nodes", "queues", "failures")
-	b.f.Currency = e.text("currency")
+	b.f.Currency = e.Text("currency")
 	b.fail.repair = defaultRepair
-	if n := e.fields["failures"]; n != nil {
+	if n := e.Fields["failures"]; n != nil {
 		fe := b.entry(n, "failures", "mtbf_hours", "repair_hours")
 		b.fail.mtbf, b.fail.repair = fe.hours("mtbf_hours", 0), fe.hours("repair_hours", defaultRepair)
 	}
-	e.list("chips", 10_000, b.chip)
-	e.list("sites", MaxSites, b.site)
+	e.List("chips", 10_000, b.chip)
+	e.List("sites", MaxSites, b.site)
 	b.topology(&e)
-	e.list("nodes", 100_000, b.nodes)
+	e.List("nodes", 100_000, b.nodes)
 	b.queues(&e)
-	if b.err != nil {
+	if b.Err != nil {
 		return
 	}
 	switch {
 	case len(b.f.Sites) == 0:
-		b.bad(root, "sites", "a fleet has at least one site")
+		b.Bad(root, "sites", "a fleet has at least one site")
 	case len(b.f.Nodes) == 0:
-		b.bad(root, "nodes", "a fleet has at least one node")
+		b.Bad(root, "nodes", "a fleet has at least one node")
 	}
 	b.bySite()
 }
@@ -126,8 +111,8 @@ func (b *builder) bySite() {
 				s.First, s.End = min(s.First, int32(n)), int32(n)+1
 			}
 		}
-		if s.End == 0 && b.err == nil {
-			b.bad(nil, fmt.Sprintf("sites[%d]", i), "site %s has no node", s.Name)
+		if s.End == 0 && b.Err == nil {
+			b.Bad(nil, fmt.Sprintf("sites[%d]", i), "site %s has no node", s.Name)
 			return
 		}
 	}
@@ -137,7 +122,7 @@ func (b *builder) chip(n *yaml.Node, path string) {
 	e := b.entry(n, path, "name", "price", "power")
 	c := Chip{Name: e.name("name"), Price: e.price("price", 0), Power: e.whole("power", 1e6, 0)}
 	if b.chipNamed(c.Name) >= 0 {
-		b.bad(n, path+".name", "the chip %q is there twice", c.Name)
+		b.Bad(n, path+".name", "the chip %q is there twice", c.Name)
 	}
 	b.f.Chips = append(b.f.Chips, c)
 }
@@ -149,13 +134,13 @@ func (b *builder) chipNamed(name string) int32 {
 func (b *builder) site(n *yaml.Node, path string) {
 	e := b.entry(n, path, "name", "clusters")
 	s := Site{Name: e.name("name")}
-	e.list("clusters", 10_000, func(c *yaml.Node, at string) {
+	e.List("clusters", 10_000, func(c *yaml.Node, at string) {
 		if c.Kind != yaml.ScalarNode || c.Value == "" {
-			b.bad(c, at, "it must be a name")
+			b.Bad(c, at, "it must be a name")
 			return
 		}
 		if i := slices.IndexFunc(b.f.Sites, func(o Site) bool { return slices.Contains(o.Clusters, c.Value) }); i >= 0 {
-			b.bad(c, at, "cluster %q goes to site %s already", c.Value, b.f.Sites[i].Name)
+			b.Bad(c, at, "cluster %q goes to site %s already", c.Value, b.f.Sites[i].Name)
 		}
 		s.Clusters = append(s.Clusters, c.Value)
 	})
@@ -165,7 +150,7 @@ func (b *builder) site(n *yaml.Node, path string) {
 
 func (b *builder) locate(n *yaml.Node, path, name string, p place) {
 	if _, twice := b.places[name]; twice && name != "" {
-		b.bad(n, path+".name", "the name %q is there twice", name)
+		b.Bad(n, path+".name", "the name %q is there twice", name)
 	}
 	b.places[name] = p
 }
@@ -180,14 +165,14 @@ func (b *builder) topology(root *entry) {
 	}
 	var wait []pending
 	names := map[string]bool{}
-	root.list("topology", 1_000_000, func(n *yaml.Node, path string) {
+	root.List("topology", 1_000_000, func(n *yaml.Node, path string) {
 		e := b.entry(n, path, "name", "kind", "in")
 		p := pending{e, e.name("name"), e.name("in"), e.name("kind")}
-		if p.kind != "block" && p.kind != "rack" && b.err == nil {
-			b.bad(e.fields["kind"], path+".kind", "%q is neither block nor rack", p.kind)
+		if p.kind != "block" && p.kind != "rack" && b.Err == nil {
+			b.Bad(e.Fields["kind"], path+".kind", "%q is neither block nor rack", p.kind)
 		}
 		if names[p.name] {
-			b.bad(n, path+".name", "the name %q is there twice", p.name)
+			b.Bad(n, path+".name", "the name %q is there twice", p.name)
 		}
 		names[p.name] = true
 		wait = append(wait, p)
@@ -197,22 +182,22 @@ func (b *builder) topology(root *entry) {
 			b.nowhere(&p.e, p.in, names)
 		}
 	}
-	for moved := true; moved && b.err == nil; {
+	for moved := true; moved && b.Err == nil; {
 		moved = false
 		wait = slices.DeleteFunc(wait, func(p pending) bool {
 			up, ok := b.places[p.in]
 			if !ok {
 				return false
 			}
-			b.locate(p.e.node, p.e.path, p.name, place{up.site, int32(len(b.f.Domains))})
+			b.locate(p.e.Node, p.e.Path, p.name, place{up.site, int32(len(b.f.Domains))})
 			b.f.Domains = append(b.f.Domains, Domain{Name: p.name, Kind: p.kind, Site: up.site, Parent: up.domain})
 			moved = true
 			return true
 		})
 	}
-	if len(wait) > 0 && b.err == nil {
+	if len(wait) > 0 && b.Err == nil {
 		p := wait[0]
-		b.bad(p.e.node, p.e.path+".in", "%s lies in %s, which lies in a circle that reaches no site", p.name, p.in)
+		b.Bad(p.e.Node, p.e.Path+".in", "%s lies in %s, which lies in a circle that reaches no site", p.name, p.in)
 	}
 }
 
@@ -226,7 +211,7 @@ func (b *builder) nowhere(e *entry, in string, more map[string]bool) {
 		known = append(known, name)
 	}
 	slices.Sort(known)
-	b.bad(e.fields["in"], e.path+".in", "there is no site or topology entry %q; the nearest is %q", in, nearest.Name(in, known))
+	b.Bad(e.Fields["in"], e.Path+".in", "there is no site or topology entry %q; the nearest is %q", in, nearest.Name(in, known))
 }
 
 // nodes adds a group of equal machines.
@@ -234,44 +219,44 @@ func (b *builder) nodes(n *yaml.Node, path string) {
 	e := b.entry(n, path, "name", "count", "in", "chip", "chips", "links", "cpu", "memory", "price", "power", "mtbf_hours", "repair_hours")
 	pattern, in := e.name("name"), e.name("in")
 	at, ok := b.places[in]
-	if !ok && b.err == nil {
+	if !ok && b.Err == nil {
 		b.nowhere(&e, in, nil)
 	}
 	node := Node{Site: at.site, Domain: at.domain, Chip: -1, CPU: Unlimited, Memory: e.memory("memory", Unlimited)}
-	if e.fields["cpu"] != nil {
+	if e.Fields["cpu"] != nil {
 		node.CPU = int64(e.number("cpu", 1e6, 0) * 1000)
 	}
 	price, power := int64(0), int64(0)
-	if name := e.text("chip"); name != "" {
+	if name := e.Text("chip"); name != "" {
 		if node.Chip = b.chipNamed(name); node.Chip < 0 {
 			var known []string
 			for _, c := range b.f.Chips {
 				known = append(known, c.Name)
 			}
-			b.bad(e.fields["chip"], path+".chip", "there is no chip %q in this file; the nearest is %q", name, nearest.Name(name, known))
+			b.Bad(e.Fields["chip"], path+".chip", "there is no chip %q in this file; the nearest is %q", name, nearest.Name(name, known))
 			return
 		}
 		price, power = b.f.Chips[node.Chip].Price, b.f.Chips[node.Chip].Power
 		if node.Chips = int32(e.whole("chips", MaxChipsPerNode, 0)); node.Chips == 0 {
-			b.bad(n, path+".chips", "a machine with a chip says how many")
+			b.Bad(n, path+".chips", "a machine with a chip says how many")
 		}
-	} else if e.fields["chips"] != nil {
-		b.bad(e.fields["chips"], path+".chip", "chips without saying which")
+	} else if e.Fields["chips"] != nil {
+		b.Bad(e.Fields["chips"], path+".chip", "chips without saying which")
 	}
 	node.Links = b.links(&e, int(node.Chips))
 	node.Price, node.Power = e.price("price", price), e.whole("power", 1e6, float64(power))
 	node.MTBF, node.Repair = e.hours("mtbf_hours", b.fail.mtbf), e.hours("repair_hours", b.fail.repair)
 	count := int(e.whole("count", MaxNodes, 1))
 	if len(b.f.Nodes)+count > MaxNodes {
-		b.bad(n, path+".count", "the fleet has more than %d nodes", MaxNodes)
+		b.Bad(n, path+".count", "the fleet has more than %d nodes", MaxNodes)
 	}
-	if b.err != nil {
+	if b.Err != nil {
 		return
 	}
 	for i := range count {
 		node.Name = numbered(pattern, i+1, count)
 		if _, twice := b.places["\x00"+node.Name]; twice {
-			b.bad(n, path+".name", "the node %q is there twice", node.Name)
+			b.Bad(n, path+".name", "the node %q is there twice", node.Name)
 			return
 		}
 		b.places["\x00"+node.Name] = at
@@ -282,10 +267,10 @@ func (b *builder) nodes(n *yaml.Node, path string) {
 // links reads how many chips each link group has, in the order of the chips.
 func (b *builder) links(e *entry, chips int) (out [][]int) {
 	at := 0
-	e.list("links", MaxChipsPerNode, func(n *yaml.Node, path string) {
+	e.List("links", MaxChipsPerNode, func(n *yaml.Node, path string) {
 		size, err := strconv.Atoi(n.Value)
 		if n.Kind != yaml.ScalarNode || err != nil || size < 1 || size > chips-at {
-			b.bad(n, path, "%q is no number of chips that are left of %d", n.Value, chips)
+			b.Bad(n, path, "%q is no number of chips that are left of %d", n.Value, chips)
 			return
 		}
 		var group []int
@@ -295,8 +280,8 @@ func (b *builder) links(e *entry, chips int) (out [][]int) {
 		}
 		out = append(out, group)
 	})
-	if b.err == nil && out != nil && at != chips {
-		b.bad(e.fields["links"], e.path+".links", "the link groups have %d chips and the machine %d", at, chips)
+	if b.Err == nil && out != nil && at != chips {
+		b.Bad(e.Fields["links"], e.Path+".links", "the link groups have %d chips and the machine %d", at, chips)
 	}
 	return out
 }

@@ -20,18 +20,18 @@ func (b *builder) queues(root *entry) {
 	}
 	var wait []pending
 	names := map[string]bool{}
-	root.list("queues", 100_000, func(n *yaml.Node, path string) {
+	root.List("queues", 100_000, func(n *yaml.Node, path string) {
 		e := b.entry(n, path, "name", "parent", "weight", "guarantee")
-		p := pending{e, Queue{Name: e.name("name"), Parent: -1, Weight: e.whole("weight", 1e6, 1)}, e.text("parent")}
+		p := pending{e, Queue{Name: e.name("name"), Parent: -1, Weight: e.whole("weight", 1e6, 1)}, e.Text("parent")}
 		p.q.Guarantees = b.guarantees(&e)
 		if names[p.q.Name] {
-			b.bad(n, path+".name", "the queue %q is there twice", p.q.Name)
+			b.Bad(n, path+".name", "the queue %q is there twice", p.q.Name)
 		}
 		names[p.q.Name] = true
 		wait = append(wait, p)
 	})
 	placed := map[string]int32{}
-	for moved := true; moved && b.err == nil; {
+	for moved := true; moved && b.Err == nil; {
 		moved = false
 		wait = slices.DeleteFunc(wait, func(p pending) bool {
 			if p.parent != "" {
@@ -47,7 +47,7 @@ func (b *builder) queues(root *entry) {
 			return true
 		})
 	}
-	if len(wait) > 0 && b.err == nil {
+	if len(wait) > 0 && b.Err == nil {
 		p := wait[0]
 		if !names[p.parent] {
 			known := make([]string, 0, len(names))
@@ -55,35 +55,35 @@ func (b *builder) queues(root *entry) {
 				known = append(known, name)
 			}
 			slices.Sort(known)
-			b.bad(p.e.fields["parent"], p.e.path+".parent", "there is no queue %q; the nearest is %q", p.parent, nearest.Name(p.parent, known))
+			b.Bad(p.e.Fields["parent"], p.e.Path+".parent", "there is no queue %q; the nearest is %q", p.parent, nearest.Name(p.parent, known))
 			return
 		}
-		b.bad(p.e.node, p.e.path+".parent", "the parents of queue %s go round in a circle", p.q.Name)
+		b.Bad(p.e.Node, p.e.Path+".parent", "the parents of queue %s go round in a circle", p.q.Name)
 	}
 	b.affordable(root)
 }
 
 func (b *builder) guarantees(e *entry) []Guarantee {
-	n := e.fields["guarantee"]
+	n := e.Fields["guarantee"]
 	if n == nil {
 		return nil
 	}
-	path := join(e.path, "guarantee")
+	path := e.At("guarantee")
 	g := b.entry(n, path)
 	var out []Guarantee
 	for i := range b.f.Chips {
-		if name := b.f.Chips[i].Name; g.fields[name] != nil {
+		if name := b.f.Chips[i].Name; g.Fields[name] != nil {
 			out = append(out, Guarantee{int32(i), int32(g.whole(name, 1e9, 0))})
 		}
 	}
-	if n.Kind == yaml.MappingNode && len(out) < len(g.fields) && b.err == nil {
+	if n.Kind == yaml.MappingNode && len(out) < len(g.Fields) && b.Err == nil {
 		var known []string
 		for _, c := range b.f.Chips {
 			known = append(known, c.Name)
 		}
 		for i := 0; i < len(n.Content); i += 2 {
 			if name := n.Content[i].Value; b.chipNamed(name) < 0 {
-				b.bad(n.Content[i], path, "there is no chip %q in this file; the nearest is %q", name, nearest.Name(name, known))
+				b.Bad(n.Content[i], path, "there is no chip %q in this file; the nearest is %q", name, nearest.Name(name, known))
 			}
 		}
 	}
@@ -116,7 +116,7 @@ func (b *builder) affordable(root *entry) {
 				}
 			}
 			if asked > limit {
-				b.bad(root.fields["queues"], "queues", "%d chips of %s are guaranteed, but %s %d", asked, b.f.Chips[chip].Name, whose, limit)
+				b.Bad(root.Fields["queues"], "queues", "%d chips of %s are guaranteed, but %s %d", asked, b.f.Chips[chip].Name, whose, limit)
 			}
 		}
 	}
