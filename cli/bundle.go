@@ -132,6 +132,6 @@ func (a *app) takeBundle(ctx context.Context, c *api.Client, from, name string) 
 	return a.Value(v, func() {
 		bar.Done("done")
 		a.showModel(v)
-		a.Next("%s", a.command("deploy %s", shellQuote(v.Model)))
+		a.nextOf(v)
 	})
 }

@@ -91,8 +91,17 @@ func (a *app) pullModel(ctx context.Context, c *api.Client, name string, o pullO
 	}
 	return a.Value(v, func() {
 		a.showModel(v)
-		a.Next("%s", a.command("deploy %s", shellQuote(v.Model)))
+		a.nextOf(v)
 	})
+}
+
+// nextOf names what to do with a model that came: serve it where it can be served.
+func (a *app) nextOf(v api.ModelVersion) {
+	if v.Shape.Foreign != "" {
+		a.Next("%s", a.command("model ls --fit"))
+		return
+	}
+	a.Next("%s", a.command("deploy %s", shellQuote(v.Model)))
 }
 
 // pullFrom fills in the hub, the token and the endpoint, from the name and the environment.
@@ -134,7 +143,7 @@ func (a *app) followPull(ctx context.Context, c *api.Client, p api.Pull) (api.Pu
 			return p, false, err
 		}
 		if now.Note != note && now.Note != "" && now.State == "running" && !a.JSON {
-			fmt.Fprintf(a.Err, "\n%s\n", now.Note)
+			fmt.Fprintf(a.Err, "\n%s\n", ui.Visible(now.Note))
 		}
 		note = now.Note
 		bar.Set(now.BytesDone, now.Bytes, pullNote(now))

@@ -96,7 +96,7 @@ func report(s *ui.Screen, err error) int {
 	if f.Field != "" && !strings.Contains(text, f.Field) {
 		text = f.Field + ": " + text
 	}
-	fmt.Fprintf(s.Err, "error: %s\n", text)
+	fmt.Fprintf(s.Err, "error: %s\n", ui.Visible(text))
 	return fault.ExitCode(err)
 }
 

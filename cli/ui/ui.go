@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/term"
@@ -42,8 +43,25 @@ func NewScreen() *Screen {
 // Printf writes a line for people; nothing under -o json and -o csv.
 func (s *Screen) Printf(format string, args ...any) {
 	if !s.JSON && !s.CSV {
-		fmt.Fprintf(s.Out, format, args...)
+		_, _ = io.WriteString(s.Out, Visible(fmt.Sprintf(format, args...)))
 	}
+}
+
+// Visible shows in the place of characters that steer a terminal, or turn the direction of a text, a sign that there was one: names and
+// texts come from hubs, providers and other people.
+func Visible(s string) string {
+	steers := func(r rune) bool {
+		return r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 || unicode.Is(unicode.Bidi_Control, r)
+	}
+	if !strings.ContainsFunc(s, steers) {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		if steers(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 }
 
 // Next prints the command that is most useful now; nothing under -o json.
@@ -92,7 +110,7 @@ func (s *Screen) Table(headings []string, rows [][]string) {
 				b.WriteString(strings.Repeat(" ", widths[i]-Columns(c)+2))
 			}
 		}
-		fmt.Fprintln(s.Out, strings.TrimRight(b.String(), " "))
+		fmt.Fprintln(s.Out, Visible(strings.TrimRight(b.String(), " ")))
 	}
 	upper := make([]string, len(headings))
 	for i, h := range headings {

@@ -77,3 +77,13 @@ func TestSmallForms(t *testing.T) {
 		t.Error("Spark")
 	}
 }
+
+func TestWhatSteersATerminalIsShown(t *testing.T) {
+	var out bytes.Buffer
+	s := &Screen{Out: &out}
+	s.Printf("%s\n", "a \x1b[31mred\x1b]0;title\x07 \u009b\u202efamily\r é 模\t1")
+	s.Table([]string{"x"}, [][]string{{"\x1b[2J"}})
+	if want := "a �[31mred�]0;title� ��family� é 模\t1\nX\n�[2J\n"; out.String() != want {
+		t.Errorf("%q", out.String())
+	}
+}

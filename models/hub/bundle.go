@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/models/ref"
@@ -22,6 +23,9 @@ import (
 const manifestName = "triarch-bundle.json"
 
 const bundleFormat = "triarch-bundle/1"
+
+// maxCard bounds the Markdown that a bundle brings into the database.
+const maxCard = 1 << 20
 
 // Manifest says what a bundle holds: a tar stream whose first entry is the manifest, and whose others are its files, each once.
 type Manifest struct {
@@ -52,6 +56,10 @@ func (m Manifest) check() error {
 	}
 	if err := ref.Check("model", m.Model); err != nil {
 		return badBundle("names no model")
+	}
+	if len(m.Card) > maxCard || !utf8.ValidString(m.Card) || len(m.Origin) > 400 || strings.ContainsFunc(m.Origin, func(r rune) bool { return r <= ' ' || r > '~' }) ||
+		m.Revision != "" && !revision(m.Revision) {
+		return badBundle("says where it is from in a way that cannot be, or has a card of more than 1 MiB")
 	}
 	if len(m.Files) == 0 || len(m.Files) > maxFiles {
 		return badBundle("names no files, or too many")

@@ -157,3 +157,22 @@ func TestLostBlocksWithoutChecksum(t *testing.T) {
 		t.Error("a block of zeros was taken for the file")
 	}
 }
+
+// TestBundleWordsAreBounded has manifests whose words would fill the database or steer a terminal.
+func TestBundleWordsAreBounded(t *testing.T) {
+	good := Manifest{Format: bundleFormat, Model: "tiny", Origin: "huggingface:org/tiny", Revision: commit, Files: []Entry{{Path: "config.json", Size: 2, SHA256: shaOf([]byte("{}"))}}}
+	if err := good.check(); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*Manifest){
+		"a card without end":     func(m *Manifest) { m.Card = string(make([]byte, maxCard+1)) },
+		"a card of other bytes":  func(m *Manifest) { m.Card = "\xff" },
+		"an origin that steers":  func(m *Manifest) { m.Origin = "huggingface:\x1b[2J" },
+		"a revision of anything": func(m *Manifest) { m.Revision = "a b" },
+	} {
+		m := good
+		if change(&m); fault.As(m.check()).Code != "bad_bundle" {
+			t.Errorf("%s: %v", name, m.check())
+		}
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/triarch-ai/triarch/compute/perf"
 	"github.com/triarch-ai/triarch/models/safetensors"
@@ -290,5 +292,12 @@ func (h *held) tell(r *Report) {
 	r.compare(text)
 }
 
-// clip keeps a name from outside short.
-func clip(s string) string { return s[:min(len(s), 64)] }
+// clip keeps a name from outside short and readable.
+func clip(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(s[:min(len(s), 64)], ""))
+}
