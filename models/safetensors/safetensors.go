@@ -32,6 +32,9 @@ var bitsOf = map[string]int64{
 	"BOOL": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "C64": 64, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4,
 }
 
+// ErrType is of a file whose tensors have a type that is not known.
+var ErrType = errors.New("a type of tensors that is not known")
+
 // Bits is how many bits a number of a type takes; 0 for a type that is not known.
 func Bits(dtype string) int64 { return bitsOf[dtype] }
 
@@ -135,7 +138,7 @@ func Parse(raw []byte, data int64) (Header, error) {
 func (t *Tensor) check(data int64) error {
 	width := bitsOf[t.DType]
 	if width == 0 {
-		return fmt.Errorf("unknown dtype %.20q", t.DType)
+		return fmt.Errorf("unknown dtype %.20q: %w", t.DType, ErrType)
 	}
 	if len(t.Shape) > maxRank || len(t.Offsets) != 2 {
 		return fmt.Errorf("shape of rank %d, %d offsets", len(t.Shape), len(t.Offsets))

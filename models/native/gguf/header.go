@@ -106,6 +106,9 @@ func (h *Header) FileType() string {
 	return fileTypes[n]
 }
 
+// ErrType is of a file whose tensors have a type that is not known: newer than this list, or gone from ggml.
+var ErrType = errors.New("a type of tensors that is not known")
+
 // Read reads the header of a file of size bytes, versions 2 and 3, of either byte order (ggml-org/ggml docs/gguf.md): the
 // memory it takes grows with names and small values alone. Tensors must lie in the file, in whole blocks, without overlap and
 // without gaps but for alignment.
@@ -372,7 +375,7 @@ func (in *input) infos(h *Header, n uint64) error {
 		}
 		b, ok := blocks[kind]
 		if !ok {
-			return fmt.Errorf("the tensor %.80q is of the type %d", t.Name, kind)
+			return fmt.Errorf("the tensor %.80q is of the type %d: %w", t.Name, kind, ErrType)
 		}
 		row := int64(1)
 		if len(t.Shape) > 0 {

@@ -30,7 +30,7 @@ type tensor struct {
 
 // readFolder reads a folder with config.json and *.safetensors.
 func readFolder(src Source, names []string) (*Report, error) {
-	raw, err := small(src, "config.json")
+	raw, err := small(src, "config.json", maxMeta)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func header(src Source, name string) (safetensors.Header, error) {
 // else all of the folder.
 func shards(src Source, names []string) ([]string, error) {
 	const file, one = "model.safetensors.index.json", "model.safetensors"
-	raw, err := small(src, file)
+	raw, err := small(src, file, maxIndex)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,8 @@ import (
 
 	"github.com/triarch-ai/triarch/compute/perf"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/models/native/gguf"
+	"github.com/triarch-ai/triarch/models/safetensors"
 )
 
 // The forms of weights.
@@ -121,9 +123,11 @@ func (d Dir) Open(name string) (File, int64, error) {
 	return f, info.Size(), nil
 }
 
-// maxMeta bounds a JSON file beside the weights, maxFiles the files of a folder that are looked at.
+// maxMeta bounds a JSON file beside the weights, maxIndex the list of which tensor is in which file, which a mixture of hundreds of quantised
+// experts makes long; maxFiles the files of a folder that are looked at.
 const (
 	maxMeta  = 16 << 20
+	maxIndex = 64 << 20
 	maxFiles = 1 << 12
 )
 
@@ -168,12 +172,21 @@ func noModel(says, fix string) error {
 	return fault.New(fault.Invalid, says, fault.Field("config.json"), fault.Fix("%s", fix))
 }
 
+// damaged says what is wrong with a file; a failure of the disk, which would show where the file lies, is told to the log alone.
 func damaged(file string, cause error) error {
-	return fault.New(fault.Invalid, "The model's "+file+" is damaged.", fault.Field(file), fault.Fix("Fetch or export the model again."), fault.Cause(cause))
+	if errors.Is(cause, gguf.ErrType) || errors.Is(cause, safetensors.ErrType) {
+		return fault.New(fault.Unsupported, "The model's "+file+" cannot be checked: "+cause.Error()+".", fault.Field(file), fault.Code("unknown_type"),
+			fault.Fix("Take the model in another precision or quantisation."))
+	}
+	why := ""
+	if _, disk := errors.AsType[*fs.PathError](cause); cause != nil && !disk {
+		why = ": " + cause.Error()
+	}
+	return fault.New(fault.Invalid, "The model's "+file+" is damaged"+why+".", fault.Field(file), fault.Fix("Fetch or export the model again."), fault.Cause(cause))
 }
 
 // small reads a JSON file; nil and no error where it is not there.
-func small(src Source, name string) ([]byte, error) {
+func small(src Source, name string, most int64) ([]byte, error) {
 	f, size, err := src.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -182,8 +195,8 @@ func small(src Source, name string) ([]byte, error) {
 		return nil, fault.Wrap(err, "reading "+name)
 	}
 	defer f.Close()
-	if size > maxMeta {
-		return nil, fault.Newf(fault.TooLarge, "The model's %s is larger than %d bytes.", name, maxMeta)
+	if size > most {
+		return nil, fault.Newf(fault.TooLarge, "The model's %s is larger than %d bytes.", name, most)
 	}
 	raw := make([]byte, size)
 	if _, err := f.ReadAt(raw, 0); err != nil && !errors.Is(err, io.EOF) {
@@ -229,7 +242,7 @@ func chat(src Source, names []string) (bool, error) {
 			return true, nil
 		}
 	}
-	raw, err := small(src, "tokenizer_config.json")
+	raw, err := small(src, "tokenizer_config.json", maxMeta)
 	if err != nil || raw == nil {
 		return false, err
 	}
