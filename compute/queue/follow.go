@@ -51,12 +51,13 @@ func ended[T any](v job.View, known map[string]T, open map[string]bool) (gone []
 func (p *Planner) end(e *entry, last job.Job, now int64) {
 	id := e.job.ID
 	delete(p.jobs, id)
+	defer delete(p.hist.paces, id)
 	if e.free || e.outside != "" {
 		return
 	}
 	taught := int64(0) // a replica has no length, and one that was cancelled says nothing of it
 	if last.ClassOf() != job.Service && (last.State == job.Succeeded || last.State == job.Failed && !last.Standing.Overdue) {
-		taught = last.Standing.Ran.Milliseconds()
+		taught = p.hist.reference(&last)
 	}
 	p.note(id, p.core.End(now, id, taught, last.State == job.Succeeded))
 	p.hist.changed = true
@@ -92,12 +93,15 @@ func (p *Planner) add(j *job.Job, v job.View) {
 			return
 		}
 		e.running = true
-		p.core.Recall(j.ID, started-ms(j.CreatedAt)-s.Attained, true)
+		if _, noted := p.hist.paces[j.ID]; noted && !j.AttemptAt.IsZero() {
+			p.core.Attain(now, j.ID, p.hist.after(j.ID, by(j, now)))
+		}
+		p.core.Recall(j.ID, started-ms(j.CreatedAt)-j.Standing.Ran.Milliseconds(), true)
 		return
 	}
 	e.turn = p.turns[j.ID]
 	e.held, e.begin = j.Standing.Held || e.turn != "", later(j.Ask.NotBefore, j.NextStartAt)
-	s.Hold = e.held
+	s.Hold, s.Attained = e.held, p.hist.waiting(j, now)
 	if j.Attempt == 0 {
 		p.depend(e, &s, v)
 	}
@@ -105,7 +109,7 @@ func (p *Planner) add(j *job.Job, v job.View) {
 		e.outside = sprintf("It can never start here: %s.", err)
 		return
 	}
-	p.core.Recall(j.ID, now-ms(j.CreatedAt)-s.Attained, j.Attempt > 0)
+	p.core.Recall(j.ID, now-ms(j.CreatedAt)-j.Standing.Ran.Milliseconds(), j.Attempt > 0)
 	p.hist.stopped(j, now)
 }
 
@@ -231,7 +235,7 @@ func (p *Planner) queued(e *entry, v job.View) {
 
 // requeue tells that a job lost its place.
 func (p *Planner) requeue(e *entry, now int64) {
-	p.note(e.job.ID, p.core.Requeue(now, e.job.ID, e.job.Standing.Ran.Milliseconds()))
+	p.note(e.job.ID, p.core.Requeue(now, e.job.ID, p.hist.waiting(&e.job, now)))
 	e.running, e.start = false, nil
 	e.held, e.begin = false, time.Time{}
 	p.hist.changed = true

@@ -21,6 +21,7 @@ type history struct {
 	used     map[string]int64 // as saved last: what the first core begins with
 	state    sched.State      // likewise
 	jobs     map[string]bool  // the book's open jobs -> whether it believes that they run
+	paces    map[string]pace  // of jobs that ran at another than the reference speed
 	services map[string]bool  // replicas: the book is not told of them
 	now      int64
 	adopt    bool // what the core starts now runs already
@@ -35,13 +36,14 @@ type kept struct {
 	Jobs   map[string]bool  `json:"jobs"`
 	Book   []byte           `json:"book"` // in predict's form
 	State  sched.State      `json:"state,omitzero"`
+	Paces  map[string]pace  `json:"paces,omitempty"`
 }
 
 const keptFormat = 1
 
 // recall begins with what was saved last, or anew where that cannot be read: it is worth something, and not needed.
 func recall(keep Memory, log *slog.Logger) *history {
-	h := &history{keep: keep, log: log, jobs: map[string]bool{}, services: map[string]bool{}, used: map[string]int64{}}
+	h := &history{keep: keep, log: log, jobs: map[string]bool{}, paces: map[string]pace{}, services: map[string]bool{}, used: map[string]int64{}}
 	h.book = predict.New(predict.Options{})
 	defer func() { h.History = sched.Learned(h.book) }()
 	if keep == nil {
@@ -60,6 +62,7 @@ func recall(keep Memory, log *slog.Logger) *history {
 		if b, err = predict.Read(k.Book); err == nil {
 			h.book, h.used, h.state = b, k.Used, k.State
 			maps.Copy(h.jobs, k.Jobs)
+			maps.Copy(h.paces, k.Paces)
 		}
 	}
 	if err != nil {
@@ -84,11 +87,12 @@ func (h *history) catchUp(v job.View) error {
 	}
 	for _, id := range gone {
 		if j, ok := last[id]; ok && j.State == job.Succeeded && j.Standing.Ran > 0 {
-			h.Finish(id, j.Standing.Ran.Milliseconds(), h.now)
+			h.Finish(id, h.reference(&j), h.now)
 		} else {
 			h.Forget(id, h.now)
 		}
 	}
+	h.forgetPaces(open)
 	return nil
 }
 
@@ -102,7 +106,7 @@ func (h *history) adopting(j *job.Job, now int64, f func() error) error {
 // stopped tells the book that a job waits which it believes to run.
 func (h *history) stopped(j *job.Job, now int64) {
 	if h.jobs[j.ID] {
-		h.Stop(j.ID, j.Standing.Ran.Milliseconds(), now)
+		h.Stop(j.ID, h.waiting(j, now), now)
 	}
 }
 
@@ -196,7 +200,7 @@ func (h *history) write(now time.Time, used map[string]int64, state sched.State)
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(kept{keptFormat, used, h.jobs, book, state})
+	text, err := json.Marshal(kept{keptFormat, used, h.jobs, book, state, h.paces})
 	if err != nil {
 		return err
 	}

@@ -119,6 +119,7 @@ func (p *Planner) Plan(ctx context.Context, v job.View) (job.Plan, error) {
 	}
 	p.told(v)
 	p.respeed(now)
+	p.paced(now)
 	stops, due := p.clear(v)
 	stops = append(stops, p.fallen(v)...)
 	plan := p.core.Plan(now)

@@ -68,3 +68,47 @@ func TestSpeedsThatCannotBe(t *testing.T) {
 		t.Errorf("it is %s after %d attempts: %s; %v", got.State, got.Attempt, got.Reason, w.broken)
 	}
 }
+
+// What a job has attained counts at the reference speed, whatever becomes of it: while it runs, when it waits again, when the planner begins anew
+// beside it, and when its speed turns out to be another.
+func TestWhatIsAttainedIsAtTheReferenceSpeed(t *testing.T) {
+	w := newWorld(quick, 2, "new=1")
+	speed := int64(4 * sched.Micro)
+	w.speeds = func(*job.Job, []string) []int64 { return []int64{speed} }
+	w.restart()
+	ask := job.Ask{Chips: 1, ChipTypes: []string{"new"}}
+	j := must(w.submit("a", "x", 3*time.Hour, ask))(t)
+	near := func(when string, want time.Duration) {
+		t.Helper()
+		if got := w.planner.Attained(w.clock, j.ID); got < want-5*time.Minute || got > want+5*time.Minute {
+			t.Errorf("%s: attained %s, want %s", when, got, want)
+		}
+	}
+	w.run(20*time.Minute, time.Second)
+	near("running", 80*time.Minute)
+	must(0, w.planner.Drain(t.Context(), "here-new", true, "a new fan"))(t)
+	must(w.keeper.Requeue(t.Context(), "a", j.ID))(t)
+	w.run(2*time.Minute, time.Second)
+	if got := w.get(j.ID); got.State != job.Queued || got.Standing.Ran < 20*time.Minute {
+		t.Fatalf("%s, ran %s", got.State, got.Standing.Ran)
+	}
+	near("waiting", 80*time.Minute)
+	w.restart()
+	w.run(time.Minute, time.Second)
+	near("waiting, begun anew", 80*time.Minute)
+	must(0, w.planner.Drain(t.Context(), "here-new", false, ""))(t)
+	w.run(10*time.Minute, time.Second)
+	near("running again", 120*time.Minute)
+	w.restart()
+	w.run(time.Second, time.Second)
+	near("adopted", 120*time.Minute)
+	speed = sched.Micro
+	w.restart()
+	w.run(time.Second, time.Second)
+	near("adopted at another speed", 120*time.Minute)
+	w.run(10*time.Minute, time.Second)
+	near("slower", 130*time.Minute)
+	if len(w.broken) > 0 {
+		t.Error(w.broken)
+	}
+}

@@ -17,7 +17,7 @@ func (p *Planner) describe(j *job.Job) (s sched.Job, free bool) {
 	a := &j.Ask
 	s = sched.Job{ID: j.ID, Queue: j.Project, User: a.User, Name: j.Name, Submitted: ms(j.CreatedAt), Priority: j.Priority,
 		Limit: a.TimeLimit.Milliseconds(), Deadline: ms(a.Deadline), NotBefore: ms(later(a.NotBefore, j.NextStartAt)),
-		Attained: j.Standing.Ran.Milliseconds(), Preempted: j.Standing.Preempted}
+		Attained: p.hist.reference(j), Preempted: j.Standing.Preempted}
 	switch j.ClassOf() {
 	case job.Evaluation:
 		s.Kind = sched.Evaluation

@@ -71,3 +71,23 @@ func (c *Core) Attained(now int64, id string) int64 {
 	c.settle(now)
 	return c.attained(w)
 }
+
+// Pace is how much reference time passes for a running job in some time, in Micro; Micro for one that does not run.
+func (c *Core) Pace(id string) int64 {
+	if w := c.jobs[id]; w != nil && w.status == running {
+		return c.progress(w, Micro)
+	}
+	return Micro
+}
+
+// Attain tells how long a running job has run by now at the reference speed, where whoever adopts it knows better than its start and its
+// speed of today tell.
+func (c *Core) Attain(now int64, id string, attained int64) {
+	w := c.jobs[id]
+	if w == nil || w.status != running {
+		return
+	}
+	c.settle(now)
+	w.Attained, w.counted = max(0, attained), c.now
+	c.begin(w)
+}
