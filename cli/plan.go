@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -99,7 +100,7 @@ func (a *app) plan(ctx context.Context, o *planFlags) error {
 	if err != nil {
 		return err
 	}
-	said, err := o.tokenRates()
+	said, err := a.tokenRates(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -316,7 +317,7 @@ func historyOf(list []api.Job, fleets []plan.Fleet) (jobs []trace.Job, left stri
 }
 
 // tokenRates fills the tokens a second of chips, as told or as predicted.
-func (o *planFlags) tokenRates() (said []string, err error) {
+func (a *app) tokenRates(ctx context.Context, o *planFlags) (said []string, err error) {
 	if o.model != "" {
 		if len(o.tokens) > 0 {
 			return nil, fault.New(fault.Invalid, "Tokens a second are given and are to be predicted.", fault.Field("tokens"), fault.Fix("Give --tokens or --model, not both"))
@@ -324,8 +325,17 @@ func (o *planFlags) tokenRates() (said []string, err error) {
 		if o.work.Batch == 0 && (o.work.Task == perf.Train || o.work.Task == perf.PostTrain) {
 			o.work.Batch = 256
 		}
-		o.Tokens, said, err = plan.Tokens(o.Catalogue, o.Fleets, o.model, o.work, nil)
-		return said, err
+		if !o.history && first(a.url, os.Getenv("TRIARCH_URL")) == "" {
+			o.Tokens, said, err = plan.Tokens(o.Catalogue, o.Fleets, o.model, o.work, nil)
+			return said, err
+		}
+		c, err := a.client()
+		if err != nil {
+			return nil, err
+		}
+		m := &measurements{ask: func(q api.ChipQuestion) (api.ChipRanking, error) { return c.EstimateChips(ctx, q) }}
+		o.Tokens, said, err = plan.Tokens(o.Catalogue, o.Fleets, o.model, o.work, m)
+		return said, cmp.Or(a.reachable(m.err), err)
 	}
 	for _, text := range o.tokens {
 		name, rate, ok := strings.Cut(text, "=")
@@ -339,6 +349,32 @@ func (o *planFlags) tokenRates() (said []string, err error) {
 		o.Tokens[name] = v
 	}
 	return nil, nil
+}
+
+// measurements corrects predictions by what the server that is asked has measured.
+type measurements struct {
+	ask func(api.ChipQuestion) (api.ChipRanking, error)
+	err error // the first; what follows stays as it was predicted
+}
+
+// Correct implements plan.Corrector.
+func (m *measurements) Correct(q perf.Question, a perf.Answer) perf.Answer {
+	if m.err != nil {
+		return a
+	}
+	w := q.Work
+	r, err := m.ask(api.ChipQuestion{Model: q.Shape.Name, Task: string(w.Task), Engine: w.Engine, Precision: []string{string(w.Precision)}, Batch: w.Batch, Context: w.Context,
+		Prompt: w.Prompt, Output: w.Output, Chips: []string{q.Chip.ID}, Count: []int{q.Layout.Chips()}, Node: q.Node})
+	if err != nil {
+		m.err = err
+		return a
+	}
+	for i := range r.Rows {
+		if x := &r.Rows[i]; x.Refused == nil && x.Rate != nil && x.Known != string(perf.Prior) {
+			a.Rate, a.Low, a.High, a.Known = x.Rate.Is, x.Rate.Low, x.Rate.High, perf.Known(x.Known)
+		}
+	}
+	return a
 }
 
 func (a *app) showPlan(out *plan.Output, html string) {

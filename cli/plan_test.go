@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/compute/perf"
 	"github.com/triarch-ai/triarch/compute/plan"
 	"github.com/triarch-ai/triarch/compute/sched/sim/fleet"
 	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
@@ -105,5 +108,57 @@ func TestHistoryBecomesARecord(t *testing.T) {
 	list[3].Placing.Chips = math.MaxInt // it was sorted
 	if jobs, _ := historyOf(list, nil); jobs[1].Chips != trace.MaxChips {
 		t.Errorf("%+v", jobs[1])
+	}
+}
+
+// A plan that a server is asked for corrects its predictions by what the server measured, and one that cannot ask says so.
+func TestPlanIsCorrectedByMeasurements(t *testing.T) {
+	dir := planFiles(t)
+	for name, text := range map[string]string{
+		"h100.yaml":  "currency: USD\nchips: [{name: nvidia-h100-sxm}]\nsites: [{name: s}]\nnodes: [{name: n, in: s, chip: nvidia-h100-sxm, chips: 4}]\n",
+		"price.yaml": "currency: USD\nchips: {nvidia-h100-sxm: {rent: 2}}\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fail := false
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var q api.ChipQuestion
+		if err := json.NewDecoder(r.Body).Decode(&q); err != nil || q.Model != "llama-3-8b" || len(q.Count) != 1 || q.Node != 4 || len(q.Chips) != 1 || q.Prompt != 1024 || fail {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		rate := 1e6 * float64(q.Count[0])
+		known := "measured"
+		if q.Count[0] == 2 {
+			rate, known = 9e9, "prior" // no measurement: what is predicted here stays
+		}
+		json.NewEncoder(w).Encode(api.ChipRanking{Rows: []api.ChipRow{{Chip: q.Chips[0], Count: q.Count[0], Rate: &api.Span{Low: rate / 2, Is: rate, High: rate * 2}, Known: known}}})
+	}))
+	defer server.Close()
+	line := strings.ReplaceAll("plan --trace %jobs.csv --fleet %h100.yaml --prices %price.yaml --replicas 2 --model llama-3-8b -o json", "%", dir+"/")
+	told := func(line string) (string, error) {
+		out, _, _, err := simRun(t, line)
+		return out, err
+	}
+	asked := " --key k --url " + server.URL
+	here, err := told(line)
+	if err != nil || !strings.Contains(here, ": prior.") {
+		t.Fatalf("%v %s", err, here)
+	}
+	there, err := told(line + asked)
+	if err != nil || !strings.Contains(there, "gives 1000000 tokens a second (500000 to 2000000) with llama-3-8b") || !strings.Contains(there, ": measured.") {
+		t.Errorf("%v %s", err, there)
+	}
+	m := &measurements{ask: func(api.ChipQuestion) (api.ChipRanking, error) {
+		return api.ChipRanking{Rows: []api.ChipRow{{Rate: &api.Span{Low: 1, Is: 2, High: 3}, Known: "corrected"}}}, nil
+	}}
+	if a := m.Correct(perf.Question{}, perf.Answer{Rate: 7, Known: perf.Prior}); a.Rate != 2 || a.Low != 1 || a.High != 3 || a.Known != perf.Corrected {
+		t.Errorf("%+v", a)
+	}
+	fail = true
+	if out, err := told(line + asked); err == nil {
+		t.Errorf("a server that refuses is passed over: %s", out)
 	}
 }

@@ -47,7 +47,6 @@ func (s *Server) market(ctx context.Context, p *auth.Principal, fleet bool) (est
 	if s.Measured != nil {
 		m.Corrector = s.Measured.For(p.ProjectID)
 	}
-	m.Corrector = s.Measured.For(p.ProjectID)
 	if p.Role.AtLeast(tenancy.Owner) && may(p, tenancy.Platform) {
 		prices, err := s.Usage.ChipPrices(ctx)
 		if err != nil {
