@@ -91,24 +91,27 @@ func payBack(b, a *Scenario) PayBack {
 }
 
 // earned is the time in years after which the savings, told at some times and taken as a straight line between them,
-// discounted, come to the outlay; infinite if that is not within the horizon. Nothing paid is earned back at once if anything is saved in
-// all.
+// discounted, come to the outlay; infinite if that is not within the horizon. Where nothing is paid it is when what was lost at first
+// is earned back, at once if nothing was, and infinite if nothing is saved in all.
 func earned(outlay float64, at, save []float64, interest, horizon float64) float64 {
 	const steps = 24 // a year
-	left, total := outlay, 0.0
+	left, total, even := outlay, 0.0, 0.0
 	for i := 0; float64(i)/steps < horizon-1e-9; i++ {
 		t0 := float64(i) / steps
 		t1 := min(horizon, float64(i+1)/steps)
 		middle := (t0 + t1) / 2
 		gain := saving(middle, at, save) * (t1 - t0) * math.Pow(1+interest, -middle)
 		total += gain
-		if outlay > 0 && gain > 0 && left-gain <= outlay*1e-12 {
-			return t0 + (t1-t0)*left/gain
+		if left > 0 && gain > 0 && left-gain <= max(0, outlay)*1e-12 {
+			even = t0 + (t1-t0)*left/gain
+			if outlay > 0 {
+				return even
+			}
 		}
 		left -= gain
 	}
 	if outlay <= 0 && total > 0 {
-		return 0
+		return even
 	}
 	return math.Inf(1)
 }

@@ -231,6 +231,8 @@ func TestPayBackTime(t *testing.T) {
 		{1000, []float64{0}, []float64{-5}, 0, 5, math.Inf(1)},
 		{0, []float64{0}, []float64{0}, 0, 5, math.Inf(1)},
 		{0, []float64{0}, []float64{1}, 0, 5, 0},
+		{0, []float64{0, 1}, []float64{-100, 300}, 0, 1, 0.5},        // what was lost at first has to come back
+		{0, []float64{0, 1}, []float64{-100, 50}, 0, 1, math.Inf(1)}, // and does not
 		{-50, []float64{0}, []float64{-1}, 0, 5, math.Inf(1)},
 		{1000, []float64{0, 2}, []float64{0, 1000}, 0, 5, 2},                                              // grows to 1000 a year in two
 		{1000, []float64{0}, []float64{500}, 0.1, 5, -math.Log(1-1000*math.Log(1.1)/500) / math.Log(1.1)}, // continuous discounting

@@ -121,7 +121,7 @@ func (o *Output) scenarios(i int, title string, list []Scenario, name func(*Scen
 }
 
 func (o *Output) payBacks() Table {
-	t := Table{Title: "pay-back", Heads: []string{"scenario", "against", "outlay more", "saves a year", "pays back, p50", "p10 to p90", "in its life of", "of the demands", "why not"}}
+	t := Table{Title: "pay-back", Heads: []string{"scenario", "against", "outlay more", "saves a year, now", "pays back, p50", "p10 to p90", "in its life of", "of the demands", "why not"}}
 	for _, b := range o.PayBacks {
 		t.Rows = append(t.Rows, []string{b.Scenario, b.Against, money(b.Outlay), b.Saving.text(money), term(b.P50), term(b.P10) + " to " + term(b.P90), life(b.Life),
 			fmt.Sprintf("%.0f %%", 100*b.Within), b.Reason})
