@@ -124,13 +124,18 @@ func (s *Pulls) End(ctx context.Context, p pulls.Pull) error {
 	if err != nil {
 		return err
 	}
-	live := "live"
-	if p.State == pulls.Done {
-		live = "NULL"
+	spec, err := toJSON(p.Spec)
+	if err != nil {
+		return err
 	}
 	return s.db.Write(ctx, func(tx *Tx) error {
-		_, err := tx.Exec(ctx, "UPDATE pulls SET state = ?, ended = ?, progress = ?, sealed = '', changed_at = ?, live = "+live+" WHERE id = ? AND state = ?",
-			p.State, ended, progress, micros(p.ChangedAt), p.ID, pulls.Running)
+		if p.State == pulls.Done {
+			_, err := tx.Exec(ctx, "UPDATE pulls SET state = ?, ended = ?, progress = ?, sealed = '', changed_at = ?, live = NULL WHERE id = ? AND state = ?",
+				p.State, ended, progress, micros(p.ChangedAt), p.ID, pulls.Running)
+			return err
+		}
+		_, err := tx.Exec(ctx, "UPDATE pulls SET state = ?, ended = ?, progress = ?, sealed = '', changed_at = ? WHERE id = ? AND state = ? AND spec = ? AND sealed = ?",
+			p.State, ended, progress, micros(p.ChangedAt), p.ID, pulls.Running, spec, p.Sealed)
 		return err
 	})
 }

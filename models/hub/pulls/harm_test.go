@@ -3,14 +3,17 @@ package pulls_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/triarch-ai/triarch/models/hub"
 	"github.com/triarch-ai/triarch/models/hub/pulls"
 	"github.com/triarch-ai/triarch/models/registry"
+	"github.com/triarch-ai/triarch/storage/sql"
 	"github.com/triarch-ai/triarch/storage/sql/sqltest"
 )
 
@@ -102,4 +105,74 @@ func TestWeightsOfOneNameAreRefused(t *testing.T) {
 	if err != nil || len(files) != 3 {
 		t.Errorf("%v %v", files, err)
 	}
+}
+
+// TestRepeatedRequestWithAnotherMirror asks again, with a mirror, for a pull that hangs: the mirror is used, and the same request again
+// disturbs nothing.
+func TestRepeatedRequestWithAnotherMirror(t *testing.T) {
+	w := newWorld(t, sqltest.Open(t, sqltest.SQLite(t)))
+	ctx := t.Context()
+	held := make(chan struct{}, 16)
+	w.act = func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "model.safetensors") {
+			held <- struct{}{}
+			<-r.Context().Done()
+			return true
+		}
+		return false
+	}
+	p, err := w.Begin(ctx, w.who, w.request())
+	must(t, err)
+	must(t, w.Pass(ctx))
+	<-held
+	_, err = w.Begin(ctx, w.who, w.request())
+	must(t, err)
+	must(t, w.Pass(ctx))
+	select {
+	case <-held:
+		t.Error("the same request began it anew")
+	default:
+	}
+	good := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "model.safetensors") {
+			http.ServeContent(rw, r, "", time.Time{}, strings.NewReader(weights))
+			return
+		}
+		w.serve(rw, r)
+	}))
+	defer good.Close()
+	r := w.request()
+	r.Spec.Mirrors = []hub.Mirror{{URL: good.URL}}
+	again, err := w.Begin(ctx, w.who, r)
+	must(t, err)
+	must(t, w.Pass(ctx)) // ends what hangs
+	w.Wait()
+	w.pass(t)
+	if q := w.get(t, p.ID); again.ID != p.ID || q.State != pulls.Done {
+		t.Errorf("%+v", q)
+	}
+}
+
+// TestFailureOfAnOlderRequestIsNotTheNewOnes asks again with a mirror after the last look and before the failure is stored.
+func TestFailureOfAnOlderRequestIsNotTheNewOnes(t *testing.T) {
+	sqltest.Each(t, func(t *testing.T, db *sql.DB) {
+		w := newWorld(t, db)
+		old, err := w.Begin(t.Context(), w.who, w.request())
+		must(t, err)
+		r := w.request()
+		r.Spec.Mirrors = []hub.Mirror{{URL: w.hub.URL + "/other"}}
+		_, err = w.Begin(t.Context(), w.who, r)
+		must(t, err)
+		old.State, old.Reason = pulls.Failed, "It failed."
+		must(t, w.Store.End(t.Context(), old))
+		if p := w.get(t, old.ID); p.State != pulls.Running {
+			t.Errorf("%+v", p)
+		}
+		now := w.get(t, old.ID)
+		now.State = pulls.Failed
+		must(t, w.Store.End(t.Context(), now))
+		if p := w.get(t, old.ID); p.State != pulls.Failed || p.Sealed != "" {
+			t.Errorf("%+v", p)
+		}
+	})
 }

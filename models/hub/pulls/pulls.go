@@ -76,7 +76,8 @@ type Store interface {
 	List(ctx context.Context, project string, p page.Page) ([]Pull, error)
 	// Running lists what runs, of all projects, oldest first.
 	Running(ctx context.Context) ([]Pull, error)
-	// End stores how a running pull ended; one that does not run any more stays as it is.
+	// End stores how a running pull ended; one that does not run any more stays as it is, and so does one that failed with other
+	// mirrors or another token than it was asked for with since.
 	End(ctx context.Context, p Pull) error
 	// Tell stores a running pull's progress.
 	Tell(ctx context.Context, id string, p hub.Progress) error

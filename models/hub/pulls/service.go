@@ -74,6 +74,7 @@ type Service struct {
 type active struct {
 	stop     context.CancelFunc
 	project  string
+	asked    Pull // as it was when the work began
 	progress hub.Progress
 	told     time.Time // when its progress was stored
 	rest     time.Time // not begun again before this
@@ -232,8 +233,11 @@ func (s *Service) Pass(ctx context.Context) error {
 		if a != nil && s.Now().Sub(a.told) >= tellEvery {
 			tell[p.ID], a.told = a.progress, s.Now()
 		}
-		if a == nil || a.over && !a.rest.After(s.Now()) {
+		switch {
+		case a == nil || a.over && !a.rest.After(s.Now()):
 			ready = append(ready, p)
+		case !a.over && !s.asksSame(a.asked, p):
+			a.stop() // it begins again by the next pass, from where it is
 		}
 	}
 	for busy < mostAtOnce {
@@ -252,6 +256,19 @@ func (s *Service) Pass(ctx context.Context) error {
 		errs = append(errs, s.Store.Tell(ctx, id, tell[id]))
 	}
 	return errors.Join(errs...)
+}
+
+// asksSame says whether a repeated request names the same mirrors and token as the one that is worked on.
+func (s *Service) asksSame(a, b Pull) bool {
+	if !slices.Equal(a.Spec.Mirrors, b.Spec.Mirrors) {
+		return false
+	}
+	if a.Sealed == b.Sealed || a.Sealed == "" || b.Sealed == "" {
+		return a.Sealed == b.Sealed
+	}
+	x, errx := s.Box.Open(a.purpose(), a.Sealed) // sealed twice it looks different
+	y, erry := s.Box.Open(b.purpose(), b.Sealed)
+	return errx == nil && erry == nil && string(x) == string(y)
 }
 
 // next is the oldest pull of a project that has the fewest working: a project whose pulls come slowly, or whose hub gives a byte now
@@ -276,7 +293,7 @@ func (s *Service) atOnce() int {
 // start works on a pull beside the loop; the lock is held.
 func (s *Service) start(ctx context.Context, p Pull) {
 	ctx, stop := context.WithCancel(ctx)
-	a := &active{stop: stop, project: p.Project, progress: p.Progress}
+	a := &active{stop: stop, project: p.Project, asked: p, progress: p.Progress}
 	s.active[p.ID] = a
 	s.wait.Go(func() {
 		defer stop()
