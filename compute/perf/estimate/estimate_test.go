@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/perf"
 )
@@ -400,4 +401,34 @@ func TestEveryChipHasARow(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Weights of a model are counted as they are stored where that is narrower, frozen ones beside adapters too, unless the question says how
+// they are kept; what was counted is told.
+func TestStoredWeights(t *testing.T) {
+	m := Market{Catalogue: catalogue(t)}
+	for _, c := range []struct {
+		name   string
+		stored float64
+		in     api.ChipQuestion
+		want   float64 // gigabytes of weights on one MI300X, to a part in a hundred
+		says   string
+	}{
+		{"as the products", 2, api.ChipQuestion{Task: "serve"}, 141, ""},
+		{"four bits", 0.55, api.ChipQuestion{Task: "serve"}, 38.8, "weights as they are stored, 4.4 bits each"},
+		{"asked otherwise", 0.55, api.ChipQuestion{Task: "serve", Weights: "int8"}, 70.6, ""},
+		{"frozen beside adapters", 0.55, api.ChipQuestion{Task: "post-train", LoRA: 8, Batch: 8, Context: 512}, 38.8, "weights as they are stored, 4.4 bits each"},
+		{"wider than the products", 4, api.ChipQuestion{Task: "serve"}, 141, "stored with 32 bits each"},
+	} {
+		c.in.Chips, c.in.Count, c.in.Model = []string{"mi300x"}, []int{1}, "mine"
+		r, err := Answer(c.in, &Model{Shape: llama70b(t), PerWeight: c.stored}, m)
+		if err != nil || len(r.Rows) != 1 || r.Rows[0].Memory == nil {
+			t.Errorf("%s: %+v, %v", c.name, r, err)
+			continue
+		}
+		got, says := r.Rows[0].Memory.Weights/1e9, strings.Join(r.Notes, "; ")
+		if math.Abs(got/c.want-1) > 0.01 || !strings.Contains(says, c.says) || c.says == "" && strings.Contains(says, "stored") {
+			t.Errorf("%s: %.4g GB, %q", c.name, got, says)
+		}
+	}
 }

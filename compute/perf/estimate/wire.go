@@ -59,17 +59,15 @@ func Answer(in api.ChipQuestion, model *Model, m Market) (api.ChipRanking, error
 	if err != nil {
 		return api.ChipRanking{}, err
 	}
-	if model != nil && in.Weights == "" && !trains(ask.Work.Task) && model.PerWeight > 0 && model.PerWeight < 1.9 { // quantised
-		ask.Work.WeightBytes = model.PerWeight
-		notes = append(notes, fmt.Sprintf("weights as they are stored, %.3g bits each", 8*model.PerWeight))
+	if note := ask.stored(in, model); note != "" {
+		notes = append(notes, note)
 	}
 	candidates, strange, err := m.candidates(in)
 	if err != nil {
 		return api.ChipRanking{}, err
 	}
-	if e := in.Engine; e != "" && !slices.Contains(Engines(candidates), e) {
-		return api.ChipRanking{}, fault.New(fault.Invalid, fmt.Sprintf("There is no engine %q.", e), fault.Field("engine"),
-			fault.Fix("The nearest is %s; known are %s", nearest.Name(e, Engines(candidates)), strings.Join(Engines(candidates), ", ")))
+	if err := known(in.Engine, candidates); err != nil {
+		return api.ChipRanking{}, err
 	}
 	if ask.Prices, err = m.prices(in); err != nil {
 		return api.ChipRanking{}, err
@@ -93,6 +91,63 @@ func Answer(in api.ChipQuestion, model *Model, m Market) (api.ChipRanking, error
 		a.Rows = append(a.Rows, r.Rows[i].api())
 	}
 	return a, nil
+}
+
+// WorkOf is the work that a question means, with what it leaves out filled in as Answer does; the precision stays empty where
+// the question names none, for each chip has its own best. The errors are those of Answer.
+func WorkOf(in api.ChipQuestion, model *Model, m Market) (perf.Shape, perf.Work, error) {
+	s, err := shapeOf(in, model)
+	if err != nil {
+		return s, perf.Work{}, err
+	}
+	ask, _, err := asked(in, s)
+	if err != nil {
+		return s, perf.Work{}, err
+	}
+	ask.stored(in, model)
+	candidates, _, err := m.candidates(api.ChipQuestion{})
+	if err == nil {
+		err = known(in.Engine, candidates)
+	}
+	if err != nil {
+		return s, perf.Work{}, err
+	}
+	switch len(in.Precision) {
+	case 0:
+	case 1:
+		ask.Work.Precision = ask.Precisions[0]
+	default:
+		return s, perf.Work{}, fault.InvalidField("precision", "%d precisions are named, and work has one", len(in.Precision))
+	}
+	ask.By = ByTime
+	if r := ask.check(); r != nil {
+		return s, perf.Work{}, Fault(r)
+	}
+	return s, ask.Work, nil
+}
+
+// stored counts the weights of a model as they are stored where the question does not say how they are kept, and says so. Weights that are
+// all trained are kept as the products, and so are those that are stored wider, for most engines narrow them.
+func (ask *Ask) stored(in api.ChipQuestion, model *Model) string {
+	switch {
+	case model == nil || in.Weights != "" || model.PerWeight <= 0 || trains(ask.Work.Task) && in.LoRA == 0:
+		return ""
+	case model.PerWeight < 1.9: // quantised
+		ask.Work.WeightBytes = model.PerWeight
+		return fmt.Sprintf("weights as they are stored, %.3g bits each", 8*model.PerWeight)
+	case model.PerWeight > 2.1:
+		return fmt.Sprintf("weights as the products, though they are stored with %.3g bits each, which `weights` would count", 8*model.PerWeight)
+	}
+	return ""
+}
+
+// known refuses an engine that nobody knows.
+func known(e string, candidates []Candidate) error {
+	if e == "" || slices.Contains(Engines(candidates), e) {
+		return nil
+	}
+	return fault.New(fault.Invalid, fmt.Sprintf("There is no engine %q.", e), fault.Field("engine"),
+		fault.Fix("The nearest is %s; known are %s", nearest.Name(e, Engines(candidates)), strings.Join(Engines(candidates), ", ")))
 }
 
 // Fault is a refused question as an error with its field.
