@@ -89,7 +89,7 @@ func (p *Planner) why(id string) Explanation {
 func (p *Planner) drained(e *entry) (s string) {
 	need, _ := p.describe(&e.job)
 	for _, n := range p.opt.Capacity.Nodes {
-		usable := slices.ContainsFunc(need.Need.AnyOf, func(c sched.Choice) bool { return c.Chip == n.Chip })
+		usable := slices.ContainsFunc(without(need.Need.AnyOf, e.left), func(c sched.Choice) bool { return c.Chip == n.Chip })
 		if usable {
 			s += p.opt.Capacity.outOf(n.Name)
 		}
@@ -137,6 +137,9 @@ func (p *Planner) Explain(j job.Job) Explanation {
 	e := p.jobs[j.ID]
 	if e != nil && p.opt.Tell != nil && out.Reason != "" {
 		out.Reason += p.opt.Tell(&e.job, p.classes(&e.job))
+		if len(e.left) > 0 {
+			out.Reason += sprintf(" It is kept off chips on which its work does not fit: %s.", strings.Join(e.left, ", "))
+		}
 	}
 	if e == nil && j.State == job.Queued {
 		return Explanation{Bound: "plan", Reason: "It has just come, and the next plan looks at it."}
@@ -145,7 +148,9 @@ func (p *Planner) Explain(j job.Job) Explanation {
 		return out
 	}
 	home := p.rows[j.Project].Org
-	near := func(c *sched.Change) bool { return c.Kind != "queue" || p.rows[c.Name].Org == home } // others' projects are not named
+	near := func(c *sched.Change) bool { // others' projects are not named, nor chips on which it does not fit
+		return (c.Kind != "queue" || p.rows[c.Name].Org == home) && (c.Kind != "chip" || !slices.Contains(e.left, c.Name))
+	}
 	if c := p.core.CheapestOf(j.ID, near); c != nil {
 		out.Change = &Change{Kind: c.Kind, Name: c.Name, To: c.To, Text: p.sentence(c)}
 	}

@@ -79,6 +79,8 @@ func (p *Planner) add(j *job.Job, v job.View) {
 	if e.free = free; free {
 		return
 	}
+	all := s.Need.AnyOf
+	e.left = leave(j, &s)
 	now := ms(v.Now)
 	if j.State != job.Queued && j.State != job.Preempting {
 		s.NotBefore = 0
@@ -105,7 +107,12 @@ func (p *Planner) add(j *job.Job, v job.View) {
 	if j.Attempt == 0 {
 		p.depend(e, &s, v)
 	}
-	if err := p.core.Submit(now, s); err != nil {
+	err := p.core.Submit(now, s)
+	if err != nil && len(e.left) > 0 { // of the others there are too few: what is predicted may be wrong
+		e.left, s.Need.AnyOf = nil, all
+		err = p.core.Submit(now, s)
+	}
+	if err != nil {
 		e.outside = sprintf("It can never start here: %s.", err)
 		return
 	}

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -25,7 +26,16 @@ type Menu struct {
 	Now       func() time.Time
 
 	mu   sync.Mutex
-	kept map[string]keptMenu
+	kept map[string]*menus // by project
+}
+
+// menus are the answers for the work of a project. Answers take time, and all jobs wait for it: a project whose jobs compute ever so
+// many different things has so many of them a while, and the others later.
+type menus struct {
+	list  map[string]keptMenu
+	from  time.Time // since then so many classes were looked at:
+	anew  int       // for work that had an answer before
+	first int       // for work that had none
 }
 
 // Entry is a class of chips for a job.
@@ -44,8 +54,12 @@ type keptMenu struct {
 }
 
 const (
-	menuAge  = 20 * time.Second // as old as an answer may be: jobs are asked about once a round
-	menuMost = 4096
+	menuAge = 20 * time.Second // as old as an answer may be: jobs are asked about once a round
+	// menuLooks is how many classes are looked at within menuAge for work of one project that has no answer, and as many for work that has
+	// an old one; a look takes up to twenty milliseconds.
+	menuLooks = 32
+	menuMost  = 256  // answers of a project
+	menuTotal = 1024 // projects
 )
 
 // products are the precisions of products in the order of preference, where the work names none.
@@ -64,9 +78,9 @@ func (m *Menu) Entries(j *job.Job, classes []string) []Entry {
 	key := sprintf("%s\x00%d\x00%s\x00%s", j.Project, j.Ask.Chips, strings.Join(classes, "\x00"), text)
 	now := m.Now()
 	m.mu.Lock()
-	k, ok := m.kept[key]
+	k, may := m.look(j.Project, key, len(classes), now)
 	m.mu.Unlock()
-	if ok && now.Sub(k.at) < menuAge {
+	if !may {
 		return k.list
 	}
 	k = keptMenu{at: now}
@@ -75,11 +89,42 @@ func (m *Menu) Entries(j *job.Job, classes []string) []Entry {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.kept == nil || len(m.kept) >= menuMost {
-		m.kept = map[string]keptMenu{}
+	if p := m.kept[j.Project]; p != nil {
+		if len(p.list) >= menuMost {
+			p.list = map[string]keptMenu{}
+		}
+		p.list[key] = k
 	}
-	m.kept[key] = k
 	return k.list
+}
+
+// look gives the answer that is kept, and whether there is to be another one: none is kept or it is old, and the project has not had
+// too many lately. It is called with mu held.
+func (m *Menu) look(project, key string, classes int, now time.Time) (keptMenu, bool) {
+	p := m.kept[project]
+	if p == nil {
+		if m.kept == nil || len(m.kept) >= menuTotal {
+			m.kept = map[string]*menus{}
+		}
+		p = &menus{list: map[string]keptMenu{}, from: now}
+		m.kept[project] = p
+	}
+	if age := now.Sub(p.from); age >= menuAge || age < 0 {
+		p.from, p.anew, p.first = now, 0, 0
+	}
+	k, ok := p.list[key]
+	if ok && now.Sub(k.at) < menuAge {
+		return k, false
+	}
+	spent := &p.first
+	if ok {
+		spent = &p.anew
+	}
+	if *spent >= menuLooks {
+		return k, false
+	}
+	*spent += classes
+	return k, true
 }
 
 func (m *Menu) entry(j *job.Job, class string) Entry {
@@ -131,8 +176,8 @@ func (m *Menu) chip(class string) (chip.Chip, error) {
 }
 
 // Speeds implements Options.Speeds: tokens a second over those that the first of the classes by name is predicted before
-// anything was measured, which stays the same while measurements come. A class that cannot hold the work is a million times slower than
-// that, so that nothing chooses it that has another; one that nobody knows is as the slowest that is known.
+// anything was measured, which stays the same while measurements come. Of a class that cannot hold the work it is Unfit; one that nobody
+// knows is as the slowest that is known.
 func (m *Menu) Speeds(j *job.Job, classes []string) []int64 {
 	list := m.Entries(j, classes)
 	order := slices.Clone(list)
@@ -142,20 +187,20 @@ func (m *Menu) Speeds(j *job.Job, classes []string) []int64 {
 		return nil
 	}
 	reference := order[at].Prior
-	slowest := int64(maxSpeed)
+	least := int64(maxSpeed)
 	out := make([]int64, len(list))
 	for i, e := range list {
 		if e.Rate > 0 {
-			out[i] = max(1, int64(min(e.Rate/reference*sched.Micro, maxSpeed)))
-			slowest = min(slowest, out[i])
+			out[i] = max(slowest+1, int64(min(e.Rate/reference*sched.Micro, maxSpeed)))
+			least = min(least, out[i])
 		}
 	}
 	for i, e := range list {
 		switch {
 		case e.NoFit:
-			out[i] = 1
+			out[i] = Unfit
 		case e.Rate == 0:
-			out[i] = slowest
+			out[i] = least
 		}
 	}
 	return out
@@ -191,7 +236,11 @@ func (m *Menu) Tell(j *job.Job, classes []string) string {
 		}
 		parts = append(parts, text)
 	}
-	if len(parts) == 0 {
+	switch {
+	case len(parts) > 0:
+	case j.Ask.Work != nil && j.Ask.Chips > 0 && len(classes) > 0:
+		return " How fast its chips are is not looked at yet, for jobs of its project compute very many different things."
+	default:
 		return ""
 	}
 	by := "price"
@@ -201,5 +250,6 @@ func (m *Menu) Tell(j *job.Job, classes []string) string {
 	case "greenest":
 		by = "energy"
 	}
-	return sprintf(" Chips are chosen by %s; for %d of them: %s.", by, j.Ask.Chips, strings.Join(parts, "; "))
+	w := j.Ask.Work
+	return sprintf(" Chips are chosen by %s for %s of %s; for %d of them: %s.", by, w.Work.Task, cmp.Or(w.Shape.Name, "a model"), j.Ask.Chips, strings.Join(parts, "; "))
 }

@@ -70,7 +70,7 @@ func TestMenuOfAModel(t *testing.T) {
 		t.Error(text)
 	}
 	j.Ask.Work = serving(t, "llama-3-70b")
-	if x := m.Speeds(j, []string{big, "amd-mi300x"}); len(x) != 2 || x[0] != 1 || x[1] < sched.Micro/2 {
+	if x := m.Speeds(j, []string{big, "amd-mi300x"}); len(x) != 2 || x[0] != queue.Unfit || x[1] < sched.Micro/2 {
 		t.Errorf("one that does not fit: %v, %s", x, m.Tell(j, []string{big, "amd-mi300x"}))
 	}
 	j.Ask.Work = nil
@@ -121,5 +121,82 @@ func TestPricesChangeWhileJobsRun(t *testing.T) {
 	w.run(5*time.Minute, time.Second)
 	if a, b := w.get(run.ID), w.get(next.ID); a.State != job.Running || a.Attempt != 1 || b.State != job.Running || b.Standing.Placement.Chip != "y" || len(w.broken) > 0 {
 		t.Errorf("%s in attempt %d, %s on %+v; %v", a.State, a.Attempt, b.State, b.Standing.Placement, w.broken)
+	}
+}
+
+// A class on which the work does not fit is left out of the menu: the job waits for another though that one is idle, and says so. Where
+// no other is, or of the others too few, it starts all the same, for predictions may be wrong.
+func TestChipsOnWhichWorkDoesNotFit(t *testing.T) {
+	const large = "amd-mi300x"
+	for _, c := range []struct {
+		name  string
+		chips int
+		types []string
+		want  string // where it runs in the end
+		waits bool
+	}{
+		{"another is busy", 1, []string{big, large}, large, true},
+		{"none is left", 1, []string{big}, big, false},
+		{"of the others there are too few", 2, []string{"nvidia-a100-40gb-pcie", large}, "nvidia-a100-40gb-pcie", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(quick, 2, big+"=1", large+"=1", "nvidia-a100-40gb-pcie=2")
+			m, _ := menuOf(t, w.now)
+			w.speeds, w.tell = m.Speeds, m.Tell
+			w.restart()
+			must(w.submit("a", "before", time.Hour, job.Ask{Chips: 1, ChipTypes: []string{large}}, func(s *job.Spec) { s.Priority = 9 }))(t)
+			w.run(time.Minute, time.Second)
+			model := map[int]string{1: "llama-3-70b", 2: "llama-3-405b"}[c.chips]
+			j := must(w.submit("a", "large", time.Hour, job.Ask{Chips: c.chips, ChipTypes: c.types, Work: serving(t, model)}))(t)
+			w.run(10*time.Minute, time.Second)
+			x := w.planner.Explain(w.get(j.ID))
+			if got := w.get(j.ID); c.waits != (got.State == job.Queued) || c.waits != strings.Contains(x.Reason, "kept off chips on which its work does not fit: "+big+".") || x.Change != nil && x.Change.Name == big {
+				t.Errorf("it is %s: %s (%+v)", got.State, x.Reason, x.Change)
+			}
+			w.restart()
+			w.run(2*time.Hour, 10*time.Second)
+			if got := w.get(j.ID); got.Standing.Placement == nil || got.Standing.Placement.Chip != c.want || len(w.broken) > 0 {
+				t.Errorf("it is %s on %+v: %s; %v", got.State, got.Standing.Placement, got.Reason, w.broken)
+			}
+		})
+	}
+}
+
+// A project whose jobs compute very many different things does not keep the others waiting: it is answered a part of them at a time, and the rest
+// later.
+func TestMenusOfManyWorks(t *testing.T) {
+	at := time.Unix(1_800_000_000, 0)
+	m, _ := menuOf(t, func() time.Time { return at })
+	ask := func(project string, i int) bool {
+		w := serving(t, "llama-3-8b")
+		w.Work.Context = 100 + i
+		j := &job.Job{Spec: job.Spec{Project: project, Ask: job.Ask{Chips: 1, Work: w}}}
+		got := m.Speeds(j, []string{big, "amd-mi300x"}) != nil
+		if !got && !strings.Contains(m.Tell(j, []string{big}), "not looked at yet") {
+			t.Error("nothing says why")
+		}
+		return got
+	}
+	answered := func() (n int) {
+		for i := range 100 {
+			if ask("prj_a", i) {
+				n++
+			}
+		}
+		return n
+	}
+	first, again := answered(), answered()
+	if first == 0 || first > 50 || again != first {
+		t.Errorf("%d, then %d of 100 at one time", first, again)
+	}
+	if !ask("prj_b", 1) {
+		t.Error("another project has to wait for it")
+	}
+	for range 20 {
+		at = at.Add(time.Minute)
+		again = answered()
+	}
+	if again != 100 {
+		t.Errorf("%d of 100 after twenty minutes", again)
 	}
 }

@@ -24,7 +24,8 @@ type Options struct {
 	Changed  func()           // told when something changed that the next pass should see soon; may be nil
 
 	// Speeds says how fast a job is thought to be on one chip of each class it may use, beside one another: in sched.Micro
-	// of any reference that is the same in all answers for the job. Nothing or 0: as fast as the reference. It is asked when a job comes
+	// of any reference that is the same in all answers for the job. Nothing or 0: as fast as the reference; Unfit: the job's work does not fit
+	// there, and the class is left out of its menu if another is left. It is asked when a job comes
 	// and again once a round, for speeds are learnt while jobs wait and run. It must be quick. nil: all are alike.
 	Speeds func(j *job.Job, classes []string) []int64
 	// Tell explains the speeds of a job in a sentence that begins with a blank; empty: there is nothing to explain. nil: nothing is.
@@ -74,6 +75,7 @@ type entry struct {
 	begin   time.Time // before which the core was told not to start it
 	start   *start    // decided, not seen carried out
 	stop    *stop     // likewise
+	left    []string  // classes that its menu was told without, for its work does not fit there
 }
 
 // start is a decision to start an attempt.

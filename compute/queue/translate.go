@@ -55,11 +55,49 @@ func (p *Planner) choices(j *job.Job, names []string) []sched.Choice {
 	out := make([]sched.Choice, len(names))
 	for i, n := range names {
 		out[i] = sched.Choice{Chip: n}
-		if i < len(speeds) {
+		switch {
+		case i >= len(speeds):
+		case speeds[i] == Unfit:
+			out[i].Speed = slowest
+		default:
 			out[i].Speed = min(max(speeds[i], 0), maxSpeed)
 		}
 	}
 	return out
+}
+
+// Unfit is the speed on a class of chips on which the work of a job does not fit.
+const Unfit = -1
+
+// slowest is the least that can be told of a speed, a millionth of the reference: nothing chooses such a class that has another.
+const slowest = 1
+
+// leave takes the classes out of a menu on which the work does not fit, and names them. They stay where nothing else would be left, for what
+// is predicted may be wrong and the job is not to wait for ever; and so does the class that it runs on.
+func leave(j *job.Job, s *sched.Job) (left []string) {
+	running := j.State != job.Queued && j.State != job.Preempting
+	w := j.Standing.Placement
+	if j.Ask.Work == nil || running && w == nil {
+		return nil
+	}
+	for _, c := range s.Need.AnyOf {
+		if c.Speed == slowest && !(running && w.Chip == c.Chip) {
+			left = append(left, c.Chip)
+		}
+	}
+	if len(left) == len(s.Need.AnyOf) {
+		return nil
+	}
+	s.Need.AnyOf = without(s.Need.AnyOf, left)
+	return left
+}
+
+// without are the choices but those of some classes.
+func without(all []sched.Choice, left []string) []sched.Choice {
+	if len(left) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(c sched.Choice) bool { return slices.Contains(left, c.Chip) })
 }
 
 // worth fills in what chips cost and draw.
@@ -118,7 +156,7 @@ func (p *Planner) respeed(now int64) {
 	for _, id := range slices.Sorted(maps.Keys(p.jobs)) {
 		e := p.jobs[id]
 		if s, free := p.describe(&e.job); !free && e.outside == "" {
-			p.note(id, p.core.SetSpeeds(now, id, s.Need.AnyOf))
+			p.note(id, p.core.SetSpeeds(now, id, without(s.Need.AnyOf, e.left)))
 		}
 	}
 }
