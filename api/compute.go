@@ -79,7 +79,22 @@ type NewJob struct {
 	Retries     int               `json:"retries,omitempty" minimum:"0" doc:"how often it is started again after it failed by itself; default never"`
 	Array       string            `json:"array,omitempty" maxLength:"8192" doc:"run an element for each of these numbers, such as 0-9, 1,3,5-7 or 0-99%4 for at most four at once"`
 	Interactive bool              `json:"interactive,omitempty" doc:"somebody waits for it"`
+	Work        *JobWork          `json:"work,omitempty" doc:"what it computes: classes of chips are compared by how fast it is thought to be on them"`
 	Placing
+}
+
+// JobWork is what a program computes. What is left out is filled in as in a ChipQuestion.
+type JobWork struct {
+	Model     string `json:"model" minLength:"1" maxLength:"200" doc:"name of a shape that is known, or of a model of the registry"`
+	Task      string `json:"task" maxLength:"32" doc:"train, post-train, serve, prefill, decode or embed"`
+	Engine    string `json:"engine,omitempty" maxLength:"64" doc:"whose speed is meant; default: the mean of all"`
+	Precision string `json:"precision,omitempty" maxLength:"16" doc:"of the products; default: the best that a chip has"`
+	Weights   string `json:"weights,omitempty" maxLength:"16" doc:"how weights are kept: a precision, int4, or bits such as 4.5b"`
+	Batch     int    `json:"batch,omitempty" minimum:"0" maximum:"16777216" doc:"training: sequences of a step; else sequences at once, default: as many as fit"`
+	Context   int    `json:"context,omitempty" minimum:"0" maximum:"16777216" doc:"tokens of a sequence; decode: in the cache"`
+	Prompt    int    `json:"prompt,omitempty" minimum:"0" maximum:"16777216" doc:"serve: tokens of a prompt"`
+	Output    int    `json:"output,omitempty" minimum:"0" maximum:"16777216" doc:"serve: tokens of an answer"`
+	LoRA      int    `json:"lora,omitempty" minimum:"0" maximum:"65536" doc:"post-train: rank of the adapters; 0: all weights are trained"`
 }
 
 // Change is the cheapest change with which a waiting job would start now.

@@ -21,6 +21,7 @@ type programFlags struct {
 	place  placingFlags
 	env    []string
 	memory string
+	work   string
 	grace  time.Duration
 }
 
@@ -32,6 +33,7 @@ func (p *programFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.env, "env", nil, "NAME=value for its environment, or NAME for the value here; repeatable")
 	f.DurationVar(&p.grace, "grace", 0, "time between SIGTERM and SIGKILL when it must end (default 30s)")
 	f.IntVar(&p.job.Retries, "retries", 0, "start it again so often when it fails by itself")
+	f.StringVar(&p.work, "work", "", "what it computes, as MODEL:TASK, so that chips are compared by how fast it is on them; such as llama-3-8b:train,batch=64,context=4096")
 	p.place.add(f, &p.job.Placing)
 }
 
@@ -55,7 +57,52 @@ func (p *programFlags) fill(args []string, now time.Time) (err error) {
 		return fault.InvalidField("grace", "--grace is %s; it must be at least 1s", p.grace)
 	}
 	p.job.Grace = int64(p.grace / time.Second)
+	if p.job.Work, err = workOf(p.work); err != nil {
+		return err
+	}
 	return p.place.fill(&p.job.Placing, now)
+}
+
+// workOf reads what a program computes: MODEL:TASK and further words of it behind commas; nil for an empty text.
+func workOf(text string) (*api.JobWork, error) {
+	if text == "" {
+		return nil, nil
+	}
+	bad := func(format string, args ...any) error {
+		return fault.New(fault.Invalid, fmt.Sprintf(format, args...), fault.Field("--work"), fault.Fix("Write MODEL:TASK, such as llama-3-8b:train or llama-3-8b:serve,batch=32,engine=vllm"))
+	}
+	head, rest, more := strings.Cut(text, ",")
+	at := strings.LastIndexByte(head, ':') // names of models may have colons
+	if at < 1 || at == len(head)-1 {
+		return nil, bad("%q names no model and task.", text)
+	}
+	w := &api.JobWork{Model: head[:at], Task: head[at+1:]}
+	words := map[string]*string{"engine": &w.Engine, "precision": &w.Precision, "weights": &w.Weights}
+	numbers := map[string]*int{"batch": &w.Batch, "context": &w.Context, "prompt": &w.Prompt, "answer": &w.Output, "lora": &w.LoRA}
+	seen := map[string]bool{}
+	for more {
+		var part string
+		part, rest, more = strings.Cut(rest, ",")
+		name, value, _ := strings.Cut(part, "=")
+		if seen[name] || value == "" {
+			return nil, bad("%q of the work is named twice or has no value.", name)
+		}
+		seen[name] = true
+		if to := words[name]; to != nil {
+			*to = value
+			continue
+		}
+		to := numbers[name]
+		if to == nil {
+			return nil, bad("%q is no word of the work; there are answer, batch, context, engine, lora, precision, prompt and weights.", name)
+		}
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 {
+			return nil, bad("%s=%s of the work is no number from 1 up.", name, value)
+		}
+		*to = n
+	}
+	return w, nil
 }
 
 // bytesOf reads a size such as 512M: a whole number with a unit of 1024 or none.

@@ -12,7 +12,9 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/perf"
 	"github.com/triarch-ai/triarch/compute/queue"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/tenancy"
@@ -238,5 +240,45 @@ func TestARunsPlacingIsKept(t *testing.T) {
 	}
 	if p := problemOf(t, w.askJSON("POST", v1+"/runs", w.owner, strings.Replace(body, `"min_chips":2`, `"min_chips":9`, 1))); p.Field != "min_chips" {
 		t.Errorf("%+v", p)
+	}
+}
+
+// What a program computes is read as an estimate's question is: a known shape or a model of its own project, with its sizes filled in.
+func TestWorkOfPrograms(t *testing.T) {
+	w := newWorld(t)
+	secret := w.key(t, tenancy.Key{Role: tenancy.Developer, Scopes: []tenancy.Scope{tenancy.Write}})
+	ask := func(work string) (int, string) {
+		rec := w.askJSON("POST", "/api/v1/jobs", secret, `{"command":["true"],"chips":2,"work":`+work+`}`)
+		return rec.Code, rec.Body.String()
+	}
+	code, body := ask(`{"model":"llama-3-8b","task":"train","batch":64,"precision":"fp16","engine":"nemo"}`)
+	j := w.jobs.all[gjson.Get(body, "id").Str]
+	if code != http.StatusCreated || j.Ask.Work == nil {
+		t.Fatalf("%d %s", code, body)
+	}
+	want := perf.Work{Task: perf.Train, Engine: "nemo", Precision: chip.FP16, Batch: 64, Context: 8192}
+	if d := cmp.Diff(want, j.Ask.Work.Work); d != "" || j.Ask.Work.Shape.Layers != 32 {
+		t.Error(d)
+	}
+	for work, field := range map[string]string{
+		`{"model":"llama-3-8x","task":"train"}`:                               "llama-3-8b",
+		`{"model":"m","task":"train"}`:                                        "model", // its shape is not known
+		`{"model":"llama-3-8b","task":"sing"}`:                                "task",
+		`{"model":"llama-3-8b","task":"train","engine":"nobody"}`:             "engine",
+		`{"model":"llama-3-8b","task":"train","precision":"fp3"}`:             "precision",
+		`{"model":"llama-3-8b","task":"train","lora":8}`:                      "lora",
+		`{"model":"llama-3-8b","task":"train","batch":-1}`:                    "batch",
+		`{"model":"llama-3-8b","task":"decode","context":16777216,"batch":1}`: "",
+		`{"model":"llama-3-8b","task":"decode","context":16777217,"batch":1}`: "context",
+		`{"model":"` + strings.Repeat("x", 300) + `","task":"decode"}`:        "model",
+		`{"task":"decode"}`: "model",
+	} {
+		if code, body := ask(work); field != "" && (code < 400 || code > 422 || !strings.Contains(body, field)) || field == "" && code != http.StatusCreated {
+			t.Errorf("%s: %d %s", work, code, body)
+		}
+	}
+	rec := w.askJSON("POST", "/api/v1/jobs", secret, `{"command":["true"],"work":{"model":"llama-3-8b","task":"train"}}`)
+	if rec.Code != http.StatusUnprocessableEntity && rec.Code != http.StatusBadRequest || !strings.Contains(rec.Body.String(), "none are asked for") {
+		t.Errorf("without chips: %d %s", rec.Code, rec.Body)
 	}
 }

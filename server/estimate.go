@@ -29,7 +29,7 @@ func (s *Server) estimateOps() {
 			if err != nil {
 				return nil, err
 			}
-			model, err := s.model(ctx, p, in.Body)
+			model, err := s.model(ctx, p.ProjectID, in.Body)
 			if err != nil {
 				return nil, err
 			}
@@ -73,7 +73,7 @@ func (s *Server) stock(ctx context.Context) ([]estimate.Stock, error) {
 }
 
 // model is one of the registry; nil where the question brings its own or names a known one.
-func (s *Server) model(ctx context.Context, p *auth.Principal, q api.ChipQuestion) (*estimate.Model, error) {
+func (s *Server) model(ctx context.Context, project string, q api.ChipQuestion) (*estimate.Model, error) {
 	if shape.IsConfig(q.Shape) {
 		read, err := shape.Config(q.Shape, q.Model)
 		return &estimate.Model{Shape: read}, err
@@ -84,9 +84,9 @@ func (s *Server) model(ctx context.Context, p *auth.Principal, q api.ChipQuestio
 	if _, ok := perf.Named(q.Model); ok {
 		return nil, nil
 	}
-	v, err := s.Registry.Get(ctx, p.ProjectID, q.Model)
+	v, err := s.Registry.Get(ctx, project, q.Model)
 	if fault.Is(err, fault.NotFound) || q.Model == "" {
-		models, err := s.Registry.Models(ctx, p.ProjectID, page.Page{Limit: 200})
+		models, err := s.Registry.Models(ctx, project, page.Page{Limit: 200})
 		if err != nil {
 			return nil, err
 		}

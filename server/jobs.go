@@ -10,6 +10,7 @@ import (
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/job"
+	"github.com/triarch-ai/triarch/compute/perf/estimate"
 	"github.com/triarch-ai/triarch/compute/program"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/page"
@@ -116,6 +117,9 @@ func (s *Server) createJob(ctx context.Context, p *auth.Principal, in *struct {
 	if spec.Ask, err = s.ask(ctx, prj, b.Placing); err != nil {
 		return nil, err
 	}
+	if spec.Ask.Work, err = s.work(ctx, prj, b); err != nil {
+		return nil, err
+	}
 	for _, name := range slices.Sorted(maps.Keys(b.Env)) {
 		spec.Env = append(spec.Env, name+"="+b.Env[name])
 	}
@@ -124,6 +128,31 @@ func (s *Server) createJob(ctx context.Context, p *auth.Principal, in *struct {
 	}
 	j, err := s.Programs.Submit(ctx, program.Who{Project: prj, Key: p.KeyID, Role: p.Role}, spec)
 	return &out[api.Job]{jobView(j)}, err
+}
+
+// work is what a program says it computes; nil where it says nothing.
+func (s *Server) work(ctx context.Context, project string, b api.NewJob) (*job.Work, error) {
+	w := b.Work
+	switch {
+	case w == nil:
+		return nil, nil
+	case b.Chips < 1:
+		return nil, fault.InvalidField("work", "Work is named to compare chips by, and none are asked for.")
+	}
+	q := api.ChipQuestion{Model: w.Model, Task: w.Task, Engine: w.Engine, Weights: w.Weights, Batch: w.Batch, Context: w.Context, Prompt: w.Prompt, Output: w.Output, LoRA: w.LoRA}
+	if w.Precision != "" {
+		q.Precision = []string{w.Precision}
+	}
+	model, err := s.model(ctx, project, q)
+	if err != nil {
+		return nil, err
+	}
+	m, err := s.Chips()
+	if err != nil {
+		return nil, err
+	}
+	shape, work, err := estimate.WorkOf(q, model, m)
+	return &job.Work{Shape: shape, Work: work}, err
 }
 
 // seconds is a duration of a request; one that is longer than any bound stays so.
