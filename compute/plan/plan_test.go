@@ -282,6 +282,7 @@ func TestBadOptionsSayWhatToDo(t *testing.T) {
 		`The nearest is "weeks"`:     func(o *Options) { o.Forecast = "week" },
 		"no job to learn from":       func(o *Options) { o.Jobs = nil },
 		"shorter than a second":      func(o *Options) { o.Jobs = jobs[:1] },
+		`"y", which no fleet has`:    func(o *Options) { o.Tokens = map[string]float64{"y": 5} },
 		"x has +Inf tokens":          func(o *Options) { o.Tokens = map[string]float64{"x": math.Inf(1)} },
 		"window is 1s":               func(o *Options) { o.Window = time.Second },
 		"No site of the fleet takes": func(o *Options) { o.Fleets = []Fleet{{"now", isolated(t, "a", "z")}} },

@@ -17,6 +17,7 @@ import (
 	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
 	"github.com/triarch-ai/triarch/compute/sched/sim/triarch"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // PolicyNamed makes a policy for each replay: triarch, the core that runs live fleets, or a baseline of `sim queue`.
@@ -120,6 +121,15 @@ func (p *planner) check() error {
 		return fault.InvalidField("next", "next is %d; it must be at most %d purchases", o.Next, MaxNext)
 	}
 	for name, rate := range o.Tokens {
+		var names []string
+		for _, f := range o.Fleets {
+			for _, c := range f.Chips {
+				names = append(names, c.Name)
+			}
+		}
+		if !slices.Contains(names, name) {
+			return fault.New(fault.Invalid, fmt.Sprintf("Tokens a second are given for %q, which no fleet has.", name), fault.Field("tokens"), fault.Fix("The nearest is %q", nearest.Name(name, names)))
+		}
 		if !(rate > 0 && rate <= 1e9) {
 			return fault.InvalidField("tokens", "%s has %g tokens a second; it must be above 0 and at most 1e9", name, rate)
 		}

@@ -39,6 +39,9 @@ func Tokens(known *chip.Catalogue, fleets []Fleet, model string, w perf.Work, be
 			if err != nil {
 				return nil, nil, fault.New(fault.Invalid, fmt.Sprintf("The catalogue does not know the chip %q, so its throughput cannot be predicted.", name), fault.Field("model"), fault.Fix("Give --tokens %s=RATE", name))
 			}
+			if source, lacks := c.Without(w.Precision); lacks {
+				return nil, nil, fault.New(fault.Invalid, fmt.Sprintf("%s does not have %s (%s).", name, w.Precision, source), fault.Field("precision"), fault.Fix("Give another --precision, or --tokens %s=RATE", name))
+			}
 			a, chips, refused := fastest(shape, w, c, int(n.Chips), better)
 			if refused != nil {
 				return nil, nil, fault.New(fault.Invalid, fmt.Sprintf("%s on %s: %s", model, name, refused.Error()), fault.Field("model"), fault.Fix("Give --tokens %s=RATE", name))

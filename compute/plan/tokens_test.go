@@ -40,7 +40,8 @@ func TestTokensArePredictedOrRefused(t *testing.T) {
 	for want, c := range map[string]struct{ chip, model string }{
 		"does not know the chip":     {"x", "llama-3-8b"},
 		`The nearest is "llama-3-8b`: {"nvidia-h100-sxm", "llama-3-8"},
-		"It does not fit":            {"nvidia-t4", "llama-3-405b"},
+		"It does not fit":            {"nvidia-l4", "llama-3-405b"},
+		"does not have bf16":         {"nvidia-t4", "llama-3-8b"},
 	} {
 		if _, _, err := Tokens(known, fl(c.chip), c.model, serve, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %s: %v", want, err)

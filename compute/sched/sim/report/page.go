@@ -18,7 +18,7 @@ figure{margin:0;padding:.75rem;background:var(--box);border-radius:8px}figcaptio
 svg{width:100%;height:auto;display:block}svg text{font-size:12px;fill:var(--dim)}.grid{stroke:var(--grid);stroke-width:1}polyline{fill:none;stroke-width:2;stroke-linejoin:round}
 .c0{stroke:var(--c0);background:var(--c0)}.c1{stroke:var(--c1);background:var(--c1)}.c2{stroke:var(--c2);background:var(--c2)}.c3{stroke:var(--c3);background:var(--c3)}.c4{stroke:var(--c4);background:var(--c4)}.c5{stroke:var(--c5);background:var(--c5)}.c6{stroke:var(--c6);background:var(--c6)}.c7{stroke:var(--c7);background:var(--c7)}.c8{stroke:var(--c8);background:var(--c8)}
 .legend{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin:1rem 0}.legend i{display:inline-block;width:1.4em;height:.3em;border-radius:2px;margin-right:.45em;vertical-align:middle}
-.wide{overflow-x:auto;margin-bottom:1rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.3rem .8rem;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}th:first-child,td:first-child{text-align:left}`
+.wide{overflow-x:auto;margin-bottom:1rem}table{border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:.3rem .8rem;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap;vertical-align:bottom}th{white-space:normal}th:first-child,td:first-child{text-align:left}`
 
 // Page writes the summaries as one HTML page that needs nothing else: plots as SVG, styles inside, no script.
 func Page(w io.Writer, title, about string, runs []*Summary) error {
