@@ -55,8 +55,20 @@ func (c *Capacity) out(node string) (list []int) {
 	return list
 }
 
+// hides is a variable whose empty value is known to show no device at all, see
+// https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/environment-variables.html; of the others that is not known.
+const hides = "CUDA_VISIBLE_DEVICES"
+
 // isolation keeps the processes of an attempt to its devices; nil where nothing is known that would.
 func (c *Capacity) isolation(chip string, held []sched.Held) []string {
+	if chip == CPU { // what asked for cores alone is given no devices, so it does not disturb whoever has them
+		for class := range c.Variables {
+			if c.Variables[class] == hides && class != CPU {
+				return []string{hides + "="}
+			}
+		}
+		return nil
+	}
 	name := c.Variables[chip]
 	if name == "" {
 		return nil

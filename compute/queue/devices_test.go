@@ -45,6 +45,16 @@ func (w *world) devicesOf(id string) string {
 	return j.Standing.Placement.Devices()
 }
 
+// Work that asked for cores alone sees none of the devices that others are given.
+func TestWorkWithoutChipsSeesNoDevices(t *testing.T) {
+	w := discovered()
+	j := must(w.submit("a", "cores", time.Hour, job.Ask{}, func(s *job.Spec) { s.CPUs = 1 }))(t)
+	w.run(5*time.Second, time.Second)
+	if got := w.get(j.ID); got.State != job.Running || !slices.Equal(got.Standing.Placement.Env, []string{"CUDA_VISIBLE_DEVICES="}) {
+		t.Errorf("%s: %+v", got.State, got.Standing.Placement)
+	}
+}
+
 // A device that fails under a job ends its attempt as a fault of the node, which counts neither as a restart nor as making way; the job
 // starts elsewhere, once, whenever the keeper dies on the way.
 func TestAFailedDeviceMovesItsJob(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"os"
 	"strings"
 	"testing"
 
@@ -61,6 +62,23 @@ func TestTheEmbeddedEngineIsPredicted(t *testing.T) {
 	}
 	if text := report(d); strings.Contains(text, "NaN") || strings.Count(text, "\n| ") < 18 {
 		t.Error(text)
+	}
+}
+
+// TestTheDocumentSaysIt holds the tables of docs/perf.md to what was measured.
+func TestTheDocumentSaysIt(t *testing.T) {
+	d, err := read("testdata/native.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile("../../docs/perf.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(report(d)) {
+		if strings.HasPrefix(line, "| ") && !strings.Contains(string(doc), line) {
+			t.Errorf("docs/perf.md lacks %q; `go run ./test/calibrate -in test/calibrate/testdata/native.json` prints its tables", line)
+		}
 	}
 }
 
