@@ -31,6 +31,8 @@ type gatewayNode struct {
 	stop  context.CancelFunc
 	loops sync.WaitGroup
 
+	shipping sync.Mutex
+
 	mu     sync.Mutex
 	ledger []meter.Record
 	slot   int64
@@ -62,6 +64,8 @@ func (n *gatewayNode) kill() {
 }
 
 func (n *gatewayNode) ship(ctx context.Context) error {
+	n.shipping.Lock() // the node's loop and the test at its end
+	defer n.shipping.Unlock()
 	n.mu.Lock()
 	some := n.ledger
 	n.mu.Unlock()

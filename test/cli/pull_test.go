@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -40,8 +41,8 @@ func TestPullOutlivesTheServer(t *testing.T) {
 	hub := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/api/models/org/tiny/revision/main":
-			fmt.Fprintf(w, `{"sha":%q,"siblings":[{"rfilename":"config.json","size":%d},{"rfilename":"model.safetensors","size":%d,"lfs":{"sha256":%q,"size":%d}}]}`,
-				commit, len(config), len(file), sum, len(file))
+			fmt.Fprintf(w, `{"sha":%q,"siblings":[{"rfilename":"config.json","size":%d,"blobId":"%x"},{"rfilename":"model.safetensors","size":%d,"lfs":{"sha256":%q,"size":%d}}]}`,
+				commit, len(config), sha1.Sum(fmt.Appendf(nil, "blob %d\x00%s", len(config), config)), len(file), sum, len(file))
 		case "/org/tiny/resolve/" + commit + "/config.json":
 			fmt.Fprint(w, config)
 		case "/org/tiny/resolve/" + commit + "/model.safetensors":
