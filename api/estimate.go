@@ -30,7 +30,7 @@ type ChipQuestion struct {
 	Chips  []string         `json:"chips,omitempty" maxItems:"256" doc:"ids or aliases; default: the whole catalogue"`
 	Make   string           `json:"make,omitempty" maxLength:"64" doc:"only chips of this make"`
 	Fleet  bool             `json:"fleet,omitempty" doc:"only chips of this installation's nodes, as many as there are"`
-	Count  []int            `json:"count,omitempty" maxItems:"64" doc:"numbers of chips; default: the one with the most tokens a second of each chip, of a node and of what fits, or where rate, requests or within_s are wanted the smallest that does it"`
+	Count  []int            `json:"count,omitempty" maxItems:"16" doc:"numbers of chips; default: the one with the most tokens a second of each chip, of a node and of what fits, or where rate, requests or within_s are wanted the smallest that does it"`
 	Least  bool             `json:"least,omitempty" doc:"the smallest number that does it, instead"`
 	Best   bool             `json:"best,omitempty" doc:"the number with the most tokens a second of each chip even where rate, requests or within_s are wanted"`
 	Most   int              `json:"most,omitempty" minimum:"0" maximum:"65536" doc:"chips at the most where count is left out"`

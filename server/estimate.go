@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"time"
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/perf"
@@ -15,6 +16,9 @@ import (
 	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 )
+
+// longest is how long one ranking may take: those of everybody else wait for it.
+const longest = 15 * time.Second
 
 func (s *Server) estimateOps() {
 	op(s, "estimate-chips", "compute", "Rank chips for a piece of work: where it fits, how fast, how dear, with how much energy, and why not elsewhere",
@@ -33,6 +37,9 @@ func (s *Server) estimateOps() {
 			if err != nil {
 				return nil, err
 			}
+			limited, cancel := context.WithTimeout(ctx, longest)
+			defer cancel()
+			m.Stop = limited.Err
 			r, err := estimate.Answer(in.Body, model, m)
 			return &out[api.ChipRanking]{r}, err
 		})

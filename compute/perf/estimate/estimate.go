@@ -54,7 +54,12 @@ type Ask struct {
 	PUE        float64          // energy of the whole site for each joule of a chip; 0: the chips alone
 	Prices     map[string]float64
 	By         By
+
+	stop func() error // not nil once nobody waits for the answer any more; may itself be nil
 }
+
+// stopped says that what follows is for nobody.
+func (ask *Ask) stopped() bool { return ask.stop != nil && ask.stop() != nil }
 
 // Candidate is a chip to be ranked.
 type Candidate struct {

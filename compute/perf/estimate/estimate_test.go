@@ -1,6 +1,7 @@
 package estimate
 
 import (
+	"context"
 	"math"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/perf"
+	"github.com/triarch-ai/triarch/internal/fault"
 )
 
 func catalogue(t testing.TB) *chip.Catalogue {
@@ -430,5 +432,24 @@ func TestStoredWeights(t *testing.T) {
 		if math.Abs(got/c.want-1) > 0.01 || !strings.Contains(says, c.says) || c.says == "" && strings.Contains(says, "stored") {
 			t.Errorf("%s: %.4g GB, %q", c.name, got, says)
 		}
+	}
+}
+
+// A question that nobody waits for any more ends, and says so.
+func TestQuestionsEnd(t *testing.T) {
+	asked := 0
+	m := Market{Catalogue: catalogue(t), Stop: func() error {
+		if asked++; asked > 3 {
+			return context.DeadlineExceeded
+		}
+		return nil
+	}}
+	in := api.ChipQuestion{Model: "llama-3-70b", Task: "train", Batch: 1 << 20, Tokens: 1e18, Within: 1}
+	if _, err := Answer(in, nil, m); !fault.Is(err, fault.TooLarge) {
+		t.Errorf("%v", err)
+	}
+	m.Stop = func() error { return nil }
+	if _, err := Answer(api.ChipQuestion{Model: "llama-3-8b", Task: "serve", Chips: []string{"h100"}}, nil, m); err != nil {
+		t.Error(err)
 	}
 }

@@ -17,7 +17,10 @@ func (s *search) at(count int) (Row, bool) {
 		row.Refused = &Refusal{Reason: NotInFleet, Fleet: s.of.Has, Detail: fmt.Sprintf("There are %d of it", s.of.Has)}
 		return row, false
 	}
-	options := s.options(count)
+	var options []*option
+	if !s.ask.stopped() {
+		options = s.options(count)
+	}
 	if len(options) == 0 {
 		row.Refused = &Refusal{Reason: string(perf.NoFit), Has: s.base.Has, Detail: "the batch and the layers cannot be split over so many"}
 		return row, false

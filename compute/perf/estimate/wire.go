@@ -23,6 +23,7 @@ type Market struct {
 	Fleet     []Stock          // for questions of the fleet; nil: there is none
 	Prices    map[string]int64 // micro-units for an hour of one chip; those of the question go over them
 	Corrector Corrector        // nil: none
+	Stop      func() error     // tells why to stop, as a context's Err does; nil: never
 }
 
 // Stock is a class of chips of a fleet.
@@ -78,9 +79,13 @@ func Answer(in api.ChipQuestion, model *Model, m Market) (api.ChipRanking, error
 			ask.By = ByCost
 		}
 	}
+	ask.stop = m.Stop
 	r, bad := Rank(ask, candidates, m.Corrector)
 	if bad != nil {
 		return api.ChipRanking{}, Fault(bad)
+	}
+	if ask.stopped() {
+		return api.ChipRanking{}, fault.New(fault.TooLarge, "The question takes too long to answer.", fault.Fix("Ask for fewer chips or fewer numbers of them"))
 	}
 	r.Rows = append(r.Rows, strange...)
 	if r.Unpriced {
