@@ -497,10 +497,7 @@ func (o *observer) out(n *Node, k int, f chip.Fault) {
 		s.Since, o.changed = o.At, true
 		s.Falls = slices.DeleteFunc(append(s.Falls, o.At), func(t time.Time) bool { return o.At.Sub(t) > flapSpan })
 		o.restart(s, f)
-		if f.Code == "device_gone" || f.Code == failing || slices.ContainsFunc(s.Logged, func(x chip.Fault) bool { return x.Code == f.Code }) { // failing is the fault of a device that stayed in and on which work began anew too often.
-			const failing = "failing"
-
-			// fresh tells of the others
+		if f.Code == "device_gone" || f.Code == failing || slices.ContainsFunc(s.Logged, func(x chip.Fault) bool { return x.Code == f.Code }) { // fresh tells of the others
 			o.event(n, k, f)
 		}
 		if len(s.Falls) >= flaps && !s.Stays {
