@@ -14,6 +14,7 @@ import (
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/internal/page"
 	"github.com/triarch-ai/triarch/models/train"
+	"github.com/triarch-ai/triarch/tenancy"
 	"github.com/triarch-ai/triarch/tenancy/auth"
 )
 
@@ -63,7 +64,7 @@ func (s *Server) plan(ctx context.Context, p *auth.Principal, n api.NewRun, f pl
 	if err != nil {
 		return api.Run{}, err
 	}
-	r, err := f(ctx, train.Who{Project: p.ProjectID, Key: p.KeyID}, train.Spec{Name: n.Name, Model: n.Model, Data: n.Data, Base: n.Base,
+	r, err := f(ctx, train.Who{Project: p.ProjectID, Key: p.KeyID, Machine: may(p, tenancy.Platform)}, train.Spec{Name: n.Name, Model: n.Model, Data: n.Data, Base: n.Base,
 		Trainer: n.Trainer, Recipe: recipe, CPUs: n.CPUs, Priority: n.Priority, Ask: wants, Array: n.Array, Force: n.Force})
 	return run(r), err
 }

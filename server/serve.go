@@ -247,7 +247,7 @@ func canaryOf(c *serve.Canary) *api.Canary {
 
 func whoServes(p *auth.Principal) serve.Who {
 	return serve.Who{Org: p.OrgID, Project: p.ProjectID, Key: p.KeyID, Pricing: tenancy.MayPrice(p.Role, p.Scopes),
-		Lowering: p.Lowers, Private: may(p, tenancy.Platform), Sharing: tenancy.Height(p.Scopes) != tenancy.Admin}
+		Lowering: p.Lowers, Private: may(p, tenancy.Platform), Machine: may(p, tenancy.Platform), Sharing: tenancy.Height(p.Scopes) != tenancy.Admin}
 }
 
 func routeSpec(n api.NewRoute) serve.RouteSpec {

@@ -7,7 +7,9 @@
 package fit
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/triarch-ai/triarch/compute/chip"
@@ -35,32 +37,50 @@ func Memory(n Need) error {
 	if n.Detail != "" {
 		says += " for " + n.Detail
 	}
-	return refuse(says+" and this machine has "+Size(n.Has)+" to give.", n.Field, n.Nearest)
+	return refuse(says+" and this machine has "+Size(n.Has)+" to give.", n.Field, n.Nearest, fault.Cause(errMachine))
 }
 
+// errMachine is inside the refusals of this machine's memory, on which others' work lives too.
+var errMachine = errors.New("beyond this machine's memory")
+
 // refuse is the refusal with the nearest that would fit.
-func refuse(says, field string, nearest func() string) error {
+func refuse(says, field string, nearest func() string, more ...fault.Option) error {
 	fix := "--force goes on all the same."
 	if nearest != nil {
 		if near := nearest(); near != "" {
 			fix = strings.ToUpper(near[:1]) + near[1:] + "; " + fix
 		}
 	}
-	return fault.New(fault.Invalid, says, fault.Field(field), fault.Code("memory"), fault.Fix("%s", fix))
+	return fault.New(fault.Invalid, says, append(more, fault.Field(field), fault.Code("memory"), fault.Fix("%s", fix))...)
 }
 
-// Force is what is kept of a refusal that was overridden; empty where err is nil. Other faults than refusals of this package
-// are given back as they are.
-func Force(err error, force bool) (kept string, rest error) {
+// Force is what is kept of a refusal that was overridden; empty where err is nil. machine: the caller may fill this machine beyond
+// its memory, at the cost of whoever works on it; chips are nobody else's while work has them. Other faults than refusals of this
+// package are given back as they are.
+func Force(err error, force, machine bool) (kept string, rest error) {
 	if err == nil || !force || fault.As(err).Code != "memory" {
 		return "", err
 	}
-	return fault.As(err).Message, nil
+	f := *fault.As(err)
+	if errors.Is(err, errMachine) && !machine {
+		f.Kind = fault.Forbidden
+		f.Fix = strings.Replace(f.Fix, "--force goes on all the same", "--force takes the scope platform here, for others work on this machine too", 1)
+		return "", &f
+	}
+	return f.Message, nil
+}
+
+// Times is a product of sizes that does not overflow: it ends at the largest there is.
+func Times(bytes, n int64) int64 {
+	if bytes > 0 && n > math.MaxInt64/bytes {
+		return math.MaxInt64
+	}
+	return bytes * n
 }
 
 // Size writes bytes for people.
 func Size(n int64) string {
-	if n < 1<<30 {
+	if n <= 1<<30-1<<20 { // what would be written as 1024 MiB is a GiB
 		return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20)
 	}
 	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))

@@ -2,6 +2,7 @@ package fit_test
 
 import (
 	"context"
+	"math"
 	"strings"
 	"testing"
 
@@ -26,18 +27,24 @@ func TestMemory(t *testing.T) {
 			t.Errorf("%+v: %v", n, err)
 		}
 	}
-	kept, rest := fit.Force(err, true)
+	kept, rest := fit.Force(err, true, true)
 	if rest != nil || !strings.Contains(kept, "3.0 GiB") || strings.Contains(kept, "--force") {
 		t.Errorf("%q, %v", kept, rest)
 	}
-	if kept, rest := fit.Force(err, false); rest == nil || kept != "" {
+	if kept, rest := fit.Force(err, false, true); rest == nil || kept != "" {
 		t.Errorf("not forced: %q, %v", kept, rest)
 	}
 	other := fault.New(fault.Invalid, "Something else.", fault.Field("name"))
-	if kept, rest := fit.Force(other, true); rest == nil || kept != "" {
+	if kept, rest := fit.Force(other, true, true); rest == nil || kept != "" {
 		t.Errorf("another fault was overridden: %q", kept)
 	}
-	if kept, rest := fit.Force(nil, true); rest != nil || kept != "" {
+	if kept, rest := fit.Force(err, true, false); !fault.Is(rest, fault.Forbidden) || kept != "" || !strings.Contains(fault.As(rest).Fix, "scope platform") {
+		t.Errorf("a tenant fills the machine that others work on: %q, %v", kept, rest)
+	}
+	if n := fit.Times(1<<62, 4); n != math.MaxInt64 {
+		t.Errorf("%d", n)
+	}
+	if kept, rest := fit.Force(nil, true, true); rest != nil || kept != "" {
 		t.Errorf("nothing: %q, %v", kept, rest)
 	}
 }

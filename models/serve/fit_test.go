@@ -62,7 +62,16 @@ func TestForcedDeployments(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 		d.Force = true
-		made := must(s.Deploy(t.Context(), who, d))
+		if _, err := s.Deploy(t.Context(), who, d); !fault.Is(err, fault.Forbidden) {
+			t.Errorf("a tenant fills the machine: %v", err)
+		}
+		operator := who
+		operator.Machine = true
+		made := must(s.Deploy(t.Context(), operator, d))
+		d.Name, d.MemoryBytes = "overflows", 1<<62
+		if _, err := s.Deploy(t.Context(), operator, d); !fault.Is(err, fault.Invalid) || fault.As(err).Field != "memory_bytes" {
+			t.Errorf("%v", err)
+		}
 		if kept := must(s.Get(t.Context(), project, "m")); !strings.Contains(made.Forced, "4.0 GiB") || kept.Forced != made.Forced {
 			t.Errorf("kept %q of %q", kept.Forced, made.Forced)
 		}

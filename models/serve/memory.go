@@ -19,6 +19,7 @@ const (
 	slack        = 1 << 30
 	defaultCache = 1 << 30
 	leastCache   = 64 << 20
+	maxMemory    = 1 << 50 // that may be asked for; beyond it sums would overflow
 )
 
 // stored is the size of a version's files, bytes.
@@ -131,7 +132,7 @@ func (s *Service) holds(asked, weights int64, replicas int) error {
 	default:
 		field = "model"
 	}
-	return fit.Memory(fit.Need{What: "The deployment", Bytes: one * int64(replicas), Has: s.MemoryLimit, Field: field, Detail: fmt.Sprintf("%d of its replicas", replicas),
+	return fit.Memory(fit.Need{What: "The deployment", Bytes: fit.Times(one, int64(replicas)), Has: s.MemoryLimit, Field: field, Detail: fmt.Sprintf("%d of its replicas", replicas),
 		Nearest: func() string {
 			switch field {
 			case "replicas":

@@ -131,6 +131,7 @@ type Who struct {
 	Pricing  bool // may set prices of routes
 	Lowering bool // may set them below what is usual and what they are; without Pricing it means nothing
 	Private  bool // may allow guards inner addresses
+	Machine  bool // may fill this machine beyond its memory
 	Sharing  bool // may share routes with the organisation, and with Pricing set the prices of shared ones
 }
 

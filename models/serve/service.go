@@ -122,7 +122,7 @@ func (s *Service) Deploy(ctx context.Context, who Who, spec DeploySpec) (Deploym
 	if err := s.checkDeploy(&spec, v); err != nil {
 		return Deployment{}, err
 	}
-	forced, err := fit.Force(s.fits(ctx, spec, v), spec.Force)
+	forced, err := fit.Force(s.fits(ctx, spec, v), spec.Force, who.Machine)
 	if err != nil {
 		return Deployment{}, err
 	}
@@ -198,8 +198,8 @@ func (s *Service) checkDeploy(spec *DeploySpec, v registry.Version) error {
 		return fault.InvalidField("max_context", "max_context is %d, it must be 0 (all) to the model's %d.", spec.MaxContext, v.Shape.Context)
 	case spec.Priority < -1000 || spec.Priority > 1000:
 		return fault.InvalidField("priority", "priority is %d, it must be -1000 to 1000.", spec.Priority)
-	case spec.MemoryBytes < 0:
-		return fault.InvalidField("memory_bytes", "memory_bytes cannot be negative.")
+	case spec.MemoryBytes < 0 || spec.MemoryBytes > maxMemory:
+		return fault.InvalidField("memory_bytes", "memory_bytes is %d, it must be 0 (the engine decides) to %d.", spec.MemoryBytes, int64(maxMemory))
 	case spec.MemoryBytes == 0 && v.Shape.Unknown != "":
 		return fault.New(fault.Invalid, "What a replica needs is not known. "+v.Shape.Unknown, fault.Field("memory_bytes"), fault.Code("unknown_shape"),
 			fault.Fix("Say how much memory its cache may take, such as --memory 8GiB."))

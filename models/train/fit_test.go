@@ -38,7 +38,12 @@ func TestForcedRuns(t *testing.T) {
 			t.Errorf("%d jobs of refused runs", len(w.jobs.jobs))
 		}
 		sp.Force = true
-		r, err := s.Submit(t.Context(), who, sp)
+		if _, err := s.Submit(t.Context(), who, sp); !fault.Is(err, fault.Forbidden) || len(w.jobs.jobs) != 0 {
+			t.Errorf("a tenant fills the machine: %v", err)
+		}
+		operator := who
+		operator.Machine = true
+		r, err := s.Submit(t.Context(), operator, sp)
 		if err != nil || !strings.Contains(r.Forced, "40 MiB") {
 			t.Fatalf("%+v, %v", r, err)
 		}

@@ -118,7 +118,7 @@ func (s *Service) Submit(ctx context.Context, who Who, spec Spec) (Run, error) {
 	if err != nil {
 		return Run{}, err
 	}
-	if r.Forced, err = fit.Force(s.fits(ctx, r, task), spec.Force); err != nil {
+	if r.Forced, err = fit.Force(s.fits(ctx, r, task), spec.Force, who.Machine); err != nil {
 		return Run{}, err
 	}
 	if err := s.admit(ctx, r); err != nil {

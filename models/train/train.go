@@ -37,6 +37,7 @@ func (s State) Final() bool { return s == Succeeded || s == Failed || s == Cance
 type Who struct {
 	Project string // prj_...
 	Key     string // key_..., may be empty
+	Machine bool   // may fill this machine beyond its memory
 }
 
 // Spec is a request to train.
