@@ -314,11 +314,17 @@ func TestFailedPullIsSweptAfterAWeek(t *testing.T) {
 }
 
 func TestHubThatWantsRestIsLeftAlone(t *testing.T) {
+	for asks, rests := range map[string]time.Duration{"7200": 2 * time.Hour, "1000000000": 24 * time.Hour} { // no rest is for ever
+		t.Run(asks, func(t *testing.T) { restsFor(t, asks, rests) })
+	}
+}
+
+func restsFor(t *testing.T, asks string, rests time.Duration) {
 	w := newWorld(t, sqltest.Open(t, sqltest.SQLite(t)))
 	busy := true
 	w.act = func(rw http.ResponseWriter, _ *http.Request) bool {
 		if busy {
-			rw.Header().Set("Retry-After", "7200")
+			rw.Header().Set("Retry-After", asks)
 			rw.WriteHeader(429)
 		}
 		return busy
@@ -333,7 +339,7 @@ func TestHubThatWantsRestIsLeftAlone(t *testing.T) {
 	}
 	busy = false
 	w.mu.Lock()
-	w.now = w.now.Add(2*time.Hour + time.Second)
+	w.now = w.now.Add(rests + time.Second)
 	w.mu.Unlock()
 	w.pass(t)
 	if p = w.get(t, p.ID); p.State != pulls.Done {

@@ -29,6 +29,7 @@ import (
 const (
 	mostRunning = 16 // of one project, waiting ones included
 	mostAtOnce  = 16 // that work together, of all projects
+	longestRest = 24 * time.Hour // whatever a hub asks for: it is asked again then
 	maxToken    = 4096
 	tellEvery   = 5 * time.Second    // how often progress is stored
 	keepFailed  = 7 * 24 * time.Hour // how long what came of a failed pull is kept
@@ -406,7 +407,7 @@ func (s *Service) failed(p Pull, err error, a *active) (Pull, time.Duration, err
 		s.mu.Lock()
 		a.progress.Note = f.Message
 		s.mu.Unlock()
-		return p, f.After, nil
+		return p, min(f.After, longestRest), nil
 	}
 	if f.Kind == fault.Internal {
 		s.Log.Error("a pull failed", "pull", p.ID, "error", err)
