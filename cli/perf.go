@@ -148,7 +148,7 @@ func (a *app) perfReport() *cobra.Command {
 	f.IntVar(&m.Output, "answer", 0, "serve: tokens of an answer")
 	f.IntVar(&m.Layout.Tensor, "tensor", 0, "chips that share each layer")
 	f.IntVar(&m.Layout.Pipeline, "pipeline", 0, "stages of layers")
-	f.IntVar(&m.Layout.Data, "data", 0, "data-parallel ranks, or replicas")
+	f.IntVar(&m.Layout.Data, "data-ranks", 0, "data-parallel ranks, or replicas")
 	f.IntVar(&m.Layout.Shard, "shard", 0, "what data-parallel ranks split, in ZeRO's stages")
 	f.IntVar(&m.Count, "count", 0, "of how many measurements it is the mean")
 	return c

@@ -20,12 +20,14 @@ import (
 	"github.com/triarch-ai/triarch/cli/ui"
 	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/perf"
+	"github.com/triarch-ai/triarch/compute/perf/estimate"
 	"github.com/triarch-ai/triarch/compute/plan"
 	"github.com/triarch-ai/triarch/compute/sched/sim"
 	"github.com/triarch-ai/triarch/compute/sched/sim/fleet"
 	"github.com/triarch-ai/triarch/compute/sched/sim/trace"
 	"github.com/triarch-ai/triarch/internal/durable"
 	"github.com/triarch-ai/triarch/internal/fault"
+	"github.com/triarch-ai/triarch/internal/nearest"
 )
 
 // planFlags are what `plan` is told.
@@ -79,6 +81,7 @@ func (o *planFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.tokens, "tokens", nil, "CHIP=RATE: tokens a second of one chip; repeatable")
 	f.StringVar(&o.model, "model", "", "instead: predict them for this model")
 	f.StringVar((*string)(&o.work.Task), "task", string(perf.Serve), "of the model: serve, prefill, decode, embed, train or post-train")
+	f.StringVar(&o.work.Engine, "engine", "", "whose speed is meant, such as vllm (default: the mean of all)")
 	f.StringVar((*string)(&o.work.Precision), "precision", string(chip.BF16), "of its matrix products")
 	f.IntVar(&o.work.Prompt, "prompt", 1024, "serve: tokens of a prompt")
 	f.IntVar(&o.work.Output, "answer", 256, "serve: tokens of an answer")
@@ -324,6 +327,13 @@ func (a *app) tokenRates(ctx context.Context, o *planFlags) (said []string, err 
 		}
 		if o.work.Batch == 0 && (o.work.Task == perf.Train || o.work.Task == perf.PostTrain) {
 			o.work.Batch = 256
+		}
+		var all []estimate.Candidate
+		for _, c := range o.Catalogue.All() {
+			all = append(all, estimate.Candidate{Chip: c})
+		}
+		if known := estimate.Engines(all); o.work.Engine != "" && !slices.Contains(known, o.work.Engine) {
+			return nil, fault.New(fault.Invalid, fmt.Sprintf("There is no engine %q.", o.work.Engine), fault.Field("engine"), fault.Fix("The nearest is %s", nearest.Name(o.work.Engine, known)))
 		}
 		if !o.history && first(a.url, os.Getenv("TRIARCH_URL")) == "" {
 			o.Tokens, said, err = plan.Tokens(o.Catalogue, o.Fleets, o.model, o.work, nil)

@@ -68,18 +68,19 @@ func TestPlanKeepsItsPromises(t *testing.T) {
 		}
 	}
 	for line, want := range map[string]string{
-		strings.Replace(all, "rent.yaml", "euro.yaml", 1):                           "currency: it is EUR",
-		strings.Replace(all, "rent.yaml", "gap.yaml", 1):                            "chips.x.buy.years: it is missing",
-		strings.Replace(all, "rent.yaml", "none.yaml", 1):                           "none.yaml cannot be opened",
-		strings.Replace(all, "--tokens x=100", "--tokens x", 1):                     "CHIP=RATE",
-		strings.Replace(all, "--tokens x=100", "--growth 10", 1):                    "10x/2y",
-		strings.Replace(all, "--tokens x=100", "--window 5", 1):                     "no length of time",
-		strings.Replace(all, "--tokens x=100", "--model llama-3-8b", 1):             "--tokens x=RATE",
-		strings.Replace(all, "--tokens x=100", "--history", 1):                      "--trace or --history",
-		strings.Replace(all, "--tokens x=100", "--policy fifi", 1):                  "nearest",
-		strings.Replace(all, "--trace "+dir+"/jobs.csv", "", 1):                     "No record of jobs",
-		strings.Replace(all, "--tokens x=100", "--html "+dir+"/no/page.html", 1):    "cannot be written",
-		strings.Replace(all, "--tokens x=100", "--throughputs "+dir+"/now.yaml", 1): "now.yaml",
+		strings.Replace(all, "rent.yaml", "euro.yaml", 1):                            "currency: it is EUR",
+		strings.Replace(all, "rent.yaml", "gap.yaml", 1):                             "chips.x.buy.years: it is missing",
+		strings.Replace(all, "rent.yaml", "none.yaml", 1):                            "none.yaml cannot be opened",
+		strings.Replace(all, "--tokens x=100", "--tokens x", 1):                      "CHIP=RATE",
+		strings.Replace(all, "--tokens x=100", "--growth 10", 1):                     "10x/2y",
+		strings.Replace(all, "--tokens x=100", "--window 5", 1):                      "no length of time",
+		strings.Replace(all, "--tokens x=100", "--model llama-3-8b", 1):              "--tokens x=RATE",
+		strings.Replace(all, "--tokens x=100", "--model llama-3-8b --engine vlm", 1): "The nearest is vllm",
+		strings.Replace(all, "--tokens x=100", "--history", 1):                       "--trace or --history",
+		strings.Replace(all, "--tokens x=100", "--policy fifi", 1):                   "nearest",
+		strings.Replace(all, "--trace "+dir+"/jobs.csv", "", 1):                      "No record of jobs",
+		strings.Replace(all, "--tokens x=100", "--html "+dir+"/no/page.html", 1):     "cannot be written",
+		strings.Replace(all, "--tokens x=100", "--throughputs "+dir+"/now.yaml", 1):  "now.yaml",
 	} {
 		if _, _, _, err := simRun(t, line); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v\nwant %s", line, err, want)

@@ -5,6 +5,9 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
 	"github.com/triarch-ai/triarch/cli/ui"
 	"github.com/triarch-ai/triarch/internal/fault"
 	"github.com/triarch-ai/triarch/system"
@@ -60,4 +63,22 @@ func TestTheOwnersKeyGoesToAControlPlaneAlone(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// No command has a flag of its own by the name of a global one, which it would hide; but for a provider's address, beside which
+// TRIARCH_URL names the server.
+func TestNoFlagHidesAGlobalOne(t *testing.T) {
+	root := newRoot(ui.NewScreen())
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		c.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) {
+			if c != root && c.CommandPath()+" --"+f.Name != "triarch provider add --url" && root.PersistentFlags().Lookup(f.Name) != nil {
+				t.Errorf("%s --%s hides the global one", c.CommandPath(), f.Name)
+			}
+		})
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(root)
 }
