@@ -27,8 +27,8 @@ import (
 
 // Bounds of pulls.
 const (
-	mostRunning = 16 // of one project, waiting ones included
-	mostAtOnce  = 16 // that work together, of all projects
+	mostRunning = 16             // of one project, waiting ones included
+	mostAtOnce  = 16             // that work together, of all projects
 	longestRest = 24 * time.Hour // whatever a hub asks for: it is asked again then
 	maxToken    = 4096
 	tellEvery   = 5 * time.Second    // how often progress is stored
