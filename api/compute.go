@@ -172,6 +172,18 @@ type Node struct {
 	Declared bool       `json:"declared,omitempty" doc:"by hand, and not in the configuration"`
 	// Devices are those that were found, by number.
 	Devices []NodeDevice `json:"devices,omitempty" doc:"the devices that were found on it, by number"`
+	// Events are told for one node alone, to the operator.
+	Events []NodeEvent `json:"events,omitempty" doc:"what happened to its devices, the newest first; of one node, for those who may see the platform"`
+}
+
+// NodeEvent is something that happened to a device of a node.
+type NodeEvent struct {
+	At     time.Time `json:"at"`
+	Number int       `json:"number" doc:"of the device"`
+	ID     string    `json:"id" doc:"of the device, as its vendor's tool calls it"`
+	Level  string    `json:"level" doc:"what follows: note, restart task, restart device, drain or remove"`
+	Code   string    `json:"code"`
+	Says   string    `json:"says"`
 }
 
 // NodeDevice is a device of a node.
@@ -303,6 +315,11 @@ func (c *Client) RemoveJob(ctx context.Context, project, id string) error {
 // Nodes lists the nodes.
 func (c *Client) Nodes(ctx context.Context) ([]Node, error) {
 	return items[Node](ctx, c, path("nodes"))
+}
+
+// Node shows one node, to the operator with what happened to its devices.
+func (c *Client) Node(ctx context.Context, node string) (Node, error) {
+	return call[Node](ctx, c, http.MethodGet, path("nodes", node), nil)
 }
 
 // DeclareNode declares a node's chips by hand.

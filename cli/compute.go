@@ -318,18 +318,6 @@ func quantity(n int64, unit string) string {
 }
 
 func (a *app) nodeCommand() *cobra.Command {
-	find := func(ctx context.Context, c *api.Client, name string) (api.Node, error) {
-		list, err := c.Nodes(ctx)
-		for _, n := range list {
-			if n.Name == name {
-				return n, nil
-			}
-		}
-		if err == nil {
-			err = fault.New(fault.NotFound, fmt.Sprintf("There is no node %q.", name), fault.Fix("See `%s`", a.command("node ls")))
-		}
-		return api.Node{}, err
-	}
 	table := func(list []api.Node) {
 		a.Table([]string{"node", "site", "chip", "used", "state", "reason"}, rows(list, func(n api.Node) []string {
 			state, reason := "up", n.Reason
@@ -350,8 +338,8 @@ func (a *app) nodeCommand() *cobra.Command {
 		}
 		return a.Value(list, func() { table(list) })
 	})
-	show := a.verb("show NODE", "Show a node, the jobs on it and the windows in which it is kept free", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
-		n, err := find(ctx, c, args[0])
+	show := a.verb("show NODE", "Show a node, what happened to its devices, the jobs on it and the windows in which it is kept free", cobra.ExactArgs(1), func(ctx context.Context, c *api.Client, args []string) error {
+		n, err := c.Node(ctx, args[0])
 		if err != nil {
 			return err
 		}
@@ -365,6 +353,10 @@ func (a *app) nodeCommand() *cobra.Command {
 			if len(n.Devices) > 0 {
 				a.Printf("\n")
 				a.Table([]string{"number", "device", "name", "memory", "state", "faults"}, rows(n.Devices, nodeDevice))
+			}
+			if len(n.Events) > 0 {
+				a.Printf("\n")
+				a.Table([]string{"age", "device", "follows", "what happened"}, rows(n.Events[:min(len(n.Events), eventsShown)], a.nodeEvent))
 			}
 			if len(windows) > 0 {
 				a.Printf("\n")
@@ -393,6 +385,13 @@ func (a *app) nodeCommand() *cobra.Command {
 		return a.Value(n, func() { a.Printf("%s takes work\n", n.Name) })
 	})
 	return noun("node", "Nodes: the machines, and what they have to give out", ls, show, a.nodeDeclare(), a.nodeRm(), drain, resume, a.windowCommand())
+}
+
+// eventsShown is how many of what happened to a node's devices a person is shown; -o json has all that is kept.
+const eventsShown = 20
+
+func (a *app) nodeEvent(e api.NodeEvent) []string {
+	return []string{a.ago(e.At), e.ID, e.Level, e.Says + " (" + e.Code + ")"}
 }
 
 func nodeDevice(d api.NodeDevice) []string {

@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"strconv"
@@ -112,6 +113,16 @@ func (s *Server) nodeOps() {
 			return page.Cut(all, q, nodeList.key), err
 		})
 	})
+	op(s, "get-node", "compute", "Show a node, to those who may see the platform with what happened to its devices", func(ctx context.Context, p *auth.Principal, in *NodePath) (*out[api.Node], error) {
+		n, err := s.node(ctx, p, in.Node)
+		if err != nil || s.Happened == nil || !may(p, tenancy.Platform) {
+			return n, err
+		}
+		for _, e := range s.Happened(in.Node) {
+			n.Body.Events = append(n.Body.Events, api.NodeEvent{At: e.At, Number: e.Slot, ID: e.ID, Level: e.Level.String(), Code: e.Code, Says: e.Says})
+		}
+		return n, nil
+	})
 	op(s, "declare-node", "compute", "Declare a node's chips by hand; chips of the class that were found are not given out then", func(ctx context.Context, p *auth.Principal, in *struct {
 		NodePath
 		Body api.NewNode
@@ -140,13 +151,18 @@ func (s *Server) drain(ctx context.Context, p *auth.Principal, node string, drai
 	if err := s.Queue.Drain(ctx, node, draining, reason); err != nil {
 		return nil, err
 	}
+	return s.node(ctx, p, node)
+}
+
+// node is one node as a principal may see it.
+func (s *Server) node(ctx context.Context, p *auth.Principal, node string) (*out[api.Node], error) {
 	all, err := s.Queue.Nodes(ctx)
 	for _, n := range all {
 		if n.Name == node {
 			return &out[api.Node]{nodeView(p)(n)}, nil
 		}
 	}
-	return nil, cmp.Or(err, error(fault.New(fault.NotFound, "There is no node "+node+".")))
+	return nil, cmp.Or(err, error(fault.New(fault.NotFound, fmt.Sprintf("There is no node %.80q.", node), fault.Fix("The list of nodes, `triarch node ls`, names those there are"))))
 }
 
 func (s *Server) windowOps() {

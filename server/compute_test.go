@@ -13,6 +13,7 @@ import (
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/compute/chip"
+	"github.com/triarch-ai/triarch/compute/health"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/compute/perf"
 	"github.com/triarch-ai/triarch/compute/queue"
@@ -62,6 +63,9 @@ func clientCompute(t *testing.T, w *world, c *api.Client) {
 	}
 	if _, err := c.DeclareNode(ctx, "here", api.NewNode{Chip: "x", Chips: "8"}); !fault.Is(err, fault.Conflict) {
 		t.Errorf("a node that is there: %v", err)
+	}
+	if n := must(c.Node(ctx, "here"))(t); n.Name != "here" || n.Chip != "cpu" {
+		t.Errorf("%+v", n)
 	}
 	n := must(c.DrainNode(ctx, "here", "a new fan"))(t)
 	if !n.Draining || n.Reason != "a new fan" || n.Since == nil {
@@ -280,5 +284,36 @@ func TestWorkOfPrograms(t *testing.T) {
 	rec := w.askJSON("POST", "/api/v1/jobs", secret, `{"command":["true"],"work":{"model":"llama-3-8b","task":"train"}}`)
 	if rec.Code != http.StatusUnprocessableEntity && rec.Code != http.StatusBadRequest || !strings.Contains(rec.Body.String(), "none are asked for") {
 		t.Errorf("without chips: %d %s", rec.Code, rec.Body)
+	}
+}
+
+// A node is everybody's to see, what happened to its devices the operator's; one that is not there is named.
+func TestNodeEvents(t *testing.T) {
+	at := time.Unix(1_800_000_000, 0).UTC()
+	var asked []string
+	w := newWorld(t, func(d *Deps) {
+		d.Happened = func(node string) []health.Event {
+			asked = append(asked, node)
+			return []health.Event{{At: at, Node: node, ID: "GPU-1", Slot: 3, Level: chip.RestartDevice, Code: "memory_retiring", Says: "pages wait"}, {At: at.Add(-time.Hour), Node: node, ID: "GPU-0"}}
+		}
+	})
+	see := func(role tenancy.Role, scopes ...tenancy.Scope) string {
+		rec := w.askJSON("GET", "/api/v1/nodes/here", w.key(t, tenancy.Key{Role: role, Scopes: scopes}), "")
+		if rec.Code != http.StatusOK || gjson.Get(rec.Body.String(), "name").Str != "here" {
+			t.Errorf("%s %v: %d %s", role, scopes, rec.Code, rec.Body)
+		}
+		return gjson.Get(rec.Body.String(), "events").Raw
+	}
+	if got := see(tenancy.Owner, tenancy.Read, tenancy.Write, tenancy.OrgWide); got != "" || len(asked) > 0 {
+		t.Errorf("an owner sees %s", got)
+	}
+	got := see(tenancy.Viewer, tenancy.Read, tenancy.Platform)
+	want := `{"at":"2027-01-15T08:00:00Z","number":3,"id":"GPU-1","level":"restart device","code":"memory_retiring","says":"pages wait"}`
+	if gjson.Get(got, "0").Raw != want || gjson.Get(got, "#").Int() != 2 || !slices.Equal(asked, []string{"here"}) {
+		t.Errorf("the operator sees %s of %v", got, asked)
+	}
+	rec := w.askJSON("GET", "/api/v1/nodes/nowhere", w.owner, "")
+	if rec.Code != http.StatusNotFound || !strings.Contains(rec.Body.String(), "nowhere") {
+		t.Errorf("%d %s", rec.Code, rec.Body)
 	}
 }

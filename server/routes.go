@@ -130,6 +130,7 @@ var endpoints = []Endpoint{
 	{Method: "POST", Pattern: v1 + "/measurements", ID: "report-measurement", Role: tenancy.Developer, Scope: tenancy.Write},
 	{Method: "GET", Pattern: v1 + "/measurements/{measurement}", ID: "get-measurement", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "GET", Pattern: v1 + "/nodes", ID: "list-nodes", Role: tenancy.Viewer, Scope: tenancy.Read},
+	{Method: "GET", Pattern: v1 + "/nodes/{node}", ID: "get-node", Role: tenancy.Viewer, Scope: tenancy.Read},
 	{Method: "PUT", Pattern: v1 + "/nodes/{node}", ID: "declare-node", Role: tenancy.Owner, Scope: tenancy.Platform},
 	{Method: "DELETE", Pattern: v1 + "/nodes/{node}", ID: "remove-node", Role: tenancy.Owner, Scope: tenancy.Platform},
 	{Method: "POST", Pattern: v1 + "/nodes/{node}/drain", ID: "drain-node", Role: tenancy.Owner, Scope: tenancy.Platform},

@@ -19,6 +19,7 @@ import (
 
 	"github.com/triarch-ai/triarch/api"
 	"github.com/triarch-ai/triarch/api/openai"
+	"github.com/triarch-ai/triarch/compute/health"
 	"github.com/triarch-ai/triarch/compute/job"
 	"github.com/triarch-ai/triarch/compute/perf/estimate"
 	"github.com/triarch-ai/triarch/internal/id"
@@ -95,6 +96,7 @@ type Deps struct {
 	Usage     Usage
 	Webhooks  *webhook.Service
 	Ledger    Ledger
+	Happened  func(node string) []health.Event                  // what happened to a node's devices, the newest first; nil: nobody looks after them
 	Chips     func() (estimate.Market, error)                   // the catalogue, this machine's processor and what was measured
 	Spent     func(ctx context.Context, scope, id string) int64 // micro-units that what a budget bounds has spent
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/triarch-ai/triarch/api"
+	"github.com/triarch-ai/triarch/compute/health"
 	"github.com/triarch-ai/triarch/compute/perf/estimate"
 	"github.com/triarch-ai/triarch/compute/program"
 	"github.com/triarch-ai/triarch/models/gateway"
@@ -31,6 +32,7 @@ func (s *System) handler() (http.Handler, error) {
 		deps.Providers = s.Providers
 		deps.Jobs, deps.Queue, deps.Usage, deps.Ledger, deps.Spent = s.Keeper, s.Queue, s.control.Meter(), s.Shipper, s.spent
 		deps.Webhooks, deps.Measured = s.Webhooks, s.Measured
+		deps.Happened = func(node string) []health.Event { return s.Health.Events(node) }
 		deps.Chips = func() (estimate.Market, error) { return Market(s.Config.Data) }
 	}
 	deps.Explain, deps.Requests, deps.Bodies = s.Explain, s.Requests, s.Bodies
