@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -253,4 +254,53 @@ func TestBounds(t *testing.T) {
 	if small.Of([]string{"2"}).Count != 0 || small.Of([]string{"7"}).Count != 1 {
 		t.Error("it was not the oldest that made room")
 	}
+}
+
+// What far-off words of several sources come to does not depend on their order, whoever repeats himself: a word counts where another
+// source tells nearly the same.
+func TestOrderOfWordsKeptApart(t *testing.T) {
+	word := func(by string, ratio float64, days int) Single {
+		return Single{Ratio: ratio, Count: 2, At: today.Add(-time.Duration(days) * 24 * time.Hour), By: by}
+	}
+	for name, all := range map[string][]Single{
+		"two sources":               {word("a", -3.4, 0), word("b", -3.4, 1)},
+		"one of them says it twice": {word("a", -3.4, 0), word("a", -3.3, 2), word("b", -3.4, 1)},
+		"one agrees with both":      {word("a", -3.4, 0), word("a", -2.8, 2), word("b", -3.1, 1), word("c", -2.5, 3)},
+	} {
+		var first *Tally
+		orders(all, func(list []Single) {
+			var got Tally
+			for _, x := range list {
+				got.Add(x, true)
+			}
+			if first == nil {
+				first = &got
+			}
+			if got.Count == 0 || !near(got.Count, first.Count, 1e-12) || !near(got.Mean, first.Mean, 1e-12) || !near(got.Squares, first.Squares, 1e-12) || got.Waiting() != first.Waiting() {
+				t.Errorf("%s: %+v, in another order %+v", name, got, *first)
+			}
+		})
+	}
+	var flooded Tally
+	flooded.Add(word("a", -3.4, 90), true)
+	for i := range 100 {
+		flooded.Add(word("liar", 5, i%50), true)
+	}
+	if flooded.Add(word("b", -3.4, 0), true); flooded.Count == 0 || len(flooded.Apart) > KeptApart {
+		t.Errorf("the words of others are pushed out: %+v", flooded)
+	}
+}
+
+// orders gives every order of a list.
+func orders(list []Single, f func([]Single)) {
+	var rest func(head, tail []Single)
+	rest = func(head, tail []Single) {
+		if len(tail) == 0 {
+			f(head)
+		}
+		for i := range tail {
+			rest(append(head[:len(head):len(head)], tail[i]), slices.Concat(tail[:i], tail[i+1:]))
+		}
+	}
+	rest(nil, list)
 }

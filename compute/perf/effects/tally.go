@@ -31,7 +31,7 @@ type Single struct {
 }
 
 // Tally is what is kept of the measurements of one cell. Weights are as of Last and fade by half in HalfLife; the order in which
-// measurements come does not matter.
+// measurements come does not matter, unless more than KeptApart are far off.
 type Tally struct {
 	Count   float64   `json:"count"`   // weight at Last
 	Mean    float64   `json:"mean"`    // of the logarithms
@@ -66,18 +66,25 @@ func (t *Tally) keepApart(x Single) {
 			t.fold(x)
 		}
 	}
-	// Of one source that says the same again and again one word stays, the newest.
-	if i := slices.IndexFunc(t.Apart, func(y Single) bool {
-		return y.By == x.By && y.Admitted == x.Admitted && math.Abs(y.Ratio-x.Ratio) <= math.Log(Agree)
-	}); i >= 0 {
-		if x.At.After(t.Apart[i].At) {
-			t.Apart[i] = x
-		}
-	} else {
-		t.Apart = append(t.Apart, x)
-	}
+	t.Apart = append(t.Apart, x)
 	slices.SortStableFunc(t.Apart, func(a, b Single) int { return b.At.Compare(a.At) })
-	t.Apart = t.Apart[:min(len(t.Apart), KeptApart)]
+	if len(t.Apart) > KeptApart { // who says most loses the oldest, so that nobody pushes out the words of others
+		said, most := map[string]int{}, ""
+		for _, y := range t.Apart {
+			said[y.By]++
+		}
+		for by, n := range said {
+			if n > said[most] || n == said[most] && by < most {
+				most = by
+			}
+		}
+		for i, y := range slices.Backward(t.Apart) {
+			if y.By == most {
+				t.Apart = slices.Delete(t.Apart, i, i+1)
+				break
+			}
+		}
+	}
 	t.age(x.At)
 }
 
@@ -136,12 +143,13 @@ func (t *Tally) View(keys []string, now time.Time) (View, bool) {
 	return View{Keys: keys, Mean: t.Mean, Variance: t.Spread() * t.Spread() / min(n, counted), Count: n}, true
 }
 
-// Waiting counts what is kept apart and waits for another that agrees.
-func (t *Tally) Waiting() (n int) {
+// Waiting counts the sources of whose words some are kept apart and wait for another source that agrees.
+func (t *Tally) Waiting() int {
+	by := map[string]bool{}
 	for _, x := range t.Apart {
 		if !x.Admitted {
-			n++
+			by[x.By] = true
 		}
 	}
-	return n
+	return len(by)
 }
