@@ -9,7 +9,7 @@ type ChipQuestion struct {
 	Shape     json.RawMessage `json:"shape,omitempty" doc:"the shape itself, instead of a name: layers, width, heads and so on, or a model's config.json"`
 	Task      string          `json:"task" maxLength:"32" doc:"train, post-train, serve, prefill, decode or embed"`
 	Engine    string          `json:"engine,omitempty" maxLength:"64" doc:"whose speed is meant; default: the mean of all"`
-	Precision []string        `json:"precision,omitempty" maxItems:"8" doc:"of the products, in the order of preference; default bf16"`
+	Precision []string        `json:"precision,omitempty" maxItems:"8" doc:"of the products, in the order of preference; default bf16, else fp16, on processors fp32"`
 	Weights   string          `json:"weights,omitempty" maxLength:"16" doc:"how weights are kept: a precision, int4, or bits such as 4.5b; default: as the products"`
 	Cache     string          `json:"cache,omitempty" maxLength:"16" doc:"the same for the numbers of the KV cache; default bf16"`
 	Batch     int             `json:"batch,omitempty" minimum:"0" maximum:"16777216" doc:"training: sequences of a step; else sequences at once in a replica, default: as many as fit"`

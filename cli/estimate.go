@@ -63,7 +63,7 @@ func (o *estimateOptions) flags(c *cobra.Command) {
 	f.StringVar(&q.Task, "task", "serve", "train, post-train, serve, prefill, decode or embed")
 	f.StringVar(&o.shape, "shape", "", "file with the model's shape, instead of a name: its config.json, or the sizes as JSON")
 	f.StringVar(&q.Engine, "engine", "", "whose speed is meant, such as vllm (default: the mean of all)")
-	f.StringSliceVar(&q.Precision, "precision", nil, "of the products, in the order of preference (default bf16)")
+	f.StringSliceVar(&q.Precision, "precision", nil, "of the products, in the order of preference (default bf16, else fp16, on processors fp32)")
 	f.StringVar(&q.Weights, "weights", "", "how weights are kept: fp8, int4, or bits such as 4.5b (default: as the products)")
 	f.StringVar(&q.Cache, "cache", "", "how the KV cache is kept (default bf16)")
 	f.IntVar(&q.Batch, "batch", 0, "training: sequences of a step; else sequences at once in a replica (default: as many as fit)")

@@ -102,6 +102,9 @@ func estimateRow(r api.ChipRanking, x *api.ChipRow, wide bool) []string {
 	if x.Open {
 		l += "*"
 	}
+	if x.Precision != "bf16" {
+		l += " " + x.Precision
+	}
 	gb := func(v float64) string { return strconv.FormatFloat(math.Round(v/1e9), 'f', -1, 64) }
 	row := []string{x.Chip, n, l, gb(x.Memory.Total) + "/" + gb(x.Memory.Room)}
 	money := moneyText(x.Million)

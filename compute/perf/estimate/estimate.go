@@ -40,6 +40,7 @@ type Ask struct {
 	Shape      perf.Shape
 	Work       perf.Work        // Batch 0 when serving: as many sequences as fit
 	Precisions []chip.Precision // in the order of preference: each chip does the first it has a figure for
+	Plain      bool             // nobody chose Precisions: a processor may also do fp32, which its engines do
 	Counts     []int            // numbers of chips to try; none: the smallest that does it
 	Best       bool             // where Counts is empty: of what fits a node, the number of which each chip does most, instead of the smallest
 	Most       int              // chips at the most where Counts is empty; 0: 65,536
@@ -458,7 +459,11 @@ func (r *Row) assume(notes ...string) {
 // precision is the first of those asked for that the chip has a figure for.
 func (ask *Ask) precision(c *chip.Chip) (chip.Precision, *Refusal) {
 	var lacks, missing []string
-	for _, p := range ask.Precisions {
+	wanted := ask.Precisions
+	if ask.Plain && c.Kind == chip.CPU {
+		wanted = append(slices.Clone(wanted), chip.FP32)
+	}
+	for _, p := range wanted {
 		if _, ok := c.Peak(p); ok {
 			return p, nil
 		}

@@ -246,8 +246,8 @@ func asked(in api.ChipQuestion, s perf.Shape) (Ask, []string, error) {
 		ask.Precisions = append(ask.Precisions, chip.Precision(p))
 	}
 	if len(ask.Precisions) == 0 {
-		ask.Precisions = []chip.Precision{chip.BF16}
-		notes = append(notes, "precision bf16")
+		ask.Precisions, ask.Plain = []chip.Precision{chip.BF16, chip.FP16}, true
+		notes = append(notes, "precision bf16, fp16 on chips without, fp32 on processors without either")
 	}
 	err := ask.demand(in)
 	return ask, notes, err
