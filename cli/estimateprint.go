@@ -90,6 +90,9 @@ func estimateHeadings(r api.ChipRanking, wide bool) []string {
 	return h
 }
 
+// halves mark rows of another precision than bf16, where there is room for a letter.
+var halves = map[string]string{"fp16": "h", "fp32": "s"}
+
 func estimateRow(r api.ChipRanking, x *api.ChipRow, wide bool) []string {
 	n := strconv.Itoa(x.Count)
 	if x.Better != nil {
@@ -103,7 +106,7 @@ func estimateRow(r api.ChipRanking, x *api.ChipRow, wide bool) []string {
 		l += "*"
 	}
 	if x.Precision != "bf16" {
-		l += " " + x.Precision
+		l += halves[x.Precision]
 	}
 	gb := func(v float64) string { return strconv.FormatFloat(math.Round(v/1e9), 'f', -1, 64) }
 	row := []string{x.Chip, n, l, gb(x.Memory.Total) + "/" + gb(x.Memory.Room)}
@@ -157,6 +160,11 @@ func estimateRow(r api.ChipRanking, x *api.ChipRow, wide bool) []string {
 
 func (a *app) estimateLegend(r api.ChipRanking, stars, more, known, least bool) {
 	says := "t tensor ranks, p pipeline stages, d data ranks"
+	for _, p := range []string{"fp16", "fp32"} {
+		if slices.ContainsFunc(r.Rows, func(x api.ChipRow) bool { return x.Refused == nil && x.Precision == p }) {
+			says += ", " + halves[p] + " " + p
+		}
+	}
 	if trainsTask(r.Task) {
 		says += ", z ZeRO stage, r all is computed again."
 	} else {

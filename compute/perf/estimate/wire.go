@@ -247,7 +247,7 @@ func asked(in api.ChipQuestion, s perf.Shape) (Ask, []string, error) {
 	}
 	if len(ask.Precisions) == 0 {
 		ask.Precisions, ask.Plain = []chip.Precision{chip.BF16, chip.FP16}, true
-		notes = append(notes, "precision bf16, fp16 on chips without, fp32 on processors without either")
+		notes = append(notes, "precision bf16 (fp16, or fp32 on processors, where there is none)")
 	}
 	err := ask.demand(in)
 	return ask, notes, err
