@@ -56,7 +56,7 @@ type NewMeasurement struct {
 	Chip      string          `json:"chip" minLength:"1" maxLength:"64"`
 	Precision string          `json:"precision" maxLength:"8" doc:"of the matrix products, such as bf16"`
 	Weights   float64         `json:"weight_bytes,omitempty" minimum:"0" maximum:"8" doc:"bytes of a weight; default: of the precision"`
-	Layout    MeasuredLayout  `json:"layout,omitempty"`
+	Layout    MeasuredLayout  `json:"layout,omitzero"`
 	Batch     int             `json:"batch" minimum:"1" maximum:"16777216" doc:"sequences at once; in training of a step over all chips"`
 	Micro     int             `json:"micro,omitempty" minimum:"0" maximum:"16777216"`
 	Context   int             `json:"context,omitempty" minimum:"0" maximum:"16777216"`

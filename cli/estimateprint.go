@@ -160,10 +160,14 @@ func estimateRow(r api.ChipRanking, x *api.ChipRow, wide bool) []string {
 
 func (a *app) estimateLegend(r api.ChipRanking, stars, more, known, least bool) {
 	says := "t tensor ranks, p pipeline stages, d data ranks"
-	for _, p := range []string{"fp16", "fp32"} {
-		if slices.ContainsFunc(r.Rows, func(x api.ChipRow) bool { return x.Refused == nil && x.Precision == p }) {
-			says += ", " + halves[p] + " " + p
-		}
+	does := func(p string) bool {
+		return slices.ContainsFunc(r.Rows, func(x api.ChipRow) bool { return x.Refused == nil && x.Precision == p })
+	}
+	if does("fp16") {
+		says += ", h fp16"
+	}
+	if does("fp32") {
+		says += ", s fp32"
 	}
 	if trainsTask(r.Task) {
 		says += ", z ZeRO stage, r all is computed again."

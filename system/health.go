@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -143,7 +144,7 @@ func slots(n health.Node) []queue.Slot {
 			x.Visible = s.ID
 		}
 		said := map[string]bool{}
-		for _, f := range append(s.Faults[:len(s.Faults):len(s.Faults)], s.Logged...) {
+		for _, f := range append(slices.Clip(s.Faults), s.Logged...) {
 			if text := f.Says + " (" + f.Level.String() + ")"; !said[text] {
 				said[text] = true
 				x.Faults = append(x.Faults, text)

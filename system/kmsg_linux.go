@@ -25,7 +25,7 @@ func kernelLog() health.Log {
 	if err != nil {
 		return health.Log{}
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	log := health.Log{Boot: strings.TrimSpace(string(boot))}
 	buf := make([]byte, 8192) // a record is one read
 	for range maxKernelLines {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html/template"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -195,8 +196,8 @@ func (c *curve) shade(x, y scale, colour int) string {
 	for k := range c.x {
 		fmt.Fprintf(&b, "%.1f,%.1f ", x.at(c.x[k]), y.at(c.high[k]))
 	}
-	for k := len(c.x) - 1; k >= 0; k-- {
-		fmt.Fprintf(&b, "%.1f,%.1f ", x.at(c.x[k]), y.at(c.low[k]))
+	for k, at := range slices.Backward(c.x) {
+		fmt.Fprintf(&b, "%.1f,%.1f ", x.at(at), y.at(c.low[k]))
 	}
 	b.WriteString(`"/>`)
 	return b.String()

@@ -8,6 +8,7 @@ package fields
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -43,7 +44,7 @@ func Read(in io.Reader, file string, most int64) (*Reader, *yaml.Node, error) {
 		return nil, nil, fault.New(fault.Invalid, file+" is not YAML: "+strings.TrimPrefix(err.Error(), "yaml: ")+".")
 	}
 	r := &Reader{File: file}
-	if decoder.Decode(&more) != io.EOF {
+	if !errors.Is(decoder.Decode(&more), io.EOF) {
 		r.Bad(nil, "", "it has more than one document")
 	}
 	if doc.Kind != yaml.DocumentNode || hasAlias(&doc) {

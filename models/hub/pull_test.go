@@ -426,10 +426,10 @@ func killed(t *testing.T, dir string, spec Spec, hit chan struct{}) int {
 func TestPullChild(t *testing.T) {
 	dir := os.Getenv("HUB_CHILD")
 	if dir == "" {
-		t.Skip("it runs as a process of another test")
+		return
 	}
 	spec := Spec{Source: Source(os.Getenv("HUB_SOURCE")), Repo: "org/tiny"}
-	for _, m := range strings.Fields(os.Getenv("HUB_MIRRORS")) {
+	for m := range strings.FieldsSeq(os.Getenv("HUB_MIRRORS")) {
 		spec.Mirrors = append(spec.Mirrors, Mirror{URL: m, Private: true})
 	}
 	c, _ := client()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -37,7 +38,7 @@ func work(r Run, t Task) *job.Work {
 		w.Work.Task = perf.PostTrain
 	}
 	w.Shape.Name = r.Model // the shape's own is that of its architecture
-	if w.Check() != nil { // it can be trained all the same
+	if w.Check() != nil {  // it can be trained all the same
 		return nil
 	}
 	return &w
@@ -60,7 +61,8 @@ func (s *Service) tell(ctx context.Context, r Run) {
 		s.Log.DebugContext(ctx, "what a run reached cannot be read", "run", r.ID, "error", err)
 		return
 	}
-	for attempt, all := range rates {
+	for _, attempt := range slices.Sorted(maps.Keys(rates)) { // in order, so that the last one's rate is the one that is shown
+		all := rates[attempt]
 		if len(all) < warmUp+leastSteps {
 			continue
 		}

@@ -72,14 +72,16 @@ func report(d Data) string {
 }
 
 func line(c Case, d Data, costs map[perf.Task]perf.Cost) string {
-	s := fmt.Sprintf("| %s | %d | %d |", c.Name[2:], c.Batch, c.Context)
+	var b strings.Builder
+	fmt.Fprintf(&b, "| %s | %d | %d |", c.Name[2:], c.Batch, c.Context)
 	for _, t := range tasks {
 		for _, r := range d.Rows {
 			if r.Case == c.Name && r.Task == t {
 				p := rate(c, t, costs[t], d.Machine)
-				s += fmt.Sprintf(" %.4g | %.4g | %+.0f %% |", r.Rate, p, 100*(p/r.Rate-1))
+				fmt.Fprintf(&b, " %.4g | %.4g | %+.0f %% |", r.Rate, p, 100*(p/r.Rate-1))
 			}
 		}
 	}
-	return s + "\n"
+	b.WriteByte('\n')
+	return b.String()
 }

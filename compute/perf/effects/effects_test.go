@@ -299,7 +299,7 @@ func orders(list []Single, f func([]Single)) {
 			f(head)
 		}
 		for i := range tail {
-			rest(append(head[:len(head):len(head)], tail[i]), slices.Concat(tail[:i], tail[i+1:]))
+			rest(append(slices.Clip(head), tail[i]), slices.Concat(tail[:i], tail[i+1:]))
 		}
 	}
 	rest(nil, list)

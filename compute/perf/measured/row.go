@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/triarch-ai/triarch/compute/chip"
 	"github.com/triarch-ai/triarch/compute/perf"
@@ -181,14 +180,6 @@ func (r *Row) add(m Measurement) error {
 	}
 	r.Tally.Add(x, math.Abs(x.Ratio) > math.Log(effects.Outlier))
 	return nil
-}
-
-// weight is how many measurements the row counts as now; 0: it says nothing.
-func (r *Row) weight(now time.Time) float64 {
-	if r.Prior == 0 {
-		return 0
-	}
-	return r.Weight(now)
 }
 
 // Ratio is measured over predicted in the mean; 0: nothing counts.
