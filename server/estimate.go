@@ -119,5 +119,5 @@ func transformer(v registry.Version) (*estimate.Model, error) {
 	}
 	named := *s
 	named.Name = v.Model
-	return &estimate.Model{Shape: named, PerWeight: v.Shape.PerWeight()}, nil
+	return &estimate.Model{Shape: named, PerWeight: v.Shape.PerWeight(), Context: v.Shape.Context}, nil
 }

@@ -453,3 +453,27 @@ func TestQuestionsEnd(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a question leaves open is never longer than the model's sequences; what it names is told where it is.
+func TestSequencesOfTheModel(t *testing.T) {
+	m := Market{Catalogue: catalogue(t)}
+	for _, c := range []struct {
+		name    string
+		context int
+		in      api.ChipQuestion
+		says    string
+		never   string
+	}{
+		{"a short model", 256, api.ChipQuestion{Task: "serve"}, "prompt 205, output 51, together the model's longest sequence", "1024"},
+		{"a long one", 8192, api.ChipQuestion{Task: "serve"}, "prompt 1024", "longest"},
+		{"unknown", 0, api.ChipQuestion{Task: "serve"}, "prompt 1024", "longest"},
+		{"training", 512, api.ChipQuestion{Task: "post-train", LoRA: 8}, "context 512, the model's longest", "4096"},
+		{"asked for more", 256, api.ChipQuestion{Task: "serve", Prompt: 1000, Output: 24}, "sequences of 1024 tokens, though the model was made for 256", "longest"},
+	} {
+		c.in.Chips, c.in.Count, c.in.Model = []string{"mi300x"}, []int{1}, "mine"
+		r, err := Answer(c.in, &Model{Shape: llama70b(t), Context: c.context}, m)
+		if says := strings.Join(r.Notes, "; "); err != nil || !strings.Contains(says, c.says) || strings.Contains(says, c.never) {
+			t.Errorf("%s: %q, %v", c.name, says, err)
+		}
+	}
+}

@@ -47,6 +47,7 @@ var defaults = map[perf.Task]api.ChipQuestion{
 type Model struct {
 	Shape     perf.Shape
 	PerWeight float64 // bytes of a weight as it is stored; 0: unknown
+	Context   int     // tokens of the longest sequence that it was made for; 0: unknown
 }
 
 // Answer ranks the chips of a market for a question from outside. Model is the question's; nil: the question has its shape,
@@ -56,10 +57,12 @@ func Answer(in api.ChipQuestion, model *Model, m Market) (api.ChipRanking, error
 	if err != nil {
 		return api.ChipRanking{}, err
 	}
+	short := model.shorten(&in)
 	ask, notes, err := asked(in, s)
 	if err != nil {
 		return api.ChipRanking{}, err
 	}
+	notes = append(short, notes...)
 	if note := ask.stored(in, model); note != "" {
 		notes = append(notes, note)
 	}
@@ -105,6 +108,7 @@ func WorkOf(in api.ChipQuestion, model *Model, m Market) (perf.Shape, perf.Work,
 	if err != nil {
 		return s, perf.Work{}, err
 	}
+	model.shorten(&in)
 	ask, _, err := asked(in, s)
 	if err != nil {
 		return s, perf.Work{}, err
@@ -129,6 +133,29 @@ func WorkOf(in api.ChipQuestion, model *Model, m Market) (perf.Shape, perf.Work,
 		return s, perf.Work{}, Fault(r)
 	}
 	return s, ask.Work, nil
+}
+
+// shorten fills in what a question leaves open where the defaults are longer than the model's sequences, a fifth of one for the
+// answer, and says so; it also says that what the question does name is longer.
+func (m *Model) shorten(in *api.ChipQuestion) (notes []string) {
+	if m == nil || m.Context < 2 {
+		return nil
+	}
+	d := defaults[perf.Task(in.Task)]
+	asked := max(in.Context, in.Prompt+in.Output)
+	switch {
+	case d.Prompt > 0 && in.Prompt == 0 && in.Output == 0 && d.Prompt+d.Output > m.Context:
+		in.Output = max(1, m.Context/5)
+		in.Prompt = m.Context - in.Output
+		notes = append(notes, fmt.Sprintf("prompt %d, output %d, together the model's longest sequence", in.Prompt, in.Output))
+	case in.Context == 0 && d.Context > m.Context:
+		in.Context = m.Context
+		notes = append(notes, fmt.Sprintf("context %d, the model's longest", in.Context))
+	}
+	if asked > m.Context {
+		notes = append(notes, fmt.Sprintf("sequences of %d tokens, though the model was made for %d", asked, m.Context))
+	}
+	return notes
 }
 
 // stored counts the weights of a model as they are stored where the question does not say how they are kept, and says so. Weights that are
