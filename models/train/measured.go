@@ -2,7 +2,6 @@ package train
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -78,20 +77,13 @@ func (s *Service) tell(ctx context.Context, r Run) {
 // rates are the tokens a second of the steps of each attempt, in order.
 func (s *Service) rates(ctx context.Context, r Run) (map[int][]float64, error) {
 	all := map[int][]float64{}
-	var at job.Cursor
-	for done := false; !done; {
-		lines, next, end, err := s.Jobs.Progress(ctx, r.Project, r.JobID, at, 0)
-		if err != nil {
-			return nil, err
+	err := s.told(ctx, r, func(p Progress) {
+		if p.TokensPerSecond > 0 {
+			all[p.Attempt] = append(all[p.Attempt], p.TokensPerSecond)
 		}
-		for _, l := range lines {
-			var p Progress
-			if json.Unmarshal(l.Data, &p) == nil && p.TokensPerSecond > 0 {
-				all[p.Attempt] = append(all[p.Attempt], p.TokensPerSecond)
-			}
-		}
-		done = end || next == at
-		at = next
+	})
+	if err != nil {
+		return nil, err
 	}
 	return all, nil
 }

@@ -285,26 +285,39 @@ func (s *Service) addVersion(ctx context.Context, r Run) (registry.Version, erro
 // again, what was written before for those steps is dropped, as job.Merge does.
 func (s *Service) curve(ctx context.Context, r Run) ([]registry.Point, error) {
 	var points []registry.Point
+	err := s.told(ctx, r, func(p Progress) {
+		if p.Step < 1 {
+			return
+		}
+		for n := len(points); n > 0 && points[n-1].Step >= p.Step; n-- {
+			points = points[:n-1]
+		}
+		points = append(points, registry.Point{Step: p.Step, Loss: p.Loss, LR: p.LR})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return points, nil
+}
+
+// told calls each for all that a run's job has told so far, in order; lines that are no progress are passed over.
+func (s *Service) told(ctx context.Context, r Run, each func(Progress)) error {
 	var at job.Cursor
 	for done := false; !done; {
 		lines, next, end, err := s.Jobs.Progress(ctx, r.Project, r.JobID, at, 0)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, l := range lines {
 			var p Progress
-			if json.Unmarshal(l.Data, &p) != nil || p.Step < 1 {
-				continue
+			if json.Unmarshal(l.Data, &p) == nil {
+				each(p)
 			}
-			for n := len(points); n > 0 && points[n-1].Step >= p.Step; n-- {
-				points = points[:n-1]
-			}
-			points = append(points, registry.Point{Step: p.Step, Loss: p.Loss, LR: p.LR})
 		}
 		done = end || next == at
 		at = next
 	}
-	return points, nil
+	return nil
 }
 
 // end gives the job's room back and then writes the final state: in this order, so that a crash between the two
